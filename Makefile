@@ -1,0 +1,47 @@
+# `make demo` and `make test` are all a newcomer needs: each makes .venv first, once.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+
+.PHONY: help setup demo test test-fast lint format clean
+
+help:
+	@echo "make demo       synthetic click log -> features -> DLRM -> evaluation -> SavedModel (report/)"
+	@echo "make test       every test, the slow ones too"
+	@echo "make test-fast  the tests without the slow ones"
+	@echo "make lint       ruff and mypy"
+	@echo "make setup      only make the virtual environment, .venv"
+
+setup: $(VENV)/.installed
+
+# The stamp is newer than pyproject.toml once everything in it is installed: a second run installs nothing.
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "kerasrec needs Python 3.11 or later; set one with: make PYTHON=/path/to/python3.11"; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' \
+	  || { echo "$(PYTHON) cannot make virtual environments: install your system's python3-venv package"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --editable '.[cpu,dev]'
+	@touch $@
+
+demo: setup
+	$(BIN)/kerasrec demo
+
+test: setup
+	$(BIN)/python -m pytest
+
+test-fast: setup
+	$(BIN)/python -m pytest -m "not slow"
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: setup
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:
+	rm -rf $(VENV) report build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

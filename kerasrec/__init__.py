@@ -1,0 +1,55 @@
+"""Recommender systems in Keras 3: feature engineering, loading, embeddings, training and serving.
+
+Nothing heavy is imported until it is used: `import kerasrec` costs milliseconds, `kr.layers` imports Keras.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+if TYPE_CHECKING:
+    from kerasrec import data, datasets, etl, layers, models, optimizers, parallel, schema, serving
+    from kerasrec.data.loader import Loader
+    from kerasrec.parallel.tables import FeatureConfig, TableConfig
+    from kerasrec.schema import Column, Schema, Tag
+
+_HOME = {
+    "Loader": "kerasrec.data.loader",
+    "FeatureConfig": "kerasrec.parallel.tables",
+    "TableConfig": "kerasrec.parallel.tables",
+    "Column": "kerasrec.schema",
+    "Schema": "kerasrec.schema",
+    "Tag": "kerasrec.schema",
+}
+_ROOMS = ("data", "datasets", "etl", "layers", "models", "optimizers", "parallel", "schema", "serving")
+
+__all__ = [
+    "Column",
+    "FeatureConfig",
+    "Loader",
+    "Schema",
+    "TableConfig",
+    "Tag",
+    "data",
+    "datasets",
+    "etl",
+    "layers",
+    "models",
+    "optimizers",
+    "parallel",
+    "schema",
+    "serving",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME:
+        return getattr(importlib.import_module(_HOME[name]), name)
+    if name in _ROOMS:
+        return importlib.import_module(f"kerasrec.{name}")
+    raise AttributeError(f"module 'kerasrec' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__ + ["__version__"])

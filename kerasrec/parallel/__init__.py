@@ -1,0 +1,1 @@
+"""Where tables live and how ranks exchange what they look up."""
