@@ -1,0 +1,191 @@
+"""Embedding tables and their lookup: one layer for all features of a model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from kerasrec.layers import lookup
+from kerasrec.parallel.initial_values import fill_initial_values
+from kerasrec.parallel.plan import Stack, stack_tables
+from kerasrec.parallel.tables import FeatureConfig, TableConfig
+
+
+@keras.saving.register_keras_serializable("kerasrec")
+class DistributedEmbedding(keras.layers.Layer):
+    """Looks up every feature's ids in its table and combines the vectors of a list into one.
+
+    For a feature with ids `i_1 .. i_h` in table `E` the output is `sum_k E[i_k]`, divided by `h` for the combiner
+    "mean" and by `sqrt(h)` for "sqrtn"; an empty list gives zeros. With `combiner=None` the vectors stay apart.
+
+    Tables of one width are stacked in one variable, so that one gather serves them all. In files each table
+    stands under its own name, whatever it was stacked with.
+
+    Args:
+        features: the features by name, each a `kr.FeatureConfig`; several may share a table.
+        seed: initial values are a function of it, the table's name and the row.
+
+    Inputs: a dict with, for each feature, integer ids of one of these forms:
+        - `(batch,)` or `(batch, 1)`: one id a row.
+        - `(batch, hotness)`: a list a row, padded with id 0, which is left out.
+        - a `tf.RaggedTensor` `(batch, None)` (TensorFlow backend): a list a row, nothing left out.
+
+    Output: a dict with `(batch, embedding_dim)` for each feature; without a combiner, `(batch, hotness,
+    embedding_dim)` with zeros at the padding, or a ragged tensor.
+
+    Raises:
+        ValueError: two tables with one name, a feature that the inputs lack, ids that are not integers or of
+            another rank.
+        tf.errors.InvalidArgumentError: (TensorFlow) an id outside [0, vocabulary_size); names the feature.
+
+    Example:
+
+    >>> item = kr.TableConfig("item", vocabulary_size=1000, embedding_dim=16, combiner="mean")
+    >>> layer = kr.layers.DistributedEmbedding(
+    ...     {"item": kr.FeatureConfig("item", item), "history": kr.FeatureConfig("history", item)})
+    >>> out = layer({"item": np.array([3, 5]), "history": np.array([[1, 2, 0], [4, 0, 0]])})
+    >>> out["history"].shape
+    (2, 16)
+
+    Source: the layer's interface follows HugeCTR's and NVIDIA distributed-embeddings'; stacking is keras-rs's and
+    TorchRec's "table batched embedding".
+    """
+
+    def __init__(
+        self, features: Mapping[str, FeatureConfig | Mapping[str, Any]], seed: int = 0, **kwargs: Any
+    ):
+        super().__init__(**kwargs)
+        if not features:
+            raise ValueError("DistributedEmbedding needs at least one feature")
+        # Keras wraps dict attributes for tracking: a tuple of pairs keeps ours plain.
+        self._features = tuple((name, _feature(name, config)) for name, config in features.items())
+        self.seed = seed
+        self._stacks: tuple[Stack, ...] = tuple(stack_tables(config.table for _, config in self._features))
+        # tf.unique, which the sparse optimizers use on this layer's gradients, does not compile with XLA.
+        self.supports_jit = keras.backend.backend() != "tensorflow"
+
+    @property
+    def features(self) -> dict[str, FeatureConfig]:
+        return dict(self._features)
+
+    def build(self, input_shape: Any = None) -> None:
+        self._variables = [
+            self.add_weight(
+                name=stack.name,
+                shape=(stack.rows, stack.embedding_dim),
+                initializer=_StackInitializer(stack, self.seed),
+                dtype="float32",
+                autocast=False,  # under a mixed policy reading a table would cast all of it, every step
+            )
+            for stack in self._stacks
+        ]
+        self.built = True
+
+    def call(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+        ids = {name: self._ids(name, inputs) for name, _ in self._features}
+        out: dict[str, Any] = {}
+        for stack, variable in zip(self._stacks, self._variables, strict=True):
+            mine = {name: config for name, config in self._features if config.table.name in stack.offsets}
+            found = lookup.lookup(variable, stack, mine, {name: ids[name] for name in mine})
+            out.update(found)
+        return {name: lookup.cast(out[name], self.compute_dtype) for name, _ in self._features}
+
+    def _ids(self, name: str, inputs: Mapping[str, Any]) -> Any:
+        if not isinstance(inputs, Mapping) or name not in inputs:
+            given = sorted(inputs) if isinstance(inputs, Mapping) else type(inputs).__name__
+            raise ValueError(f"{self.name}: no ids for feature {name!r}; the inputs are {given}")
+        ids = inputs[name] if hasattr(inputs[name], "dtype") else ops.convert_to_tensor(inputs[name])
+        dtype = keras.backend.standardize_dtype(ids.dtype)
+        if "int" not in dtype:
+            raise ValueError(f"{self.name}: feature {name!r} needs integer ids, not {dtype}")
+        if len(ids.shape) not in (1, 2):
+            raise ValueError(
+                f"{self.name}: feature {name!r} needs ids of shape (batch,) or (batch, hotness), not {ids.shape}"
+            )
+        return ids
+
+    def compute_output_spec(self, inputs: Mapping[str, Any]) -> dict[str, keras.KerasTensor]:
+        specs = {}
+        for name, config in self._features:
+            ids = self._ids(name, inputs)
+            apart = config.table.combiner is None and len(ids.shape) == 2
+            shape = (*ids.shape[: 1 + apart], config.table.embedding_dim)
+            ragged = apart and getattr(ids, "ragged", False)
+            specs[name] = keras.KerasTensor(shape, dtype=self.compute_dtype, ragged=ragged)
+        return specs
+
+    # ---- tables by name ------------------------------------------------------------------------------------
+    def table(self, name: str) -> np.ndarray:
+        """A copy of one table's values, float32 (vocabulary_size, embedding_dim)."""
+        for stack, variable in zip(self._stacks, self._variables, strict=True):
+            for table in stack.tables:
+                if table.name == name:
+                    first = stack.offsets[name]
+                    return ops.convert_to_numpy(variable.value[first : first + table.vocabulary_size])
+        raise KeyError(f"no table {name!r}; there are: {[t.name for s in self._stacks for t in s.tables]}")
+
+    def save_own_variables(self, store: Any) -> None:
+        for stack in self._stacks:
+            for table in stack.tables:
+                store[table.name] = self.table(table.name)
+
+    def load_own_variables(self, store: Any) -> None:
+        for stack, variable in zip(self._stacks, self._variables, strict=True):
+            values = np.empty(variable.shape, np.float32)
+            for table in stack.tables:
+                if table.name not in store:
+                    raise ValueError(
+                        f"{self.name}: the file has no table {table.name!r}; it has {sorted(store)}"
+                    )
+                saved = store[table.name]
+                if tuple(saved.shape) != (table.vocabulary_size, table.embedding_dim):
+                    raise ValueError(
+                        f"{self.name}: table {table.name!r} is {tuple(saved.shape)} in the file, but "
+                        f"{(table.vocabulary_size, table.embedding_dim)} here"
+                    )
+                first = stack.offsets[table.name]
+                values[first : first + table.vocabulary_size] = saved
+            variable.assign(values)
+
+    def get_config(self) -> dict[str, Any]:
+        features = {}
+        for name, config in self._features:
+            table = asdict(config.table)
+            if not isinstance(table["initializer"], str):
+                table["initializer"] = keras.initializers.serialize(
+                    keras.initializers.get(table["initializer"])
+                )
+            features[name] = {"name": config.name, "table": table}
+        return {**super().get_config(), "features": features, "seed": self.seed}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> DistributedEmbedding:
+        return cls(**config)
+
+
+def _feature(name: str, config: FeatureConfig | Mapping[str, Any]) -> FeatureConfig:
+    """A feature's config, from itself or from what `get_config` makes of it."""
+    if isinstance(config, Mapping):
+        return FeatureConfig(config["name"], TableConfig(**config["table"]))
+    if not isinstance(config, FeatureConfig):
+        raise ValueError(f"feature {name!r} must be a kr.FeatureConfig, not {config!r}")
+    return config
+
+
+class _StackInitializer(keras.initializers.Initializer):
+    """Fills a stack with its tables' own initial values."""
+
+    def __init__(self, stack: Stack, seed: int):
+        self.stack, self.seed = stack, seed
+
+    def __call__(self, shape: tuple[int, int], dtype: Any = None) -> Any:
+        values = np.empty(shape, np.float32)
+        for table in self.stack.tables:
+            first = self.stack.offsets[table.name]
+            fill_initial_values(values[first : first + table.vocabulary_size], table, self.seed)
+        return ops.convert_to_tensor(values, dtype=dtype)
