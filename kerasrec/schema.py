@@ -82,9 +82,7 @@ class Column:
         if not self.name or not isinstance(self.name, str):
             raise SchemaError(f"a column's name must be a non-empty string, not {self.name!r}")
         if self.dtype not in DTYPES:
-            raise SchemaError(
-                f"column {self.name!r}: unknown dtype {self.dtype!r}; known: {', '.join(DTYPES)}"
-            )
+            raise SchemaError(f"column {self.name!r}: unknown dtype {self.dtype!r}; known: {', '.join(DTYPES)}")
         try:
             tags = tuple(sorted({Tag(tag) for tag in self.tags}))
         except ValueError as error:
@@ -120,9 +118,7 @@ class Column:
         values = dict(values)
         for name, kind in _KINDS.items():
             given = values.get(name)
-            if given is not None and (
-                not isinstance(given, kind) or (kind is int and isinstance(given, bool))
-            ):
+            if given is not None and (not isinstance(given, kind) or (kind is int and isinstance(given, bool))):
                 raise SchemaError(f"column {values['name']!r}: {name} must be {kind.__name__}, not {given!r}")
         if values.get("hotness") is not None:
             try:
@@ -243,9 +239,7 @@ class Schema:
         path = _schema_file(path)
         lines = ",\n".join("  " + json.dumps(column.to_dict(), ensure_ascii=False) for column in self)
         with write_aside(path) as aside:
-            aside.write_text(
-                f'{{"kerasrec_schema": {VERSION},\n "columns": [\n{lines}\n ]}}\n', encoding="utf-8"
-            )
+            aside.write_text(f'{{"kerasrec_schema": {VERSION},\n "columns": [\n{lines}\n ]}}\n', encoding="utf-8")
         return path
 
     @classmethod
@@ -253,9 +247,7 @@ class Schema:
         """Read what `save` wrote. Raises `FileNotFoundError`, or `SchemaError` naming the file."""
         path = _schema_file(path)
         if not path.exists():
-            raise FileNotFoundError(
-                f"no schema at {path}; a dataset written by kerasrec has one beside its data"
-            )
+            raise FileNotFoundError(f"no schema at {path}; a dataset written by kerasrec has one beside its data")
         try:
             return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
         except (json.JSONDecodeError, UnicodeDecodeError) as error:

@@ -56,9 +56,7 @@ class DistributedEmbedding(keras.layers.Layer):
     TorchRec's "table batched embedding".
     """
 
-    def __init__(
-        self, features: Mapping[str, FeatureConfig | Mapping[str, Any]], seed: int = 0, **kwargs: Any
-    ):
+    def __init__(self, features: Mapping[str, FeatureConfig | Mapping[str, Any]], seed: int = 0, **kwargs: Any):
         super().__init__(**kwargs)
         if not features:
             raise ValueError("DistributedEmbedding needs at least one feature")
@@ -139,9 +137,7 @@ class DistributedEmbedding(keras.layers.Layer):
             values = np.empty(variable.shape, np.float32)
             for table in stack.tables:
                 if table.name not in store:
-                    raise ValueError(
-                        f"{self.name}: the file has no table {table.name!r}; it has {sorted(store)}"
-                    )
+                    raise ValueError(f"{self.name}: the file has no table {table.name!r}; it has {sorted(store)}")
                 saved = store[table.name]
                 if tuple(saved.shape) != (table.vocabulary_size, table.embedding_dim):
                     raise ValueError(
@@ -157,9 +153,7 @@ class DistributedEmbedding(keras.layers.Layer):
         for name, config in self._features:
             table = asdict(config.table)
             if not isinstance(table["initializer"], str):
-                table["initializer"] = keras.initializers.serialize(
-                    keras.initializers.get(table["initializer"])
-                )
+                table["initializer"] = keras.initializers.serialize(keras.initializers.get(table["initializer"]))
             features[name] = {"name": config.name, "table": table}
         return {**super().get_config(), "features": features, "seed": self.seed}
 

@@ -27,15 +27,14 @@ def lookup(
         ids: for each feature (batch,), (batch, hotness) or ragged (batch, None).
     """
     flat = {name: _flat(value) for name, value in ids.items()}
+    if stack.rows > 2**31 - 1 or len({keras.backend.standardize_dtype(row.dtype) for row in flat.values()}) > 1:
+        flat = {name: ops.cast(value, "int64") for name, value in flat.items()}
     if keras.backend.backend() == "tensorflow":
         flat = _checked(features, flat)
-    dtype = "int64" if stack.rows > 2**31 - 1 else None
-    rows = []
-    for name, config in features.items():
-        row = flat[name] if dtype is None else ops.cast(flat[name], dtype)
-        rows.append(row + ops.cast(stack.offsets[config.table.name], row.dtype))
-    if len({keras.backend.standardize_dtype(row.dtype) for row in rows}) > 1:
-        rows = [ops.cast(row, "int64") for row in rows]
+    rows = [
+        flat[name] + ops.cast(stack.offsets[config.table.name], flat[name].dtype)
+        for name, config in features.items()
+    ]
     vectors = _gather(variable, rows[0] if len(rows) == 1 else ops.concatenate(rows))
     parts = [vectors] if len(rows) == 1 else _split(vectors, rows)
     return {
@@ -47,9 +46,7 @@ def lookup(
 def cast(value: Any, dtype: str) -> Any:
     """`ops.cast`, for ragged tensors too."""
     return (
-        value.with_flat_values(ops.cast(value.flat_values, dtype))
-        if _is_ragged(value)
-        else ops.cast(value, dtype)
+        value.with_flat_values(ops.cast(value.flat_values, dtype)) if _is_ragged(value) else ops.cast(value, dtype)
     )
 
 
@@ -58,7 +55,14 @@ def _is_ragged(value: Any) -> bool:
 
 
 def _flat(ids: Any) -> Any:
-    return ids.values if _is_ragged(ids) else ops.reshape(ids, (-1,))
+    """All ids of a feature, row after row, as int32 or int64."""
+    flat = ids.values if _is_ragged(ids) else ops.reshape(ids, (-1,))
+    dtype = keras.backend.standardize_dtype(flat.dtype)
+    return (
+        flat
+        if dtype in ("int32", "int64")
+        else ops.cast(flat, "int64" if "32" in dtype or "64" in dtype else "int32")
+    )
 
 
 def _gather(variable: keras.Variable, rows: Any) -> Any:

@@ -43,9 +43,7 @@ def stack_tables(tables: Iterable[TableConfig]) -> list[Stack]:
     by_name: dict[str, TableConfig] = {}
     for table in tables:
         if by_name.setdefault(table.name, table) != table:
-            raise ValueError(
-                f"two different tables are named {table.name!r}: {by_name[table.name]} and {table}"
-            )
+            raise ValueError(f"two different tables are named {table.name!r}: {by_name[table.name]} and {table}")
     by_width: dict[int, list[TableConfig]] = {}
     for table in by_name.values():
         by_width.setdefault(table.embedding_dim, []).append(table)

@@ -43,13 +43,9 @@ class TableConfig:
                 raise ValueError(f"table {self.name!r}: {field} must be a whole number above 0, not {size!r}")
             object.__setattr__(self, field, int(size))
         if self.combiner not in COMBINERS:
-            raise ValueError(
-                f"table {self.name!r}: combiner must be one of {COMBINERS}, not {self.combiner!r}"
-            )
+            raise ValueError(f"table {self.name!r}: combiner must be one of {COMBINERS}, not {self.combiner!r}")
         if self.placement not in PLACEMENTS:
-            raise ValueError(
-                f"table {self.name!r}: placement must be one of {PLACEMENTS}, not {self.placement!r}"
-            )
+            raise ValueError(f"table {self.name!r}: placement must be one of {PLACEMENTS}, not {self.placement!r}")
 
 
 @dataclass(frozen=True)

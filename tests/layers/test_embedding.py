@@ -1,0 +1,209 @@
+"""DistributedEmbedding against a row-by-row float64 NumPy lookup."""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import kerasrec as kr
+
+ITEM = kr.TableConfig("item", 10, 4)
+
+
+def reference(table, lists, combiner):
+    """The combined vectors of lists of ids, one list after another, in float64."""
+    divide = {"sum": lambda n: 1.0, "mean": float, "sqrtn": np.sqrt}[combiner]
+    zero = np.zeros(table.shape[1])
+    return np.array([table[ids].astype("float64").sum(0) / divide(len(ids)) if ids else zero for ids in lists])
+
+
+def padded(lists, width):
+    return np.array([ids + [0] * (width - len(ids)) for ids in lists], "int32").reshape(len(lists), width)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    lists=st.lists(st.lists(st.integers(1, 9), max_size=5), min_size=1, max_size=8),
+    combiner=st.sampled_from(["sum", "mean", "sqrtn"]),
+    dtype=st.sampled_from(["int32", "int64"]),
+)
+def test_lists_equal_numpy_ragged_and_padded(lists, combiner, dtype):
+    table = kr.TableConfig("item", 10, 4, combiner=combiner)
+    layer = kr.layers.DistributedEmbedding({"history": kr.FeatureConfig("history", table)})
+    layer.build()
+    expected = reference(layer.table("item"), lists, combiner)
+    ragged = tf.ragged.constant(lists, dtype=dtype, ragged_rank=1)
+    np.testing.assert_allclose(layer({"history": ragged})["history"], expected, atol=1e-6)
+    ids = padded(lists, 6).astype(dtype)
+    np.testing.assert_allclose(layer({"history": ids})["history"], expected, atol=1e-6)
+
+
+def test_tables_of_one_width_share_a_variable_and_features_a_table():
+    big = kr.TableConfig("big", 100_000, 4)
+    wide = kr.TableConfig("wide", 3, 8)
+    layer = kr.layers.DistributedEmbedding(
+        {
+            "a": kr.FeatureConfig("a", ITEM),
+            "b": kr.FeatureConfig("b", big),
+            "c": kr.FeatureConfig("c", ITEM),
+            "d": kr.FeatureConfig("d", wide),
+        }
+    )
+    ids = {
+        "a": np.array([0, 9]),
+        "b": np.array([[99_999], [0]]),
+        "c": np.array([9, 9], "int32"),
+        "d": np.array([2, 0]),
+    }
+    out = layer(ids)
+    assert [tuple(variable.shape) for variable in layer.trainable_variables] == [(100_010, 4), (3, 8)]
+    for name, table in {"a": "item", "b": "big", "c": "item", "d": "wide"}.items():
+        np.testing.assert_array_equal(out[name], layer.table(table)[ids[name].ravel()])
+
+
+def test_no_combiner_keeps_vectors_apart():
+    table = kr.TableConfig("item", 10, 4, combiner=None)
+    layer = kr.layers.DistributedEmbedding({"history": kr.FeatureConfig("history", table)})
+    rows = layer({"history": np.array([[1, 2, 0], [3, 0, 0]])})["history"]
+    values = layer.table("item")
+    np.testing.assert_array_equal(rows[0], [values[1], values[2], np.zeros(4)])
+    ragged = layer({"history": tf.ragged.constant([[1, 0], []], dtype=tf.int64)})["history"]
+    assert ragged.row_lengths().numpy().tolist() == [2, 0]
+    np.testing.assert_array_equal(ragged.values, values[[1, 0]])
+    assert layer({"history": np.array([[3]])})["history"].shape == (1, 1, 4)
+
+
+def test_empty_batch():
+    layer = kr.layers.DistributedEmbedding({"item": kr.FeatureConfig("item", ITEM)})
+    assert layer({"item": np.zeros((0,), "int64")})["item"].shape == (0, 4)
+    assert layer({"item": np.zeros((0, 3), "int64")})["item"].shape == (0, 4)
+
+
+@pytest.mark.parametrize("bad", [-1, 10, 2**40])
+@pytest.mark.parametrize("form", ["one", "padded", "ragged"])
+def test_id_outside_its_table_is_named(bad, form):
+    """Row 10 of "item" would be row 0 of "other" in the stack: it must not be read."""
+    layer = kr.layers.DistributedEmbedding(
+        {
+            "item": kr.FeatureConfig("item", ITEM),
+            "other": kr.FeatureConfig("other", kr.TableConfig("other", 50, 4)),
+        }
+    )
+    ids = {
+        "one": np.array([1, bad]),
+        "padded": np.array([[1, 0], [2, bad]]),
+        "ragged": tf.ragged.constant([[1], [2, bad]], dtype=tf.int64),
+    }[form]
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match=rf"feature 'item': id \[{bad}\] is outside \[0, 10\)"
+    ):
+        layer({"item": ids, "other": np.array([1, 2])})
+
+
+def test_small_id_dtype_on_a_large_table():
+    layer = kr.layers.DistributedEmbedding({"x": kr.FeatureConfig("x", kr.TableConfig("x", 1000, 2))})
+    np.testing.assert_array_equal(layer({"x": np.array([0, 127], "int8")})["x"], layer.table("x")[[0, 127]])
+
+
+def test_wrong_inputs():
+    layer = kr.layers.DistributedEmbedding({"item": kr.FeatureConfig("item", ITEM)})
+    with pytest.raises(ValueError, match="no ids for feature 'item'; the inputs are \\['other'\\]"):
+        layer({"other": np.array([1])})
+    with pytest.raises(ValueError, match="'item' needs integer ids, not float32"):
+        layer({"item": np.array([1.0], "float32")})
+    with pytest.raises(ValueError, match="'item' needs ids of shape"):
+        layer({"item": np.zeros((2, 3, 4), "int32")})
+    with pytest.raises(ValueError, match="at least one feature"):
+        kr.layers.DistributedEmbedding({})
+    with pytest.raises(ValueError, match="must be a kr.FeatureConfig"):
+        kr.layers.DistributedEmbedding({"item": ITEM})
+
+
+def test_gradient_is_sparse_and_right():
+    """d/dE of sum_i <c_i, mean of row i's vectors>: c_i / hotness at each looked-up row, repeats added up."""
+    layer = kr.layers.DistributedEmbedding({"h": kr.FeatureConfig("h", ITEM), "i": kr.FeatureConfig("i", ITEM)})
+    h, i = np.array([[1, 1, 0], [2, 3, 1]]), np.array([3, 9])
+    c = np.random.default_rng(0).normal(size=(2, 4)).astype("float32")
+    with tf.GradientTape() as tape:
+        out = layer({"h": h, "i": i})
+        loss = tf.reduce_sum(c * (out["h"] + out["i"]))
+    gradient = tape.gradient(loss, layer.trainable_variables[0].value)
+    assert isinstance(gradient, tf.IndexedSlices)
+    expected = np.zeros((10, 4))
+    for row in range(2):
+        real = [k for k in h[row] if k]
+        for k in real:
+            expected[k] += c[row].astype("float64") / len(real)
+        expected[i[row]] += c[row]
+    np.testing.assert_allclose(tf.convert_to_tensor(gradient), expected, atol=1e-6)
+
+
+def functional(layer, ragged):
+    ids = {
+        "item": keras.Input((), dtype="int32", name="item"),
+        "history": keras.Input((None,), dtype="int32", name="history", ragged=ragged),
+    }
+    out = layer(ids)
+    x = keras.layers.Concatenate()([out["item"], out["history"]])
+    return keras.Model(ids, keras.layers.Dense(1, activation="sigmoid")(x))
+
+
+def two_features(**options):
+    table = kr.TableConfig("item", 10, 4, **options)
+    return {"item": kr.FeatureConfig("item", table), "history": kr.FeatureConfig("history", table)}
+
+
+@pytest.mark.parametrize("initializer", ["uniform", keras.initializers.HeNormal()])
+def test_functional_model_trains_saves_and_loads(tmp_path, initializer):
+    model = functional(kr.layers.DistributedEmbedding(two_features(initializer=initializer), seed=3), ragged=False)
+    model.compile(kr.optimizers.Adagrad(0.5), loss="binary_crossentropy")
+    ids = {"item": np.arange(1, 9), "history": np.tile([[1, 2, 0]], (8, 1))}
+    clicks = (np.arange(1, 9) % 2).reshape(-1, 1).astype("float32")
+    losses = model.fit(ids, clicks, epochs=30, verbose=0).history["loss"]
+    assert losses[-1] < 0.5 * losses[0]
+    assert not model.jit_compile
+    model.save(tmp_path / "model.keras")
+    again = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(again.predict(ids, verbose=0), model.predict(ids, verbose=0))
+
+
+def test_loss_falls_on_ragged_inputs():
+    model = functional(kr.layers.DistributedEmbedding(two_features()), ragged=True)
+    model.compile(kr.optimizers.Adagrad(0.5), loss="binary_crossentropy")
+    history = tf.ragged.constant([[1], [2, 3], [], [4]], dtype=tf.int32)
+    data = tf.data.Dataset.from_tensors(
+        ({"item": tf.range(1, 5), "history": history}, [[1.0], [0.0], [1.0], [0.0]])
+    )
+    losses = model.fit(data.repeat(20), epochs=3, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+
+
+def test_files_hold_tables_not_stacks(tmp_path):
+    """A file saved by a layer that stacks "item" first is read by one that stacks it last."""
+    other = kr.TableConfig("other", 5, 4)
+    first = kr.layers.DistributedEmbedding(
+        {"item": kr.FeatureConfig("item", ITEM), "other": kr.FeatureConfig("other", other)}
+    )
+    second = kr.layers.DistributedEmbedding(
+        {"other": kr.FeatureConfig("other", other), "item": kr.FeatureConfig("item", ITEM)}, seed=9
+    )
+    for layer in (first, second):
+        layer.build()
+    store = {}
+    first.save_own_variables(store)
+    assert set(store) == {"item", "other"}
+    second.load_own_variables(store)
+    for name in store:
+        np.testing.assert_array_equal(second.table(name), first.table(name))
+    with pytest.raises(ValueError, match="the file has no table 'item'"):
+        second.load_own_variables({"other": store["other"]})
+    with pytest.raises(ValueError, match=r"table 'item' is \(3, 4\) in the file, but \(10, 4\) here"):
+        second.load_own_variables({**store, "item": store["item"][:3]})
+
+
+def test_mixed_precision_keeps_tables_float32():
+    layer = kr.layers.DistributedEmbedding({"item": kr.FeatureConfig("item", ITEM)}, dtype="mixed_bfloat16")
+    assert layer({"item": np.array([1])})["item"].dtype == tf.bfloat16
+    assert layer.trainable_variables[0].dtype == "float32"

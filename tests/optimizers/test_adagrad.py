@@ -1,0 +1,86 @@
+"""kr.optimizers.Adagrad against Keras's own, fed dense gradients.
+
+On TensorFlow, Keras's Adagrad given a sparse gradient adds up the squares of a repeated id's gradients instead of
+squaring their sum; so the peer looks rows up as one-hot times table, whose gradient is dense.
+"""
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kerasrec as kr
+
+ROWS, DIM = 50, 4
+
+
+class DenseLookup(keras.layers.Embedding):
+    def call(self, inputs):
+        return keras.ops.matmul(keras.ops.one_hot(inputs, self.input_dim), self.embeddings)
+
+
+def train(optimizer, layer=keras.layers.Embedding, steps=100, distinct=20):
+    """A small model over repeated ids; the weights after `steps` updates."""
+    keras.utils.set_random_seed(0)
+    layer = layer(ROWS, DIM)
+    ids = keras.Input((3,), dtype="int32")
+    model = keras.Model(ids, keras.layers.Dense(1)(keras.layers.Flatten()(layer(ids))))
+    model.compile(optimizer, loss="mse", jit_compile=False)
+    rng = np.random.default_rng(0)
+    for _ in range(steps):
+        model.train_on_batch(rng.integers(0, distinct, (16, 3)), rng.normal(size=(16, 1)))
+    return [keras.ops.convert_to_numpy(weight) for weight in model.weights]
+
+
+@pytest.mark.parametrize("initial", [0.1, 0.0, 1e-8])
+@pytest.mark.parametrize("epsilon", [1e-7, 1e-3])
+def test_equals_keras_over_100_steps(initial, epsilon):
+    options = {"learning_rate": 0.05, "initial_accumulator_value": initial, "epsilon": epsilon}
+    ours = train(kr.optimizers.Adagrad(**options))
+    theirs = train(keras.optimizers.Adagrad(**options), DenseLookup)
+    for mine, other in zip(ours, theirs, strict=True):
+        np.testing.assert_allclose(mine, other, atol=1e-6, rtol=0)
+
+
+def test_equals_keras_with_a_schedule():
+    def schedule():
+        return keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9)
+
+    for mine, other in zip(
+        train(kr.optimizers.Adagrad(schedule())),
+        train(keras.optimizers.Adagrad(schedule()), DenseLookup),
+        strict=True,
+    ):
+        np.testing.assert_allclose(mine, other, atol=1e-6, rtol=0)
+
+
+def test_against_float64_rows():
+    """One step by hand: repeated rows are summed before they are squared, others do not move."""
+    start = np.random.default_rng(1).normal(size=(ROWS, DIM)).astype("float32")
+    variable = keras.Variable(start)
+    optimizer = kr.optimizers.Adagrad(0.1, initial_accumulator_value=0.2, epsilon=1e-4)
+    values = np.random.default_rng(2).normal(size=(5, DIM)).astype("float32")
+    rows = np.array([7, 3, 7, 49, 7])
+    optimizer.apply([tf.IndexedSlices(values, rows, (ROWS, DIM))], [variable])
+    summed = np.zeros((ROWS, DIM))
+    np.add.at(summed, rows, values.astype("float64"))
+    expected = start - 0.1 * summed / np.sqrt(0.2 + summed**2 + 1e-4)
+    result = keras.ops.convert_to_numpy(variable)
+    np.testing.assert_allclose(result, expected, atol=1e-6)
+    untouched = np.setdiff1d(np.arange(ROWS), rows)
+    assert np.array_equal(result[untouched], start[untouched])
+
+
+def test_a_batch_that_touches_no_row():
+    start = np.ones((ROWS, DIM), "float32")
+    variable = keras.Variable(start)
+    gradient = tf.IndexedSlices(tf.zeros((0, DIM)), tf.zeros((0,), tf.int64), (ROWS, DIM))
+    kr.optimizers.Adagrad(0.1).apply([gradient], [variable])
+    assert np.array_equal(keras.ops.convert_to_numpy(variable), start)
+
+
+def test_config_round_trip():
+    optimizer = kr.optimizers.Adagrad(0.3, initial_accumulator_value=0.5, epsilon=1e-5)
+    again = keras.optimizers.deserialize(keras.optimizers.serialize(optimizer))
+    assert type(again) is kr.optimizers.Adagrad
+    assert again.get_config() == optimizer.get_config()
