@@ -1,0 +1,249 @@
+"""Raw rows as a served model's inputs: NumPy arrays by name, nulls and lists spelled out."""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from kerasrec.schema import Column, Schema, SchemaError
+from kerasrec.serving.wire import wire_names
+
+EXTRA = "assets.extra"  # the folder of a SavedModel that TensorFlow leaves to its writer
+Where = Callable[[int], int]  # the row in which the k-th element stands
+
+
+def rows(data: Any, schema: Any) -> dict[str, np.ndarray]:
+    """The inputs of a SavedModel's `serving_default` signature for some raw rows.
+
+    A tensor has no null and no rows of different lengths, so a column `X` of the raw data becomes
+
+    - `X` (batch,) in the file's dtype, strings as bytes; where the column was nullable when the workflow was
+      fitted, also `X__valid` (batch,) bool, false for a null;
+    - for a list column `X__values` (n,) and `X__offsets` (batch + 1,) int64: row i's elements are
+      `values[offsets[i]:offsets[i + 1]]`; where elements were nullable, also `X__valid` (n,) bool. A null list
+      is an empty one.
+
+    Names that are no Python identifiers are spelled as `kerasrec.serving.wire.wire_name` says.
+
+    A number may come in any type that holds the same value; NaN counts as null, '' does not. Columns that the
+    schema does not name, and targets, are left out.
+
+    Args:
+        data: a Polars, pandas or Arrow frame, or rows as dicts. A key that a dict lacks is a null.
+        schema: the raw columns: a fitted `Workflow`, its `input_schema`, or the path of an exported SavedModel.
+
+    Raises:
+        SchemaError: a column that is missing, or of another kind than the schema says.
+        ValueError: a value that does not fit, or a null where none was seen when fitted; the message names
+            column, row and value.
+
+    Example:
+
+    >>> from kerasrec import Column, Schema
+    >>> schema = Schema([Column("user", "string", nullable=True), Column("tags", "int32", ("list",))])
+    >>> rows([{"user": "ann", "tags": [3, 1]}, {"tags": []}], schema)
+    ... # doctest: +NORMALIZE_WHITESPACE
+    {'user': array([b'ann', b''], dtype=object), 'user__valid': array([ True, False]),
+     'tags__values': array([3, 1], dtype=int32), 'tags__offsets': array([0, 2, 2])}
+
+    A signature takes them as they are: `served.signatures["serving_default"](**rows(...))`.
+    """
+    columns = raw_schema(schema).features
+    read = _dicts(data) if _is_rows(data) else _frame(data)
+    wire: dict[str, np.ndarray] = {}
+    for column in columns:
+        elements, offsets = read(column)
+        where = _row_of(offsets)
+        if elements.dtype.is_float():
+            elements = elements.fill_nan(None)
+        null = elements.is_null()
+        if null.any() and not column.nullable:
+            row = where(int(null.arg_true()[0]))
+            raise ValueError(
+                f"column {column.name!r}, row {row}: null, but it held none when the workflow was fitted"
+            )
+        if offsets is None:
+            wire[column.name] = _to_numpy(elements)
+        else:
+            wire[f"{column.name}__values"] = _to_numpy(elements)
+            wire[f"{column.name}__offsets"] = offsets
+        if column.nullable:
+            wire[f"{column.name}__valid"] = (~null).to_numpy()
+    plain = wire_names(wire)
+    return {plain[name]: array for name, array in wire.items()}
+
+
+def raw_schema(source: Any) -> Schema:
+    """The raw columns that `source` tells of: a schema, a workflow, or an exported SavedModel's folder."""
+    if isinstance(source, Schema):
+        return source
+    if isinstance(source, str | os.PathLike):
+        return Schema.load(Path(source) / EXTRA)
+    if isinstance(getattr(source, "input_schema", None), Schema):
+        return source.input_schema
+    raise TypeError(f"expected a Schema, a fitted Workflow or a SavedModel's path, not {type(source).__name__}")
+
+
+# ---- frames -------------------------------------------------------------------------------------------------
+def _frame(data: Any) -> Callable[[Column], tuple[pl.Series, np.ndarray | None]]:
+    frame = _to_polars(data)
+
+    def read(column: Column) -> tuple[pl.Series, np.ndarray | None]:
+        if column.name not in frame.columns:
+            raise SchemaError(f"no column {column.name!r}; the frame has: {', '.join(frame.columns)}")
+        series = frame[column.name]
+        if isinstance(series.dtype, pl.Array):
+            series = series.arr.to_list()
+        if column.is_list != isinstance(series.dtype, pl.List) and series.dtype != pl.Null:
+            raise _mismatch(column, series.dtype)
+        if not column.is_list:
+            return _cast(series, column, _row_of(None)), None
+        if series.dtype == pl.Null:
+            series = series.cast(pl.List(pl.Null))
+        offsets = _offsets(series.list.len().fill_null(0).to_numpy())
+        elements = series.filter(series.list.len().fill_null(0) > 0).explode()
+        return _cast(elements, column, _row_of(offsets)), offsets
+
+    return read
+
+
+def _to_polars(data: Any) -> pl.DataFrame:
+    if isinstance(data, pl.DataFrame):
+        return data
+    if isinstance(data, pl.LazyFrame):
+        return data.collect()
+    package = type(data).__module__.partition(".")[0]
+    if package == "pyarrow":
+        frame = pl.from_arrow(data)
+        assert isinstance(frame, pl.DataFrame)
+        return frame
+    if package == "pandas":
+        return pl.from_pandas(data)
+    raise TypeError(f"expected a Polars, pandas or Arrow frame, or a list of dicts, not {type(data).__name__}")
+
+
+def _cast(series: pl.Series, column: Column, where: Where) -> pl.Series:
+    """`series` in the column's dtype; raises for the first value that would change."""
+    given, wanted = series.dtype, _POLARS[column.dtype]
+    text = isinstance(given, pl.String | pl.Categorical | pl.Enum)
+    fits = {"string": text, "bool": given == pl.Boolean}.get(column.dtype, given.is_numeric())
+    if not fits and given != pl.Null:
+        raise _mismatch(column, given)
+    if given.is_float() and not wanted.is_float():
+        series = series.fill_nan(None)
+    cast = series.cast(wanted, strict=False)
+    changed = cast.is_null() & series.is_not_null()
+    if given.is_float() and wanted.is_integer():
+        changed |= (cast.cast(given) != series).fill_null(False)
+    if changed.any():
+        k = int(changed.arg_true()[0])
+        raise _misfit(column, where(k), series[k])
+    return cast
+
+
+# ---- dicts --------------------------------------------------------------------------------------------------
+def _is_rows(data: Any) -> bool:
+    return isinstance(data, list | tuple) or (isinstance(data, Iterable) and not hasattr(data, "columns"))
+
+
+def _dicts(data: Iterable[Any]) -> Callable[[Column], tuple[pl.Series, np.ndarray | None]]:
+    records = list(data)
+    for row, record in enumerate(records):
+        if not isinstance(record, Mapping):
+            raise TypeError(f"row {row}: expected a dict, not {type(record).__name__}")
+
+    def read(column: Column) -> tuple[pl.Series, np.ndarray | None]:
+        values = [record.get(column.name) for record in records]
+        if not column.is_list:
+            if not column.nullable:
+                for row, record in enumerate(records):
+                    if column.name not in record:
+                        raise SchemaError(f"column {column.name!r} is missing from row {row}")
+            return _from_python(values, column, _row_of(None)), None
+        lists = [_elements(value, column, row) for row, value in enumerate(values)]
+        offsets = _offsets([len(elements) for elements in lists])
+        flat = [value for elements in lists for value in elements]
+        return _from_python(flat, column, _row_of(offsets)), offsets
+
+    return read
+
+
+def _elements(value: Any, column: Column, row: int) -> Any:
+    if value is None or _is_nan(value):
+        return ()
+    if isinstance(value, list | tuple | np.ndarray | pl.Series):
+        return value
+    raise ValueError(f"column {column.name!r}, row {row}: expected a list, not {value!r}")
+
+
+def _from_python(values: list[Any], column: Column, where: Where) -> pl.Series:
+    dtype, integers = column.dtype, column.dtype.startswith(("int", "uint"))
+    limits = np.iinfo(dtype) if integers else None
+    kept: list[Any] = []
+    for k, value in enumerate(values):
+        if value is None or (not dtype.startswith("float") and _is_nan(value)):
+            kept.append(None)
+            continue
+        if dtype == "string":
+            fits = isinstance(value, str)
+        elif dtype == "bool":
+            fits = isinstance(value, bool | np.bool_)
+        elif isinstance(value, bool | np.bool_):
+            fits = False
+        elif limits is not None:
+            whole = isinstance(value, Integral) or (isinstance(value, Real) and float(value).is_integer())
+            fits = whole and int(limits.min) <= int(value) <= int(limits.max)
+        else:
+            fits = isinstance(value, Real)
+        if not fits:
+            raise _misfit(column, where(k), value)
+        kept.append(int(value) if integers else float(value) if dtype.startswith("float") else value)
+    return pl.Series(column.name, kept, dtype=_POLARS[dtype])
+
+
+def _is_nan(value: Any) -> bool:
+    return isinstance(value, float | np.floating) and math.isnan(value)
+
+
+# ---- what both share ----------------------------------------------------------------------------------------
+def _offsets(lengths: Any) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(np.asarray(lengths, dtype=np.int64))]).astype(np.int64)
+
+
+def _row_of(offsets: np.ndarray | None) -> Where:
+    if offsets is None:
+        return lambda k: k
+    return lambda k: int(np.searchsorted(offsets, k, side="right")) - 1
+
+
+def _to_numpy(series: pl.Series) -> np.ndarray:
+    """Nulls become '', 0, false or NaN: what stands there is not read."""
+    if series.dtype == pl.String:
+        return np.array(series.fill_null("").cast(pl.Binary).to_list(), dtype=object)
+    nothing: Any = False if series.dtype == pl.Boolean else math.nan if series.dtype.is_float() else 0
+    return series.fill_null(nothing).to_numpy(writable=True)
+
+
+def _mismatch(column: Column, given: Any) -> SchemaError:
+    kind = f"a list of {column.dtype}" if column.is_list else column.dtype
+    return SchemaError(f"column {column.name!r} is {given}; the workflow was fitted on {kind}")
+
+
+def _misfit(column: Column, row: int, value: Any) -> ValueError:
+    return ValueError(f"column {column.name!r}, row {row}: {value!r} is not a value of {column.dtype}")
+
+
+_POLARS: dict[str, Any] = {
+    "bool": pl.Boolean,
+    **{f"int{bits}": getattr(pl, f"Int{bits}") for bits in (8, 16, 32, 64)},
+    **{f"uint{bits}": getattr(pl, f"UInt{bits}") for bits in (8, 16, 32, 64)},
+    **{f"float{bits}": getattr(pl, f"Float{bits}") for bits in (32, 64)},
+    "string": pl.String,
+}

@@ -1,0 +1,154 @@
+"""A trained model as a TensorFlow SavedModel that takes raw rows, without kerasrec or Keras in its process."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from kerasrec.files import write_aside
+from kerasrec.schema import Schema
+from kerasrec.serving.reads import FeatureRead, features_read, target_names
+from kerasrec.serving.rows import EXTRA
+from kerasrec.serving.wire import Tensors, signature, wire_names
+
+Predict = Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]
+
+
+def export(model: Any, path: str | os.PathLike[str], workflow: Any = None, *, overwrite: bool = False) -> Path:
+    """Write `model` as a SavedModel, with `workflow` in front of it.
+
+    Its signatures, both with the output `{target: (batch, 1) float32}`:
+
+    - `serving_default`: raw columns as the raw files have them; `kr.serving.rows` makes its inputs.
+    - `transformed`: the features that the model reads. A scalar feature is `X` (batch,); a list feature
+      `X__values` (n,) and `X__offsets` (batch + 1,) int64. Without a workflow, `serving_default` is this too.
+
+    Columns whose names are not Python identifiers go by `kerasrec.serving.wire.wire_name`, as TensorFlow asks.
+
+    Args:
+        model: a `kr.models` model, or a functional Keras model of a dict of features.
+        path: the SavedModel's folder.
+        workflow: the fitted `Workflow` that made the features.
+        overwrite: whether a SavedModel at `path` is replaced; anything else that stands there never is.
+
+    Returns:
+        `path`.
+
+    Raises:
+        SchemaError: the model reads a feature that the workflow makes otherwise, or not at all.
+        ValueError: the model is not built, or its features are not known by name.
+        FileExistsError: something stands at `path`.
+        OSError: it cannot be written; nothing is left under `path`'s name.
+        RuntimeError: Keras does not run on TensorFlow.
+
+    Example:
+
+    >>> kr.serving.export(model, "served/", workflow=workflow)
+    >>> served = tf.saved_model.load("served/").signatures["serving_default"]   # needs TensorFlow only
+    >>> served(**kr.serving.rows([{"user": "ann", "genres": ["drama"]}], workflow))
+    {'clicked': <tf.Tensor: shape=(1, 1), dtype=float32, numpy=array([[0.2861]], dtype=float32)>}
+    """
+    if keras.backend.backend() != "tensorflow":
+        raise RuntimeError(f"a SavedModel needs Keras on TensorFlow, not on {keras.backend.backend()}")
+    path = Path(os.path.abspath(path))
+    _refuse_to_overwrite(path, overwrite)
+    output_schema = None if workflow is None else workflow.output_schema
+    reads = features_read(model, output_schema)
+    predict = _predictor(model, reads, target_names(model, output_schema))
+
+    module = tf.Module(name="served")
+    features = {read.column.name: read.column for read in reads}
+    transformed = _traced(predict, signature(features.values()))
+    signatures = {"serving_default": transformed, "transformed": transformed}
+    if workflow is not None:
+        module.features = workflow.tensorflow_module()
+        signatures["serving_default"] = _traced(
+            lambda raw: predict(module.features(raw)), _raw_signature(workflow)
+        )
+    # What a loaded signature reads must hang on the module; of the model that is its variables, not its layers,
+    # so that nothing of Keras is needed to load it.
+    module.variables_read = _distinct(v for concrete in signatures.values() for v in concrete.graph.variables)
+
+    with write_aside(path, overwrite=overwrite) as aside, _disk_errors(path):
+        tf.saved_model.save(module, str(aside), signatures=signatures)
+        extra = aside / EXTRA
+        extra.mkdir()
+        raw = workflow.input_schema if workflow is not None else Schema(features.values())
+        raw.features.save(extra)
+    return path
+
+
+def _predictor(model: Any, reads: list[FeatureRead], names: list[str]) -> Predict:
+    def predict(wire: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        return _by_name(model({read.column.name: _input(wire, read) for read in reads}, training=False), names)
+
+    return predict
+
+
+def _input(wire: Mapping[str, tf.Tensor], read: FeatureRead) -> Any:
+    """One feature as the model takes it, from its tensors on the wire."""
+    column = read.column
+    if not column.is_list:
+        return wire[column.name]
+    values, offsets = wire[f"{column.name}__values"], wire[f"{column.name}__offsets"]
+    lists = tf.RaggedTensor.from_row_splits(values, offsets)
+    return lists if read.ragged else lists.to_tensor(shape=[None, read.width])
+
+
+def _by_name(outputs: Any, names: list[str]) -> dict[str, tf.Tensor]:
+    if not isinstance(outputs, Mapping):
+        several = outputs if isinstance(outputs, list | tuple) else [outputs]
+        outputs = dict(zip(names, several, strict=True))
+    return {name: _column(tf.cast(output, tf.float32)) for name, output in outputs.items()}
+
+
+def _column(output: tf.Tensor) -> tf.Tensor:
+    return output[:, tf.newaxis] if output.shape.rank == 1 else output
+
+
+def _raw_signature(workflow: Any) -> Tensors:
+    return {
+        name: tf.TensorSpec(shape, tf.as_dtype(dtype), name)
+        for name, (dtype, shape) in workflow.raw_signature().items()
+    }
+
+
+def _traced(function: Predict, specs: Tensors) -> Any:
+    """`function` as a graph whose inputs go by their wire names."""
+    names = wire_names(specs)
+
+    @tf.function(autograph=False, jit_compile=False)
+    def traced(**wire: tf.Tensor) -> dict[str, tf.Tensor]:
+        return function({name: wire[names[name]] for name in specs})
+
+    return traced.get_concrete_function(
+        **{names[name]: tf.TensorSpec(spec.shape, spec.dtype, names[name]) for name, spec in specs.items()}
+    )
+
+
+def _distinct(variables: Iterator[tf.Variable]) -> list[tf.Variable]:
+    return list({id(variable): variable for variable in variables}.values())
+
+
+def _refuse_to_overwrite(path: Path, overwrite: bool) -> None:
+    if not path.exists():
+        return
+    if not overwrite:
+        raise FileExistsError(f"{path} exists; choose another path, remove it, or pass overwrite=True")
+    if not (path / "saved_model.pb").exists() and not (path.is_dir() and not any(path.iterdir())):
+        raise FileExistsError(f"{path} exists and is no SavedModel: it is not overwritten")
+
+
+@contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except tf.errors.OpError as error:
+        reason = (error.message or str(error)).strip().splitlines()[0]
+        raise OSError(f"could not write the SavedModel {path}: {reason}") from error

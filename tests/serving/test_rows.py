@@ -1,0 +1,235 @@
+"""Raw rows on the wire: what a frame or dicts hold, and what a signature's inputs say, are the same."""
+
+import math
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kerasrec import Column, Schema
+from kerasrec.schema import SchemaError
+from kerasrec.serving import rows
+from kerasrec.serving.rows import EXTRA
+from kerasrec.serving.wire import wire_names
+
+SCHEMA = Schema(
+    [
+        Column("user", "string", nullable=True),
+        Column("age", "int32", nullable=True),
+        Column("price", "float64", nullable=True),
+        Column("new", "bool"),
+        Column("tags", "string", ("list",), nullable=True),
+        Column("scores", "int64", ("list",)),
+        Column("clicked", "int64", ("target", "binary")),
+    ]
+)
+ROW = {"user": "ann", "age": 3, "price": 1.5, "new": True, "tags": ["x"], "scores": [1, 2], "clicked": 1}
+POLARS = {
+    "user": pl.String,
+    "age": pl.Int32,
+    "price": pl.Float64,
+    "new": pl.Boolean,
+    "tags": pl.List(pl.String),
+    "scores": pl.List(pl.Int64),
+}
+records = st.lists(
+    st.fixed_dictionaries(
+        {
+            "user": st.none() | st.text(max_size=4),
+            "age": st.none() | st.integers(-(2**31), 2**31 - 1),
+            "price": st.none() | st.floats(allow_nan=True),
+            "new": st.booleans(),
+            "tags": st.none() | st.lists(st.none() | st.text(max_size=3), max_size=3),
+            "scores": st.none() | st.lists(st.integers(-(2**63), 2**63 - 1), max_size=3),
+        }
+    ),
+    max_size=5,
+)
+
+
+def back(wire: dict[str, np.ndarray], column: Column) -> list:
+    """The rows that the wire tells of, read element by element."""
+
+    def element(name: str, k: int):
+        valid = wire.get(f"{column.name}__valid")
+        value = wire[name][k]
+        if (valid is not None and not valid[k]) or (isinstance(value, float) and math.isnan(value)):
+            return None
+        return value.decode() if isinstance(value, bytes) else value
+
+    if not column.is_list:
+        return [element(column.name, k) for k in range(len(wire[column.name]))]
+    offsets = wire[f"{column.name}__offsets"]
+    return [
+        [element(f"{column.name}__values", k) for k in range(start, stop)] for start, stop in pairwise(offsets)
+    ]
+
+
+def assert_same(one: dict[str, np.ndarray], other: dict[str, np.ndarray]) -> None:
+    assert list(one) == list(other)
+    for name in one:
+        assert one[name].dtype == other[name].dtype, name
+        np.testing.assert_array_equal(one[name], other[name], err_msg=name)
+
+
+@settings(deadline=None, max_examples=60)
+@given(records)
+def test_rows_are_told_in_full_and_alike_from_dicts_and_frames(given_rows):
+    wire = rows(given_rows, SCHEMA)
+    for column in SCHEMA.features:
+        wanted = [row[column.name] for row in given_rows]
+        if column.is_list:
+            wanted = [value or [] for value in wanted]
+        elif column.dtype == "float64":
+            wanted = [None if value is None or math.isnan(value) else value for value in wanted]
+        assert back(wire, column) == wanted
+    frame = pl.DataFrame(given_rows, schema=POLARS)
+    assert_same(rows(frame, SCHEMA), wire)
+    assert_same(rows(frame.lazy(), SCHEMA), wire)
+    assert_same(rows(frame.to_arrow(), SCHEMA), wire)
+
+
+def test_a_pandas_frame_with_its_nans_for_nulls():
+    frame = pd.DataFrame(
+        {
+            "user": ["ann", None, ""],
+            "age": [3, np.nan, 5],  # pandas makes this float64
+            "price": [1.5, np.nan, 2],
+            "new": [True, False, True],
+            "tags": [["x", None], [], None],
+            "scores": [[1], None, []],
+        }
+    )
+    expected = rows(frame.to_dict("records"), SCHEMA)
+    assert_same(rows(frame, SCHEMA), expected)
+    assert back(expected, SCHEMA["user"]) == ["ann", None, ""]
+    assert back(expected, SCHEMA["age"]) == [3, None, 5]
+    assert back(expected, SCHEMA["tags"]) == [["x", None], [], []]
+    assert expected["age"].dtype == np.int32
+
+
+def test_no_rows_at_all():
+    wire = rows([], SCHEMA)
+    assert {name: (array.shape, array.dtype.name) for name, array in wire.items()} == {
+        "user": ((0,), "object"),
+        "user__valid": ((0,), "bool"),
+        "age": ((0,), "int32"),
+        "age__valid": ((0,), "bool"),
+        "price": ((0,), "float64"),
+        "price__valid": ((0,), "bool"),
+        "new": ((0,), "bool"),
+        "tags__values": ((0,), "object"),
+        "tags__offsets": ((1,), "int64"),
+        "tags__valid": ((0,), "bool"),
+        "scores__values": ((0,), "int64"),
+        "scores__offsets": ((1,), "int64"),
+    }
+    assert_same(rows(pl.DataFrame(schema=POLARS), SCHEMA), wire)
+
+
+def test_a_key_that_a_dict_lacks_is_a_null():
+    wire = rows([{"new": False, "scores": []}], SCHEMA)
+    assert [back(wire, SCHEMA[name]) for name in ("user", "age", "price", "tags")] == [[None]] * 3 + [[[]]]
+
+
+def test_narrow_and_exact_numbers_are_taken():
+    frame = pl.DataFrame([ROW]).with_columns(
+        pl.col("age").cast(pl.UInt8), pl.col("price").cast(pl.Float32), pl.col("user").cast(pl.Categorical)
+    )
+    assert_same(rows(frame, SCHEMA), rows([ROW], SCHEMA))
+    assert rows([{**ROW, "age": 4.0}], SCHEMA)["age"] == [4]
+
+
+def test_names_that_a_signature_cannot_have():
+    schema = Schema([Column("user id", "int64", nullable=True), Column("50%", "float32"), Column("größe", "int8")])
+    wire = rows([{"user id": 1, "50%": 0.5, "größe": 2}], schema)
+    assert list(wire) == ["user_id", "user_id__valid", "col_50_", "gr__e"]
+    with pytest.raises(SchemaError, match="'user id' and 'User_ID' cannot be told apart"):
+        wire_names(["user id", "age", "User_ID"])
+
+
+def test_the_schema_may_come_from_an_exported_folder(tmp_path):
+    (tmp_path / EXTRA).mkdir()
+    SCHEMA.save(tmp_path / EXTRA)
+    assert_same(rows([ROW], tmp_path), rows([ROW], SCHEMA))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"age": 2**31}, "column 'age', row 1: 2147483648 is not a value of int32"),
+        ({"age": 1.5}, "column 'age', row 1: 1.5 is not a value of int32"),
+        ({"age": "3"}, "column 'age', row 1: '3' is not a value of int32"),
+        ({"age": True}, "column 'age', row 1: True is not a value of int32"),
+        ({"price": "dear"}, "column 'price', row 1: 'dear' is not a value of float64"),
+        ({"user": 7}, "column 'user', row 1: 7 is not a value of string"),
+        ({"new": 1}, "column 'new', row 1: 1 is not a value of bool"),
+        ({"new": None}, "column 'new', row 1: null, but it held none"),
+        ({"scores": [1, None]}, "column 'scores', row 1: null, but it held none"),
+        ({"scores": [1, 2**63]}, "column 'scores', row 1: 9223372036854775808 is not a value of int64"),
+        ({"tags": "x"}, "column 'tags', row 1: expected a list, not 'x'"),
+    ],
+)
+def test_a_value_that_does_not_fit_is_named(change, message):
+    with pytest.raises(ValueError, match=message):
+        rows([ROW, {**ROW, **change}], SCHEMA)
+
+
+@pytest.mark.parametrize(
+    ("columns", "error", "message"),
+    [
+        ([pl.lit(2**31).alias("age")], ValueError, "column 'age', row 0: 2147483648 is not a value of int32"),
+        ([pl.lit(1.5).alias("age")], ValueError, "column 'age', row 0: 1.5 is not a value of int32"),
+        ([pl.lit("3").alias("age")], SchemaError, "column 'age' is String; the workflow was fitted on int32"),
+        ([pl.lit(7).alias("user")], SchemaError, "column 'user' is Int32; the workflow was fitted on string"),
+        ([pl.lit(1).alias("new")], SchemaError, "column 'new' is Int32; the workflow was fitted on bool"),
+        ([pl.lit("x").alias("tags")], SchemaError, "column 'tags' is String; .* fitted on a list of string"),
+        ([pl.lit(None).alias("new")], ValueError, "column 'new', row 0: null"),
+        (
+            [pl.Series("scores", [[1], [None]], pl.List(pl.Int64))],
+            ValueError,
+            "column 'scores', row 1: null",
+        ),
+    ],
+)
+def test_a_frame_that_does_not_fit_is_refused(columns, error, message):
+    frame = pl.DataFrame([ROW, ROW]).with_columns(columns)
+    with pytest.raises(error, match=message):
+        rows(frame, SCHEMA)
+
+
+def test_missing_columns_are_named():
+    with pytest.raises(SchemaError, match="no column 'user'; the frame has: age"):
+        rows(pl.DataFrame({"age": [1]}), SCHEMA)
+    with pytest.raises(SchemaError, match="column 'new' is missing from row 1"):
+        rows([ROW, {"user": "ann", "scores": []}], SCHEMA)
+
+
+def test_other_data_is_refused():
+    with pytest.raises(TypeError, match="row 1: expected a dict, not int"):
+        rows([ROW, 3], SCHEMA)
+    with pytest.raises(TypeError, match="expected a Polars, pandas or Arrow frame, or a list of dicts, not int"):
+        rows(3, SCHEMA)
+    with pytest.raises(TypeError, match="expected a Schema, a fitted Workflow"):
+        rows([ROW], 3)
+    with pytest.raises(FileNotFoundError, match="no schema at"):
+        rows([ROW], "nowhere/")
+
+
+def test_an_arrow_table_of_large_and_fixed_lists():
+    table = pa.table(
+        {
+            "a": pa.array([[1, 2], [3, 4]], pa.list_(pa.int64(), 2)),
+            "b": pa.array([["x"], []], pa.large_list(pa.string())),
+        }
+    )
+    wire = rows(table, Schema([Column("a", "int64", ("list",)), Column("b", "string", ("list",))]))
+    np.testing.assert_array_equal(wire["a__values"], [1, 2, 3, 4])
+    np.testing.assert_array_equal(wire["a__offsets"], [0, 2, 4])
+    np.testing.assert_array_equal(wire["b__values"], np.array([b"x"], object))
+    np.testing.assert_array_equal(wire["b__offsets"], [0, 1, 1])
