@@ -1,0 +1,16 @@
+"""From Parquet to batches: what to read (`chunks`), how (`frames`), and the `Loader` that Keras takes as data."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from kerasrec.data.loader import Loader
+
+__all__ = ["Loader"]
+
+
+def __getattr__(name: str) -> Any:  # Loader needs Keras, so it is imported when asked for
+    if name == "Loader":
+        from kerasrec.data.loader import Loader
+
+        return Loader
+    raise AttributeError(f"module 'kerasrec.data' has no attribute {name!r}")

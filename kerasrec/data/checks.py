@@ -1,0 +1,85 @@
+"""What a column of a file must satisfy to be what its schema says; each error names the file and the column.
+
+Asked twice: of a file's footer before anything is read, and of decoded values for what the footer leaves open.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import pyarrow as pa
+
+from kerasrec.schema import Column, Schema, SchemaError
+
+
+def is_list(kind: pa.DataType) -> bool:
+    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+
+
+def dtype_name(kind: pa.DataType) -> str:
+    """An Arrow type (of a list, its elements') as NumPy names it; Arrow's own name where NumPy has none."""
+    if is_list(kind):
+        kind = kind.value_type
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return "string"
+    return {"halffloat": "float16", "float": "float32", "double": "float64"}.get(str(kind), str(kind))
+
+
+def check_loadable(schema: Schema, pad: bool) -> None:
+    """Whether batches of numbers can be made of these columns at all. Raises `SchemaError`."""
+    for column in schema:
+        if column.dtype == "string":
+            raise SchemaError(
+                f"column {column.name!r} holds strings, which are no input of a model: encode it with "
+                "etl.Categorify, or leave it out with columns="
+            )
+        if pad and column.is_list and column.hotness is None:
+            raise SchemaError(
+                f"list column {column.name!r} cannot be padded: the schema does not say its hotness; "
+                'add it to the schema, or pass lists="ragged"'
+            )
+    for target in schema.targets:
+        if target.is_list:
+            raise SchemaError(f"target {target.name!r} is a list column; a target is one number a row")
+
+
+def check_type(column: Column, fields: pa.Schema, path: Path) -> None:
+    """Whether a file has the column, with the schema's dtype. Raises `SchemaError`."""
+    found = fields.get_all_field_indices(column.name)
+    if len(found) != 1:
+        problem = f"has {len(found)} columns" if found else "has no column"
+        raise SchemaError(
+            f"{path}: the file {problem} {column.name!r}, its schema one; it has {_some(fields.names)}"
+        )
+    kind = fields.field(found[0]).type
+    said, seen = (
+        f"{'list of ' if listed else ''}{dtype}"
+        for listed, dtype in ((column.is_list, column.dtype), (is_list(kind), dtype_name(kind)))
+    )
+    if said != seen:
+        raise SchemaError(f"{path}: column {column.name!r} is {seen} in the file, but {said} in its schema")
+
+
+def check_nulls(column: Column, nulls: int, path: Path) -> None:
+    """A tensor has no null. Raises `ValueError`."""
+    if nulls:
+        raise ValueError(
+            f"{path}: column {column.name!r} has {nulls:,} nulls; fill them first, as etl.FillMissing and "
+            "etl.Categorify do"
+        )
+
+
+def check_ids(column: Column, low: int, high: int, path: Path) -> None:
+    """Whether ids from `low` to `high` are rows of the column's table. Raises `ValueError`."""
+    size = column.cardinality
+    if size is not None and not 0 <= low <= high < size:
+        raise ValueError(
+            f"{path}: column {column.name!r} holds id {low if low < 0 else high}; the schema's cardinality {size:,} "
+            f"allows 0 to {size - 1:,}"
+        )
+
+
+def _some(names: Iterable[str], most: int = 12) -> str:
+    names = list(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

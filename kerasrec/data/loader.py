@@ -1,0 +1,293 @@
+"""`Loader`: a folder of Parquet as the data of a Keras model."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Generator, Iterable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import keras
+import numpy as np
+
+# The one private name of Keras used here. Its trainers take an instance of it as it is, which public `PyDataset`
+# is not spared: that is asked for batch i in random order, and its tensors pass one by one through Python.
+from keras.src.trainers.data_adapters.data_adapter import DataAdapter
+
+from kerasrec.data.checks import check_loadable
+from kerasrec.data.chunks import Source, find_files, find_schema, pools, scan
+from kerasrec.data.frames import Batch, Layout, Ragged, Rows, gather, read
+from kerasrec.data.prefetch import prefetch
+from kerasrec.schema import Schema
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+READ_ROWS = 65_536  # unshuffled, at least this many rows are read at once
+POOL_ROWS = 262_144  # shuffled, at least this many are permuted together
+
+
+class Loader(DataAdapter):
+    """Batches of a Parquet dataset, for plain `keras.Model.fit`, `evaluate`, `predict` or a `for` loop.
+
+    Iterating it yields `(features, target)`. `features` is a dict by name: a scalar column is an array (batch,) of
+    the schema's dtype; a list column a `tf.RaggedTensor` (batch, None), or padded with 0 to (batch, max hotness).
+    `target` is float32 (batch, 1), a dict of such by name where there are several targets; without a target only
+    `features` is yielded. Each `iter`, each epoch of `fit`, is one pass in which every row comes once.
+
+    **Shuffling.** A *pool* is a set of whole row groups, drawn at random from all files, of at least `pool_rows` rows
+    together. Its rows are permuted uniformly and cut into batches, so a batch is a uniform sample without
+    replacement of its pool (one that spans the end of a pool, of two). Pools and permutation differ each epoch and
+    follow from (seed, epoch) alone. Where one pool holds the whole dataset, the shuffle is exact; else, rows
+    further apart than row groups meet only as often as their row groups do: write data whose order has
+    a meaning (sorted by time or label) in small row groups.
+
+    **Memory.** Two pools at most are decoded at any time, and a few batches: 2 x pool_rows x bytes a row.
+
+    **Where it runs.** Two background threads decode pools and cut batches, ahead of the model. Features are NumPy
+    arrays when iterated directly, so Keras's JAX and torch backends take a loader as well, with `lists="padded"`;
+    TensorFlow gets a `tf.data.Dataset` (`get_tf_dataset`). `class_weight=` of `fit` is not applied by Keras to
+    any data adapter of one's own, this one included.
+
+    Args:
+        source: a Parquet file, a folder of them, a glob, or a list of these. Read in that order, by name.
+        batch_size: rows a batch; the last one has what is left.
+        shuffle: whether rows come in random order.
+        seed: of the shuffle, a whole number from 0.
+        lists: "ragged" (TensorFlow only) or "padded".
+        drop_last: leave out a last batch shorter than `batch_size`.
+        schema: what the columns are; read from the `schema.json` beside the data if not given.
+        columns: names of the features to yield; all of the schema's if not given.
+        targets: name or names of the targets to yield; all of the schema's if not given, `[]` for none.
+        pool_rows: rows permuted together, at least; 8 batches, 262,144 rows and 4 of the largest row groups if
+            not given.
+
+    Raises:
+        FileNotFoundError: no file, or no schema.
+        SchemaError: a file lacks a column or has it with another dtype, or a column cannot be an input.
+        ValueError: an argument out of range, an unreadable file, nulls, ids outside [0, cardinality), no rows.
+            What footers do not tell is found when the rows are decoded, and raised then.
+
+    Example:
+
+    >>> train = Loader("train/", batch_size=65_536, shuffle=True)  # doctest: +SKIP
+    >>> model.fit(train, validation_data=Loader("valid/", batch_size=65_536), epochs=3)  # doctest: +SKIP
+    >>> for features, target in train:  # doctest: +SKIP
+    ...     print(features["item"].shape, target.shape)
+    (65536,) (65536, 1)
+    """
+
+    def __init__(
+        self,
+        source: Source | Iterable[Source],
+        batch_size: int = 65_536,
+        shuffle: bool = False,
+        seed: int = 0,
+        *,
+        lists: str = "ragged",
+        drop_last: bool = False,
+        schema: Schema | None = None,
+        columns: Iterable[str] | None = None,
+        targets: str | Iterable[str] | None = None,
+        pool_rows: int | None = None,
+    ):
+        self._batch_size = _whole("batch_size", batch_size, least=1)
+        self.seed = _whole("seed", seed, least=0)
+        self.shuffle, self.drop_last = bool(shuffle), bool(drop_last)
+        if lists not in ("ragged", "padded"):
+            raise ValueError(f'lists must be "ragged" or "padded", not {lists!r}')
+        self.files = find_files(source)
+        self.schema = _choose(find_schema(self.files) if schema is None else schema, columns, targets)
+        check_loadable(self.schema, pad=lists == "padded")
+        self._layout = Layout(self.schema, pad=lists == "padded")
+        if self._layout.lists and lists == "ragged" and keras.backend.backend() != "tensorflow":
+            raise ValueError(
+                f"ragged lists need Keras's TensorFlow backend, this is {keras.backend.backend()}: "
+                f'pass lists="padded" for column {self._layout.lists[0].name!r}'
+            )
+        self._chunks = scan(self.files, self.schema)
+        self.num_rows = sum(chunk.rows for chunk in self._chunks)
+        if not len(self):
+            some = f", fewer than one batch of {batch_size:,} with drop_last" if self.num_rows else ""
+            raise ValueError(f"{self._where()} has {self.num_rows:,} rows{some}: there is nothing to yield")
+        largest = max(chunk.rows for chunk in self._chunks)
+        default = max(8 * batch_size, POOL_ROWS, 4 * largest) if shuffle else max(batch_size, READ_ROWS)
+        self.pool_rows = default if pool_rows is None else _whole("pool_rows", pool_rows, least=1)
+        self.epoch = 0  # of the next pass; set it to replay or to resume
+
+    def __len__(self) -> int:
+        """The number of batches in one pass."""
+        return self.num_rows // self._batch_size if self.drop_last else -(-self.num_rows // self._batch_size)
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in prefetch(self._batches(), depth=2):
+            scalars = {
+                name: row
+                for dtype, names in self._layout.blocks.items()
+                for name, row in zip(names, batch.blocks[dtype], strict=True)
+            }
+            yield self._arrange({**scalars, **{name: _tensor(column) for name, column in batch.lists.items()}})
+
+    def _batches(self) -> Generator[Batch, None, None]:
+        """One pass: decode a pool, permute it, slice it. Everything else here is bookkeeping around this."""
+        rng = np.random.default_rng([self.seed, self.epoch]) if self.shuffle else None
+        self.epoch += 1
+        todo = pools(self._chunks, self.pool_rows, rng)
+        frames = prefetch(
+            ((read(pool, self._layout), sum(chunk.rows for chunk in pool)) for pool in todo), depth=1
+        )
+        pieces: list[tuple[dict, Rows]] = []
+        missing = self._batch_size
+        try:
+            for frame, rows in frames:
+                order = rng.permutation(rows) if rng is not None else None
+                start = 0
+                while start < rows:
+                    stop = min(start + missing, rows)
+                    pieces.append((frame, slice(start, stop) if order is None else order[start:stop]))
+                    missing -= stop - start
+                    start = stop
+                    if not missing:
+                        yield gather(pieces, self._layout)
+                        pieces, missing = [], self._batch_size
+            if pieces and not self.drop_last:
+                yield gather(pieces, self._layout)
+        finally:
+            frames.close()
+
+    def _arrange(self, columns: dict[str, Any]) -> Any:
+        """Columns by name as Keras takes them; arrays or tensors."""
+        features = {name: columns[name] for name in self.schema.features.names}
+        found = {name: columns[name][:, None] for name in self.schema.targets.names}
+        if not found:
+            return features
+        return features, found if len(found) > 1 else next(iter(found.values()))
+
+    # ---- what Keras asks of its data -----------------------------------------------------------------------
+    @property
+    def num_batches(self) -> int:
+        return len(self)
+
+    @property
+    def batch_size(self) -> int:
+        return self._batch_size
+
+    @property
+    def has_partial_batch(self) -> bool:
+        return bool(self.partial_batch_size)
+
+    @property
+    def partial_batch_size(self) -> int:
+        return 0 if self.drop_last else self.num_rows % self._batch_size
+
+    def get_numpy_iterator(self) -> Iterator[Any]:
+        return iter(self)
+
+    def get_jax_iterator(self) -> Iterator[Any]:
+        return iter(self)
+
+    def get_torch_dataloader(self) -> Any:
+        from keras.src.trainers.data_adapters.data_adapter_utils import get_torch_dataloader
+
+        return get_torch_dataloader(self)
+
+    def get_tf_dataset(self) -> tf.data.Dataset:
+        """The same batches as a `tf.data.Dataset`: one pass of it is one epoch.
+
+        Arrays come through Python in few pieces, a block of all columns of a dtype; TensorFlow takes the blocks and
+        cuts them into columns without a copy.
+        """
+        import tensorflow as tf
+
+        blocks, lists = self._layout.blocks, self._layout.lists
+        size = None if self.has_partial_batch else self._batch_size
+        specs = [tf.TensorSpec((len(names), size), dtype) for dtype, names in blocks.items()]
+        for column in lists:
+            if self._layout.pad:
+                specs.append(tf.TensorSpec((size, column.hotness.max), column.dtype))
+            else:
+                splits = tf.TensorSpec((None if size is None else size + 1,), "int64")
+                specs += [tf.TensorSpec((None,), column.dtype), splits]
+
+        def arrays() -> Iterator[tuple[np.ndarray, ...]]:
+            for batch in self._batches():
+                flat = [batch.blocks[dtype] for dtype in blocks]
+                for column in map(batch.lists.__getitem__, (column.name for column in lists)):
+                    flat += [column.values, column.offsets] if isinstance(column, Ragged) else [column]
+                yield tuple(flat)
+
+        @tf.autograph.experimental.do_not_convert
+        def name_them(*flat: tf.Tensor) -> Any:
+            parts = iter(flat)
+            columns = {}
+            for names in blocks.values():
+                columns.update(zip(names, tf.unstack(next(parts), num=len(names)), strict=True))
+            for column in lists:
+                columns[column.name] = (
+                    next(parts)
+                    if self._layout.pad
+                    else tf.RaggedTensor.from_row_splits(next(parts), next(parts), validate=False)
+                )
+            return self._arrange(columns)
+
+        dataset = tf.data.Dataset.from_generator(arrays, output_signature=tuple(specs)).map(name_them)
+        return dataset.apply(tf.data.experimental.assert_cardinality(len(self))).prefetch(2)
+
+    # ---- in words ------------------------------------------------------------------------------------------
+    def _where(self) -> str:
+        return str(self.files[0]) if len(self.files) == 1 else f"{self.files[0].parent} ({len(self.files)} files)"
+
+    def __repr__(self) -> str:
+        short = f", the last of {self.partial_batch_size:,}" if self.has_partial_batch else ""
+        order = (
+            f"shuffled in pools of {self.pool_rows:,} rows, seed {self.seed}" if self.shuffle else "in file order"
+        )
+        features = self.schema.features
+        counts = {
+            "categorical": len(features.categorical),
+            "continuous": len(features.continuous),
+            "padded lists" if self._layout.pad else "ragged lists": len(self._layout.lists),
+        }
+        kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+        return (
+            f"Loader of {self._where()}\n"
+            f"  {self.num_rows:,} rows in {len(self._chunks):,} row groups, {order}\n"
+            f"  {len(self):,} batches of {self._batch_size:,}{short}\n"
+            f"  {len(features)} features ({kinds}); target: {', '.join(self.schema.targets.names) or 'none'}"
+        )
+
+
+def _whole(name: str, value: Any, least: int) -> int:
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if number < least:
+        raise ValueError(f"{name} must be a whole number from {least}, not {value!r}")
+    return number
+
+
+def _choose(schema: Schema, columns: Iterable[str] | None, targets: str | Iterable[str] | None) -> Schema:
+    """The part of `schema` that is asked for, in the schema's order."""
+    chosen: set[str] = set()
+    for role, asked, known in (
+        ("columns", columns, schema.features.names),
+        ("targets", [targets] if isinstance(targets, str) else targets, schema.targets.names),
+    ):
+        names = known if asked is None else list(asked)
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise ValueError(
+                f"{role}={unknown[0]!r} is none of the schema's; there are: {', '.join(known) or 'none'}"
+            )
+        chosen.update(names)
+    return schema.subset(name for name in schema.names if name in chosen)
+
+
+def _tensor(column: np.ndarray | Ragged) -> Any:
+    if not isinstance(column, Ragged):
+        return column
+    import tensorflow as tf
+
+    return tf.RaggedTensor.from_row_splits(column.values, column.offsets, validate=False)
