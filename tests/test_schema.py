@@ -54,7 +54,7 @@ def test_file_round_trip(tmp_path):
         ('{"kerasrec_schema": 1, "columns": [{"name": "a", "dtype": "int32", "cardinality": 0}]}', "at least 1"),
         ('{"kerasrec_schema": 1, "columns": [{"name": "a", "dtype": "int32", "hotness": {"min": 1}}]}', "hotness"),
         (
-            '{"kerasrec_schema": 1, "columns": [{"name": "a", "dtype": "int32"}, {"name": "a", "dtype": "int32"}]}',
+            '{"kerasrec_schema": 1, "columns": [{"name": "a", "dtype": "int8"}, {"name": "a", "dtype": "int8"}]}',
             "two columns are named 'a'",
         ),
     ],
