@@ -26,18 +26,13 @@ def dtype_name(kind: pa.DataType) -> str:
     return {"halffloat": "float16", "float": "float32", "double": "float64"}.get(str(kind), str(kind))
 
 
-def check_loadable(schema: Schema, pad: bool) -> None:
+def check_loadable(schema: Schema) -> None:
     """Whether batches of numbers can be made of these columns at all. Raises `SchemaError`."""
     for column in schema:
         if column.dtype == "string":
             raise SchemaError(
                 f"column {column.name!r} holds strings, which are no input of a model: encode it with "
                 "etl.Categorify, or leave it out with columns="
-            )
-        if pad and column.is_list and column.hotness is None:
-            raise SchemaError(
-                f"list column {column.name!r} cannot be padded: the schema does not say its hotness; "
-                'add it to the schema, or pass lists="ragged"'
             )
     for target in schema.targets:
         if target.is_list:
@@ -75,8 +70,8 @@ def check_ids(column: Column, low: int, high: int, path: Path) -> None:
     size = column.cardinality
     if size is not None and not 0 <= low <= high < size:
         raise ValueError(
-            f"{path}: column {column.name!r} holds id {low if low < 0 else high}; the schema's cardinality {size:,} "
-            f"allows 0 to {size - 1:,}"
+            f"{path}: column {column.name!r} holds id {low if low < 0 else high}, but its ids "
+            f"go from 0 to {size - 1:,} by the schema's cardinality"
         )
 
 

@@ -1,4 +1,4 @@
-"""What to read, in which order: files, their row groups, and the pools of row groups that are shuffled together."""
+"""What to read, in which order: files, their row groups, and the pools of these that are shuffled together."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Chunk:
         path: the file.
         row_group: which of its row groups.
         rows: how many rows that has.
-        unchecked: categorical columns whose footer statistics say nothing of the ids, so decoded ids are looked at.
+        unchecked: categorical columns whose statistics say nothing of the ids: decoded ids are looked at.
     """
 
     path: Path
@@ -37,7 +37,7 @@ class Chunk:
 
 
 def find_files(source: Source | Iterable[Source]) -> list[Path]:
-    """The Parquet files that `source` names: a file, a folder (its `*.parquet` by name), a glob, or a list of these.
+    """The Parquet files of a file name, a folder (its `*.parquet` by name), a glob, or a list of these.
 
     Raises:
         FileNotFoundError: a source names nothing.
@@ -62,7 +62,7 @@ def find_files(source: Source | Iterable[Source]) -> list[Path]:
 
 
 def find_schema(files: Sequence[Path]) -> Schema:
-    """The schema beside the files. Raises `SchemaError` where files of several folders come with different ones."""
+    """The schema beside the files. Raises `SchemaError` where several folders come with different ones."""
     folders = list(dict.fromkeys(path.parent for path in files))
     schemas = [Schema.load(folder) for folder in folders]
     for folder, schema in zip(folders, schemas, strict=True):
@@ -76,7 +76,7 @@ def scan(files: Iterable[Path], schema: Schema) -> list[Chunk]:
 
     Raises:
         SchemaError: a file lacks a column or has it with another dtype.
-        ValueError: a file is not readable as Parquet, or its statistics show nulls or ids outside [0, cardinality).
+        ValueError: a file is not readable as Parquet, or its statistics show nulls or ids out of range.
     """
     chunks = []
     for path in files:

@@ -5,9 +5,10 @@ Here with pyarrow and NumPy; everything that cuDF and CuPy would do otherwise is
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import TypeAlias
 
 import numpy as np
@@ -16,7 +17,7 @@ import pyarrow.parquet as pq
 
 from kerasrec.data.checks import check_ids, check_nulls
 from kerasrec.data.chunks import Chunk
-from kerasrec.schema import Column, Schema, Tag
+from kerasrec.schema import Column, Schema, SchemaError, Tag
 
 Rows: TypeAlias = slice | np.ndarray  # which rows of a frame: a range, or indices in any order
 
@@ -32,12 +33,23 @@ class Ragged:
         return len(self.offsets) - 1
 
 
-Frame: TypeAlias = dict[str, "np.ndarray | Ragged"]  # one contiguous column a name, all of the same number of rows
+@dataclass(frozen=True)
+class Frame:
+    """A pool of decoded rows. Row by row in memory, so that fetching a row anywhere in it touches one or two cache
+    lines instead of one a column: permuting is five times faster so than column by column.
+
+    Args:
+        blocks: dtype -> (rows, columns of that dtype).
+        lists: name -> list column.
+    """
+
+    blocks: dict[str, np.ndarray]
+    lists: dict[str, Ragged]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows ready for a model, in few arrays: per-tensor costs are what makes a batch of many columns slow.
+    """Rows ready for a model, in few arrays: what tensors cost one by one makes a batch of many columns slow.
 
     Args:
         blocks: dtype -> (columns of that dtype, rows).
@@ -49,73 +61,77 @@ class Batch:
 
 
 class Layout:
-    """Where a schema's columns stand in a `Batch`; targets are float32 whatever they are on disk."""
+    """Where a schema's columns stand in a `Frame` and a `Batch`; targets are float32 whatever they are on disk."""
 
     def __init__(self, schema: Schema, pad: bool):
         self.columns = list(schema)
         self.pad = pad
         self.lists = [column for column in schema if column.is_list]
-        self.blocks: dict[str, list[str]] = {}
+        self.blocks: dict[str, list[str]] = {}  # dtype -> the names of its scalar columns
         for column in schema:
             if not column.is_list:
-                self.blocks.setdefault(self.dtype(column), []).append(column.name)
-
-    @staticmethod
-    def dtype(column: Column) -> str:
-        return "float32" if Tag.TARGET in column.tags else column.dtype
+                dtype = "float32" if Tag.TARGET in column.tags else column.dtype
+                self.blocks.setdefault(dtype, []).append(column.name)
 
 
-def read(chunks: Iterable[Chunk], layout: Layout) -> Frame:
-    """Decode whole row groups, each column contiguous.
+def read(chunks: Sequence[Chunk], layout: Layout) -> Frame:
+    """Decode whole row groups into one frame, in the order given.
 
     Raises:
         OSError: a file cannot be read, named.
         ValueError: nulls, NaNs, or ids outside [0, cardinality), with file and column.
     """
-    names = [column.name for column in layout.columns]
-    parts: dict[str, list[np.ndarray | Ragged]] = {name: [] for name in names}
+    total = sum(chunk.rows for chunk in chunks)
+    blocks = {dtype: np.empty((total, len(names)), dtype) for dtype, names in layout.blocks.items()}
+    places = {name: block[:, j] for d, block in blocks.items() for j, name in enumerate(layout.blocks[d])}
+    lists: dict[str, list[Ragged]] = {column.name: [] for column in layout.lists}
+    start = 0
     for path, group in groupby(chunks, key=lambda chunk: chunk.path):
-        each = list(group)
-        try:
-            with pq.ParquetFile(path) as file:
-                table = file.read_row_groups([chunk.row_group for chunk in each], columns=names)
-        except (pa.ArrowException, OSError) as error:
-            raise OSError(f"{path}: cannot be read: {error}") from error
-        unchecked = frozenset().union(*(chunk.unchecked for chunk in each))
+        neighbours = list(group)
+        table = _decode(
+            path, [chunk.row_group for chunk in neighbours], [column.name for column in layout.columns]
+        )
+        unchecked = frozenset().union(*(chunk.unchecked for chunk in neighbours))
         for column in layout.columns:
+            at = start
             for array in table[column.name].chunks:
-                part = _to_numpy(array)
-                values = part.values if isinstance(part, Ragged) else part
-                nulls = array.flatten().null_count if isinstance(part, Ragged) else array.null_count
-                check_nulls(column, nulls, path)
-                if column.name in unchecked and len(values):
-                    check_ids(column, values.min(), values.max(), path)
-                if values.dtype.kind == "f" and len(values) and np.isnan(values.min()):  # min is NaN if one is
-                    raise ValueError(
-                        f"{path}: column {column.name!r} holds NaN; fill it first, as etl.FillMissing does"
-                    )
-                if Tag.TARGET in column.tags:
-                    part = values.astype("float32", copy=False)
-                parts[column.name].append(part)
-    return {name: _concat(parts.pop(name)) for name in names}
+                values = array.flatten() if column.is_list else array
+                check_nulls(column, values.null_count, path)
+                values = values.to_numpy(zero_copy_only=False)
+                _check_values(column, values, path, ids=column.name in unchecked)
+                if column.is_list:
+                    lists[column.name].append(Ragged(values, _offsets(array)))
+                else:
+                    places[column.name][at : at + len(values)] = values
+                    at += len(values)
+        start += table.num_rows
+    return Frame(blocks, {name: _concat(parts) for name, parts in lists.items()})
 
 
-def _to_numpy(array: pa.Array) -> np.ndarray | Ragged:
-    """Without a copy where Arrow's buffer is one already. A null list is an empty list."""
-    if pa.types.is_fixed_size_list(array.type):
-        array = array.cast(pa.list_(array.type.value_type))
-    if pa.types.is_list(array.type) or pa.types.is_large_list(array.type):
-        offsets = array.offsets.to_numpy().astype("int64")
-        values = array.values.slice(offsets[0], offsets[-1] - offsets[0])
-        return Ragged(values.to_numpy(zero_copy_only=False), offsets - offsets[0])
-    return array.to_numpy(zero_copy_only=False)
+def _decode(path: Path, row_groups: list[int], names: list[str]) -> pa.Table:
+    try:
+        with pq.ParquetFile(path) as file:
+            return file.read_row_groups(row_groups, columns=names)
+    except (pa.ArrowException, OSError) as error:
+        raise OSError(f"{path}: cannot be read: {error}") from error
 
 
-def _concat(parts: Sequence[np.ndarray | Ragged]) -> np.ndarray | Ragged:
+def _check_values(column: Column, values: np.ndarray, path: Path, ids: bool) -> None:
+    if ids and len(values):
+        check_ids(column, values.min(), values.max(), path)
+    if values.dtype.kind == "f" and len(values) and np.isnan(values.min()):  # one NaN makes the minimum NaN
+        raise ValueError(f"{path}: column {column.name!r} holds NaN; fill it first, as etl.FillMissing does")
+
+
+def _offsets(array: pa.Array) -> np.ndarray:
+    """Where each row's elements start in `array.flatten()`, and the end. A null list is an empty list."""
+    lengths = array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
+    return np.concatenate([[0], np.cumsum(lengths, dtype="int64")])
+
+
+def _concat(parts: Sequence[Ragged]) -> Ragged:
     if len(parts) == 1:
         return parts[0]
-    if not isinstance(parts[0], Ragged):
-        return np.concatenate(parts)
     starts = np.cumsum([0, *(len(part.values) for part in parts)])
     offsets = [part.offsets[1:] + start for part, start in zip(parts, starts, strict=False)]
     return Ragged(np.concatenate([part.values for part in parts]), np.concatenate([[0], *offsets]))
@@ -131,20 +147,18 @@ def gather(pieces: Sequence[tuple[Frame, Rows]], layout: Layout) -> Batch:
     bounds = np.cumsum([0, *sizes])
     blocks = {dtype: _aligned((len(names), bounds[-1]), dtype) for dtype, names in layout.blocks.items()}
     for (frame, rows), start, stop in zip(pieces, bounds, bounds[1:], strict=False):
-        for dtype, names in layout.blocks.items():
-            for name, out in zip(names, blocks[dtype], strict=True):
-                if isinstance(rows, slice):
-                    out[start:stop] = frame[name][rows]
-                else:  # "clip" because the default mode writes `out` through a buffer; no index is outside
-                    np.take(frame[name], rows, out=out[start:stop], mode="clip")
-    lists = {}
+        for dtype, block in blocks.items():
+            found = frame.blocks[dtype]
+            found = found[rows] if isinstance(rows, slice) else found.take(rows, axis=0, mode="clip")
+            block[:, start:stop] = found.T
+    lists: dict[str, np.ndarray | Ragged] = {}
     for column in layout.lists:
-        ragged = _concat([_gather_ragged(frame[column.name], rows) for frame, rows in pieces])
+        ragged = _concat([_gather_list(frame.lists[column.name], rows) for frame, rows in pieces])
         lists[column.name] = _pad(ragged, column) if layout.pad else ragged
     return Batch(blocks, lists)
 
 
-def _gather_ragged(column: Ragged, rows: Rows) -> Ragged:
+def _gather_list(column: Ragged, rows: Rows) -> Ragged:
     values, offsets = column.values, column.offsets
     if isinstance(rows, slice):
         offsets = offsets[rows.start : rows.stop + 1]
@@ -157,7 +171,7 @@ def _gather_ragged(column: Ragged, rows: Rows) -> Ragged:
 def _pad(ragged: Ragged, column: Column) -> np.ndarray:
     """(rows, max hotness), short rows filled up with 0."""
     lengths = np.diff(ragged.offsets)
-    width = column.hotness.max
+    width = max_hotness(column)
     if len(lengths) and lengths.max() > width:
         raise ValueError(
             f"list column {column.name!r} has a row of {lengths.max()} elements, the schema says at most {width}: "
@@ -166,6 +180,16 @@ def _pad(ragged: Ragged, column: Column) -> np.ndarray:
     out = np.zeros((len(lengths), width), ragged.values.dtype)
     out[np.arange(width) < lengths[:, None]] = ragged.values
     return out
+
+
+def max_hotness(column: Column) -> int:
+    """How wide a list column is when padded."""
+    if column.hotness is None:
+        raise SchemaError(
+            f"list column {column.name!r} cannot be padded: the schema does not say its hotness; "
+            'add it to the schema, or pass lists="ragged"'
+        )
+    return column.hotness.max
 
 
 def _aligned(shape: tuple[int, int], dtype: str, to: int = 64) -> np.ndarray:

@@ -15,7 +15,7 @@ from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
 from kerasrec.data.checks import check_loadable
 from kerasrec.data.chunks import Source, find_files, find_schema, pools, scan
-from kerasrec.data.frames import Batch, Layout, Ragged, Rows, gather, read
+from kerasrec.data.frames import Batch, Frame, Layout, Ragged, Rows, gather, max_hotness, read
 from kerasrec.data.prefetch import prefetch
 from kerasrec.schema import Schema
 
@@ -34,8 +34,8 @@ class Loader(DataAdapter):
     `target` is float32 (batch, 1), a dict of such by name where there are several targets; without a target only
     `features` is yielded. Each `iter`, each epoch of `fit`, is one pass in which every row comes once.
 
-    **Shuffling.** A *pool* is a set of whole row groups, drawn at random from all files, of at least `pool_rows` rows
-    together. Its rows are permuted uniformly and cut into batches, so a batch is a uniform sample without
+    **Shuffling.** A *pool* is a set of whole row groups, drawn at random from all files, of at least `pool_rows`
+    rows together. Its rows are permuted uniformly and cut into batches, so a batch is a uniform sample without
     replacement of its pool (one that spans the end of a pool, of two). Pools and permutation differ each epoch and
     follow from (seed, epoch) alone. Where one pool holds the whole dataset, the shuffle is exact; else, rows
     further apart than row groups meet only as often as their row groups do: write data whose order has
@@ -97,9 +97,12 @@ class Loader(DataAdapter):
             raise ValueError(f'lists must be "ragged" or "padded", not {lists!r}')
         self.files = find_files(source)
         self.schema = _choose(find_schema(self.files) if schema is None else schema, columns, targets)
-        check_loadable(self.schema, pad=lists == "padded")
+        check_loadable(self.schema)
         self._layout = Layout(self.schema, pad=lists == "padded")
-        if self._layout.lists and lists == "ragged" and keras.backend.backend() != "tensorflow":
+        if lists == "padded":
+            for column in self._layout.lists:
+                max_hotness(column)  # raises where the schema does not say it
+        elif self._layout.lists and keras.backend.backend() != "tensorflow":
             raise ValueError(
                 f"ragged lists need Keras's TensorFlow backend, this is {keras.backend.backend()}: "
                 f'pass lists="padded" for column {self._layout.lists[0].name!r}'
@@ -135,7 +138,7 @@ class Loader(DataAdapter):
         frames = prefetch(
             ((read(pool, self._layout), sum(chunk.rows for chunk in pool)) for pool in todo), depth=1
         )
-        pieces: list[tuple[dict, Rows]] = []
+        pieces: list[tuple[Frame, Rows]] = []
         missing = self._batch_size
         try:
             for frame, rows in frames:
@@ -193,8 +196,8 @@ class Loader(DataAdapter):
     def get_tf_dataset(self) -> tf.data.Dataset:
         """The same batches as a `tf.data.Dataset`: one pass of it is one epoch.
 
-        Arrays come through Python in few pieces, a block of all columns of a dtype; TensorFlow takes the blocks and
-        cuts them into columns without a copy.
+        Arrays come through Python in few pieces, a block of all columns of a dtype; TensorFlow takes the
+        blocks and cuts them into columns without a copy.
         """
         import tensorflow as tf
 
@@ -203,7 +206,7 @@ class Loader(DataAdapter):
         specs = [tf.TensorSpec((len(names), size), dtype) for dtype, names in blocks.items()]
         for column in lists:
             if self._layout.pad:
-                specs.append(tf.TensorSpec((size, column.hotness.max), column.dtype))
+                specs.append(tf.TensorSpec((size, max_hotness(column)), column.dtype))
             else:
                 splits = tf.TensorSpec((None if size is None else size + 1,), "int64")
                 specs += [tf.TensorSpec((None,), column.dtype), splits]
@@ -218,7 +221,7 @@ class Loader(DataAdapter):
         @tf.autograph.experimental.do_not_convert
         def name_them(*flat: tf.Tensor) -> Any:
             parts = iter(flat)
-            columns = {}
+            columns: dict[str, Any] = {}
             for names in blocks.values():
                 columns.update(zip(names, tf.unstack(next(parts), num=len(names)), strict=True))
             for column in lists:
