@@ -66,7 +66,7 @@ def _pairwise_dots(vectors: Any, pairs: list[tuple[int, int]]) -> Any:
     """
     n = vectors.shape[1]
     picked = [i * n + j for i, j in pairs]
-    # Where (i, j) and (j, i) find their gradient among the outputs; pairs that are no output find a zero after them.
+    # Where (i, j) and (j, i) find their gradient among the outputs; a pair that is none finds a zero after them.
     place = {pair: k for k, pair in enumerate(pairs)}
     found = [place.get((max(i, j), min(i, j)), len(pairs)) for i in range(n) for j in range(n)]
 

@@ -117,6 +117,13 @@ class DistributedEmbedding(keras.layers.Layer):
             specs[name] = keras.KerasTensor(shape, dtype=self.compute_dtype, ragged=ragged)
         return specs
 
+    def compute_output_shape(self, input_shape: Mapping[str, Any]) -> dict[str, tuple[int | None, ...]]:
+        shapes = {}
+        for name, config in self._features:
+            apart = config.table.combiner is None and len(input_shape[name]) == 2
+            shapes[name] = (*input_shape[name][: 1 + apart], config.table.embedding_dim)
+        return shapes
+
     # ---- tables by name ------------------------------------------------------------------------------------
     def table(self, name: str) -> np.ndarray:
         """A copy of one table's values, float32 (vocabulary_size, embedding_dim)."""

@@ -50,6 +50,10 @@ class FactorizationMachine(keras.layers.Layer):
     def _batch(self, inputs: Any) -> int | None:
         """The batch size, once the inputs (tensors or shapes) are known to be what the layer takes."""
         shape = tuple(inputs.shape) if hasattr(inputs, "shape") else inputs
-        if isinstance(shape, tuple) and len(shape) == 3 and all(size is None or isinstance(size, int) for size in shape):
+        if (
+            isinstance(shape, tuple)
+            and len(shape) == 3
+            and all(size is None or isinstance(size, int) for size in shape)
+        ):
             return shape[0]
         return same_vectors(self.name, inputs)[0]

@@ -60,7 +60,9 @@ class MLP(keras.layers.Layer):
 
     def build(self, input_shape: Any) -> None:
         if len(input_shape) < 2 or input_shape[-1] is None:
-            raise ValueError(f"{self.name}: needs inputs (batch, ..., features), not of shape {tuple(input_shape)}")
+            raise ValueError(
+                f"{self.name}: needs inputs (batch, ..., features), not of shape {tuple(input_shape)}"
+            )
         for layer in self._stack:
             layer.build(input_shape)
             input_shape = layer.compute_output_shape(input_shape)

@@ -1,0 +1,197 @@
+"""What every model of this package shares: a schema in, one answer a row out."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from kerasrec.layers import MLP, DistributedEmbedding
+from kerasrec.layers.inputs import ContinuousInputs, embedding_features, ids_of, present
+from kerasrec.models.first_order import FirstOrder
+from kerasrec.schema import Column, Schema, SchemaError, Tag
+
+
+class SchemaModel(keras.Model):
+    """A Keras model that builds itself from a schema and is called on the loader's dict of features.
+
+    A subclass makes its layers in `__init__`, builds them with `chain`, and ends `call` with `self.answer(logit)`.
+
+    Args:
+        schema: a `Schema`, or its `to_dict()`, with exactly one target.
+        embedding_dim: the width of all embeddings; None takes each column's own suggestion.
+        task: "binary" answers with a probability, "regression" with a number; None goes by the target's tag.
+        name, dtype, trainable: as in any Keras layer; dtype is the policy of the dense layers.
+
+    Raises:
+        SchemaError: no target or several, a target that does not fit the task, or a column that no model reads.
+    """
+
+    def __init__(
+        self, schema: Schema | Mapping[str, Any], embedding_dim: int | None, task: str | None, **kwargs: Any
+    ):
+        # Without autocast, continuous columns reach ContinuousInputs with all their digits.
+        super().__init__(autocast=False, **kwargs)
+        self.schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
+        self.target, self.task = _target_and_task(self.schema, task)
+        self.embedding_dim = embedding_dim
+        if not len(self.schema.features.categorical) and not len(self.schema.features.continuous):
+            raise SchemaError(f"{self.name}: the schema has no categorical or continuous column to read")
+        self.continuous = ContinuousInputs.of(self.schema, name="continuous")
+        if self.continuous is not None:
+            chain(dict.fromkeys(self.continuous.columns, (None,)), self.continuous)
+        self.embeddings = None
+        if configs := embedding_features(self.schema, embedding_dim):
+            self.embeddings = DistributedEmbedding(configs, dtype=self.dtype_policy, name="embeddings")
+            self.embeddings.build(dict.fromkeys(configs, (None,)))
+        self.widths = [config.table.embedding_dim for config in configs.values()]
+
+    # ---- parts that a subclass puts together ---------------------------------------------------------------
+    def make_tower(self, units: Sequence[int], dropout: float, name: str) -> MLP:
+        return MLP(units, dropout=dropout, dtype=self.dtype_policy, name=name)
+
+    def make_logit(self) -> keras.layers.Dense:
+        """In float32 under every policy: bfloat16 would leave three digits of a prediction."""
+        return keras.layers.Dense(1, dtype="float32", name="logit")
+
+    def make_first_order(self, name: str) -> FirstOrder:
+        shape = None if self.continuous is None else (None, len(self.continuous.columns))
+        layer = FirstOrder(self.schema, name=name)
+        layer.build({column.name: (None,) for column in self.schema.features.categorical}, shape)
+        return layer
+
+    def inputs_of(self, features: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
+        """A batch -> (ids of the categorical columns, continuous columns `(batch, n)` or None)."""
+        ids = ids_of(self.schema, features)
+        if self.continuous is None:
+            return ids, None
+        return ids, self.continuous({name: present(features, name) for name in self.continuous.columns})
+
+    def embed(self, ids: Mapping[str, Any]) -> list[Any]:
+        """One vector a categorical column, in the schema's order."""
+        return [] if self.embeddings is None else list(self.embeddings(ids).values())
+
+    def side_by_side(self, x: Any, vectors: list[Any]) -> Any:
+        """Continuous columns and embeddings as one `(batch, self.side_by_side_width)`."""
+        parts = vectors if x is None else [ops.cast(x, self.compute_dtype), *vectors]
+        return ops.concatenate(parts, axis=1)
+
+    @property
+    def side_by_side_width(self) -> int:
+        return len(self.schema.features.continuous) + sum(self.widths)
+
+    def answer(self, logit: Any) -> Any:
+        """A logit `(batch, 1)` -> the model's output, float32."""
+        return ops.sigmoid(logit) if self.task == "binary" else logit
+
+    # ---- Keras's own -----------------------------------------------------------------------------------------
+    def build(self, input_shape: Any = None) -> None:
+        """Nothing is left to do: all variables are made from the schema at construction."""
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, int]:
+        return (next(iter(input_shape.values()))[0], 1)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "trainable": self.trainable,
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+            "schema": self.schema.to_dict(),
+            "embedding_dim": self.embedding_dim,
+            "task": self.task,
+        }
+
+    def fit(self, x: Any = None, *args: Any, validation_data: Any = None, **kwargs: Any) -> Any:
+        """Keras's `fit`. Raises `SchemaError` first where a loader's schema does not match the model's."""
+        self._check_loss()
+        self._check_data(x, "the training data")
+        self._check_data(validation_data, "the validation data")
+        return super().fit(x, *args, validation_data=validation_data, **kwargs)
+
+    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
+        """Keras's `evaluate`, after the same check."""
+        self._check_data(x, "the data")
+        return super().evaluate(x, *args, **kwargs)
+
+    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
+        """Keras's `predict`, after the same check."""
+        self._check_data(x, "the data")
+        return super().predict(x, *args, **kwargs)
+
+    def _check_data(self, data: Any, said: str) -> None:
+        if isinstance(schema := getattr(data, "schema", None), Schema):
+            check_same_features(self.schema, schema, said)
+
+    def _check_loss(self) -> None:
+        loss = getattr(self, "loss", None)
+        name = loss if isinstance(loss, str) else getattr(loss, "name", None) or getattr(loss, "__name__", "")
+        if self.task == "regression" and (name == "bce" or str(name).startswith("binary_")):
+            raise ValueError(
+                f"loss {name!r} needs a target of 0 and 1, but {self.target!r} is a regression target here; "
+                "make it one with etl.Target(threshold=...), or use a loss such as 'mse'"
+            )
+
+    # ---- on disk: weights know which schema they belong to ----------------------------------------------------
+    def save_own_variables(self, store: Any) -> None:
+        store["schema"] = np.frombuffer(json.dumps(self.schema.to_dict()).encode(), np.uint8)
+
+    def load_own_variables(self, store: Any) -> None:
+        if "schema" not in store:
+            raise ValueError(f"these weights are not of a kerasrec model: they name no schema for {self.name!r}")
+        saved = Schema.from_dict(json.loads(np.asarray(store["schema"]).tobytes()))
+        check_same_features(self.schema, saved, "the saved model")
+
+
+def chain(shape: Any, *layers: keras.layers.Layer) -> Any:
+    """Build layers that feed one another, the first on inputs of `shape`; the last one's output shape."""
+    for layer in layers:
+        layer.build(shape)
+        shape = layer.compute_output_shape(shape)
+    return shape
+
+
+def check_same_features(model: Schema, other: Schema, said: str) -> None:
+    """Raise `SchemaError`, naming the column, unless `other` has `model`'s features with the same ids."""
+    for column in (*model.features.categorical, *model.features.continuous):
+        if column.name not in other:
+            raise SchemaError(f"column {column.name!r} of the model's schema is missing in {said}")
+        theirs = other[column.name]
+        for fact in ("cardinality", "table", "is_list"):
+            mine, found = getattr(column, fact), getattr(theirs, fact)
+            if mine != found:
+                raise SchemaError(
+                    f"column {column.name!r}: {fact} is {mine!r} in the model's schema, but {found!r} in {said}; "
+                    "were both made by one workflow?"
+                )
+
+
+def _target_and_task(schema: Schema, task: str | None) -> tuple[str, str]:
+    targets = schema.targets.names
+    if len(targets) != 1:
+        found = f"has targets {', '.join(targets)}" if targets else "has none"
+        raise SchemaError(f"a model learns one target; the schema {found}")
+    column = schema[targets[0]]
+    if task is None:
+        task = _task_of(column)
+    if task not in ("binary", "regression"):
+        raise ValueError(f"task must be 'binary' or 'regression', not {task!r}")
+    if task == "binary" and Tag.REGRESSION in column.tags:
+        raise SchemaError(
+            f"task 'binary' needs a target of 0 and 1, but {column.name!r} has values other than 0 and 1; "
+            "use etl.Target(threshold=...), or task='regression'"
+        )
+    return column.name, task
+
+
+def _task_of(column: Column) -> str:
+    if Tag.BINARY in column.tags:
+        return "binary"
+    if Tag.REGRESSION in column.tags:
+        return "regression"
+    raise SchemaError(
+        f"target {column.name!r} is tagged neither binary nor regression; pass task='binary' or 'regression'"
+    )

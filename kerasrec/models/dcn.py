@@ -1,0 +1,94 @@
+"""DCN-v2: cross layers and a deep tower over all features side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from kerasrec.layers import FeatureCross
+from kerasrec.models.base import SchemaModel, chain
+from kerasrec.schema import Schema
+
+
+@keras.saving.register_keras_serializable("kerasrec")
+class DCN(SchemaModel):
+    """Deep and cross network, version 2.
+
+    With `x_0 = [continuous columns, embeddings]` side by side and `x_{l+1} = x_0 * (W_l x_l + b_l) + x_l` the
+    cross layers, the logit is linear in `[x_L, deep(x_0)]` (parallel) or in `deep(x_L)` (stacked).
+
+    Args:
+        schema: what a `kr.Loader` carries as `.schema`; categorical columns, continuous ones or both, one target.
+        embedding_dim: the width of all embeddings; None takes each column's own suggestion.
+        cross_layers: how many cross layers.
+        projection_dim: the rank of the cross layers' matrices; None is full rank.
+        deep_units: widths of the deep tower.
+        structure: "parallel" or "stacked".
+        dropout: in the deep tower.
+        task: "binary" or "regression"; None goes by the target's tag.
+
+    Inputs, output and errors are `DLRM`'s.
+
+    Example:
+
+    >>> model = kr.models.DCN(train.schema, cross_layers=3, projection_dim=64, deep_units=[512, 256])
+
+    Source: Wang et al., "DCN V2: Improved Deep & Cross Network and Practical Lessons for Web-scale Learning to
+    Rank Systems", https://arxiv.org/abs/2008.13535
+    """
+
+    def __init__(
+        self,
+        schema: Schema | Mapping[str, Any],
+        embedding_dim: int | None = None,
+        cross_layers: int = 3,
+        projection_dim: int | None = None,
+        deep_units: Sequence[int] = (512, 256),
+        structure: str = "parallel",
+        dropout: float = 0.0,
+        task: str | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(schema, embedding_dim, task, **kwargs)
+        if structure not in ("parallel", "stacked"):
+            raise ValueError(f"{self.name}: structure must be 'parallel' or 'stacked', not {structure!r}")
+        if cross_layers < 1:
+            raise ValueError(f"{self.name}: cross_layers must be at least 1, not {cross_layers!r}")
+        self.cross_layers, self.projection_dim = cross_layers, projection_dim
+        self.deep_units, self.structure, self.dropout = tuple(deep_units), structure, dropout
+
+        self.crosses = [
+            FeatureCross(projection_dim, dtype=self.dtype_policy, name=f"cross_{i + 1}")
+            for i in range(cross_layers)
+        ]
+        self.deep = self.make_tower(self.deep_units, dropout, "deep")
+        self.logit = self.make_logit()
+        width = self.side_by_side_width
+        chain((None, width), *self.crosses, self.deep)
+        chain((None, self.deep_units[-1] + (width if structure == "parallel" else 0)), self.logit)
+        self.build()
+
+    def call(self, features: Mapping[str, Any], training: bool | None = None) -> Any:
+        ids, x = self.inputs_of(features)
+        x0 = self.side_by_side(x, self.embed(ids))
+        x = x0
+        for cross in self.crosses:
+            x = cross(x0, x)
+        if self.structure == "stacked":
+            x = self.deep(x, training=training)
+        else:
+            x = ops.concatenate([x, self.deep(x0, training=training)], axis=1)
+        return self.answer(self.logit(x))
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "cross_layers": self.cross_layers,
+            "projection_dim": self.projection_dim,
+            "deep_units": list(self.deep_units),
+            "structure": self.structure,
+            "dropout": self.dropout,
+        }

@@ -1,0 +1,100 @@
+"""DeepFM: a factorization machine and a deep tower over the same embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from kerasrec.layers import FactorizationMachine
+from kerasrec.models.base import SchemaModel, chain
+from kerasrec.schema import Schema
+
+
+@keras.saving.register_keras_serializable("kerasrec")
+class DeepFM(SchemaModel):
+    """Factorization machine plus deep tower.
+
+    With `v_i` the vector of field i, the embedding of a categorical column or `x_j * V_j` of a continuous one:
+    `logit = first_order + sum_{i<j} <v_i, v_j> + w . deep([x, embeddings]) + b`. Both parts learn the same
+    embeddings. The deep tower reads a continuous column itself: its vector would be only a multiple of it.
+
+    Args:
+        schema: what a `kr.Loader` carries as `.schema`; categorical columns, continuous ones or both, one target.
+        embedding_dim: the width of all vectors.
+        deep_units: widths of the deep tower.
+        dropout: in the deep tower.
+        task: "binary" or "regression"; None goes by the target's tag.
+
+    Inputs, output and errors are `DLRM`'s.
+
+    Example:
+
+    >>> model = kr.models.DeepFM(train.schema, embedding_dim=16, deep_units=[256, 128])
+
+    Source: Guo et al., "DeepFM: A Factorization-Machine based Neural Network for CTR Prediction",
+    https://arxiv.org/abs/1703.04247
+    """
+
+    def __init__(
+        self,
+        schema: Schema | Mapping[str, Any],
+        embedding_dim: int = 16,
+        deep_units: Sequence[int] = (256, 128),
+        dropout: float = 0.0,
+        task: str | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(schema, embedding_dim, task, **kwargs)
+        self.deep_units, self.dropout = tuple(deep_units), dropout
+        self.first_order = self.make_first_order("first_order")
+        self.continuous_vectors: ScaledVectors | None = None
+        fields = [(None, embedding_dim)] * len(self.widths)
+        if self.continuous is not None:
+            self.continuous_vectors = ScaledVectors(
+                embedding_dim, dtype=self.dtype_policy, name="continuous_vectors"
+            )
+            count = len(self.continuous.columns)
+            chain((None, count), self.continuous_vectors)
+            fields += [(None, embedding_dim)] * count
+        self.fm = FactorizationMachine(dtype="float32", name="factorization_machine")
+        self.fm.build(fields)
+        self.deep = self.make_tower(self.deep_units, dropout, "deep")
+        self.logit = self.make_logit()
+        chain((None, self.side_by_side_width), self.deep, self.logit)
+        self.build()
+
+    def call(self, features: Mapping[str, Any], training: bool | None = None) -> Any:
+        ids, x = self.inputs_of(features)
+        fields = vectors = self.embed(ids)
+        if self.continuous_vectors is not None:
+            fields = [*vectors, *ops.unstack(self.continuous_vectors(x), axis=1)]
+        deep = self.logit(self.deep(self.side_by_side(x, vectors), training=training))
+        return self.answer(self.first_order(ids, x) + self.fm(fields) + deep)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "deep_units": list(self.deep_units), "dropout": self.dropout}
+
+
+@keras.saving.register_keras_serializable("kerasrec")
+class ScaledVectors(keras.layers.Layer):
+    """A vector for each of n numbers: `x_j * V_j`. `(batch, n)` -> `(batch, n, dim)`."""
+
+    def __init__(self, dim: int, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.dim = dim
+
+    def build(self, input_shape: Any) -> None:
+        # Drawn as the embedding tables are, so that no field outweighs the others at the start.
+        self.vectors = self.add_weight(name="vectors", shape=(input_shape[-1], self.dim), initializer="uniform")
+
+    def call(self, x: Any) -> Any:
+        return ops.expand_dims(x, -1) * self.vectors
+
+    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+        return (*input_shape, self.dim)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "dim": self.dim}

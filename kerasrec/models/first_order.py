@@ -1,0 +1,55 @@
+"""The linear part of a model: one weight an id, one weight a continuous column."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import keras
+from keras import ops
+
+from kerasrec.layers import DistributedEmbedding
+from kerasrec.layers.inputs import embedding_features
+from kerasrec.schema import Schema
+
+
+@keras.saving.register_keras_serializable("kerasrec")
+class FirstOrder(keras.layers.Layer):
+    """`b + sum_c w_c[id_c] + sum_j u_j x_j` over the categorical columns c and the continuous columns j.
+
+    The weights `w_c` are tables of width 1, named after the column's table with `_linear` added, and begin at
+    zero. A list column counts with the mean of its ids' weights. Always float32: it is part of a logit.
+
+    Args:
+        schema: the columns to read.
+
+    Inputs: `ids`, a dict of ids by column (empty if there are none), and `x`, the continuous columns
+        `(batch, n)` or None.
+
+    Output: `(batch, 1)` float32.
+    """
+
+    def __init__(self, schema: Schema | Mapping[str, Any], **kwargs: Any):
+        super().__init__(**{**kwargs, "dtype": "float32"})
+        self.schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
+        features = embedding_features(self.schema, 1, initializer="zeros", table_suffix="_linear")
+        self.tables = DistributedEmbedding(features, dtype="float32", name="tables") if features else None
+
+    def build(self, ids_shape: Any, x_shape: Any = None) -> None:
+        self.bias = self.add_weight(name="bias", shape=(1,), initializer="zeros")
+        if self.tables is not None:
+            self.tables.build(ids_shape)
+        if x_shape is not None:
+            self.kernel = self.add_weight(name="kernel", shape=(x_shape[-1], 1), initializer="zeros")
+
+    def call(self, ids: Mapping[str, Any], x: Any = None) -> Any:
+        terms = [] if self.tables is None else list(self.tables(ids).values())
+        if x is not None:
+            terms.append(ops.matmul(x, self.kernel))
+        return ops.sum(ops.concatenate(terms, axis=1), axis=1, keepdims=True) + self.bias
+
+    def compute_output_shape(self, ids_shape: Any, x_shape: Any = None) -> tuple[int | None, int]:
+        return (None, 1)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "schema": self.schema.to_dict()}

@@ -1,0 +1,60 @@
+"""Wide & Deep: a linear model that memorises beside a deep tower that generalises."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+
+from kerasrec.models.base import SchemaModel, chain
+from kerasrec.schema import Schema
+
+
+@keras.saving.register_keras_serializable("kerasrec")
+class WideAndDeep(SchemaModel):
+    """Linear model plus deep tower.
+
+    `logit = first_order + w . deep([continuous columns, embeddings]) + b`, where the first order has one weight
+    for every id and continuous column. A cross of columns that is to be memorised is one more categorical column.
+
+    Args:
+        schema: what a `kr.Loader` carries as `.schema`; categorical columns, continuous ones or both, one target.
+        embedding_dim: the width of all embeddings; None takes each column's own suggestion.
+        deep_units: widths of the deep tower.
+        dropout: in the deep tower.
+        task: "binary" or "regression"; None goes by the target's tag.
+
+    Inputs, output and errors are `DLRM`'s.
+
+    Example:
+
+    >>> model = kr.models.WideAndDeep(train.schema, deep_units=[256, 128])
+
+    Source: Cheng et al., "Wide & Deep Learning for Recommender Systems", https://arxiv.org/abs/1606.07792
+    """
+
+    def __init__(
+        self,
+        schema: Schema | Mapping[str, Any],
+        embedding_dim: int | None = None,
+        deep_units: Sequence[int] = (256, 128),
+        dropout: float = 0.0,
+        task: str | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(schema, embedding_dim, task, **kwargs)
+        self.deep_units, self.dropout = tuple(deep_units), dropout
+        self.wide = self.make_first_order("wide")
+        self.deep = self.make_tower(self.deep_units, dropout, "deep")
+        self.logit = self.make_logit()
+        chain((None, self.side_by_side_width), self.deep, self.logit)
+        self.build()
+
+    def call(self, features: Mapping[str, Any], training: bool | None = None) -> Any:
+        ids, x = self.inputs_of(features)
+        deep = self.deep(self.side_by_side(x, self.embed(ids)), training=training)
+        return self.answer(self.wide(ids, x) + self.logit(deep))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "deep_units": list(self.deep_units), "dropout": self.dropout}
