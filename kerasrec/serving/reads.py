@@ -37,7 +37,8 @@ def features_read(model: Any, made: Schema | None) -> list[FeatureRead]:
     if not getattr(model, "built", False):
         raise ValueError(f"{model.name!r} is not built: fit it, or call it on a batch, before exporting it")
     if isinstance(getattr(model, "schema", None), Schema):
-        reads = [FeatureRead(column, ragged=column.is_list) for column in model.schema.features]
+        features = model.schema.features
+        reads = [FeatureRead(c, ragged=c.is_list) for c in (*features.categorical, *features.continuous)]
     elif isinstance(model, keras.Model) and isinstance(getattr(model, "input", None), Mapping):
         reads = [_of_input(name, tensor, made) for name, tensor in model.input.items()]
     else:

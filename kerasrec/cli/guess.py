@@ -1,0 +1,186 @@
+"""What a user's columns are for, guessed from their types and values; each guess with its reason."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import polars as pl
+
+from kerasrec.cli.errors import Refused, close_to
+from kerasrec.cli.facts import Facts
+
+FEW = 32  # up to so many distinct integers are taken for codes
+SMALL = 20  # among fewer values, that all differ says nothing
+
+CATEGORICAL, CONTINUOUS, TARGET, DROPPED = "categorical", "continuous", "target", "dropped"
+_ID_NAME = re.compile(r"(^|[_\W])(id|ids|key|code|uuid|hash)$", re.IGNORECASE)
+_CAMEL_ID = re.compile(r"[a-z](Id|ID)s?$")
+
+
+@dataclass(frozen=True)
+class Guess:
+    """What a column is for: its role, the operators that prepare it, and why."""
+
+    facts: Facts
+    role: str
+    ops: tuple[str, ...]
+    reason: str
+
+    @property
+    def name(self) -> str:
+        return self.facts.name
+
+
+def guess_roles(
+    facts: Iterable[Facts],
+    target: str,
+    asked: Mapping[str, Iterable[str]] | None = None,
+    task: str | None = None,
+) -> list[Guess]:
+    """A role for every column.
+
+    Args:
+        facts: of all columns, as `look` gives them.
+        target: the column to predict.
+        asked: role -> names of columns that a user gives this role.
+        task: "binary" or "regression"; from the target's values if not given.
+
+    Raises:
+        Refused: an unknown column, a column asked to be two things, or one that its type forbids, a target that
+            does not fit the task, or no feature left.
+    """
+    columns = {fact.name: fact for fact in facts}
+    if target not in columns:
+        raise Refused(f"--target: no column {target!r}{close_to(target, columns)}")
+    roles = _roles_asked(asked or {}, columns, target)
+    guesses = []
+    for name, fact in columns.items():
+        if name == target:
+            guesses.append(_target(fact, task))
+        elif name in roles:
+            guesses.append(_as_asked(fact, roles[name]))
+        else:
+            role, reason = _role(fact)
+            guesses.append(Guess(fact, role, _ops(role, fact), reason))
+    if not any(guess.role in (CATEGORICAL, CONTINUOUS) for guess in guesses):
+        raise Refused(f"no column is left to predict {target!r} from")
+    return guesses
+
+
+# ---- the rules ----------------------------------------------------------------------------------------------
+def _role(fact: Facts) -> tuple[str, str]:
+    kind = fact.kind
+    if kind.is_nested():
+        return DROPPED, f"no operator reads {fact.dtype}"
+    if not fact.distinct:
+        return DROPPED, "nothing but nulls"
+    if fact.is_list:
+        if kind == pl.String or kind.is_integer():
+            return CATEGORICAL, f"lists of {_words(kind)}"
+        return DROPPED, f"no model reads lists of {_words(kind)}"
+    if fact.distinct == 1 and not fact.nulls:
+        return DROPPED, "the same value everywhere"
+    if kind == pl.String:
+        if fact.distinct > 0.9 * fact.seen and fact.seen >= SMALL:
+            return DROPPED, "text that hardly ever repeats: a row's name, or prose"
+        return CATEGORICAL, "strings that repeat"
+    if kind == pl.Boolean:
+        return CATEGORICAL, "true or false"
+    if kind.is_integer():
+        return _role_of_integers(fact)
+    if kind.is_float():
+        return CONTINUOUS, "decimal numbers" + _tail(fact)
+    hint = "; its hour and weekday, in columns of their own, would tell much" if kind.is_temporal() else ""
+    return DROPPED, f"no operator reads {_words(kind)}{hint}"
+
+
+def _role_of_integers(fact: Facts) -> tuple[str, str]:
+    low, high = fact.low or 0.0, fact.high or 0.0
+    span = high - low + 1
+    named = bool(_ID_NAME.search(fact.name) or _CAMEL_ID.search(fact.name))
+    if fact.distinct == fact.seen >= SMALL and (named or span == fact.seen):
+        return DROPPED, "a different number in each row: the row's own id"
+    if named:
+        return CATEGORICAL, "named as an id"
+    if fact.distinct <= FEW:
+        return CATEGORICAL, f"only {fact.distinct} distinct integers"
+    if any(unit <= low and high <= 2.2 * unit for unit in (1e9, 1e12)):
+        return CONTINUOUS, "looks like a Unix time; its hour and weekday would tell more"
+    if fact.distinct > 1000 and fact.distinct >= 0.5 * span:
+        return CATEGORICAL, "many integers that fill their range, as ids do"
+    if span > 2**31 and fact.distinct < 0.5 * fact.seen:
+        return CATEGORICAL, "huge integers that repeat, as hashed ids do"
+    return CONTINUOUS, "integers of many values" + _tail(fact)
+
+
+def _ops(role: str, fact: Facts) -> tuple[str, ...]:
+    if role == CATEGORICAL:
+        return ("Categorify",)
+    if role == CONTINUOUS:
+        return ("FillMissing", *(("Clip", "LogOp") if _heavy_tailed(fact) else ()), "Normalize")
+    return ()
+
+
+def _heavy_tailed(fact: Facts) -> bool:
+    """Clearly so, and never negative: skewed, with a maximum far off the mean."""
+    if fact.low is None or fact.high is None or fact.mean is None or fact.skew is None:
+        return False
+    return fact.low >= 0 and fact.skew > 3 and fact.high > 20 * fact.mean
+
+
+def _tail(fact: Facts) -> str:
+    return ", heavy-tailed" if _heavy_tailed(fact) else ""
+
+
+def _words(kind: Any) -> str:
+    if kind.is_integer():
+        return "integers"
+    if kind.is_float():
+        return "decimal numbers"
+    return {"String": "strings", "Boolean": "booleans", "Date": "dates"}.get(str(kind), str(kind))
+
+
+# ---- what a user says ---------------------------------------------------------------------------------------
+def _roles_asked(asked: Mapping[str, Iterable[str]], known: Mapping[str, Facts], target: str) -> dict[str, str]:
+    roles: dict[str, str] = {}
+    for role, names in asked.items():
+        flag = "--drop" if role == DROPPED else f"--{role}"
+        for name in names:
+            if name not in known:
+                raise Refused(f"{flag}: no column {name!r}{close_to(name, known)}")
+            if name == target:
+                raise Refused(f"{flag}: {name!r} is the target")
+            if roles.setdefault(name, role) != role:
+                raise Refused(f"column {name!r} is asked to be both {roles[name]} and {role}")
+    return roles
+
+
+def _as_asked(fact: Facts, role: str) -> Guess:
+    kind = fact.kind
+    if role == CATEGORICAL and not (kind == pl.String or kind == pl.Boolean or kind.is_integer()):
+        raise Refused(f"--categorical: {fact.name!r} is {fact.dtype}; Categorify reads strings and integers")
+    if role == CONTINUOUS and (fact.is_list or not kind.is_numeric()):
+        raise Refused(f"--continuous: {fact.name!r} is {fact.dtype}, not one number a row")
+    return Guess(fact, role, _ops(role, fact), "as you say" + (_tail(fact) if role == CONTINUOUS else ""))
+
+
+def _target(fact: Facts, task: str | None) -> Guess:
+    name, boolean = fact.name, fact.dtype == pl.Boolean
+    if not (boolean or fact.dtype.is_numeric()):
+        raise Refused(f"target {name!r} is {fact.dtype}: it must be 0 or 1, or a number")
+    if fact.nulls:
+        raise Refused(f"target {name!r} has nulls, {fact.nulls:,} at least: leave those rows out")
+    if fact.distinct < 2:
+        raise Refused(f"target {name!r} is the same in every row: there is nothing to learn")
+    binary = boolean or (fact.distinct == 2 and fact.low == 0 and fact.high == 1)
+    if not binary and (task == "binary" or (task is None and fact.distinct == 2)):
+        raise Refused(
+            f"target {name!r} is not 0/1: its values go from {fact.low:g} to {fact.high:g}; "
+            "make it 0 and 1, or pass --task regression"
+        )
+    if binary and task != "regression":
+        return Guess(fact, TARGET, ("Target",), "0 or 1: a probability is learnt")
+    return Guess(fact, TARGET, ("Target",), "numbers: a number is learnt")

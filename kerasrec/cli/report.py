@@ -1,0 +1,132 @@
+"""Figures of a run as pictures, JSON and a table."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter
+from numpy.typing import NDArray
+from rich.table import Table
+
+from kerasrec.files import write_aside
+
+TRAIN, VALID, BOUND, BASELINE = "#9aa5b1", "#1f5fbf", "#c0392b", "#2e8b57"
+NAMES = {"auc": "AUC", "logloss": "log loss", "rmse": "RMSE"}
+
+
+@dataclass(frozen=True)
+class Check:
+    """The model scored on the held-out rows after `rows` training rows.
+
+    `train_loss` is the training loss's mean since the check before, `scores` metric name -> value.
+    """
+
+    rows: int
+    train_loss: float
+    scores: Mapping[str, float]
+
+
+def learning_curve(
+    path: Path,
+    checks: Sequence[Check],
+    loss: str,
+    bounds: Mapping[str, float] | None = None,
+    baselines: Mapping[str, float] | None = None,
+) -> None:
+    """A panel a metric over the rows trained on, written as PNG; the first shows the training loss too.
+
+    Args:
+        path: of the PNG.
+        checks: in the order of training.
+        loss: the metric that the training loss is comparable with.
+        bounds: metric -> the best value that any model can reach, drawn as a line.
+        baselines: metric -> what a simpler model reaches, drawn as a line.
+    """
+    metrics = sorted(checks[0].scores, key=lambda name: name != loss)
+    figure = Figure(figsize=(5.5 * len(metrics), 4.2), layout="constrained")
+    axes = figure.subplots(1, len(metrics), squeeze=False)[0]
+    rows = [check.rows for check in checks]
+    for axis, metric in zip(axes, metrics, strict=True):
+        if metric == loss:
+            axis.plot(rows, [check.train_loss for check in checks], color=TRAIN, marker=".", label="training")
+        axis.plot(rows, [check.scores[metric] for check in checks], color=VALID, marker="o", label="held out")
+        for lines, color, style, label in (
+            (bounds, BOUND, "--", "bound: the true probabilities"),
+            (baselines, BASELINE, ":", "biases alone, no interactions"),
+        ):
+            if lines and metric in lines:
+                axis.axhline(lines[metric], color=color, linestyle=style, label=f"{label}, {lines[metric]:.4f}")
+        axis.set(xlabel="rows trained on", ylabel=NAMES[metric], title=f"{NAMES[metric]} while training")
+        _finish(axis)
+        axis.xaxis.set_major_formatter(FuncFormatter(_short))
+        axis.set_xlim(left=0)
+    _save(figure, path)
+
+
+def calibration(path: Path, labels: NDArray[Any], scores: NDArray[Any], target: str, binary: bool) -> None:
+    """Predicted against observed, in 20 groups of equally many rows by prediction, written as PNG.
+
+    On the diagonal the model says neither too much nor too little. Bars are two standard errors; below is how
+    the predictions are spread.
+    """
+    labels, scores = np.ravel(labels).astype(np.float64), np.ravel(scores).astype(np.float64)
+    groups = np.array_split(np.argsort(scores, kind="stable"), min(20, max(1, len(scores) // 5)))
+    said = np.array([scores[group].mean() for group in groups])
+    seen = np.array([labels[group].mean() for group in groups])
+    error = np.array([2 * labels[group].std() / np.sqrt(len(group)) for group in groups])
+
+    figure = Figure(figsize=(5.5, 6), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    ends = [min(said.min(), seen.min()), max(said.max(), seen.max())]
+    top.plot(ends, ends, color=BOUND, linestyle="--", label="perfectly calibrated")
+    top.errorbar(said, seen, yerr=error, color=VALID, marker="o", capsize=2, label="held out, ± 2 standard errors")
+    what = "share of ones" if binary else "mean"
+    top.set(ylabel=f"observed {what} of {target!r}", title="Calibration on the held-out rows")
+    _finish(top)
+    bottom.hist(scores, bins=50, color=TRAIN)
+    bottom.set(xlabel="predicted probability" if binary else f"predicted {target!r}", ylabel="rows")
+    bottom.yaxis.set_major_formatter(FuncFormatter(_short))
+    bottom.spines[["top", "right"]].set_visible(False)
+    _save(figure, path)
+
+
+def _finish(axis: Axes) -> None:
+    axis.legend(frameon=False)
+    axis.grid(alpha=0.25)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _short(value: float, _: Any = None) -> str:
+    for unit, suffix in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= unit:
+            return f"{value / unit:g}{suffix}"
+    return f"{value:g}"
+
+
+def _save(figure: Figure, path: Path) -> None:
+    FigureCanvasAgg(figure)
+    with write_aside(path) as aside:
+        figure.savefig(aside, dpi=130)
+
+
+def write_summary(path: Path, figures: Mapping[str, Any]) -> None:
+    with write_aside(path) as aside:
+        aside.write_text(json.dumps(dict(figures), indent=2) + "\n", encoding="utf-8")
+
+
+def table(title: str, lines: Sequence[tuple[str, ...]], header: Sequence[str]) -> Table:
+    """A table whose columns after the first are numbers."""
+    built = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
+    for k, name in enumerate(header):
+        built.add_column(name, justify="right" if k else "left")
+    for line in lines:
+        built.add_row(*line)
+    return built

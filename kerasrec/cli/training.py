@@ -1,0 +1,90 @@
+"""Fitting a model under a progress bar, scored on held-out rows as it goes."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from kerasrec.cli.progress import Stage
+from kerasrec.cli.report import NAMES, Check
+from kerasrec.data.loader import Loader
+from kerasrec.datasets import metrics
+
+CHECKS = 4  # an epoch
+
+
+@dataclass(frozen=True)
+class Trained:
+    """What came of a fit: the checks in their order, the last one's predictions, and the rows trained a second.
+
+    The rate leaves out the first step, which traces, and the time of the checks.
+    """
+
+    checks: list[Check]
+    labels: NDArray[Any]
+    predictions: NDArray[Any]
+    rows_per_s: float
+
+    @property
+    def scores(self) -> dict[str, float]:
+        return dict(self.checks[-1].scores)
+
+
+def fit(model: Any, train: Loader, valid: Loader, epochs: int, stage: Stage) -> Trained:
+    """Fit a compiled `model`; the bar counts rows."""
+    watch = _Watch(model, train, valid, stage)
+    model.fit(train, epochs=epochs, verbose=0, callbacks=[watch])
+    rate = watch.rows_timed / watch.seconds if watch.seconds else float("nan")
+    return Trained(watch.checks, watch.labels, watch.predictions, rate)
+
+
+def score(task: str, labels: NDArray[Any], predictions: NDArray[Any]) -> dict[str, float]:
+    """AUC and log loss of probabilities; RMSE of numbers."""
+    if task == "regression":
+        return {"rmse": metrics.rmse(labels, predictions)}
+    return {"auc": metrics.auc(labels, predictions), "logloss": metrics.log_loss(labels, predictions)}
+
+
+class _Watch(keras.callbacks.Callback):
+    def __init__(self, model: Any, train: Loader, valid: Loader, stage: Stage):
+        super().__init__()
+        self.task, self.valid, self.stage = model.task, valid, stage
+        self.batch_size, self.rows_an_epoch, self.steps = train.batch_size, train.num_rows, len(train)
+        self.labels = np.concatenate([target for _, target in valid])
+        self.predictions = np.zeros_like(self.labels)
+        self.checks: list[Check] = []
+        self.rows = self.rows_timed = self.steps_done = 0
+        self.seconds = self.loss_until = 0.0
+        self.since: float | None = None
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self.loss_until, self.steps_done = 0.0, 0
+
+    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+        now = time.perf_counter()
+        rows = min(self.batch_size, self.rows_an_epoch - batch * self.batch_size)
+        self.rows += rows
+        if self.since is not None:
+            self.seconds, self.rows_timed = self.seconds + now - self.since, self.rows_timed + rows
+        said = " ".join(f"{NAMES[name]} {value:.4f}" for name, value in self._last().items())
+        self.stage.advance(rows, f"loss {logs['loss']:.4f}  {said and f'held out: {said}'}")
+        every = -(-self.steps // CHECKS)
+        if (batch + 1) % every == 0 or batch + 1 == self.steps:
+            self._check(batch + 1, logs["loss"])
+        self.since = time.perf_counter()
+
+    def _check(self, steps: int, mean_loss: float) -> None:
+        """`mean_loss` is over the epoch's steps so far: take what was before the last check out of it."""
+        self.predictions = self.model.predict(self.valid, verbose=0)
+        total = mean_loss * steps
+        recent = (total - self.loss_until) / (steps - self.steps_done)
+        self.loss_until, self.steps_done = total, steps
+        self.checks.append(Check(self.rows, recent, score(self.task, self.labels, self.predictions)))
+
+    def _last(self) -> dict[str, float]:
+        return dict(self.checks[-1].scores) if self.checks else {}

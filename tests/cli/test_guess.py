@@ -1,0 +1,126 @@
+"""What the guesser makes of columns whose meaning we know."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+from kerasrec.cli.errors import Refused
+from kerasrec.cli.facts import look
+from kerasrec.cli.guess import guess_roles
+
+ROWS = 5000
+rng = np.random.default_rng(0)
+
+
+def table(**columns) -> pl.LazyFrame:
+    return pl.DataFrame({"clicked": np.arange(ROWS) % 2, **columns}).lazy()
+
+
+def role_of(name: str = "x", **columns) -> tuple[str, tuple[str, ...], str]:
+    _, facts = look(table(**columns))
+    guesses = {guess.name: guess for guess in guess_roles(facts, "clicked", {"categorical": ["other"]})}
+    return guesses[name].role, guesses[name].ops, guesses[name].reason
+
+
+OTHER = np.arange(ROWS) % 3
+CASES = {
+    "strings": (rng.choice(["a", "b", "c"], ROWS), "categorical", "strings that repeat"),
+    "names": ([f"row {i}" for i in range(ROWS)], "dropped", "hardly ever repeats"),
+    "constant": (np.full(ROWS, 7), "dropped", "same value"),
+    "nulls": (pl.Series([None] * ROWS, dtype=pl.Int64), "dropped", "nothing but nulls"),
+    "booleans": (rng.random(ROWS) < 0.5, "categorical", "true or false"),
+    "floats": (rng.normal(size=ROWS), "continuous", "decimal numbers"),
+    "constant_but_null": (pl.Series([None, 1.5] * (ROWS // 2)), "continuous", "decimal numbers"),
+    "prices": (rng.lognormal(0, 2, ROWS), "continuous", "heavy-tailed"),
+    "row_number": (np.arange(ROWS), "dropped", "the row's own id"),
+    "codes": (rng.integers(0, 5, ROWS), "categorical", "only 5 distinct"),
+    "ages": (rng.integers(18, 90, ROWS), "continuous", "integers of many values"),
+    "item_id": (rng.integers(0, 50, ROWS) * 1000, "categorical", "named as an id"),
+    "movieId": (rng.integers(0, 50, ROWS) * 1000, "categorical", "named as an id"),
+    "items": (rng.integers(0, 2000, ROWS), "categorical", "fill their range"),
+    "hashes": (rng.integers(0, 2**62, 100)[rng.integers(0, 100, ROWS)], "categorical", "hashed ids"),
+    "when": (rng.integers(1_600_000_000, 1_700_000_000, ROWS), "continuous", "Unix time"),
+    "dates": (pl.Series([0, 1] * (ROWS // 2)).cast(pl.Datetime), "dropped", "no operator reads"),
+    "lists": (pl.Series([["a"], []] * (ROWS // 2)), "categorical", "lists of strings"),
+    "int_lists": (pl.Series([[1, 2], None] * (ROWS // 2)), "categorical", "lists of integers"),
+    "float_lists": (pl.Series([[0.5], []] * (ROWS // 2)), "dropped", "lists of decimal numbers"),
+    "structs": (pl.Series([{"a": 1}] * ROWS), "dropped", "no operator reads"),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_roles(name):
+    values, role, reason = CASES[name]
+    guessed, ops, why = role_of(name, **{name: values, "other": OTHER})
+    assert guessed == role
+    assert reason in why
+    tail = ("Clip", "LogOp") if "heavy-tailed" in why else ()
+    expected = {"categorical": ("Categorify",), "continuous": ("FillMissing", *tail, "Normalize"), "dropped": ()}
+    assert ops == expected[role]
+
+
+def test_a_user_corrects():
+    _, facts = look(table(user=OTHER, age=rng.normal(size=ROWS)))
+    guesses = guess_roles(facts, "clicked", {"continuous": ["user"], "dropped": ["age"]})
+    assert [(guess.name, guess.role) for guess in guesses] == [
+        ("clicked", "target"),
+        ("user", "continuous"),
+        ("age", "dropped"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"categorical": ["usr"]}, "--categorical: no column 'usr'; did you mean 'user'?"),
+        ({"dropped": ["zzz"]}, "--drop: no column 'zzz'; there are: clicked, user, age"),
+        ({"categorical": ["age"]}, "--categorical: 'age' is Float64"),
+        ({"continuous": ["name"]}, "--continuous: 'name' is String"),
+        ({"continuous": ["user"], "dropped": ["user"]}, "'user' is asked to be both continuous and dropped"),
+        ({"dropped": ["clicked"]}, "--drop: 'clicked' is the target"),
+        ({"dropped": ["user", "age", "name"]}, "no column is left to predict 'clicked' from"),
+    ],
+)
+def test_what_cannot_be_asked(asked, message):
+    _, facts = look(table(user=OTHER, age=rng.normal(size=ROWS), name=np.full(ROWS, "a")))
+    with pytest.raises(Refused) as refusal:
+        guess_roles(facts, "clicked", asked)
+    assert message in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    ("values", "task", "outcome"),
+    [
+        ([0, 1], None, "0 or 1"),
+        ([0.0, 1.0], None, "0 or 1"),
+        ([True, False], None, "0 or 1"),
+        ([0, 1], "regression", "a number is learnt"),
+        ([1, 2, 5], None, "a number is learnt"),
+        ([1, 2], None, "target 'y' is not 0/1: its values go from 1 to 2"),
+        ([-1, 1], None, "target 'y' is not 0/1"),
+        ([-1, 1], "regression", "a number is learnt"),
+        ([0, 1, 2], "binary", "target 'y' is not 0/1: its values go from 0 to 2"),
+        ([0, 0.5], "binary", "target 'y' is not 0/1"),
+        (["yes", "no"], None, "target 'y' is String"),
+        ([0, 1, None], None, "target 'y' has nulls"),
+        ([1, 1], None, "the same in every row"),
+        ([[1], [0]], None, "target 'y' is List(Int64)"),
+    ],
+)
+def test_targets(values, task, outcome):
+    _, facts = look(
+        pl.DataFrame({"y": values, "x": [0.5] * len(values), "z": range(len(values))}, strict=False).lazy()
+    )
+    try:
+        said = guess_roles(facts, "y", {}, task)[0].reason
+    except Refused as refusal:
+        said = str(refusal)
+    assert outcome in said
+
+
+def test_an_unknown_target_and_no_rows():
+    _, facts = look(table(user=OTHER))
+    with pytest.raises(Refused, match="--target: no column 'click'; did you mean 'clicked'"):
+        guess_roles(facts, "click")
+    with pytest.raises(Refused, match="no rows"):
+        look(pl.LazyFrame({"a": []}))
