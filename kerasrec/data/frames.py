@@ -83,7 +83,6 @@ def read(chunks: Sequence[Chunk], layout: Layout) -> Frame:
     """
     total = sum(chunk.rows for chunk in chunks)
     blocks = {dtype: np.empty((total, len(names)), dtype) for dtype, names in layout.blocks.items()}
-    places = {name: block[:, j] for d, block in blocks.items() for j, name in enumerate(layout.blocks[d])}
     lists: dict[str, list[Ragged]] = {column.name: [] for column in layout.lists}
     start = 0
     for path, group in groupby(chunks, key=lambda chunk: chunk.path):
@@ -92,20 +91,28 @@ def read(chunks: Sequence[Chunk], layout: Layout) -> Frame:
             path, [chunk.row_group for chunk in neighbours], [column.name for column in layout.columns]
         )
         unchecked = frozenset().union(*(chunk.unchecked for chunk in neighbours))
+        scalars = {}
         for column in layout.columns:
-            at = start
-            for array in table[column.name].chunks:
-                values = array.flatten() if column.is_list else array
-                check_nulls(column, values.null_count, path)
-                values = values.to_numpy(zero_copy_only=False)
-                _check_values(column, values, path, ids=column.name in unchecked)
-                if column.is_list:
-                    lists[column.name].append(Ragged(values, _offsets(array)))
-                else:
-                    places[column.name][at : at + len(values)] = values
-                    at += len(values)
+            array = _contiguous(table[column.name])
+            values = array.flatten() if column.is_list else array
+            check_nulls(column, values.null_count, path)
+            values = values.to_numpy(zero_copy_only=False)
+            _check_values(column, values, path, ids=column.name in unchecked)
+            if column.is_list:
+                lists[column.name].append(Ragged(values, _offsets(array)))
+            else:
+                scalars[column.name] = values
+        for dtype, names in layout.blocks.items():
+            _interleave([scalars[name] for name in names], blocks[dtype][start : start + table.num_rows])
         start += table.num_rows
     return Frame(blocks, {name: _concat(parts) for name, parts in lists.items()})
+
+
+def _interleave(columns: Sequence[np.ndarray], out: np.ndarray, step: int = 4096) -> None:
+    """Fill `out` (rows, columns), a few rows at a time so that they stay in the cache until they are complete."""
+    for start in range(0, len(out), step):
+        for j, column in enumerate(columns):
+            out[start : start + step, j] = column[start : start + step]
 
 
 def _decode(path: Path, row_groups: list[int], names: list[str]) -> pa.Table:
@@ -114,6 +121,10 @@ def _decode(path: Path, row_groups: list[int], names: list[str]) -> pa.Table:
             return file.read_row_groups(row_groups, columns=names)
     except (pa.ArrowException, OSError) as error:
         raise OSError(f"{path}: cannot be read: {error}") from error
+
+
+def _contiguous(column: pa.ChunkedArray) -> pa.Array:
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()  # which copies even one chunk
 
 
 def _check_values(column: Column, values: np.ndarray, path: Path, ids: bool) -> None:
