@@ -1,0 +1,197 @@
+"""Bad input gives one clear error that names the place, at construction where a footer tells."""
+
+import threading
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import tensorflow as tf
+from loader_data import make_schema, make_table, write
+
+from kerasrec.data import Loader
+from kerasrec.schema import Column, Hotness, Schema, SchemaError
+
+ROWS = 300
+
+
+def change(name, values, kind):
+    table = make_table(ROWS)
+    return table.set_column(table.column_names.index(name), name, pa.array(values, kind))
+
+
+def broken(values, at, value):
+    values = list(values)
+    values[at] = value
+    return values
+
+
+USERS = [5] * ROWS
+TAGS = [[5, 6]] * ROWS
+
+
+@pytest.mark.parametrize(
+    "arguments", [{"batch_size": 0}, {"batch_size": -3}, {"batch_size": 2.5}, {"batch_size": "8"}]
+)
+def test_batch_size(tmp_path, arguments):
+    write(tmp_path, make_table(ROWS))
+    with pytest.raises(ValueError, match="batch_size must be a whole number from 1, not"):
+        Loader(tmp_path, **arguments)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"seed": -1}, "seed must be a whole number from 0, not -1"),
+        ({"pool_rows": 0}, "pool_rows must be a whole number from 1, not 0"),
+        ({"lists": "dense"}, 'lists must be "ragged" or "padded", not .dense.'),
+        ({"columns": ["user", "shoe"]}, "columns='shoe' is none of the schema's; there are: row, user, age, tags"),
+        ({"targets": "age"}, "targets='age' is none of the schema's; there are: clicked"),
+        ({"batch_size": 301, "drop_last": True}, "has 300 rows, fewer than one batch of 301"),
+    ],
+)
+def test_arguments(tmp_path, arguments, message):
+    write(tmp_path, make_table(ROWS))
+    with pytest.raises(ValueError, match=message):
+        Loader(tmp_path, **arguments)
+
+
+def test_no_data(tmp_path):
+    with pytest.raises(FileNotFoundError, match="nowhere does not exist"):
+        Loader(tmp_path / "nowhere")
+    with pytest.raises(FileNotFoundError, match=r"holds no \*.parquet file"):
+        Loader(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"\*.parquet does not exist"):
+        Loader(str(tmp_path / "*.parquet"))
+    with pytest.raises(FileNotFoundError, match="the list of files is empty"):
+        Loader([])
+
+
+def test_schemas(tmp_path):
+    folder = write(tmp_path / "a", make_table(ROWS))
+    other = write(tmp_path / "b", make_table(ROWS), make_schema().without("list"))
+    with pytest.raises(SchemaError, match=f"the schemas in {folder} and {other} differ"):
+        Loader([folder, other])
+    assert Loader([folder, other], schema=make_schema()).num_rows == 2 * ROWS
+    (other / "schema.json").unlink()
+    with pytest.raises(FileNotFoundError, match=f"no schema at {other}/schema.json"):
+        Loader(other)
+    (other / "schema.json").write_text("{")
+    with pytest.raises(SchemaError, match=f"{other}/schema.json"):
+        Loader(other)
+
+
+@pytest.mark.parametrize("keep", [0, 3, 1000, -1])
+def test_unreadable_files(tmp_path, keep):
+    write(tmp_path, make_table(ROWS), files=2)
+    path = tmp_path / "part-00001.parquet"
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ValueError, match=r"part-00001.parquet: not readable as Parquet"):
+        Loader(tmp_path)
+
+
+def test_no_rows(tmp_path):
+    write(tmp_path, make_table(0), files=2)
+    with pytest.raises(ValueError, match="has 0 rows: there is nothing to yield"):
+        Loader(tmp_path)
+    full = write(tmp_path, make_table(ROWS)) / "part-00000.parquet"  # one file of two is empty: fine
+    assert Loader(tmp_path).num_rows == pq.read_metadata(full).num_rows == ROWS
+
+
+@pytest.mark.parametrize(
+    ("table", "message"),
+    [
+        (make_table(ROWS).drop(["age"]), "part-00000.parquet: the file has no column 'age'"),
+        (change("age", [0.5] * ROWS, pa.float64()), "'age' is float64 in the file, but float32 in its schema"),
+        (change("user", USERS, pa.int64()), "'user' is int64 in the file, but int32 in its schema"),
+        (change("user", ["x"] * ROWS, pa.string()), "'user' is string in the file, but int32 in its schema"),
+        (
+            change("user", TAGS, pa.list_(pa.int32())),
+            "'user' is list of int32 in the file, but int32 in its schema",
+        ),
+        (change("tags", USERS, pa.int32()), "'tags' is int32 in the file, but list of int32 in its schema"),
+        (change("tags", TAGS, pa.list_(pa.int16())), "'tags' is list of int16 in the file, but list of int32"),
+    ],
+)
+def test_files_that_do_not_fit_the_schema(tmp_path, table, message):
+    write(tmp_path, table)
+    with pytest.raises(SchemaError, match=message):
+        Loader(tmp_path)
+
+
+BAD_VALUES = [
+    (change("user", broken(USERS, 250, -1), pa.int32()), "'user' holds id -1, but its ids go from 0 to 49"),
+    (change("user", broken(USERS, 0, 50), pa.int32()), "'user' holds id 50, but its ids go from 0 to 49"),
+    (change("tags", broken(TAGS, 250, [5, -7]), pa.list_(pa.int32())), "'tags' holds id -7, but its ids"),
+    (change("tags", broken(TAGS, 250, [99]), pa.list_(pa.int32())), "'tags' holds id 99, but its ids"),
+    (change("user", broken(USERS, 250, None), pa.int32()), "'user' has 1 nulls; fill them first"),
+    (change("age", [None] * ROWS, pa.float32()), "'age' has [13]00 nulls; fill them first"),
+    (change("clicked", broken([1.0] * ROWS, 7, None), pa.float32()), "'clicked' has 1 nulls"),
+]
+
+
+@pytest.mark.parametrize(("table", "message"), BAD_VALUES)
+def test_bad_values_are_found_at_construction(tmp_path, table, message):
+    write(tmp_path, table)
+    with pytest.raises(ValueError, match=f"part-00000.parquet: column {message}"):
+        Loader(tmp_path, 64)
+
+
+NOT_IN_A_FOOTER = [
+    (change("tags", broken(TAGS, 250, [5, None]), pa.list_(pa.int32())), "'tags' has 1 nulls; fill them first"),
+    (change("age", broken([1.0] * ROWS, 250, float("nan")), pa.float32()), "'age' holds NaN; fill it first"),
+]
+
+
+@pytest.mark.parametrize(("table", "message"), BAD_VALUES + NOT_IN_A_FOOTER)
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_bad_values_without_statistics_are_found_when_decoded(tmp_path, table, message, shuffle):
+    write(tmp_path, table, write_statistics=False)
+    loader = Loader(tmp_path, 64, shuffle=shuffle)
+    with pytest.raises(ValueError, match=f"part-00000.parquet: column {message}"):
+        list(loader)
+    with pytest.raises(tf.errors.InvalidArgumentError, match=f"part-00000.parquet: column {message}"):
+        list(loader.get_tf_dataset())
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("kerasrec")]
+
+
+def test_a_list_longer_than_the_schema_says_does_not_fit_when_padded(tmp_path):
+    write(tmp_path, change("tags", broken(TAGS, 250, [1] * 9), pa.list_(pa.int32())))
+    assert sum(len(target) for _, target in Loader(tmp_path, 64)) == ROWS
+    with pytest.raises(ValueError, match="'tags' has a row of 9 elements, the schema says at most 4"):
+        list(Loader(tmp_path, 64, lists="padded"))
+
+
+def test_columns_that_are_no_input(tmp_path):
+    table = make_table(ROWS).append_column("name", pa.array(["x"] * ROWS))
+    write(tmp_path, table, Schema([*make_schema(), Column("name", "string")]))
+    with pytest.raises(SchemaError, match="'name' holds strings, which are no input of a model"):
+        Loader(tmp_path)
+    assert "name" not in next(iter(Loader(tmp_path, columns=["user", "tags"])))[0]
+    no_hotness = Schema(column.evolve(hotness=None) for column in make_schema())
+    with pytest.raises(SchemaError, match="'tags' cannot be padded: the schema does not say its hotness"):
+        Loader(tmp_path, schema=no_hotness, lists="padded")
+    target = Column("tags", "int32", ("target", "list"), hotness=Hotness(0, 1, 4))
+    with pytest.raises(SchemaError, match="target 'tags' is a list column"):
+        Loader(tmp_path, schema=Schema([make_schema()["user"], target]))
+
+
+@pytest.mark.parametrize("consume", [list, lambda loader: list(loader.get_tf_dataset())], ids=["direct", "tf"])
+def test_a_file_that_goes_away_in_mid_epoch(tmp_path, consume):
+    write(tmp_path, make_table(ROWS), files=3)
+    loader = Loader(tmp_path, 10, pool_rows=10)
+    (tmp_path / "part-00002.parquet").unlink()
+    with pytest.raises((OSError, tf.errors.OpError), match=r"part-00002.parquet: cannot be read"):
+        consume(loader)
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("kerasrec")]
+
+
+def test_damaged_pages(tmp_path):
+    """A footer that reads well over data that does not."""
+    write(tmp_path, make_table(ROWS), compression="zstd")
+    path = tmp_path / "part-00000.parquet"
+    data = bytearray(path.read_bytes())
+    data[4 : len(data) // 3] = np.random.default_rng(0).bytes(len(data) // 3 - 4)
+    path.write_bytes(data)
+    with pytest.raises(OSError, match=r"part-00000.parquet: cannot be read"):
+        list(Loader(tmp_path))
