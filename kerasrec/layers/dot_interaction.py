@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from kerasrec.layers.shapes import same_vectors
@@ -65,7 +66,7 @@ def _pairwise_dots(vectors: Any, pairs: list[tuple[int, int]]) -> Any:
     are written as gathers, since the gradient of a gather by columns is a slow scatter (half the layer's time).
     """
     n = vectors.shape[1]
-    picked = [i * n + j for i, j in pairs]
+    picked = np.array([i * n + j for i, j in pairs], "int32")
     # Where (i, j) and (j, i) find their gradient among the outputs; a pair that is none finds a zero after them.
     place = {pair: k for k, pair in enumerate(pairs)}
     found = [place.get((max(i, j), min(i, j)), len(pairs)) for i in range(n) for j in range(n)]

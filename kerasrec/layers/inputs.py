@@ -61,7 +61,9 @@ def _cardinality(column: Column) -> int:
 
 
 def _width(column: Column, embedding_dim: int | None) -> int:
-    return embedding_dim or column.embedding_dim or suggest_embedding_dim(_cardinality(column))
+    if embedding_dim is not None:
+        return embedding_dim
+    return column.embedding_dim or suggest_embedding_dim(_cardinality(column))
 
 
 def ids_of(schema: Schema, features: Mapping[str, Any]) -> dict[str, Any]:

@@ -36,6 +36,8 @@ class SchemaModel(keras.Model):
     ):
         # Without autocast, continuous columns reach ContinuousInputs with all their digits.
         super().__init__(autocast=False, **kwargs)
+        # Without tables nothing forbids XLA, but on CPUs it makes the step of such a network slower.
+        self.supports_jit = keras.backend.backend() != "tensorflow"
         self.schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
         self.target, self.task = _target_and_task(self.schema, task)
         self.embedding_dim = embedding_dim
@@ -108,23 +110,31 @@ class SchemaModel(keras.Model):
     def fit(self, x: Any = None, *args: Any, validation_data: Any = None, **kwargs: Any) -> Any:
         """Keras's `fit`. Raises `SchemaError` first where a loader's schema does not match the model's."""
         self._check_loss()
-        self._check_data(x, "the training data")
-        self._check_data(validation_data, "the validation data")
+        self._check_data(x, "the training data", learning=True)
+        self._check_data(validation_data, "the validation data", learning=True)
         return super().fit(x, *args, validation_data=validation_data, **kwargs)
 
     def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Keras's `evaluate`, after the same check."""
-        self._check_data(x, "the data")
+        self._check_data(x, "the data", learning=True)
         return super().evaluate(x, *args, **kwargs)
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """Keras's `predict`, after the same check."""
-        self._check_data(x, "the data")
+        self._check_data(x, "the data", learning=False)
         return super().predict(x, *args, **kwargs)
 
-    def _check_data(self, data: Any, said: str) -> None:
-        if isinstance(schema := getattr(data, "schema", None), Schema):
-            check_same_features(self.schema, schema, said)
+    def _check_data(self, data: Any, said: str, learning: bool) -> None:
+        if not isinstance(schema := getattr(data, "schema", None), Schema):
+            return
+        check_same_features(self.schema, schema, said)
+        if learning and schema.targets.names != [self.target]:
+            raise SchemaError(
+                f"the model learns {self.target!r}, but the targets of {said} are {schema.targets.names}; "
+                f"choose by targets={self.target!r} in the loader"
+            )
+        if learning and self.task == "binary":
+            _check_binary(schema[self.target])
 
     def _check_loss(self) -> None:
         loss = getattr(self, "loss", None)
@@ -179,12 +189,17 @@ def _target_and_task(schema: Schema, task: str | None) -> tuple[str, str]:
         task = _task_of(column)
     if task not in ("binary", "regression"):
         raise ValueError(f"task must be 'binary' or 'regression', not {task!r}")
-    if task == "binary" and Tag.REGRESSION in column.tags:
+    if task == "binary":
+        _check_binary(column)
+    return column.name, task
+
+
+def _check_binary(target: Column) -> None:
+    if Tag.REGRESSION in target.tags:
         raise SchemaError(
-            f"task 'binary' needs a target of 0 and 1, but {column.name!r} has values other than 0 and 1; "
+            f"task 'binary' needs a target of 0 and 1, but {target.name!r} has values other than 0 and 1; "
             "use etl.Target(threshold=...), or task='regression'"
         )
-    return column.name, task
 
 
 def _task_of(column: Column) -> str:

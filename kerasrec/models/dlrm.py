@@ -61,12 +61,12 @@ class DLRM(SchemaModel):
         **kwargs: Any,
     ):
         super().__init__(schema, embedding_dim, task, **kwargs)
-        self.bottom_units = tuple(bottom_units or (512, 256, embedding_dim))
+        self.bottom_units = (512, 256, embedding_dim) if bottom_units is None else tuple(bottom_units)
         self.top_units, self.dropout = tuple(top_units), dropout
-        if self.bottom_units[-1] != embedding_dim:
+        if self.bottom_units[-1:] != (embedding_dim,):
             raise ValueError(
-                f"{self.name}: bottom_units ends in {self.bottom_units[-1]}, but embedding_dim is "
-                f"{embedding_dim}; they must be equal, for the interaction takes dot products of both"
+                f"{self.name}: bottom_units must end in embedding_dim, {embedding_dim}, since the bottom tower's "
+                f"output is multiplied with the embeddings; it is {list(self.bottom_units)}"
             )
         vectors = len(self.widths) + (self.continuous is not None)
         if self.embeddings is None or vectors < 2:

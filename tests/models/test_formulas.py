@@ -1,0 +1,135 @@
+"""Each model's output, recomputed from its weights in float64 NumPy."""
+
+import itertools
+
+import keras_rs
+import numpy as np
+import pytest
+from model_cases import batch_of, schema_of
+
+import kerasrec as kr
+from kerasrec.schema import Schema
+
+X, _ = batch_of(20)
+CATS, CONTS = ("user", "genres", "favourite"), ("age", "price")
+TABLES = {"user": "user", "genres": "genre", "favourite": "genre"}
+
+
+def spread(model, scale=0.5):
+    """Random weights of a size that lets every term of the formula count."""
+    rng = np.random.default_rng(0)
+    model.set_weights([scale * rng.normal(size=w.shape) for w in model.get_weights()])
+    return model
+
+
+def embedded(layer, suffix=""):
+    """Each categorical column's vectors; a list's mean, zeros if it is empty."""
+    out = []
+    for name in CATS:
+        table = layer.table(TABLES[name] + suffix).astype("float64")
+        ids = X[name]
+        if ids.ndim == 1:
+            out.append(table[ids])
+        else:
+            rows = [table[row[row > 0]] for row in ids]
+            out.append(np.array([r.mean(0) if len(r) else np.zeros(table.shape[1]) for r in rows]))
+    return out
+
+
+def continuous():
+    return np.stack([X[name] for name in CONTS], axis=1).astype("float64")
+
+
+def dense(weights, x, relu=True):
+    for kernel, bias in zip(weights[::2], weights[1::2], strict=True):
+        x = x @ kernel.astype("float64") + bias
+        x = np.maximum(x, 0) if relu else x
+    return x
+
+
+def logit(model, x):
+    return dense(model.logit.get_weights(), x, relu=False)
+
+
+def first_order(layer):
+    columns = sum(embedded(layer.tables, "_linear"))
+    return columns + continuous() @ np.float64(layer.kernel) + np.float64(layer.bias)
+
+
+def check(model, expected):
+    assert expected.std() > 0.1  # the rows' answers differ
+    np.testing.assert_allclose(model(X), 1 / (1 + np.exp(-expected)), atol=2e-6)
+    numbers = type(model).from_config({**model.get_config(), "task": "regression"})
+    numbers.set_weights(model.get_weights())
+    np.testing.assert_allclose(numbers(X), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_dlrm():
+    model = spread(kr.models.DLRM(schema_of(), 8, [16, 8], [16, 4]))
+    d = dense(model.bottom.get_weights(), continuous())
+    vectors = [d, *embedded(model.embeddings)]
+    dots = [(vectors[i] * vectors[j]).sum(1) for i in range(4) for j in range(i)]
+    check(model, logit(model, dense(model.top.get_weights(), np.column_stack([d, *dots]))))
+
+
+def test_dlrm_without_continuous_columns():
+    model = spread(kr.models.DLRM(schema_of(*CATS), 8, top_units=[16]), scale=0.8)
+    user, genres, favourite = embedded(model.embeddings)
+    dots = np.stack([(genres * user).sum(1), (favourite * user).sum(1), (favourite * genres).sum(1)], axis=1)
+    check(model, logit(model, dense(model.top.get_weights(), dots)))
+
+
+@pytest.mark.parametrize("rank", [None, 3])
+@pytest.mark.parametrize("structure", ["parallel", "stacked"])
+def test_dcn_with_keras_rs_crosses(rank, structure):
+    model = spread(kr.models.DCN(schema_of(), 4, 2, rank, [16, 8], structure), scale=0.4)
+    x0 = x = np.column_stack([continuous(), *embedded(model.embeddings)])
+    for ours in model.crosses:
+        theirs = keras_rs.layers.FeatureCross(rank, dtype="float64")
+        theirs(x0, x)
+        theirs.set_weights(ours.get_weights())
+        x = theirs(x0, x).numpy()
+    deep = dense(model.deep.get_weights(), x0 if structure == "parallel" else x)
+    check(model, logit(model, np.column_stack([x, deep]) if structure == "parallel" else deep))
+
+
+def test_deepfm():
+    model = spread(kr.models.DeepFM(schema_of(), 4, [16, 8]))
+    vectors, x = embedded(model.embeddings), continuous()
+    scaled = np.float64(model.continuous_vectors.vectors)
+    fields = [*vectors, *(x[:, [j]] * scaled[j] for j in range(2))]
+    pairs = sum((a * b).sum(1, keepdims=True) for a, b in itertools.combinations(fields, 2))
+    deep = logit(model, dense(model.deep.get_weights(), np.column_stack([x, *vectors])))
+    check(model, first_order(model.first_order) + pairs + deep)
+
+
+def test_wide_and_deep():
+    model = spread(kr.models.WideAndDeep(schema_of(), None, [16, 8]))
+    assert [v.shape[1] for v in embedded(model.embeddings)] == [8, 8, 8]
+    deep = logit(
+        model, dense(model.deep.get_weights(), np.column_stack([continuous(), *embedded(model.embeddings)]))
+    )
+    check(model, first_order(model.wide) + deep)
+
+
+def test_dlrm_widths_that_do_not_fit():
+    with pytest.raises(ValueError, match=r"bottom_units must end in embedding_dim, 8, .* it is \[16, 4\]"):
+        kr.models.DLRM(schema_of(), 8, [16, 4])
+    with pytest.raises(ValueError, match="it is \\[\\]"):
+        kr.models.DLRM(schema_of(), 8, [])
+    with pytest.raises(ValueError, match="DLRM needs a categorical column and another"):
+        kr.models.DLRM(schema_of("user"), 8)
+    assert kr.models.DLRM(schema_of(), 24).bottom.units == (512, 256, 24)
+
+
+def test_dcn_arguments():
+    with pytest.raises(ValueError, match="structure must be 'parallel' or 'stacked', not 'serial'"):
+        kr.models.DCN(schema_of(), structure="serial")
+    with pytest.raises(ValueError, match="cross_layers must be at least 1"):
+        kr.models.DCN(schema_of(), cross_layers=0)
+
+
+def test_a_dict_of_a_schema_is_a_schema():
+    model = kr.models.DCN(schema_of().to_dict(), deep_units=[4])
+    assert isinstance(model.schema, Schema)
+    assert model.schema == schema_of()
