@@ -26,7 +26,7 @@ NAMES = {"auc": "AUC", "logloss": "log loss", "rmse": "RMSE"}
 class Check:
     """The model scored on the held-out rows after `rows` training rows.
 
-    `train_loss` is the training loss's mean since the check before, `scores` metric name -> value.
+    `train_loss` is the training loss since the check before: log loss, or RMSE; `scores` metric name -> value.
     """
 
     rows: int

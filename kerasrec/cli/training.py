@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -84,6 +85,8 @@ class _Watch(keras.callbacks.Callback):
         total = mean_loss * steps
         recent = (total - self.loss_until) / (steps - self.steps_done)
         self.loss_until, self.steps_done = total, steps
+        if self.task == "regression":
+            recent = math.sqrt(recent)
         self.checks.append(Check(self.rows, recent, score(self.task, self.labels, self.predictions)))
 
     def _last(self) -> dict[str, float]:

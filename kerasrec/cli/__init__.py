@@ -1,0 +1,136 @@
+"""The command line: `kerasrec demo | train | export`. Commands import what they need when they run."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from kerasrec.cli.errors import one_line_errors
+
+app = typer.Typer(
+    help="Recommender models in Keras: from raw rows to a served prediction.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+
+class ModelName(StrEnum):
+    dlrm = "dlrm"
+    dcn = "dcn"
+    deepfm = "deepfm"
+    wide_and_deep = "wide-and-deep"
+
+
+class Task(StrEnum):
+    binary = "binary"
+    regression = "regression"
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from kerasrec import __version__
+
+        typer.echo(f"kerasrec {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def demo(
+    rows: Annotated[
+        int, typer.Option(min=10_000, help="Rows of the click log, 10% of them held out.")
+    ] = 1_000_000,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training rows.")] = 1,
+    out: Annotated[Path, typer.Option(help="Folder for the plots and summary.json.")] = Path("report"),
+    keep: Annotated[
+        Path | None, typer.Option(help="Keep the log, features and SavedModel in this new folder.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Decides the click log and its model.")] = 0,
+) -> None:
+    """Make a click log from a known model, learn it with a DLRM, and serve it from raw rows."""
+    with one_line_errors():
+        from kerasrec.cli.demo import run_demo
+
+        run_demo(rows=rows, epochs=epochs, out=out, keep=keep, seed=seed)
+
+
+@app.command()
+def train(
+    data: Annotated[str, typer.Argument(help="Parquet or CSV: a file, a folder or a glob.")],
+    target: Annotated[str, typer.Option(help="The column to predict.")],
+    model: Annotated[ModelName, typer.Option(help="Which model.")] = ModelName.dlrm,
+    out: Annotated[Path, typer.Option(help="A new folder for workflow, model and report.")] = Path("run"),
+    valid: Annotated[str | None, typer.Option(help="Held-out data; else a share of DATA.")] = None,
+    valid_fraction: Annotated[
+        float, typer.Option(min=0.001, max=0.9, help="The share of DATA to hold out, without --valid.")
+    ] = 0.1,
+    task: Annotated[Task | None, typer.Option(help="What the target is; guessed from its values.")] = None,
+    categorical: Annotated[str, typer.Option(help="Columns to embed, comma-separated.")] = "",
+    continuous: Annotated[str, typer.Option(help="Columns to read as numbers, comma-separated.")] = "",
+    drop: Annotated[str, typer.Option(help="Columns to leave out, comma-separated.")] = "",
+    min_count: Annotated[int, typer.Option(min=1, help="Values seen less often share one id.")] = 1,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training rows.")] = 3,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Rows a step; by default from the size of the data.")
+    ] = None,
+    embedding_dim: Annotated[int, typer.Option(min=1, help="Width of the embeddings.")] = 16,
+    learning_rate: Annotated[float, typer.Option(min=1e-8, help="Of Adagrad.")] = 0.05,
+    export: Annotated[bool, typer.Option("--export", help="Write the SavedModel too, as OUT/served.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that is at OUT.")] = False,
+) -> None:
+    """Train a model on your own table; what columns are for is guessed, printed, and yours to correct."""
+    with one_line_errors():
+        from kerasrec.cli.train import Asked, run_train
+
+        run_train(
+            Asked(
+                data=data,
+                target=target,
+                model=model,
+                out=out,
+                valid=valid,
+                valid_fraction=valid_fraction,
+                task=task,
+                roles={
+                    "categorical": _names(categorical),
+                    "continuous": _names(continuous),
+                    "dropped": _names(drop),
+                },
+                min_count=min_count,
+                epochs=epochs,
+                batch_size=batch_size,
+                embedding_dim=embedding_dim,
+                learning_rate=learning_rate,
+                export=export,
+                overwrite=overwrite,
+            )
+        )
+
+
+@app.command()
+def export(
+    run: Annotated[Path, typer.Argument(help="What `kerasrec train` wrote.")],
+    out: Annotated[Path, typer.Argument(help="The SavedModel's folder.")],
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a SavedModel at OUT.")] = False,
+) -> None:
+    """Write a trained run as a SavedModel that takes raw rows."""
+    with one_line_errors():
+        from kerasrec.cli.train import run_export
+
+        run_export(run, out, overwrite)
+
+
+def _names(listed: str) -> list[str]:
+    return [name.strip() for name in listed.split(",") if name.strip()]

@@ -1,0 +1,5 @@
+"""`python -m kerasrec.cli`."""
+
+from kerasrec.cli import app
+
+app()
