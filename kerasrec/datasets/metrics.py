@@ -1,0 +1,70 @@
+"""AUC and log loss in float64, on arrays in memory and on counts that rows of any number add up to."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+def auc(labels: ArrayLike, scores: ArrayLike) -> float:
+    """Area under the ROC curve: the share of (positive, negative) pairs that the scores order rightly, a tie
+    counting half (the Mann-Whitney statistic).
+
+    Args:
+        labels: 0 or 1, any shape.
+        scores: of as many elements; the higher, the likelier a 1.
+
+    Returns:
+        A number in [0, 1]; NaN where there are no positives or no negatives.
+
+    Raises:
+        ValueError: the two differ in size, or a label is neither 0 nor 1.
+
+    Example:
+
+    >>> auc([0, 1, 0, 1], [0.1, 0.8, 0.4, 0.4])
+    0.875
+    """
+    truth, scores = _binary(labels, scores)
+    _, level = np.unique(scores, return_inverse=True)
+    return auc_of_counts(np.bincount(level, weights=truth), np.bincount(level, weights=1 - truth))
+
+
+def auc_of_counts(positives: ArrayLike, negatives: ArrayLike) -> float:
+    """`auc` of rows counted by their score: element i holds the rows at the i-th lowest score.
+
+    Exact, since rows of one score are ties, and additive over any number of chunks of rows.
+    """
+    pos, neg = np.asarray(positives, np.float64), np.asarray(negatives, np.float64)
+    pairs = pos.sum() * neg.sum()
+    return float(pos @ (np.cumsum(neg) - neg / 2) / pairs) if pairs else float("nan")
+
+
+def log_loss(labels: ArrayLike, probabilities: ArrayLike, epsilon: float = 1e-7) -> float:
+    """Mean of -log(the probability given to what happened), in nats.
+
+    Args:
+        labels: 0 or 1, any shape.
+        probabilities: of a 1, as many elements; clipped to [epsilon, 1 - epsilon].
+
+    Raises:
+        ValueError: the two differ in size, or a label is neither 0 nor 1.
+    """
+    truth, p = _binary(labels, probabilities)
+    p = np.clip(p, epsilon, 1 - epsilon)
+    return float(-np.mean(truth * np.log(p) + (1 - truth) * np.log1p(-p)))
+
+
+def rmse(targets: ArrayLike, predictions: ArrayLike) -> float:
+    """Root of the mean squared difference."""
+    difference = np.ravel(targets).astype(np.float64) - np.ravel(predictions)
+    return float(np.sqrt(np.mean(difference**2)))
+
+
+def _binary(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    truth, scores = np.ravel(labels).astype(np.float64), np.ravel(scores).astype(np.float64)
+    if truth.shape != scores.shape:
+        raise ValueError(f"{truth.size} labels, but {scores.size} scores")
+    if not np.isin(truth, (0, 1)).all():
+        raise ValueError("labels must be 0 or 1")
+    return truth, scores
