@@ -136,7 +136,7 @@ class Loader(DataAdapter):
         self.epoch += 1
         todo = pools(self._chunks, self.pool_rows, rng)
         frames = prefetch(
-            ((read(pool, self._layout), sum(chunk.rows for chunk in pool)) for pool in todo), depth=1
+            ((read(pool, self._layout, self.shuffle), sum(c.rows for c in pool)) for pool in todo), 1
         )
         pieces: list[tuple[Frame, Rows]] = []
         missing = self._batch_size
