@@ -98,16 +98,17 @@ class Additive:
 
 def number_ids(train: pl.Series, *others: pl.Series) -> list[NDArray[np.int64]]:
     """Values as ids 0, 1, ...: null and a list of values are values; -1 is for what `train` does not have."""
+    columns = [train, *others]
     if isinstance(train.dtype, pl.List):
-        train, *others = (s.cast(pl.List(pl.String)).list.join(",") for s in (train, *others))
-    known = train.unique().to_frame("value").with_row_index("id")
+        columns = [s.cast(pl.List(pl.String)).list.join(",") for s in columns]
+    known = columns[0].unique().to_frame("value").with_row_index("id")
     return [
         s.to_frame("value")
         .join(known, on="value", how="left", nulls_equal=True, maintain_order="left")["id"]
         .cast(pl.Int64)
         .fill_null(-1)
         .to_numpy()
-        for s in (train, *others)
+        for s in columns
     ]
 
 

@@ -25,16 +25,26 @@ from kerasrec.datasets.power_law import Zipf, codes, scramble, unit
 CATEGORICAL = ("user", "item", "site", "device", "city", "category", "advertiser", "hour")
 CONTINUOUS = ("age", "price", "seconds", "past_clicks")
 GENRES = (
-    "action adventure animation biography children comedy cooking crime documentary drama fantasy history "
-    "horror music mystery nature news romance science sport thriller travel war western"
-).split()
+    *("action", "adventure", "animation", "biography", "children", "comedy", "cooking", "crime"),
+    *("documentary", "drama", "fantasy", "history", "horror", "music", "mystery", "nature"),
+    *("news", "romance", "science", "sport", "thriller", "travel", "war", "western"),
+)
 CITIES, CATEGORIES, ADVERTISERS, SITES = 32, 24, 1_000, 2_000
 DEVICES = ("phone", "tablet", "desktop", "television", "console")
 STEP = 2.0**-12  # log odds are multiples of this, so that rows can be counted by their log odds
 _HEAD = 4096
 _CLICK_RATE = 0.25
 # Spread (standard deviation, in log odds) of each term over the rows.
-_BIAS = dict(user=0.3, item=0.3, site=0.2, device=0.2, city=0.15, category=0.25, advertiser=0.2, hour=0.25)
+_BIASES = {
+    "user": 0.3,
+    "item": 0.3,
+    "site": 0.2,
+    "device": 0.2,
+    "city": 0.15,
+    "category": 0.25,
+    "advertiser": 0.2,
+    "hour": 0.25,
+}
 _PAIRS = {
     ("city", "category"): (2, 1.0),
     ("hour", "category"): (2, 0.6),
@@ -74,10 +84,8 @@ class World:
         self.user, self.item, self.site = Zipf(users, exponent), Zipf(items, exponent), Zipf(SITES, 0.9)
         self.city, self.category = Zipf(CITIES, 0.7), Zipf(CATEGORIES, 0.7)
         self.advertiser, self.genre = Zipf(ADVERTISERS, 0.9), Zipf(len(GENRES), 0.5)
-        self.levels = dict(
-            user=users, item=items, site=SITES, device=len(DEVICES), city=CITIES, category=CATEGORIES,
-            advertiser=ADVERTISERS, hour=24,
-        )  # fmt: skip
+        sizes = (users, items, SITES, len(DEVICES), CITIES, CATEGORIES, ADVERTISERS, 24)
+        self.levels = dict(zip(CATEGORICAL, sizes, strict=True))
         rng = np.random.default_rng([seed, 0])
         self._bias = {name: self._effects(rng, name, 1) for name in CATEGORICAL}
         self._pairs = {pair: tuple(self._effects(rng, c, k) for c in pair) for pair, (k, _) in _PAIRS.items()}
@@ -109,7 +117,7 @@ class World:
         }
         for name, share in (("user", 0.005), ("site", 0.01), ("device", 0.02), ("city", 0.03), ("category", 0.02)):
             ids[name][rng.random(rows) < share] = self.levels[name]
-        floats = {
+        floats: dict[str, NDArray] = {
             "age": np.where(unit(user, 14) < 0.1, np.nan, np.floor(16 + 70 * unit(user, 15) ** 1.7)),
             "price": np.round(12 * np.exp(0.7 * _logit(unit(item, 16)) + 0.1 * rng.normal(size=rows)), 2),
             "seconds": np.round(3600 * np.exp(0.9 * _logit(rng.random(rows) * 0.999999 + 5e-7)), 1),
@@ -120,7 +128,7 @@ class World:
             floats[name][rng.random(rows) < share] = np.nan
         how_many = np.searchsorted((0.05, 0.35, 0.7, 0.9), unit(item, 17))
         step = np.array((1, 5, 7, 11))[scramble(item, 18) % 4]  # coprime with 24: an item's genres differ
-        genres = (self.genre(unit(item, 19))[:, None] + step[:, None] * np.arange(4)) % len(GENRES)
+        genres: NDArray = (self.genre(unit(item, 19))[:, None] + step[:, None] * np.arange(4)) % len(GENRES)
         null_genres = rng.random(rows) < 0.02
         genres[(np.arange(4) >= how_many[:, None]) | null_genres[:, None]] = -1
         return Block(ids, floats, genres, null_genres)
@@ -166,7 +174,7 @@ class World:
             x = self._shown(sample, name)
             self._standard[name] = float(x.mean()), float(x.std())
         terms = self._terms(sample)
-        for name, spread in _BIAS.items():
+        for name, spread in _BIASES.items():
             self._bias[name] *= spread / terms[name].std()
         for pair, (_, spread) in _PAIRS.items():
             self._pairs[pair][0][:] *= spread / terms[pair].std()

@@ -1,0 +1,80 @@
+"""Criteo's display advertising log: a week of traffic, whether an ad was clicked, 13 integers, 26 hashed ids.
+
+Criteo AI Lab publishes it at https://ailab.criteo.com/ressources/ ("Kaggle Display Advertising Challenge
+dataset"): accept the terms there, download, unpack, and pass `train.txt` (11 GB, 45,840,617 rows, tabs, no
+header). Copies cut from it go about as CSV files with a header, `Id,Label,I1,...,I13,C1,...,C26`; both are read.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+
+INTEGERS = tuple(f"I{i}" for i in range(1, 14))
+CATEGORIES = tuple(f"C{i}" for i in range(1, 27))
+_CHUNK = 1 << 24  # bytes
+
+
+def scan(path: str | os.PathLike[str]) -> pl.LazyFrame:
+    """Open Criteo's TSV (no header) or CSV (header) without reading it into memory.
+
+    Every line's fields are counted once up front, since a CSV reader fills a short line up with nulls.
+
+    Returns:
+        A lazy frame: `label` (int64, 0 or 1), `I1` ... `I13` (int64, counts, some nulls, I2 down to -2 or so),
+        `C1` ... `C26` (strings of eight hexadecimal digits, some nulls).
+
+    Raises:
+        FileNotFoundError: no such file.
+        ValueError: an empty file, a header that lacks a column, or a line with too few or too many fields,
+            naming file and line. A number that does not parse is reported by Polars when the frame is read.
+
+    Example:
+
+    >>> scan("train.txt").select(pl.col("label").mean()).collect()
+    """
+    path = Path(path)
+    if not path.exists():
+        raise FileNotFoundError(f"{path}: no such file; kerasrec.datasets.criteo says where to get it")
+    with path.open("rb") as file:
+        first = file.readline().rstrip(b"\r\n").decode("utf-8", "replace")
+    if not first:
+        raise ValueError(f"{path} is empty")
+    header = first.lower().startswith(("id,", "label,", "label\t"))
+    separator = "\t" if "\t" in first else ","
+    names = [name.strip() for name in first.split(separator)] if header else ["label", *INTEGERS, *CATEGORIES]
+    names = ["label" if name.lower() == "label" else name for name in names]
+    missing = [name for name in ("label", *INTEGERS, *CATEGORIES) if name not in names]
+    if missing:
+        raise ValueError(f"{path}: the header lacks {', '.join(missing)}")
+    _count_fields(path, separator, len(names))
+    types: dict[str, pl.DataType | type[pl.DataType]] = dict.fromkeys(names, pl.String)
+    types.update(dict.fromkeys(("label", *INTEGERS), pl.Int64))
+    frame = pl.scan_csv(
+        path, separator=separator, has_header=False, skip_rows=int(header), schema=types, quote_char=None
+    )
+    return frame.select("label", *INTEGERS, *CATEGORIES)
+
+
+def _count_fields(path: Path, separator: str, expected: int) -> None:
+    line, rest = 0, b""
+    with path.open("rb") as file:
+        while True:
+            chunk = file.read(_CHUNK)
+            text = rest + chunk if chunk else rest + b"\n" * bool(rest)
+            data = np.frombuffer(text, np.uint8)
+            ends = np.flatnonzero(data == ord("\n"))
+            before = np.searchsorted(np.flatnonzero(data == ord(separator)), ends)
+            fields = np.diff(before, prepend=0) + 1
+            (wrong,) = np.nonzero(fields != expected)
+            if wrong.size:
+                raise ValueError(
+                    f"{path}, line {line + wrong[0] + 1}: {fields[wrong[0]]} fields, expected {expected}"
+                )
+            if not chunk:
+                return
+            line += len(ends)
+            rest = text[ends[-1] + 1 :] if ends.size else text

@@ -1,0 +1,168 @@
+"""MovieLens 100k: 100,000 ratings of 1,682 films by 943 people, 1997-98, collected by GroupLens.
+
+Terms (the data's README has them in full): for research; no endorsement may be implied; not to be redistributed
+without permission; no commercial use without permission of GroupLens; publications cite
+
+    F. Maxwell Harper and Joseph A. Konstan. 2015. The MovieLens Datasets: History and Context. ACM Transactions
+    on Interactive Intelligent Systems (TiiS) 5, 4, Article 19. https://doi.org/10.1145/2827872
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import polars as pl
+
+from kerasrec.files import write_aside
+
+URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
+SIZE = 4_924_029  # bytes
+MD5 = "0e33842e24a9c977be4e0107933c0723"
+SPLITS = ("u1", "u2", "u3", "u4", "u5", "ua", "ub")
+
+
+def load(folder: str | os.PathLike[str], split: str = "u1") -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Read one of the standard splits, each rating with what is known of its user and its film.
+
+    Args:
+        folder: where `u.user`, `u.item`, `u.genre` and the split's `.base` and `.test` lie.
+        split: "u1" to "u5" (five folds of 80,000 / 20,000), "ua" or "ub" (ten ratings a user held out).
+
+    Returns:
+        Train and test frames: `user`, `item` (int64), `age` (int64, years), `gender` ("M", "F"), `occupation`,
+        `genres` (list of strings), `hour` (0-23) and `weekday` (0 is Monday) of the timestamp in UTC, `rating`
+        (1-5, int64), `timestamp` (seconds since 1970).
+
+    Raises:
+        ValueError: an unknown split, or a line that does not read as it should, naming file and line.
+        FileNotFoundError: a file is missing.
+
+    Example:
+
+    >>> train, test = load("ml-100k/")
+    >>> train.height, test.height
+    (80000, 20000)
+    """
+    if split not in SPLITS:
+        raise ValueError(f"unknown split {split!r}; MovieLens 100k has {', '.join(SPLITS)}")
+    folder = Path(folder)
+    users, items = _users(folder / "u.user"), _items(folder / "u.item", _genres(folder / "u.genre"))
+    train, test = (_ratings(folder / f"{split}.{part}", users, items) for part in ("base", "test"))
+    return train, test
+
+
+def download(folder: str | os.PathLike[str], url: str = URL) -> Path:
+    """Fetch the archive from GroupLens and unpack it to `folder`, unless it is there.
+
+    The archive's size and MD5 are checked before anything is unpacked; `folder` appears only when complete.
+
+    Returns:
+        `folder`, for `load`.
+
+    Raises:
+        ConnectionError: the archive cannot be fetched.
+        ValueError: what came is not the archive.
+    """
+    folder = Path(folder)
+    if (folder / "u.data").exists():
+        return folder
+    try:
+        with urlopen(url, timeout=60) as response:
+            archive = response.read()
+    except (URLError, OSError) as error:
+        reason = getattr(error, "reason", error)
+        raise ConnectionError(
+            f"cannot fetch {url}: {reason}. Without a connection, pass the folder of an unpacked ml-100k.zip"
+        ) from None
+    md5 = hashlib.md5(archive, usedforsecurity=False).hexdigest()
+    if (len(archive), md5) != (SIZE, MD5):
+        raise ValueError(f"{url}: {len(archive)} bytes with MD5 {md5}; expected {SIZE} with {MD5}")
+    with TemporaryDirectory() as scratch, write_aside(folder) as aside:
+        path = Path(scratch) / "ml-100k.zip"
+        path.write_bytes(archive)
+        zipfile.ZipFile(path).extractall(scratch)
+        shutil.copytree(Path(scratch) / "ml-100k", aside)
+    return folder
+
+
+def _ratings(path: Path, users: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
+    """Ratings, joined with their users and films, in the file's order."""
+    known_users, known_items = set(users["user"]), set(items["item"])
+    rows = []
+    for line, fields in _lines(path, "\t", 4):
+        user, item, rating, timestamp = (_whole(path, line, field) for field in fields)
+        if not 1 <= rating <= 5:
+            raise ValueError(f"{path}, line {line}: a rating is 1 to 5, not {rating}")
+        for kind, number, known in (("user", user, known_users), ("item", item, known_items)):
+            if number not in known:
+                raise ValueError(f"{path}, line {line}: {kind} {number} is not in u.{kind}")
+        rows.append((user, item, rating, timestamp))
+    frame = pl.DataFrame(rows, schema=["user", "item", "rating", "timestamp"], orient="row")
+    if frame.is_empty():
+        raise ValueError(f"{path} is empty")
+    time = pl.from_epoch("timestamp", time_unit="s")
+    return (
+        frame.join(users, on="user", how="left", maintain_order="left")
+        .join(items, on="item", how="left", maintain_order="left")
+        .with_columns(
+            hour=time.dt.hour().cast(pl.Int64),
+            weekday=time.dt.weekday().cast(pl.Int64) - 1,
+        )
+        .select(
+            *("user", "item", "age", "gender", "occupation", "genres"),
+            *("hour", "weekday", "rating", "timestamp"),
+        )
+    )
+
+
+def _users(path: Path) -> pl.DataFrame:
+    rows = [
+        (_whole(path, line, user), _whole(path, line, age), gender, occupation)
+        for line, (user, age, gender, occupation, _) in _lines(path, "|", 5)
+    ]
+    return pl.DataFrame(rows, schema=["user", "age", "gender", "occupation"], orient="row")
+
+
+def _items(path: Path, genres: list[str]) -> pl.DataFrame:
+    rows = []
+    for line, (item, _title, _released, _video, _url, *flags) in _lines(path, "|", 5 + len(genres)):
+        if not set(flags) <= {"0", "1"}:
+            raise ValueError(f"{path}, line {line}: genre flags must be 0 or 1, not {'|'.join(flags)}")
+        rows.append((_whole(path, line, item), [g for g, flag in zip(genres, flags, strict=True) if flag == "1"]))
+    return pl.DataFrame(rows, schema={"item": pl.Int64, "genres": pl.List(pl.String)}, orient="row")
+
+
+def _genres(path: Path) -> list[str]:
+    """Genre names in the order of u.item's flags."""
+    named = {_whole(path, line, index): name for line, (name, index) in _lines(path, "|", 2)}
+    if sorted(named) != list(range(len(named))):
+        raise ValueError(f"{path}: genres must be numbered 0, 1, ...; found {sorted(named)}")
+    return [named[index] for index in range(len(named))]
+
+
+def _lines(path: Path, separator: str, count: int) -> Iterator[tuple[int, list[str]]]:
+    """Line numbers from 1 and fields; blank lines are left out. The files are in Latin-1."""
+    if not path.exists():
+        raise FileNotFoundError(f"{path} is missing; is {path.parent} the folder of MovieLens 100k?")
+    with path.open(encoding="latin-1", newline="\n") as file:
+        for number, line in enumerate(file, 1):
+            if line.strip():
+                fields = line.rstrip("\r\n").split(separator)
+                if len(fields) != count:
+                    raise ValueError(f"{path}, line {number}: {len(fields)} fields, expected {count}")
+                yield number, fields
+
+
+def _whole(path: Path, line: int, field: str) -> int:
+    try:
+        return int(field)
+    except ValueError:
+        raise ValueError(f"{path}, line {line}: not a whole number: {field!r}") from None

@@ -56,7 +56,7 @@ def scramble(ranks: NDArray[np.integer], salt: int) -> NDArray[np.uint32]:
     return x ^ (x >> np.uint32(16))
 
 
-def unit(ranks: NDArray[np.integer], salt: int) -> NDArray[np.float64]:
+def unit(ranks: NDArray[np.integer], salt: int) -> NDArray:
     """A fixed number strictly between 0 and 1 for each rank, as if uniform: what an id is, not what it does."""
     return (scramble(ranks, salt) + 0.5) / 2.0**32
 

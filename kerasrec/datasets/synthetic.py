@@ -12,13 +12,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from kerasrec.datasets.additive import AdditiveScore, score_additive
 from kerasrec.datasets.click_model import CATEGORICAL, STEP, World, to_table
 from kerasrec.datasets.metrics import auc_of_counts
+from kerasrec.datasets.parts import Parts
 from kerasrec.files import write_aside
 
 FILENAME = "click_log.json"
@@ -188,8 +188,8 @@ def click_log(
         for name, size in {"train": rows - valid_rows, "valid": valid_rows}.items():
             tally = _Tally()
             with (
-                _Parts(aside / name, rows_per_file) as data,
-                _Parts(aside / "truth" / name, rows_per_file) as truth,
+                Parts(aside / name, rows_per_file) as data,
+                Parts(aside / "truth" / name, rows_per_file) as truth,
             ):
                 for table, log_odds, clicked, ids in _blocks(world, seed, name, size):
                     data.write(table)
@@ -225,41 +225,6 @@ def _blocks(world: World, seed: int, split: str, rows: int) -> Iterator[tuple[An
                 yield waiting.pop(0).result()
         for future in waiting:
             yield future.result()
-
-
-class _Parts:
-    """Parquet files of at most `rows_per_file` rows in a folder: part-00000.parquet, ..."""
-
-    def __init__(self, folder: Path, rows_per_file: int):
-        folder.mkdir(parents=True)
-        self._folder, self._rows_per_file = folder, rows_per_file
-        self._writer: pq.ParquetWriter | None = None
-        self._files = self._rows = 0
-
-    def write(self, table: pa.Table) -> None:
-        while len(table):
-            if self._writer is None:
-                path = self._folder / f"part-{self._files:05d}.parquet"
-                # Without Arrow's own schema in the file, dictionaries are read back as plain strings.
-                self._writer = pq.ParquetWriter(path, table.schema, store_schema=False)
-                self._files, self._rows = self._files + 1, 0
-            part = table.slice(0, self._rows_per_file - self._rows)
-            self._writer.write_table(part)
-            self._rows += len(part)
-            table = table.slice(len(part))
-            if self._rows == self._rows_per_file:
-                self._close()
-
-    def _close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
-            self._writer = None
-
-    def __enter__(self) -> _Parts:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._close()
 
 
 class _Tally:

@@ -1,0 +1,43 @@
+"""A stream of tables as Parquet files of a stated number of rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+
+class Parts:
+    """Parquet files of at most `rows_per_file` rows in a folder: part-00000.parquet, ..."""
+
+    def __init__(self, folder: Path, rows_per_file: int):
+        folder.mkdir(parents=True)
+        self._folder, self._rows_per_file = folder, rows_per_file
+        self._writer: pq.ParquetWriter | None = None
+        self._files = self._rows = 0
+
+    def write(self, table: pa.Table) -> None:
+        while len(table):
+            if self._writer is None:
+                path = self._folder / f"part-{self._files:05d}.parquet"
+                # Without Arrow's own schema in the file, dictionaries are read back as plain strings.
+                self._writer = pq.ParquetWriter(path, table.schema, store_schema=False)
+                self._files, self._rows = self._files + 1, 0
+            part = table.slice(0, self._rows_per_file - self._rows)
+            self._writer.write_table(part)
+            self._rows += len(part)
+            table = table.slice(len(part))
+            if self._rows == self._rows_per_file:
+                self._close()
+
+    def _close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+            self._writer = None
+
+    def __enter__(self) -> Parts:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
