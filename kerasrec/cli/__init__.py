@@ -127,7 +127,7 @@ def export(
 ) -> None:
     """Write a trained run as a SavedModel that takes raw rows."""
     with one_line_errors():
-        from kerasrec.cli.train import run_export
+        from kerasrec.cli.export import run_export
 
         run_export(run, out, overwrite)
 

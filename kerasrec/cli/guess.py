@@ -182,5 +182,5 @@ def _target(fact: Facts, task: str | None) -> Guess:
             "make it 0 and 1, or pass --task regression"
         )
     if binary and task != "regression":
-        return Guess(fact, TARGET, ("Target",), "0 or 1: a probability is learnt")
-    return Guess(fact, TARGET, ("Target",), "numbers: a number is learnt")
+        return Guess(fact, TARGET, ("Target(binary=True)",), "0 or 1: a probability is learnt")
+    return Guess(fact, TARGET, ("Target(binary=False)",), "numbers: a number is learnt")

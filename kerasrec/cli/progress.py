@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.table import Column
 
 
 class Stage:
@@ -17,8 +18,8 @@ class Stage:
         self._progress, self._task = progress, task
         self.seconds = 0.0
 
-    def advance(self, amount: float = 1, said: str | None = None) -> None:
-        self._progress.update(self._task, advance=amount)
+    def advance(self, amount: float, said: str | None = None) -> None:
+        self._progress.advance(self._task, amount)
         if said is not None:
             self.say(said)
 
@@ -27,36 +28,27 @@ class Stage:
         self._progress.update(self._task, said=text)
 
 
-class Stages:
-    """Bars one below the other.
+@contextmanager
+def stage(console: Console, name: str, total: float | None = None) -> Iterator[Stage]:
+    """A bar of `total` steps, or without a total one that only shows that work goes on.
 
-    >>> with Stages(Console()) as stages:
-    ...     with stages("loading", total=3) as stage:
-    ...         for _ in range(3):
-    ...             stage.advance(said="another one")
+    Where the output is no terminal, one line says at the end what was done.
+
+    >>> with stage(Console(), "loading", total=3) as loading:
+    ...     for _ in range(3):
+    ...         loading.advance(1, said="another one")
     """
-
-    def __init__(self, console: Console):
-        self._progress = Progress(
-            TextColumn("{task.description:<22}"),
-            BarColumn(bar_width=28),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[said]}"),
-            console=console,
-        )
-
-    def __enter__(self) -> Stages:
-        self._progress.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._progress.stop()
-
-    @contextmanager
-    def __call__(self, name: str, total: float | None = None) -> Iterator[Stage]:
-        """A bar of `total` steps, or one that only shows that work goes on."""
-        task = self._progress.add_task(name, total=total, said="")
-        stage, started = Stage(self._progress, task), time.perf_counter()
-        yield stage
-        stage.seconds = time.perf_counter() - started
-        self._progress.update(task, total=total or 1, completed=total or 1)
+    fixed = Column(no_wrap=True, min_width=7)
+    progress = Progress(
+        TextColumn("{task.description:<18}", table_column=Column(no_wrap=True, min_width=18)),
+        BarColumn(bar_width=20, table_column=Column(min_width=10)),
+        TimeElapsedColumn(table_column=fixed),
+        TextColumn("{task.fields[said]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
+        console=console,
+    )
+    with progress:
+        task = progress.add_task(name, total=total, said="")
+        running, started = Stage(progress, task), time.perf_counter()
+        yield running
+        running.seconds = time.perf_counter() - started
+        progress.update(task, total=total or 1, completed=total or 1)

@@ -1,4 +1,4 @@
-"""Figures of a run as pictures, JSON and a table."""
+"""Figures of a run as pictures and JSON."""
 
 from __future__ import annotations
 
@@ -14,12 +14,11 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
-from rich.table import Table
 
+from kerasrec.cli.tables import NAMES
 from kerasrec.files import write_aside
 
 TRAIN, VALID, BOUND, BASELINE = "#9aa5b1", "#1f5fbf", "#c0392b", "#2e8b57"
-NAMES = {"auc": "AUC", "logloss": "log loss", "rmse": "RMSE"}
 
 
 @dataclass(frozen=True)
@@ -120,13 +119,3 @@ def _save(figure: Figure, path: Path) -> None:
 def write_summary(path: Path, figures: Mapping[str, Any]) -> None:
     with write_aside(path) as aside:
         aside.write_text(json.dumps(dict(figures), indent=2) + "\n", encoding="utf-8")
-
-
-def table(title: str, lines: Sequence[tuple[str, ...]], header: Sequence[str]) -> Table:
-    """A table whose columns after the first are numbers."""
-    built = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
-    for k, name in enumerate(header):
-        built.add_column(name, justify="right" if k else "left")
-    for line in lines:
-        built.add_row(*line)
-    return built

@@ -11,12 +11,15 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from kerasrec import models
 from kerasrec.cli.progress import Stage
-from kerasrec.cli.report import NAMES, Check
+from kerasrec.cli.report import Check
+from kerasrec.cli.tables import NAMES
 from kerasrec.data.loader import Loader
 from kerasrec.datasets import metrics
+from kerasrec.schema import Schema
 
-CHECKS = 4  # an epoch
+CHECKS = 10  # or so, over all epochs, one at the end of each included
 
 
 @dataclass(frozen=True)
@@ -36,9 +39,18 @@ class Trained:
         return dict(self.checks[-1].scores)
 
 
+def make_model(name: str, schema: Schema, embedding_dim: int) -> Any:
+    """A model of modest size; the target's tag decides what it predicts."""
+    if name == "dlrm":
+        bottom = [64, embedding_dim]
+        return models.DLRM(schema, embedding_dim=embedding_dim, bottom_units=bottom, top_units=[128, 64])
+    kind = {"dcn": models.DCN, "deepfm": models.DeepFM, "wide-and-deep": models.WideAndDeep}[name]
+    return kind(schema, embedding_dim=embedding_dim, deep_units=[128, 64])
+
+
 def fit(model: Any, train: Loader, valid: Loader, epochs: int, stage: Stage) -> Trained:
     """Fit a compiled `model`; the bar counts rows."""
-    watch = _Watch(model, train, valid, stage)
+    watch = _Watch(model, train, valid, epochs, stage)
     model.fit(train, epochs=epochs, verbose=0, callbacks=[watch])
     rate = watch.rows_timed / watch.seconds if watch.seconds else float("nan")
     return Trained(watch.checks, watch.labels, watch.predictions, rate)
@@ -52,9 +64,10 @@ def score(task: str, labels: NDArray[Any], predictions: NDArray[Any]) -> dict[st
 
 
 class _Watch(keras.callbacks.Callback):
-    def __init__(self, model: Any, train: Loader, valid: Loader, stage: Stage):
+    def __init__(self, model: Any, train: Loader, valid: Loader, epochs: int, stage: Stage):
         super().__init__()
         self.task, self.valid, self.stage = model.task, valid, stage
+        self.every = -(-epochs * len(train) // CHECKS)
         self.batch_size, self.rows_an_epoch, self.steps = train.batch_size, train.num_rows, len(train)
         self.labels = np.concatenate([target for _, target in valid])
         self.predictions = np.zeros_like(self.labels)
@@ -74,8 +87,7 @@ class _Watch(keras.callbacks.Callback):
             self.seconds, self.rows_timed = self.seconds + now - self.since, self.rows_timed + rows
         said = " ".join(f"{NAMES[name]} {value:.4f}" for name, value in self._last().items())
         self.stage.advance(rows, f"loss {logs['loss']:.4f}  {said and f'held out: {said}'}")
-        every = -(-self.steps // CHECKS)
-        if (batch + 1) % every == 0 or batch + 1 == self.steps:
+        if (batch + 1) % self.every == 0 or batch + 1 == self.steps:
             self._check(batch + 1, logs["loss"])
         self.since = time.perf_counter()
 

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from kerasrec.etl.types import integer_range, is_float, is_integer, to_polars
 from kerasrec.schema import Column, Schema, SchemaError
 from kerasrec.serving.wire import wire_names
 
@@ -131,7 +132,7 @@ def _to_polars(data: Any) -> pl.DataFrame:
 
 def _cast(series: pl.Series, column: Column, where: Where) -> pl.Series:
     """`series` in the column's dtype; raises for the first value that would change."""
-    given, wanted = series.dtype, _POLARS[column.dtype]
+    given, wanted = series.dtype, to_polars(column.dtype)
     text = isinstance(given, pl.String | pl.Categorical | pl.Enum)
     fits = {"string": text, "bool": given == pl.Boolean}.get(column.dtype, given.is_numeric())
     if not fits and given != pl.Null:
@@ -184,11 +185,11 @@ def _elements(value: Any, column: Column, row: int) -> Any:
 
 
 def _from_python(values: list[Any], column: Column, where: Where) -> pl.Series:
-    dtype, integers = column.dtype, column.dtype.startswith(("int", "uint"))
-    limits = np.iinfo(dtype) if integers else None
+    dtype, integers = column.dtype, is_integer(column.dtype)
+    low, high = integer_range(dtype) if integers else (0, 0)
     kept: list[Any] = []
     for k, value in enumerate(values):
-        if value is None or (not dtype.startswith("float") and _is_nan(value)):
+        if value is None or (not is_float(dtype) and _is_nan(value)):
             kept.append(None)
             continue
         if dtype == "string":
@@ -197,15 +198,15 @@ def _from_python(values: list[Any], column: Column, where: Where) -> pl.Series:
             fits = isinstance(value, bool | np.bool_)
         elif isinstance(value, bool | np.bool_):
             fits = False
-        elif limits is not None:
+        elif integers:
             whole = isinstance(value, Integral) or (isinstance(value, Real) and float(value).is_integer())
-            fits = whole and int(limits.min) <= int(value) <= int(limits.max)
+            fits = whole and low <= int(value) <= high
         else:
             fits = isinstance(value, Real)
         if not fits:
             raise _misfit(column, where(k), value)
-        kept.append(int(value) if integers else float(value) if dtype.startswith("float") else value)
-    return pl.Series(column.name, kept, dtype=_POLARS[dtype])
+        kept.append(int(value) if integers else float(value) if is_float(dtype) else value)
+    return pl.Series(column.name, kept, dtype=to_polars(dtype))
 
 
 def _is_nan(value: Any) -> bool:
@@ -238,12 +239,3 @@ def _mismatch(column: Column, given: Any) -> SchemaError:
 
 def _misfit(column: Column, row: int, value: Any) -> ValueError:
     return ValueError(f"column {column.name!r}, row {row}: {value!r} is not a value of {column.dtype}")
-
-
-_POLARS: dict[str, Any] = {
-    "bool": pl.Boolean,
-    **{f"int{bits}": getattr(pl, f"Int{bits}") for bits in (8, 16, 32, 64)},
-    **{f"uint{bits}": getattr(pl, f"UInt{bits}") for bits in (8, 16, 32, 64)},
-    **{f"float{bits}": getattr(pl, f"Float{bits}") for bits in (32, 64)},
-    "string": pl.String,
-}

@@ -1,0 +1,33 @@
+"""`kerasrec export`: a trained run as a SavedModel."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rich.console import Console
+
+from kerasrec.cli.errors import Refused
+from kerasrec.cli.train import MODEL, WORKFLOW
+
+
+def run_export(run: Path, out: Path, overwrite: bool) -> None:
+    if not run.is_dir():
+        raise Refused(f"no folder {run}; kerasrec train writes one")
+    missing = [name for name in (WORKFLOW, MODEL) if not (run / name).exists()]
+    if missing:
+        raise Refused(f"{run} is no run of kerasrec train: it has no {' and no '.join(missing)}")
+    if out.exists() and not overwrite:
+        raise Refused(f"{out} exists; choose another folder, or pass --overwrite")
+
+    import keras
+
+    from kerasrec import etl, layers, models, optimizers, serving  # noqa: F401 - load_model finds classes by them
+
+    workflow = etl.Workflow.load(run / WORKFLOW)
+    serving.export(keras.saving.load_model(run / MODEL), out, workflow=workflow, overwrite=overwrite)
+    console = Console()
+    console.print(
+        f"{out}/ is a SavedModel. Its serving_default takes raw rows, as kerasrec.serving.rows makes them:"
+    )
+    for name, (dtype, shape) in workflow.raw_signature().items():
+        console.print(f"  {name}: {dtype} {tuple(shape)}", highlight=False)
