@@ -33,15 +33,15 @@ class Additive:
         sum over rows of loss + sum over columns c of ridge_c / 2 * sum of squared biases of c
 
     where loss is half the squared error or the log loss. Rows of one column have one id each, so a column's
-    Hessian is diagonal and a step costs two `bincount`s.
+    Hessian is diagonal and a step costs two `bincount`s. The intercept bears no penalty.
 
     Args:
         loss: "logistic" (targets 0 or 1) or "squared".
-        ridge: the penalty, one number or one a column: about how many rows' worth of doubt a bias is met with.
+        ridge: the penalty, above 0, one number or one a column: how many rows of doubt a bias meets.
         sweeps: how often to go through the columns.
 
     Raises:
-        ValueError: an unknown loss.
+        ValueError: an unknown loss, or a ridge that is not above 0.
 
     Example:
 
@@ -52,6 +52,8 @@ class Additive:
     def __init__(self, loss: str = "logistic", ridge: float | Sequence[float] = 10.0, sweeps: int = 10):
         if loss not in ("logistic", "squared"):
             raise ValueError(f"loss must be 'logistic' or 'squared', not {loss!r}")
+        if np.min(ridge) <= 0:
+            raise ValueError(f"ridge must be above 0, not {ridge!r}")
         self.loss, self.ridge, self.sweeps = loss, ridge, sweeps
         self.intercept = 0.0
         self.biases: list[NDArray[np.float64]] = []
@@ -68,15 +70,16 @@ class Additive:
         total = np.full(len(y), self.intercept)
         for _ in range(self.sweeps):
             for column, size, ridge, bias in zip(ids, sizes, ridges, self.biases, strict=True):
-                gradient, curvature = self._derivatives(total, y)
-                step = np.bincount(column, gradient, size) - ridge * bias
-                step /= np.bincount(column, curvature, size) + ridge
+                slope, curvature = self._derivatives(total, y)
+                gradient = np.bincount(column, slope, size) - ridge * bias
+                hessian = np.bincount(column, curvature, size)
+                share = hessian / (hessian + ridge)
+                # The intercept moves along with each column: one after the other they would creep.
+                shift = (slope.sum() - share @ gradient) / (hessian @ (1 - share))
+                step = (gradient - hessian * shift) / (hessian + ridge)
+                self.intercept += float(shift)
                 bias += step
-                total += step[column]
-            gradient, curvature = self._derivatives(total, y)
-            shift = gradient.sum() / curvature.sum()
-            self.intercept += float(shift)
-            total += shift
+                total += shift + step[column]
         return self
 
     def _derivatives(self, total: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
