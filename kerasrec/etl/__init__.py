@@ -1,0 +1,42 @@
+"""Feature engineering: raw columns to a model's columns, over Polars' streaming engine and inside a served model.
+
+>>> from kerasrec import etl
+>>> cats = ["user", "item"] >> etl.Categorify(min_count=2)
+>>> conts = ["age"] >> etl.FillMissing() >> etl.LogOp() >> etl.Normalize()
+>>> label = ["clicked"] >> etl.Target()
+>>> workflow = etl.Workflow(cats + conts + label)
+"""
+
+from kerasrec.etl.dataset import Dataset
+from kerasrec.etl.graph import Node
+from kerasrec.etl.ops import (
+    AddTags,
+    Bucketize,
+    Categorify,
+    Clip,
+    Elementwise,
+    FillMissing,
+    LogOp,
+    Normalize,
+    Operator,
+    Rename,
+    Target,
+)
+from kerasrec.etl.workflow import Workflow
+
+__all__ = [
+    "AddTags",
+    "Bucketize",
+    "Categorify",
+    "Clip",
+    "Dataset",
+    "Elementwise",
+    "FillMissing",
+    "LogOp",
+    "Node",
+    "Normalize",
+    "Operator",
+    "Rename",
+    "Target",
+    "Workflow",
+]

@@ -1,0 +1,157 @@
+"""Transformed rows: not computed until they are collected or written."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kerasrec.etl.engine import Value, telling
+from kerasrec.etl.observe import nulls
+from kerasrec.etl.progress import bar
+from kerasrec.etl.sources import Source
+from kerasrec.etl.types import column_type
+from kerasrec.files import write_aside
+from kerasrec.schema import Schema, SchemaError, Tag
+
+ROW_GROUP_ROWS = 131_072
+ROWS_PER_FILE = 32 * ROW_GROUP_ROWS
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """What `Workflow.transform` returns: rows as a model takes them, described by `schema`.
+
+    Attributes:
+        schema: the columns.
+    """
+
+    schema: Schema
+    values: list[Value]
+    source: Source
+
+    def lazy(self) -> pl.LazyFrame:
+        """The rows as a lazy Polars frame; nobody has checked them for nulls."""
+        return self.source.frame.select(
+            value.expr.cast(column_type(column)).alias(column.name)
+            for column, value in zip(self.schema, self.values, strict=True)
+        )
+
+    def collect(self) -> pl.DataFrame:
+        """All rows in memory.
+
+        Raises:
+            SchemaError: a column holds nulls, or a binary target another value than 0 and 1; the message names the
+                column and the row.
+        """
+        with telling(self.source):
+            frame = self.lazy().collect(engine="streaming")
+        self._check(frame, 0)
+        return frame
+
+    def to_parquet(
+        self,
+        folder: str | os.PathLike[str],
+        *,
+        row_group_rows: int | None = None,
+        rows_per_file: int | None = None,
+        overwrite: bool = False,
+        progress: bool = True,
+    ) -> Path:
+        """Write `part-00000.parquet`, `part-00001.parquet`, ... and `schema.json` into a new folder.
+
+        Rows keep their order and stream through: a few row groups are in memory at a time. The folder takes its name
+        only when all of it is written; whatever goes wrong before, nothing stands there.
+
+        Args:
+            folder: its name.
+            row_group_rows: rows in a row group (the last one of all is shorter), by default 131,072 or a file's rows.
+            rows_per_file: rows in a file, a multiple of `row_group_rows`; by default 32 row groups.
+            overwrite: whether a folder of that name is replaced.
+            progress: whether a terminal shows a progress bar.
+
+        Returns:
+            The folder's path.
+
+        Raises:
+            FileExistsError: `folder` exists and `overwrite` is false.
+            SchemaError: as `collect` does; or a source that cannot be read.
+        """
+        rows = row_group_rows or min(ROW_GROUP_ROWS, rows_per_file or ROWS_PER_FILE)
+        per_file = rows_per_file or 32 * rows
+        if rows < 1 or per_file % rows:
+            raise ValueError(f"rows_per_file ({per_file}) must be a multiple of row_group_rows ({rows})")
+        folder = Path(folder)
+        with (
+            write_aside(folder, overwrite=overwrite) as aside,
+            bar("transform", self.source.rows, "rows", show=progress) as advance,
+        ):
+            aside.mkdir()
+            with _Parts(aside, per_file) as parts, telling(self.source):
+
+                def write(frame: pl.DataFrame) -> None:
+                    self._check(frame, parts.rows)
+                    parts.write(frame)
+                    advance(len(frame))
+
+                self.lazy().sink_batches(write, chunk_size=rows, maintain_order=True, engine="streaming")
+                if not parts.rows:
+                    parts.write(pl.DataFrame(schema=[(c.name, column_type(c)) for c in self.schema]))
+            self.schema.save(aside)
+        return folder
+
+    def _check(self, frame: pl.DataFrame, start: int) -> None:
+        """Raise `SchemaError` where `frame`, whose first row is row `start`, is not what the schema says."""
+        wrong = {c.name: nulls(pl.col(c.name), c) for c in self.schema}
+        for column in self.schema.select(Tag.BINARY):
+            x = pl.col(column.name)
+            wrong[column.name] += (~x.is_in([0.0, 1.0])).sum()
+        counts = frame.select(expr.alias(name) for name, expr in wrong.items()).row(0, named=True)
+        for name, count in counts.items():
+            if not count:
+                continue
+            column, x = self.schema[name], frame[name]
+            is_null = x.list.eval(pl.element().is_null()).list.any() if column.is_list else x.is_null()
+            if is_null.any():
+                row = int(is_null.arg_true()[0])
+                raise SchemaError(
+                    f"{self.source.locate(start + row)}: column {name!r} is null after its operators "
+                    f"(one of {count:,} here); add FillMissing, or drop such rows from the input"
+                )
+            row = int((~x.is_in([0.0, 1.0])).arg_true()[0])
+            raise SchemaError(
+                f"{self.source.locate(start + row)}: target {name!r} is {x[row]}, but it held only 0 and 1 when fitted"
+            )
+
+
+class _Parts:
+    """Parquet files of a set number of rows in a folder; every frame written becomes a row group."""
+
+    def __init__(self, folder: Path, rows_per_file: int):
+        self.folder, self.rows_per_file = folder, rows_per_file
+        self.rows = 0
+        self._writer: pq.ParquetWriter | None = None
+
+    def write(self, frame: pl.DataFrame) -> None:
+        table: pa.Table = frame.to_arrow()
+        if self.rows % self.rows_per_file == 0:
+            self.close()
+            path = self.folder / f"part-{self.rows // self.rows_per_file:05d}.parquet"
+            self._writer = pq.ParquetWriter(path, table.schema, compression="snappy")
+        assert self._writer is not None
+        self._writer.write_table(table, row_group_size=max(1, len(frame)))
+        self.rows += len(frame)
+
+    def close(self) -> None:
+        if self._writer is not None:
+            self._writer.close()
+
+    def __enter__(self) -> _Parts:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()

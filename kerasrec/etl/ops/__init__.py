@@ -1,0 +1,18 @@
+"""The operators, one a file."""
+
+from kerasrec.etl.ops.add_tags import AddTags
+from kerasrec.etl.ops.base import Elementwise, Operator
+from kerasrec.etl.ops.bucketize import Bucketize
+from kerasrec.etl.ops.categorify import Categorify
+from kerasrec.etl.ops.clip import Clip
+from kerasrec.etl.ops.fill_missing import FillMissing
+from kerasrec.etl.ops.log import LogOp
+from kerasrec.etl.ops.normalize import Normalize
+from kerasrec.etl.ops.rename import Rename
+from kerasrec.etl.ops.target import Target
+
+OPERATORS: dict[str, type[Operator]] = {
+    op.__name__: op for op in (AddTags, Bucketize, Categorify, Clip, FillMissing, LogOp, Normalize, Rename, Target)
+}
+
+__all__ = [*OPERATORS, "OPERATORS", "Elementwise", "Operator"]  # noqa: PLE0604

@@ -1,0 +1,126 @@
+"""What an operator is: how a column's facts, its Polars expression and its TensorFlow tensors change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import polars as pl
+
+from kerasrec.etl.graph import Columns, Node, as_node
+from kerasrec.schema import Column
+
+if TYPE_CHECKING:
+    from kerasrec.etl.tensors import TensorColumn
+
+
+@dataclass
+class Operator:
+    """Base of all operators: columns in, columns out, on Polars and on TensorFlow.
+
+    A subclass is a dataclass whose fields are its settings. Expressions and tensors hold elements in exactly
+    `Column.dtype`; NaN is null already, and a null list an empty one.
+
+    A stateful operator learns from the data in three steps, so that parts of it may lie on several machines:
+    `partial` of each part, `merge` of what came back (any number of times), `finalize` once. What it learned is in
+    `facts` (plain JSON values) and `frames` (small tables), and nowhere else.
+    """
+
+    stateful: ClassVar[bool] = False
+    facts: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    frames: dict[str, pl.DataFrame] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __rrshift__(self, columns: Columns) -> Node:
+        return as_node(columns) >> self
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """The arguments that make this operator again."""
+        return {item.name: getattr(self, item.name) for item in fields(self) if item.init}
+
+    # ---- names, known before any data is seen ----------------------------------------------------------------
+    def output_names(self, names: list[str]) -> list[str]:
+        """The columns made from columns `names`."""
+        return list(names)
+
+    def reads(self, output: str, names: list[str]) -> list[str]:
+        """Which of the columns `names` the column `output` is made from."""
+        return [names[self.output_names(names).index(output)]]
+
+    def vocabularies(self, names: list[str]) -> list[str]:
+        """Names of the embedding tables whose ids this operator makes."""
+        return []
+
+    # ---- the two faces ---------------------------------------------------------------------------------------
+    def output(self, columns: Sequence[Column]) -> list[Column]:
+        """Facts of the columns made from `columns`.
+
+        Raises:
+            SchemaError: a column of a type that the operator does not take.
+        """
+        raise NotImplementedError
+
+    def expressions(self, columns: Sequence[Column], values: Sequence[pl.Expr]) -> list[pl.Expr]:
+        """Polars expressions of the outputs, given those of the inputs."""
+        raise NotImplementedError
+
+    def tensorflow(
+        self, columns: Sequence[Column], resources: list[Any]
+    ) -> Callable[[list[TensorColumn]], list[TensorColumn]]:
+        """A function of the inputs' tensors that makes the outputs'. Tables and variables it needs are made here and
+        appended to `resources`, so that a SavedModel tracks them."""
+        raise NotImplementedError
+
+    # ---- learning --------------------------------------------------------------------------------------------
+    def partial(self, frame: pl.LazyFrame, columns: Sequence[Column]) -> list[pl.LazyFrame]:
+        """Queries for the statistics of one part of the data, whose columns are `columns`; each makes a small frame."""
+        return []
+
+    def merge(self, parts: Sequence[Sequence[pl.DataFrame]]) -> list[pl.DataFrame]:
+        """Several parts' statistics as if of one part; in any order and grouping the same."""
+        raise NotImplementedError
+
+    def finalize(self, statistics: Sequence[pl.DataFrame], columns: Sequence[Column]) -> None:
+        """Fill `facts` and `frames` from the whole data's statistics."""
+
+
+class Elementwise(Operator):
+    """An operator that maps each element of each column on its own; the elements of lists as well."""
+
+    def column(self, column: Column) -> Column:
+        """Facts of the output made from `column`."""
+        return column
+
+    def expression(self, x: pl.Expr, column: Column) -> pl.Expr:
+        """The output elements, given the elements `x` of `column`."""
+        return x
+
+    def tensor(self, column: Column, resources: list[Any]) -> Callable[[TensorColumn], TensorColumn]:
+        """A function of the elements of `column` as tensors."""
+        return lambda x: x
+
+    def output(self, columns: Sequence[Column]) -> list[Column]:
+        return [self.column(column) for column in columns]
+
+    def expressions(self, columns: Sequence[Column], values: Sequence[pl.Expr]) -> list[pl.Expr]:
+        return [
+            value.list.eval(self.expression(pl.element(), column))
+            if column.is_list
+            else self.expression(value, column)
+            for column, value in zip(columns, values, strict=True)
+        ]
+
+    def tensorflow(
+        self, columns: Sequence[Column], resources: list[Any]
+    ) -> Callable[[list[TensorColumn]], list[TensorColumn]]:
+        functions = [self.tensor(column, resources) for column in columns]
+        return lambda values: [function(x) for function, x in zip(functions, values, strict=True)]
+
+
+def elements(frame: pl.LazyFrame, column: Column) -> pl.LazyFrame:
+    """`column` of `frame` alone, a list column's elements one a row."""
+    if not column.is_list:
+        return frame.select(column.name)
+    some = frame.select(column.name).filter(pl.col(column.name).list.len() > 0)
+    return some.select(pl.col(column.name).explode())

@@ -1,0 +1,77 @@
+"""Clip: bounds for values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from kerasrec.etl.ops.base import Elementwise
+from kerasrec.etl.types import float_of, integer_range, is_integer, to_polars
+from kerasrec.schema import Column
+
+if TYPE_CHECKING:
+    from kerasrec.etl.tensors import TensorColumn
+
+
+@dataclass
+class Clip(Elementwise):
+    """Raises values below `min` to it and lowers those above `max`; nulls stay null.
+
+    An integer column stays one where both bounds are values of its type, otherwise it becomes float64.
+
+    Args:
+        min, max: the bounds; at least one.
+
+    Example:
+
+    >>> ages = ["age"] >> Clip(min=0, max=120)
+    """
+
+    min: float | None = None
+    max: float | None = None
+
+    def __post_init__(self) -> None:
+        bounds = [bound for bound in (self.min, self.max) if bound is not None]
+        if not bounds or any(bound != bound for bound in bounds) or bounds != sorted(bounds):
+            raise ValueError(
+                f"Clip needs a min, a max, or both with min <= max, not {self.min!r} and {self.max!r}"
+            )
+
+    def column(self, column: Column) -> Column:
+        return column.evolve(dtype=self._dtype(column))
+
+    def expression(self, x: pl.Expr, column: Column) -> pl.Expr:
+        dtype = to_polars(self._dtype(column))
+        low, high = (None if bound is None else pl.lit(bound, dtype) for bound in self._bounds(column))
+        return x.cast(dtype).clip(low, high)
+
+    def tensor(self, column: Column, resources: list[Any]) -> Callable[[TensorColumn], TensorColumn]:
+        import tensorflow as tf
+
+        dtype, (low, high) = self._dtype(column), self._bounds(column)
+
+        def clip(x: TensorColumn) -> TensorColumn:
+            values = tf.cast(x.values, dtype)
+            if low is not None:
+                values = tf.maximum(values, tf.constant(low, dtype))
+            if high is not None:
+                values = tf.minimum(values, tf.constant(high, dtype))
+            return x.evolve(values=values)
+
+        return clip
+
+    def _dtype(self, column: Column) -> str:
+        if is_integer(column.dtype):
+            low, high = integer_range(column.dtype)
+            if all(
+                bound is None or (low <= bound <= high and bound == int(bound)) for bound in (self.min, self.max)
+            ):
+                return column.dtype
+        return float_of(column, "Clip")
+
+    def _bounds(self, column: Column) -> tuple[Any, Any]:
+        cast = int if is_integer(self._dtype(column)) else float
+        return tuple(None if bound is None else cast(bound) for bound in (self.min, self.max))  # type: ignore[return-value]

@@ -1,0 +1,48 @@
+"""LogOp: the logarithm of 1 + x."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from kerasrec.etl.ops.base import Elementwise
+from kerasrec.etl.types import float_of, to_polars
+from kerasrec.schema import Column
+
+if TYPE_CHECKING:
+    from kerasrec.etl.tensors import TensorColumn
+
+
+@dataclass
+class LogOp(Elementwise):
+    """log(1 + x), for counts and amounts that range over magnitudes.
+
+    Values of -1 and below have no logarithm and become null: put `Clip(min=0)` before, or `FillMissing` after. (A
+    column that still holds nulls at the end is refused, so they do not pass unseen.)
+
+    Example:
+
+    >>> clicks = ["clicks"] >> FillMissing() >> Clip(min=0) >> LogOp() >> Normalize()
+    """
+
+    def column(self, column: Column) -> Column:
+        return column.evolve(dtype=float_of(column, "LogOp"), nullable=True)
+
+    def expression(self, x: pl.Expr, column: Column) -> pl.Expr:
+        x = x.cast(to_polars(float_of(column, "LogOp")))
+        return pl.when(x > -1).then(x.log1p())
+
+    def tensor(self, column: Column, resources: list[Any]) -> Callable[[TensorColumn], TensorColumn]:
+        import tensorflow as tf
+
+        dtype = float_of(column, "LogOp")
+
+        def log(x: TensorColumn) -> TensorColumn:
+            values = tf.cast(x.values, dtype)
+            valid = values > -1 if x.valid is None else x.valid & (values > -1)
+            return x.evolve(values=tf.math.log1p(values), valid=valid)
+
+        return log

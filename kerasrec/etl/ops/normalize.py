@@ -1,0 +1,101 @@
+"""Normalize: mean 0, standard deviation 1."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import polars as pl
+
+from kerasrec.etl.ops.base import Elementwise, elements
+from kerasrec.etl.types import float_of, to_polars
+from kerasrec.schema import Column, SchemaError
+
+if TYPE_CHECKING:
+    from kerasrec.etl.tensors import TensorColumn
+
+
+@dataclass
+class Normalize(Elementwise):
+    """(x - mean) / std, with the mean and the population standard deviation of the values seen when fitted.
+
+    Nulls stay null and are not counted. A column of one value only becomes 0. The two statistics are computed in
+    float64, centred (Chan, Golub and LeVeque, 1979, merges parts), so a large mean costs no digits.
+
+    Example:
+
+    >>> ages = ["age"] >> FillMissing() >> LogOp() >> Normalize()
+    """
+
+    stateful: ClassVar[bool] = True
+
+    def column(self, column: Column) -> Column:
+        return column.evolve(dtype=float_of(column, "Normalize"))
+
+    def expression(self, x: pl.Expr, column: Column) -> pl.Expr:
+        dtype = to_polars(float_of(column, "Normalize"))
+        mean, std = self._moments(column)
+        return (x.cast(dtype) - pl.lit(mean, dtype=dtype)) / pl.lit(std, dtype=dtype)
+
+    def tensor(self, column: Column, resources: list[Any]) -> Callable[[TensorColumn], TensorColumn]:
+        import tensorflow as tf
+
+        dtype = float_of(column, "Normalize")
+        mean, std = self._moments(column)
+
+        def normalize(x: TensorColumn) -> TensorColumn:
+            return x.evolve(values=(tf.cast(x.values, dtype) - tf.constant(mean, dtype)) / tf.constant(std, dtype))
+
+        return normalize
+
+    def _moments(self, column: Column) -> tuple[float, float]:
+        facts = self.facts[column.name]
+        return facts["mean"], facts["std"]
+
+    # ---- learning --------------------------------------------------------------------------------------------
+    def partial(self, frame: pl.LazyFrame, columns: Sequence[Column]) -> list[pl.LazyFrame]:
+        def moments(column: Column) -> pl.LazyFrame:
+            x = pl.col(column.name).cast(pl.Float64)
+            return elements(frame, column).select(
+                column=pl.lit(column.name),
+                count=x.count(),
+                mean=x.mean(),
+                squares=x.var(ddof=0) * x.count(),  # the sum of squared deviations from this part's mean
+                min=x.min(),
+                max=x.max(),
+            )
+
+        return [moments(column) for column in columns]
+
+    def merge(self, parts: Sequence[Sequence[pl.DataFrame]]) -> list[pl.DataFrame]:
+        together = [pl.concat(frames) for frames in zip(*parts, strict=True)]
+        return [frame if len(frame) == 1 else _merged(frame) for frame in together]
+
+    def finalize(self, statistics: Sequence[pl.DataFrame], columns: Sequence[Column]) -> None:
+        for frame in statistics:
+            (row,) = frame.to_dicts()
+            if not row["count"]:
+                raise SchemaError(f"column {row['column']!r} holds no value to normalize by")
+            if not (math.isfinite(row["min"]) and math.isfinite(row["max"])):
+                raise SchemaError(f"column {row['column']!r} holds infinities; Clip them before Normalize")
+            constant = row["min"] == row["max"]
+            self.facts[row["column"]] = {
+                "mean": row["min"] if constant else row["mean"],
+                "std": 1.0 if constant else math.sqrt(row["squares"] / row["count"]),
+            }
+
+
+def _merged(frame: pl.DataFrame) -> pl.DataFrame:
+    """One row of moments from several, by Chan's formula."""
+    count, mean = pl.col("count"), pl.col("mean")
+    overall = (mean * count).sum() / count.sum()
+    return frame.filter(count > 0).select(
+        column=pl.lit(frame["column"][0]),
+        count=count.sum(),
+        mean=overall,
+        squares=pl.col("squares").sum() + (count * (mean - overall) ** 2).sum(),
+        min=pl.col("min").min(),
+        max=pl.col("max").max(),
+    )

@@ -1,0 +1,42 @@
+"""Parquet files as one lazy frame, checked before anything is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from kerasrec.schema import SchemaError
+
+
+def scan(files: Sequence[Path], types: Mapping[str, pl.DataType]) -> tuple[pl.LazyFrame, list[int]]:
+    """A frame of the rows of `files` and each file's number of rows. `types` is not used: the files hold theirs.
+
+    Raises:
+        SchemaError: a file that is empty, truncated or not Parquet, or whose columns differ from the first one's.
+    """
+    footers = [_footer(file) for file in files]
+    first = footers[0].schema.to_arrow_schema()
+    for file, footer in zip(files[1:], footers[1:], strict=True):
+        schema = footer.schema.to_arrow_schema()
+        for name in first.names:
+            if name not in schema.names:
+                raise SchemaError(f"{file}: no column {name!r}, which {files[0]} has; there are: {schema.names}")
+            if schema.field(name).type != first.field(name).type:
+                raise SchemaError(
+                    f"{file}: column {name!r} is {schema.field(name).type}, but {first.field(name).type} in {files[0]}"
+                )
+    frame = pl.scan_parquet(list(files), glob=False, hive_partitioning=False, extra_columns="ignore")
+    return frame, [footer.num_rows for footer in footers]
+
+
+def _footer(file: Path) -> pq.FileMetaData:
+    if file.stat().st_size == 0:
+        raise SchemaError(f"{file}: the file is empty")
+    try:
+        return pq.read_metadata(file)
+    except (pa.ArrowException, OSError) as error:
+        raise SchemaError(f"{file}: not a Parquet file, or a truncated one: {error}") from None

@@ -1,0 +1,200 @@
+"""Whatever users have their raw data in, as one lazy Polars frame whose nulls are spelled in one way."""
+
+from __future__ import annotations
+
+import glob
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from kerasrec.etl import csv_files, parquet_files
+from kerasrec.etl.types import is_float, is_integer, integer_range, to_name, to_polars
+from kerasrec.schema import Column, SchemaError, Tag
+
+READERS = {
+    **{suffix: parquet_files for suffix in (".parquet", ".pq")},
+    **{suffix: csv_files for suffix in (".csv", ".tsv")},
+}
+
+
+@dataclass
+class Source:
+    """Raw data, not read yet.
+
+    Attributes:
+        frame: its columns as they are.
+        types: their Polars types.
+        name: what to call it in messages.
+        files: where it lies in files, each with its number of rows where known; in the frame's order.
+        columnar: whether one column can be read without paying for the others.
+    """
+
+    frame: pl.LazyFrame
+    types: Mapping[str, pl.DataType]
+    name: str
+    files: Sequence[tuple[Path, int | None]] = ()
+    columnar: bool = False
+
+    @property
+    def rows(self) -> int | None:
+        """How many rows there are, where that is known without reading them."""
+        counts = [rows for _, rows in self.files]
+        return None if not counts or None in counts else sum(counts)  # type: ignore[arg-type]
+
+    def locate(self, row: int) -> str:
+        """Words for where the row with this index stands."""
+        for path, rows in self.files:
+            if rows is None:
+                break
+            if row < rows:
+                return f"{path}, row {row}"
+            row -= rows
+        return f"{self.name}, row {row}"
+
+    def require(self, names: Sequence[str], optional: Sequence[str] = ()) -> None:
+        """Raise `SchemaError` where one of the columns `names` is missing; `optional` are those of targets."""
+        missing = [name for name in names if name not in self.types]
+        if missing:
+            remedy = "; pass targets=False for rows without their targets" if set(missing) <= set(optional) else ""
+            raise SchemaError(
+                f"{self.name}: no column {', '.join(map(repr, missing))}; there are: {', '.join(self.types)}{remedy}"
+            )
+
+    def column(self, name: str) -> Column:
+        """The column's type as a schema says it, after `clean`."""
+        dtype, is_list = self.types[name], False
+        if isinstance(dtype, pl.List | pl.Array):
+            dtype, is_list = dtype.inner, True  # type: ignore[assignment]
+        known = to_name(_plain(dtype))
+        if known is None:
+            raise SchemaError(f"{self.name}: column {name!r} is of type {dtype}; {_remedy(dtype)}")
+        return Column(name, known, (Tag.LIST,) if is_list else ())
+
+    def clean(self, column: Column) -> pl.Expr:
+        """The raw column as `column` says: its type, NaN as null, a null list as an empty one.
+
+        Raises:
+            SchemaError: its type does not fit the one that `column` has.
+        """
+        given = self.types[column.name]
+        x, wanted = pl.col(column.name), to_polars(column.dtype)
+        if isinstance(given, pl.Array):
+            x, given = x.arr.to_list(), pl.List(given.inner)
+        if given != pl.Null and isinstance(given, pl.List) != column.is_list:
+            raise self._mismatch(column)
+        if column.is_list:
+            element = given.inner if isinstance(given, pl.List) else pl.Null()
+            if not _fits(element, column.dtype):  # type: ignore[arg-type]
+                raise self._mismatch(column)
+            x = x.cast(pl.List(wanted))
+            if is_float(column.dtype):
+                x = x.list.eval(pl.element().fill_nan(None))
+            return x.fill_null(pl.lit([], dtype=pl.List(wanted)))
+        if not _fits(given, column.dtype):
+            raise self._mismatch(column)
+        if given != wanted:
+            x = x.cast(wanted)
+        return x.fill_nan(None) if is_float(column.dtype) else x
+
+    def _mismatch(self, column: Column) -> SchemaError:
+        kind = f"a list of {column.dtype}" if column.is_list else column.dtype
+        return SchemaError(
+            f"{self.name}: column {column.name!r} is {self.types[column.name]}, but the workflow was fitted on {kind}"
+        )
+
+
+def scan(source: Any, types: Mapping[str, pl.DataType] | None = None) -> Source:
+    """Look at a source without reading it.
+
+    Args:
+        source: a path, a glob, a folder or a list of paths of Parquet (.parquet, .pq) or CSV (.csv, .tsv) files; an
+            Arrow table; a pandas frame; a Polars frame, lazy or not.
+        types: Polars types of CSV columns, where they are known already.
+
+    Raises:
+        FileNotFoundError: no such file.
+        SchemaError: a file that is empty, truncated or of another format, a CSV row with a wrong number of fields,
+            or files that do not fit together.
+        TypeError: none of the above.
+    """
+    if isinstance(source, Source):
+        return source
+    if isinstance(source, pl.LazyFrame):
+        return Source(source, source.collect_schema(), "the LazyFrame")
+    if isinstance(source, pl.DataFrame):
+        return Source(source.lazy(), source.schema, "the frame", [(Path("the frame"), len(source))], columnar=True)
+    package = type(source).__module__.partition(".")[0]
+    if package == "pyarrow":
+        return scan(pl.from_arrow(source))
+    if package == "pandas":
+        return scan(pl.from_pandas(source))
+    paths = [source] if isinstance(source, str | os.PathLike) else source
+    if not isinstance(paths, Sequence) or not all(isinstance(path, str | os.PathLike) for path in paths):
+        raise TypeError(
+            "expected a path, a glob, a list of paths, an Arrow table, a pandas or a Polars frame, "
+            f"not {type(source).__name__}"
+        )
+    files = [file for path in paths for file in _files(Path(path))]
+    if not files:
+        raise FileNotFoundError("an empty list of files")
+    suffixes = {file.suffix.lower() for file in files}
+    if len({READERS[suffix] for suffix in suffixes}) > 1 or len(suffixes & {".csv", ".tsv"}) > 1:
+        raise SchemaError(f"one input of several formats: {', '.join(sorted(suffixes))}")
+    reader = READERS[suffixes.pop()]
+    frame, counts = reader.scan(files, types or {})
+    name = str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
+    placed = list(zip(files, counts, strict=True))
+    return Source(frame, frame.collect_schema(), name, placed, columnar=reader is parquet_files)
+
+
+def _files(path: Path) -> list[Path]:
+    """The data files that a path, a folder or a glob names, in order."""
+    if path.is_dir():
+        found = sorted(file for file in path.iterdir() if file.suffix in READERS and not file.name.startswith("."))
+        kinds = f"{path} holds no files that end in {', '.join(READERS)}"
+    else:
+        found = [path] if path.exists() else sorted(map(Path, glob.glob(str(path), recursive=True)))
+        kinds = f"no file matches {path}"
+    if not found:
+        raise FileNotFoundError(kinds)
+    for file in found:
+        if file.suffix.lower() not in READERS:
+            raise SchemaError(f"{file}: the name must end in {', '.join(READERS)}; otherwise pass a Polars frame")
+    return found
+
+
+def _plain(dtype: Any) -> pl.DataType:
+    """The type that a column of type `dtype` is read as."""
+    if isinstance(dtype, pl.Categorical | pl.Enum):
+        return pl.String()
+    if isinstance(dtype, pl.Decimal):
+        return pl.Float64()
+    return pl.Float32() if str(dtype) == "Float16" else dtype
+
+
+def _fits(given: pl.DataType, wanted: str) -> bool:
+    """Whether a column of type `given` can stand for one fitted as `wanted` and keep its values (a float's rounding
+    aside)."""
+    if given == pl.Null:
+        return True
+    name = to_name(_plain(given))
+    if name is None or name == wanted:
+        return name == wanted
+    if is_float(wanted):
+        return is_float(name) or is_integer(name)
+    if is_integer(wanted) and is_integer(name):
+        (low, high), (least, greatest) = integer_range(wanted), integer_range(name)
+        return low <= least and greatest <= high
+    return False
+
+
+def _remedy(dtype: Any) -> str:
+    if dtype == pl.Null:
+        return "it holds nulls only, so it has no type: cast it to one"
+    if dtype.is_temporal():
+        return "take the parts that matter from it, or cast it to an integer"
+    return "kerasrec reads numbers, strings, booleans, and lists of those"

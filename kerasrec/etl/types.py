@@ -1,0 +1,56 @@
+"""Element types by the names that a schema uses, in Polars."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import polars as pl
+
+from kerasrec.schema import Column, SchemaError
+
+_POLARS: dict[str, Any] = {
+    "bool": pl.Boolean(),
+    **{f"int{bits}": getattr(pl, f"Int{bits}")() for bits in (8, 16, 32, 64)},
+    **{f"uint{bits}": getattr(pl, f"UInt{bits}")() for bits in (8, 16, 32, 64)},
+    "float32": pl.Float32(),
+    "float64": pl.Float64(),
+    "string": pl.String(),
+}
+_NAMES = {dtype: name for name, dtype in _POLARS.items()}
+
+
+def to_polars(dtype: str) -> pl.DataType:
+    """The Polars type that a schema's dtype names."""
+    return _POLARS[dtype]
+
+
+def column_type(column: Column) -> pl.DataType:
+    """The Polars type of a whole column: a list of elements, or elements."""
+    element = to_polars(column.dtype)
+    return pl.List(element) if column.is_list else element
+
+
+def to_name(dtype: pl.DataType) -> str | None:
+    """The schema's name of a Polars type, `None` where it has none."""
+    return _NAMES.get(dtype)
+
+
+def is_float(dtype: str) -> bool:
+    return dtype.startswith("float")
+
+
+def is_integer(dtype: str) -> bool:
+    return dtype.startswith(("int", "uint"))
+
+
+def float_of(column: Column, op: object) -> str:
+    """The precision to compute `column` in: its own where it is a float, else float64. Refuses strings."""
+    if column.dtype == "string":
+        raise SchemaError(f"column {column.name!r} holds strings; {op} takes numbers")
+    return column.dtype if is_float(column.dtype) else "float64"
+
+
+def integer_range(dtype: str) -> tuple[int, int]:
+    """The least and the greatest value of an integer type."""
+    bits = int(dtype.lstrip("uint"))
+    return (0, 2**bits - 1) if dtype.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)

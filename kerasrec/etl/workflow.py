@@ -1,0 +1,237 @@
+"""Workflow: from raw columns to a model's columns, learned once, applied to files and inside a served model."""
+
+from __future__ import annotations
+
+import copy
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from kerasrec.etl import engine, storage
+from kerasrec.etl.dataset import Dataset
+from kerasrec.etl.engine import Value
+from kerasrec.etl.graph import Columns, as_node, in_order, trace
+from kerasrec.etl.progress import bar
+from kerasrec.etl.sources import scan
+from kerasrec.etl.types import column_type
+from kerasrec.schema import Column, Schema, SchemaError, Tag
+
+if TYPE_CHECKING:
+    import tensorflow as tf
+
+
+class Workflow:
+    """A graph of operators that turns raw columns into features and targets.
+
+    Every output column is categorical (ids), a target, or continuous; the latter two come out as float32, computed in
+    the raw column's own precision until then. Sources are anything that `fit` lists.
+
+    Args:
+        columns: a node, as `>>` and `+` make them, or a list of nodes and names.
+
+    Raises:
+        ValueError: two outputs of one name, or two vocabularies of one name.
+
+    Example:
+
+    >>> from kerasrec import etl
+    >>> cats = ["user", "item"] >> etl.Categorify()
+    >>> label = ["clicked"] >> etl.Target()
+    >>> workflow = etl.Workflow(cats + label)
+    >>> workflow.fit("raw/*.parquet").transform("raw/*.parquet").to_parquet("train/")
+    """
+
+    def __init__(self, columns: Columns):
+        self._root = as_node(columns)
+        made = [name for node in in_order(self._root) if node.op for name in node.op.vocabularies(node.inputs)]
+        twice = sorted({name for name in made if made.count(name) > 1})
+        if twice:
+            raise ValueError(
+                f"two vocabularies are named {', '.join(map(repr, twice))}; name one with Categorify(table=...), "
+                "or put the columns that share one under the same Categorify"
+            )
+        self._inputs: list[Column] | None = None
+        self._module: tf.Module | None = None
+
+    # ---- learning and applying -------------------------------------------------------------------------------
+    def fit(self, source: Any, *, progress: bool = True) -> Workflow:
+        """Learn vocabularies, means and the like. Memory holds those, and never all rows.
+
+        Args:
+            source: a path, a glob, a folder or a list of paths of Parquet or CSV files; an Arrow table; a pandas
+                frame; a Polars frame, lazy or not.
+            progress: whether a terminal shows a progress bar.
+
+        Returns:
+            The workflow itself.
+
+        Raises:
+            SchemaError: a column that is missing, of a type its operator does not take, or still null after its
+                operators; a file that cannot be read, no rows at all. The message names file and column.
+            FileNotFoundError: no such file.
+        """
+        source = scan(source)
+        root = copy.deepcopy(self._root)  # so that a failed fit changes nothing
+        with bar("fit", len(engine.levels(root)) + 1, "passes", show=progress) as advance:
+            inputs = engine.fit(root, source, advance)
+            raw = {column.name: Value(column, source.clean(column)) for column in inputs}
+            engine.refuse_nulls(root, source, raw)
+            for value in engine.evaluate(root, raw):
+                _finished(value.column)
+            advance(1)
+        self._root, self._inputs, self._module = root, inputs, None
+        return self
+
+    def transform(self, source: Any, *, targets: bool = True) -> Dataset:
+        """The source's rows as the model takes them; nothing is computed before they are collected or written.
+
+        Args:
+            source: as for `fit`; columns may have a narrower type than those that were fitted.
+            targets: false leaves the targets out, for rows that are to be scored and hold none.
+
+        Raises:
+            SchemaError: a missing column or one of another type; a file that cannot be read.
+            RuntimeError: the workflow is not fitted.
+        """
+        if isinstance(source, Dataset):
+            raise TypeError("these rows are transformed already")
+        inputs = self.input_schema
+        source = scan(source, {column.name: column_type(column) for column in inputs})
+        wanted = self.output_schema if targets else self.output_schema.features
+        needed = self._raw_of(wanted.names)
+        source.require([name for name in inputs.names if name in needed], optional=inputs.targets.names)
+        raw = {
+            column.name: Value(column, source.clean(column) if column.name in needed else pl.lit(None))
+            for column in self._fitted_inputs()
+        }
+        made = {value.column.name: value for value in engine.evaluate(self._root, raw)}
+        return Dataset(wanted, [made[name] for name in wanted.names], source)
+
+    def fit_transform(self, source: Any, *, progress: bool = True) -> Dataset:
+        """`fit`, then `transform`, of the same source."""
+        source = scan(source)
+        return self.fit(source, progress=progress).transform(source)
+
+    # ---- facts -----------------------------------------------------------------------------------------------
+    @property
+    def input_schema(self) -> Schema:
+        """The raw columns as they were when fitted; those that only targets are made from are tagged TARGET."""
+        features = self._raw_of(
+            value.column.name for value in self._outputs() if Tag.TARGET not in value.column.tags
+        )
+        return Schema(
+            column if column.name in features else column.evolve(add_tags=[Tag.TARGET])
+            for column in self._fitted_inputs()
+        )
+
+    @property
+    def output_schema(self) -> Schema:
+        """The columns that `transform` makes."""
+        return Schema(_finished(value.column) for value in self._outputs())
+
+    def vocabulary(self, table: str) -> pl.DataFrame:
+        """What the ids of an embedding table stand for: columns id, value, count, from id 1 (null) and 2 (values that
+        are not in the vocabulary) on.
+
+        Raises:
+            KeyError: no operator made such a table.
+        """
+        self._fitted_inputs()
+        nodes = [node for node in in_order(self._root) if node.op is not None and node.op.frames]
+        for node in nodes:
+            if table in node.op.frames:  # type: ignore[union-attr]
+                return node.op.vocabulary(table)  # type: ignore[union-attr]
+        there = [name for node in nodes for name in node.op.frames]  # type: ignore[union-attr]
+        raise KeyError(f"no vocabulary {table!r}; there are: {', '.join(there)}")
+
+    def __repr__(self) -> str:
+        rows = [("output", "operators", "raw columns"), *engine.describe(self._root)]
+        widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+        state = "fitted" if self._inputs is not None else "not fitted"
+        lines = (" <- ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+        return f"Workflow of {len(self._root.outputs)} columns, {state}\n" + "\n".join(lines)
+
+    # ---- TensorFlow ------------------------------------------------------------------------------------------
+    def raw_signature(self) -> dict[str, tuple[str, tuple[int | None, ...]]]:
+        """The tensors that `tensorflow` takes: dtype ("int64", "string", ...) and shape by name.
+
+        A column X is `X` (batch,); a list column `X__values` (n,) and `X__offsets` (batch + 1,) int64; one that held
+        nulls when fitted comes with `X__valid` bool, of the values' shape. Targets are absent.
+        """
+        signature: dict[str, tuple[str, tuple[int | None, ...]]] = {}
+        for column in self.input_schema.features:
+            if column.is_list:
+                signature[f"{column.name}__values"] = (column.dtype, (None,))
+                signature[f"{column.name}__offsets"] = ("int64", (None,))
+            else:
+                signature[column.name] = (column.dtype, (None,))
+            if column.nullable:
+                signature[f"{column.name}__valid"] = ("bool", (None,))
+        return signature
+
+    def tensorflow(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
+        """The features of raw rows, on tensors named as in `raw_signature`.
+
+        A feature X is `X` (batch,) in the dtype of `output_schema`, a list `X__values` (n,) and `X__offsets`
+        (batch + 1,). What would be null in a float feature is NaN.
+        """
+        return self.tensorflow_module()(raw)
+
+    def tensorflow_module(self) -> tf.Module:
+        """A `tf.Module` that does what `tensorflow` does and tracks the vocabularies, for a SavedModel."""
+        from kerasrec.etl.tensors import WorkflowModule
+
+        if self._module is None:
+            self._module = WorkflowModule(self._root, self._fitted_inputs(), self.output_schema.features)
+        return self._module
+
+    # ---- on disk ---------------------------------------------------------------------------------------------
+    def save(self, folder: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write `workflow.json` and the vocabularies, as Parquet, into a new folder.
+
+        Raises:
+            FileExistsError: `folder` exists and `overwrite` is false.
+            RuntimeError: the workflow is not fitted.
+        """
+        return storage.save(Path(folder), self._root, self._fitted_inputs(), overwrite=overwrite)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Workflow:
+        """Read what `save` wrote.
+
+        Raises:
+            FileNotFoundError: there is no workflow in `folder`.
+            SchemaError: one that is broken or of another version; the message names the file.
+        """
+        root, inputs = storage.load(Path(folder))
+        workflow = cls(root)
+        workflow._root, workflow._inputs = root, inputs
+        return workflow
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_module": None}
+
+    # ---- helpers ---------------------------------------------------------------------------------------------
+    def _fitted_inputs(self) -> list[Column]:
+        if self._inputs is None:
+            raise RuntimeError("the workflow is not fitted yet: call fit(source) first")
+        return self._inputs
+
+    def _outputs(self) -> list[Value]:
+        raw = {column.name: Value(column, pl.col(column.name)) for column in self._fitted_inputs()}
+        return engine.evaluate(self._root, raw)
+
+    def _raw_of(self, outputs: Any) -> set[str]:
+        return {name for output in outputs for name in trace(self._root, output)[0]}
+
+
+def _finished(column: Column) -> Column:
+    """An output column as it leaves the workflow: ids as they are, anything else a float32 feature or target."""
+    if Tag.CATEGORICAL in column.tags:
+        return column
+    if column.dtype == "string":
+        raise SchemaError(f"column {column.name!r} still holds strings after its operators; Categorify it")
+    tags = () if Tag.TARGET in column.tags else (Tag.CONTINUOUS,)
+    return column.evolve(dtype="float32", add_tags=tags, nullable=False)
