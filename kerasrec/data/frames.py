@@ -158,7 +158,7 @@ def gather(pieces: Sequence[tuple[Frame, Rows]], layout: Layout) -> Batch:
     """
     sizes = [rows.stop - rows.start if isinstance(rows, slice) else len(rows) for _, rows in pieces]
     bounds = np.cumsum([0, *sizes])
-    blocks = {dtype: _aligned((len(names), bounds[-1]), dtype) for dtype, names in layout.blocks.items()}
+    blocks = {dtype: np.empty((len(names), bounds[-1]), dtype) for dtype, names in layout.blocks.items()}
     for (frame, rows), start, stop in zip(pieces, bounds, bounds[1:], strict=False):
         for dtype, block in blocks.items():
             _transpose(frame.blocks[dtype], rows, block[:, start:stop])
@@ -214,11 +214,3 @@ def max_hotness(column: Column) -> int:
             'add it to the schema, or pass lists="ragged"'
         )
     return column.hotness.max
-
-
-def _aligned(shape: tuple[int, int], dtype: str, to: int = 64) -> np.ndarray:
-    """An empty array that starts where TensorFlow wants it, so that it becomes a tensor without a copy."""
-    size = int(np.prod(shape)) * np.dtype(dtype).itemsize
-    raw = np.empty(size + to, "uint8")
-    start = -raw.ctypes.data % to
-    return raw[start : start + size].view(dtype).reshape(shape)

@@ -10,7 +10,7 @@ import keras
 import numpy as np
 
 # The one private name of Keras used here. Its trainers take an instance of it as it is, which public `PyDataset`
-# is not spared: that is asked for batch i in random order, and its tensors pass one by one through Python.
+# is not spared: that is asked for batches in random order, and its tensors pass one by one through Python.
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
 from kerasrec.data.checks import check_loadable
@@ -37,16 +37,23 @@ class Loader(DataAdapter):
     **Shuffling.** A *pool* is a set of whole row groups, drawn at random from all files, of at least `pool_rows`
     rows together. Its rows are permuted uniformly and cut into batches, so a batch is a uniform sample without
     replacement of its pool (one that spans the end of a pool, of two). Pools and permutation differ each epoch and
-    follow from (seed, epoch) alone. Where one pool holds the whole dataset, the shuffle is exact; else, rows
-    further apart than row groups meet only as often as their row groups do: write data whose order has
-    a meaning (sorted by time or label) in small row groups.
+    follow from (seed, epoch) alone. Where one pool holds the whole dataset, the shuffle is exact. Else rows of one
+    row group meet in every epoch, and rows of two row groups only when these are drawn into one pool: write data
+    whose order has a meaning (sorted by time or label) in small row groups, so that a pool holds many.
 
-    **Memory.** Two pools at most are decoded at any time, and a few batches: 2 x pool_rows x bytes a row.
+    **Epochs** count the passes that were begun, from 0, in `epoch`; set it to replay one or to resume. `fit`
+    begins one an epoch. (Keras's JAX and torch trainers begin one more before, for a first batch to build the
+    model by.)
+
+    **Memory.** Two pools at most are decoded at any time, and a few batches: about 2 x pool_rows x bytes a row.
 
     **Where it runs.** Two background threads decode pools and cut batches, ahead of the model. Features are NumPy
     arrays when iterated directly, so Keras's JAX and torch backends take a loader as well, with `lists="padded"`;
-    TensorFlow gets a `tf.data.Dataset` (`get_tf_dataset`). `class_weight=` of `fit` is not applied by Keras to
-    any data adapter of one's own, this one included.
+    TensorFlow gets a `tf.data.Dataset` (`get_tf_dataset`). Leaving a pass early ends its threads.
+
+    **Limits.** Keras leaves `class_weight=` and `sample_weight=` of `fit` out, without a word, for any data
+    adapter that is not its own. A functional `keras.Model` wants a dict of exactly its inputs: name them in
+    `columns`.
 
     Args:
         source: a Parquet file, a folder of them, a glob, or a list of these. Read in that order, by name.
@@ -196,8 +203,8 @@ class Loader(DataAdapter):
     def get_tf_dataset(self) -> tf.data.Dataset:
         """The same batches as a `tf.data.Dataset`: one pass of it is one epoch.
 
-        Arrays come through Python in few pieces, a block of all columns of a dtype; TensorFlow takes the
-        blocks and cuts them into columns without a copy.
+        Arrays come through Python in few pieces, a block of all columns of a dtype, which TensorFlow cuts into
+        columns: passing each column by itself costs more than reading it at batches of a few thousand rows.
         """
         import tensorflow as tf
 
@@ -212,7 +219,7 @@ class Loader(DataAdapter):
                 specs += [tf.TensorSpec((None,), column.dtype), splits]
 
         def arrays() -> Iterator[tuple[np.ndarray, ...]]:
-            for batch in self._batches():
+            for batch in prefetch(self._batches(), depth=2):
                 flat = [batch.blocks[dtype] for dtype in blocks]
                 for column in map(batch.lists.__getitem__, (column.name for column in lists)):
                     flat += [column.values, column.offsets] if isinstance(column, Ragged) else [column]
@@ -233,7 +240,7 @@ class Loader(DataAdapter):
             return self._arrange(columns)
 
         dataset = tf.data.Dataset.from_generator(arrays, output_signature=tuple(specs)).map(name_them)
-        return dataset.apply(tf.data.experimental.assert_cardinality(len(self))).prefetch(2)
+        return dataset.apply(tf.data.experimental.assert_cardinality(len(self))).prefetch(1)
 
     # ---- in words ------------------------------------------------------------------------------------------
     def _where(self) -> str:

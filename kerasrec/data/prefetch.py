@@ -1,11 +1,14 @@
-"""One background thread that stays a few items ahead."""
+"""A background thread that stays a few items ahead."""
 
 from __future__ import annotations
 
+import atexit
 import threading
+import time
 from collections.abc import Generator
 from queue import SimpleQueue
-from typing import Any, TypeVar
+from typing import Any, Generic, TypeVar
+from weakref import WeakSet
 
 T = TypeVar("T")
 
@@ -16,28 +19,11 @@ def prefetch(items: Generator[T, Any, Any], depth: int) -> Generator[T, None, No
     At most `depth` items are ready or being made beyond the one that the consumer has. An exception in `items` is
     raised here. Closing this generator, as leaving a for loop early does, ends the thread and closes `items`.
     """
-    ready: SimpleQueue[tuple[bool, Any]] = SimpleQueue()  # (whether it is an item, the item or what ended them)
-    room = threading.Semaphore(depth)
-    stop = threading.Event()
-
-    def work() -> None:
-        try:
-            while True:
-                room.acquire()
-                if stop.is_set():
-                    return
-                ready.put((True, next(items)))
-        except BaseException as end:
-            ready.put((False, end))
-        finally:
-            items.close()
-
-    thread = threading.Thread(target=work, name="kerasrec-prefetch", daemon=True)
-    thread.start()
+    ahead = _Ahead(items, depth)
     try:
         while True:
-            alive, item = ready.get()
-            room.release()
+            alive, item = ahead.ready.get()
+            ahead.room.release()
             if alive:
                 yield item
             elif isinstance(item, StopIteration):
@@ -45,6 +31,50 @@ def prefetch(items: Generator[T, Any, Any], depth: int) -> Generator[T, None, No
             else:
                 raise item
     finally:
-        stop.set()
-        room.release()
-        thread.join()
+        ahead.end()
+
+
+class _Ahead(Generic[T]):
+    """The thread, and what it and its consumer tell each other."""
+
+    def __init__(self, items: Generator[T, Any, Any], depth: int):
+        self.items = items
+        self.ready: SimpleQueue[tuple[bool, Any]] = SimpleQueue()  # (is it an item, the item or what ended them)
+        self.room = threading.Semaphore(depth)
+        self.stop = threading.Event()
+        self.thread = threading.Thread(target=self.work, name="kerasrec-prefetch", daemon=True)
+        self.thread.start()
+        _running.add(self)
+
+    def work(self) -> None:
+        try:
+            while True:
+                self.room.acquire()
+                if self.stop.is_set():
+                    return
+                self.ready.put((True, next(self.items)))
+        except BaseException as end:
+            self.ready.put((False, end))
+        finally:
+            self.items.close()
+
+    def end(self) -> None:
+        self.stop.set()
+        self.room.release()
+        self.thread.join()
+        _running.discard(self)
+
+
+_running: WeakSet[_Ahead] = WeakSet()
+
+
+@atexit.register
+def _end_all() -> None:
+    """A thread of TensorFlow's that waits for an item when Python goes away would wait forever, and so would the
+    process that waits for it."""
+    running = list(_running)
+    for ahead in running:
+        ahead.end()
+        ahead.ready.put((False, StopIteration()))
+    if running:
+        time.sleep(0.1)  # in which such a thread comes back from Python

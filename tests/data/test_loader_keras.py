@@ -140,6 +140,28 @@ def test_no_thread_is_left_after_a_training_that_stops_early(folder):
     assert not threads()
 
 
+def test_importing_the_room_imports_no_keras():
+    script = "import sys, kerasrec.data.frames; assert not {'keras', 'tensorflow'} & {*sys.modules}"
+    subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[2])
+
+
+def test_a_process_ends_with_a_pass_still_open(folder):
+    """A thread of TensorFlow's waits for our thread, which Python stops when it ends: nothing may wait forever."""
+    script = """
+import sys
+from kerasrec.data import Loader
+class Kept: pass
+kept = Kept()
+kept.itself = kept  # a cycle: nothing is freed before the end
+kept.loader = Loader(sys.argv[1], 2, pool_rows=100)
+kept.passes = [iter(kept.loader), iter(kept.loader.get_tf_dataset())]
+for each in kept.passes: next(each)
+"""
+    subprocess.run(
+        [sys.executable, "-c", script, str(folder)], check=True, timeout=100, cwd=Path(__file__).parents[2]
+    )
+
+
 OTHER_BACKEND = """
 import sys; sys.path.append(sys.argv[2])
 import keras
