@@ -51,7 +51,7 @@ def main(
 def demo(
     rows: Annotated[
         int, typer.Option(min=10_000, help="Rows of the click log, 10% of them held out.")
-    ] = 1_000_000,
+    ] = 3_000_000,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training rows.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder for the plots and summary.json.")] = Path("report"),
     keep: Annotated[
@@ -61,6 +61,9 @@ def demo(
 ) -> None:
     """Make a click log from a known model, learn it with a DLRM, and serve it from raw rows."""
     with one_line_errors():
+        from kerasrec.cli.quiet import import_tensorflow
+
+        import_tensorflow()
         from kerasrec.cli.demo import run_demo
 
         run_demo(rows=rows, epochs=epochs, out=out, keep=keep, seed=seed)

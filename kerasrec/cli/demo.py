@@ -98,7 +98,7 @@ def _street(
     with stage(console, "serving raw rows") as scoring:
         raw = pl.scan_parquet(log.valid).head(SERVED_ROWS).collect()
         difference = served_difference(model, features, raw, work)
-        scoring.say(f"{len(raw):,} rows without Keras, off by {difference:.1e} at most")
+        scoring.say(f"{len(raw):,} rows, off by {difference:.1e} at most")
     figures = {
         **trained.scores,
         "auc_bound": log.auc_bound,
@@ -116,7 +116,8 @@ def _street(
 def served_difference(model: Any, features: etl.Workflow, raw: pl.DataFrame, work: Path) -> float:
     """The largest difference between what `work/served` answers to raw rows, in a process of its own, and
     `model.predict` of the transformed rows."""
-    np.savez(work / "rows.npz", **serving.rows(raw, features))
+    wire: dict[str, Any] = serving.rows(raw, features)
+    np.savez(work / "rows.npz", **wire)
     command = [sys.executable, "-c", SERVE, *(str(work / name) for name in ("served", "rows.npz", "answers.npy"))]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:

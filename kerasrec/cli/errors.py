@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import sys
+import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
@@ -14,13 +15,20 @@ class Refused(Exception):
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Print errors about what a user gave as `error: ...` and leave with exit code 1."""
+    """Print what is wrong with a user's input as `error: ...` and leave with exit code 1."""
     try:
         yield
-    except (Refused, OSError, ValueError, KeyError) as error:
-        said = error.args[0] if isinstance(error, KeyError) and error.args else error
-        sys.stderr.write("error: " + " ".join(str(said).split()) + "\n")
+    except (Refused, OSError, ValueError) as error:
+        if isinstance(error, ValueError) and not _is_ours(error):
+            raise
+        sys.stderr.write("error: " + " ".join(str(error).split()) + "\n")
         raise SystemExit(1) from error
+
+
+def _is_ours(error: BaseException) -> bool:
+    """Whether kerasrec itself raised it: such a ValueError is about the input, anybody else's is a bug of ours."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return bool(frames) and str(frames[-1].f_globals.get("__name__")).startswith("kerasrec.")
 
 
 def close_to(name: str, known: Iterable[str]) -> str:

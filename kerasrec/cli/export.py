@@ -7,6 +7,7 @@ from pathlib import Path
 from rich.console import Console
 
 from kerasrec.cli.errors import Refused
+from kerasrec.cli.quiet import import_tensorflow
 from kerasrec.cli.train import MODEL, WORKFLOW
 
 
@@ -19,6 +20,7 @@ def run_export(run: Path, out: Path, overwrite: bool) -> None:
     if out.exists() and not overwrite:
         raise Refused(f"{out} exists; choose another folder, or pass --overwrite")
 
+    import_tensorflow()
     import keras
 
     from kerasrec import etl, layers, models, optimizers, serving  # noqa: F401 - load_model finds classes by them

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +17,9 @@ from kerasrec.cli.facts import look
 from kerasrec.cli.features import write_features
 from kerasrec.cli.guess import CATEGORICAL, CONTINUOUS, TARGET, Guess, guess_roles
 from kerasrec.cli.progress import stage
+from kerasrec.cli.quiet import import_tensorflow
 from kerasrec.cli.tables import NAMES, table
+from kerasrec.etl.engine import telling
 from kerasrec.etl.sources import scan
 from kerasrec.files import write_aside
 
@@ -56,12 +58,14 @@ def run_train(asked: Asked) -> None:
         raise Refused(f"{asked.out} exists; choose another --out, or pass --overwrite")
     if asked.out.exists() and not (asked.out / WORKFLOW).exists():
         raise Refused(f"{asked.out} exists and is no run of kerasrec train: it is not overwritten")
-    data = scan(asked.data).frame
+    source = scan(asked.data)
     held = scan(asked.valid).frame if asked.valid else None
-    rows, facts = look(data)
+    with telling(source):
+        rows, facts = look(source.frame)
     guesses = guess_roles(facts, asked.target, asked.roles, asked.task)
     console.print(_columns(guesses, rows))
     console.print("Not so? Say it with --categorical, --continuous, --drop or --task.\n", style="dim")
+    data = source.frame
     train, valid = (data, held) if held is not None else hold_out(data, asked.valid_fraction)
 
     with write_aside(asked.out) as aside:
@@ -82,6 +86,7 @@ def _learn(
     asked: Asked, out: Path, workflow: etl.Workflow, figures: Mapping[str, Any], console: Console
 ) -> Trained:
     """From features to a model and a report in `out`."""
+    import_tensorflow()
     import keras
 
     from kerasrec import optimizers, serving
@@ -127,7 +132,7 @@ def hold_out(data: pl.LazyFrame, fraction: float) -> tuple[pl.LazyFrame, pl.Lazy
 
 def make_workflow(guesses: Sequence[Guess], min_count: int) -> etl.Workflow:
     """Each column through the operators that its guess names."""
-    build = {
+    build: dict[str, Callable[[], Any]] = {
         "Categorify": lambda: etl.Categorify(min_count=min_count),
         "FillMissing": etl.FillMissing,
         "Clip": lambda: etl.Clip(min=0),

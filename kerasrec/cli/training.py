@@ -85,8 +85,7 @@ class _Watch(keras.callbacks.Callback):
         self.rows += rows
         if self.since is not None:
             self.seconds, self.rows_timed = self.seconds + now - self.since, self.rows_timed + rows
-        said = " ".join(f"{NAMES[name]} {value:.4f}" for name, value in self._last().items())
-        self.stage.advance(rows, f"loss {logs['loss']:.4f}  {said and f'held out: {said}'}")
+        self.stage.advance(rows, f"loss {logs['loss']:.3f}{self._last()}")
         if (batch + 1) % self.every == 0 or batch + 1 == self.steps:
             self._check(batch + 1, logs["loss"])
         self.since = time.perf_counter()
@@ -101,5 +100,8 @@ class _Watch(keras.callbacks.Callback):
             recent = math.sqrt(recent)
         self.checks.append(Check(self.rows, recent, score(self.task, self.labels, self.predictions)))
 
-    def _last(self) -> dict[str, float]:
-        return dict(self.checks[-1].scores) if self.checks else {}
+    def _last(self) -> str:
+        if not self.checks:
+            return ""
+        name, value = next(iter(self.checks[-1].scores.items()))
+        return f", held out {NAMES[name]} {value:.4f}"

@@ -92,12 +92,12 @@ def _predictor(model: Any, reads: list[FeatureRead], names: list[str]) -> Predic
 
 
 def _input(wire: Mapping[str, tf.Tensor], read: FeatureRead) -> Any:
-    """One feature as the model takes it, from its tensors on the wire."""
+    """One feature as the model takes it, from its tensors on the wire (a lookup table's have no static rank)."""
     column = read.column
     if not column.is_list:
-        return wire[column.name]
-    values, offsets = wire[f"{column.name}__values"], wire[f"{column.name}__offsets"]
-    lists = tf.RaggedTensor.from_row_splits(values, offsets)
+        return tf.ensure_shape(wire[column.name], [None])
+    values = tf.ensure_shape(wire[f"{column.name}__values"], [None])
+    lists = tf.RaggedTensor.from_row_splits(values, wire[f"{column.name}__offsets"])
     return lists if read.ragged else lists.to_tensor(shape=[None, read.width])
 
 

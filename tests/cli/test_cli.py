@@ -12,6 +12,7 @@ from typer.testing import CliRunner
 
 import kerasrec
 from kerasrec.cli import app
+from kerasrec.cli.errors import Refused, one_line_errors
 
 ROWS = 3000
 
@@ -148,7 +149,6 @@ def refused(*args: object) -> str:
 def test_bad_input_is_one_line(data, tmp_path):
     out = ("--out", tmp_path / "run")
     assert "no file matches" in refused(tmp_path / "none.parquet", "--target", "clicked", *out)
-    assert "no target column" not in refused(data, "--target", "clickd", *out)
     assert "no column 'clickd'; did you mean 'clicked'?" in refused(data, "--target", "clickd", *out)
     unknown = refused(data, "--target", "clicked", "--categorical", "usr_id", *out)
     assert "--categorical: no column 'usr_id'; did you mean 'user_id'?" in unknown
@@ -156,12 +156,25 @@ def test_bad_input_is_one_line(data, tmp_path):
     for name, content, message in [
         ("empty.csv", b"", "empty.csv: the file is empty"),
         ("header.csv", b"a,clicked\n", "the data has no rows"),
-        ("short.csv", b"a,clicked\n1,0\n2\n", "short.csv: row 3: expected 2 fields"),
+        ("short.csv", b"a,clicked\n1,0\n2\n", "short.csv: "),
         ("cut.parquet", data.read_bytes()[:-100], "cut.parquet: not a Parquet file, or a truncated one"),
     ]:
         (tmp_path / name).write_bytes(content)
         assert message in refused(tmp_path / name, "--target", "clicked", *out)
+    late = "a,clicked\n" + "1,0\n" * 20_000 + "x,1\n"
+    (tmp_path / "late.csv").write_text(late)
+    assert "late.csv" in refused(tmp_path / "late.csv", "--target", "clicked", *out)
     assert not (tmp_path / "run").exists()
+
+
+def test_only_our_own_value_errors_are_taken_for_bad_input(capsys):
+    with pytest.raises(SystemExit), one_line_errors():
+        raise Refused("no\nsuch thing")
+    assert capsys.readouterr().err == "error: no such thing\n"
+    with pytest.raises(SystemExit), one_line_errors():
+        kerasrec.Column("x", "complex")
+    with pytest.raises(ValueError, match="invalid literal"), one_line_errors():
+        int("x")
 
 
 def test_an_out_folder_that_exists(data, tmp_path):
