@@ -17,10 +17,11 @@ INFER_ROWS = 10_000
 
 
 def scan(files: Sequence[Path], types: Mapping[str, pl.DataType]) -> tuple[pl.LazyFrame, list[int]]:
-    """A frame of the rows of `files` and each file's number of rows. A field with nothing in it is null, `""` is ''.
+    """A frame of the rows of `files` and each file's number of rows. A field with nothing in it is null, `""`
+    is ''.
 
-    Types are guessed from each file's first rows, but for the columns in `types`; integers in one file and floats in
-    another make floats.
+    Types are guessed from each file's first rows, but for the columns in `types`; integers in one file and
+    floats in another make floats.
 
     Raises:
         SchemaError: a file that is empty, a row with a wrong number of fields, or files whose columns differ.
@@ -63,7 +64,8 @@ def _count(file: Path, separator: str) -> int:
 
 @lru_cache(maxsize=4096)
 def _checked(file: Path, separator: str, changed: int, size: int) -> int:
-    """The number of rows, all of which have as many fields as the header; looked at once as long as the file stays.
+    """The number of rows, all of which have as many fields as the header; looked at once as long as the file
+    stays.
 
     Polars fills short rows with nulls and says nothing, so Arrow's parser, which counts, goes over them first.
     """

@@ -22,7 +22,7 @@ ROW_GROUP_ROWS = 131_072
 ROWS_PER_FILE = 32 * ROW_GROUP_ROWS
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Dataset:
     """What `Workflow.transform` returns: rows as a model takes them, described by `schema`.
 
@@ -33,6 +33,9 @@ class Dataset:
     schema: Schema
     values: list[Value]
     source: Source
+
+    def __repr__(self) -> str:
+        return f"Dataset from {self.source.name}, not computed yet\n{self.schema!r}"
 
     def lazy(self) -> pl.LazyFrame:
         """The rows as a lazy Polars frame; nobody has checked them for nulls."""
@@ -64,12 +67,12 @@ class Dataset:
     ) -> Path:
         """Write `part-00000.parquet`, `part-00001.parquet`, ... and `schema.json` into a new folder.
 
-        Rows keep their order and stream through: a few row groups are in memory at a time. The folder takes its name
-        only when all of it is written; whatever goes wrong before, nothing stands there.
+        Rows keep their order and stream through: a few row groups are in memory at a time. The folder takes its
+        name only when all of it is written; whatever goes wrong before, nothing stands there.
 
         Args:
             folder: its name.
-            row_group_rows: rows in a row group (the last one of all is shorter), by default 131,072 or a file's rows.
+            row_group_rows: rows in a row group (the last one is shorter); by default 131,072, or a file's.
             rows_per_file: rows in a file, a multiple of `row_group_rows`; by default 32 row groups.
             overwrite: whether a folder of that name is replaced.
             progress: whether a terminal shows a progress bar.
@@ -114,18 +117,19 @@ class Dataset:
         for name, count in counts.items():
             if not count:
                 continue
-            column, x = self.schema[name], frame[name]
-            is_null = x.list.eval(pl.element().is_null()).list.any() if column.is_list else x.is_null()
+            column, values = self.schema[name], frame[name]
+            is_null = values.is_null()
+            if column.is_list:
+                is_null = values.list.eval(pl.element().is_null()).list.any()
             if is_null.any():
                 row = int(is_null.arg_true()[0])
                 raise SchemaError(
                     f"{self.source.locate(start + row)}: column {name!r} is null after its operators "
                     f"(one of {count:,} here); add FillMissing, or drop such rows from the input"
                 )
-            row = int((~x.is_in([0.0, 1.0])).arg_true()[0])
-            raise SchemaError(
-                f"{self.source.locate(start + row)}: target {name!r} is {x[row]}, but it held only 0 and 1 when fitted"
-            )
+            row = int((~values.is_in([0.0, 1.0])).arg_true()[0])
+            place = self.source.locate(start + row)
+            raise SchemaError(f"{place}: target {name!r} is {values[row]}, but it held only 0 and 1 when fitted")
 
 
 class _Parts:

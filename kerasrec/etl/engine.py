@@ -1,8 +1,9 @@
-"""Runs a graph of operators on Polars: composes expressions, and fits level by level in as few passes as can be."""
+"""Runs a graph of operators on Polars: composes their expressions, fits them level by level."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import polars as pl
@@ -30,8 +31,8 @@ def raw_names(root: Node) -> list[str]:
 
 
 def evaluate(root: Node, raw: Mapping[str, Value]) -> list[Value]:
-    """The outputs of `root`, given the raw columns. Its operators are fitted, or only facts that do not depend on that
-    are read."""
+    """The outputs of `root`, given the raw columns. Its operators are fitted, or only facts that do not depend
+    on that are read."""
     made: dict[int, list[Value]] = {}
     for node in in_order(root):
         if not node.parents:
@@ -93,15 +94,15 @@ class Job:
 def gather(source: Source, names: Sequence[str], jobs: Sequence[Job]) -> list[list[pl.DataFrame]]:
     """The statistics of each job over the whole source, whose raw columns `names` they read.
 
-    Where columns can be read apart, each query runs by itself and reads what it needs. Otherwise (CSV, an unknown lazy
-    frame) rows pass once, in batches that are parts to merge. (Both keep memory bounded. One `collect_all` does not: it
-    holds the rows that its queries share until the slowest has read them.)
+    Where columns can be read apart, each query runs by itself and reads what it needs. Otherwise (CSV, an
+    unknown lazy frame) rows pass once, in batches that are parts to merge. (Both keep memory bounded. One
+    `collect_all` does not: it holds the rows that its queries share until the slowest has read them.)
     """
     with telling(source):
         if source.columnar:
             frames = [job.queries(source.frame) for job in jobs]
             return [[query.collect(engine="streaming") for query in queries] for queries in frames]
-        parts = [_Parts(job) for job in jobs]
+        parts = [_Statistics(job) for job in jobs]
 
         def add(batch: pl.DataFrame) -> None:
             queries = [part.job.queries(batch.lazy()) for part in parts]
@@ -115,7 +116,7 @@ def gather(source: Source, names: Sequence[str], jobs: Sequence[Job]) -> list[li
         return [part.merged() for part in parts]
 
 
-class _Parts:
+class _Statistics:
     """Statistics of one job, merged whenever they have doubled."""
 
     def __init__(self, job: Job):
@@ -159,24 +160,19 @@ def refuse_nulls(root: Node, source: Source, raw: Mapping[str, Value]) -> None:
     if counts:
         columns = ", ".join(f"column {name!r} ({count:,})" for name, count in counts.items())
         raise SchemaError(
-            f"{source.name}: nulls are left after the operators, in {columns}; add FillMissing, or drop those rows "
-            "from the input"
+            f"{source.name}: nulls are left after the operators, in {columns}; add FillMissing, "
+            "or drop those rows from the input"
         )
 
 
-class telling:  # noqa: N801 - reads as a statement
-    """`with telling(source):` what Polars could not read is told as a `SchemaError` that names the source."""
-
-    def __init__(self, source: Source):
-        self.source = source
-
-    def __enter__(self) -> None:
-        pass
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if isinstance(error, pl.exceptions.PolarsError):
-            reason = str(error).split("\n\n")[0]
-            raise SchemaError(f"{self.source.name}: {reason}") from error
+@contextmanager
+def telling(source: Source) -> Iterator[None]:
+    """What Polars could not read is told as a `SchemaError` that names the source."""
+    try:
+        yield
+    except pl.exceptions.PolarsError as error:
+        reason = str(error).split("\n\n")[0]  # what follows is advice on Polars' own arguments
+        raise SchemaError(f"{source.name}: {reason}") from error
 
 
 def describe(root: Node) -> Iterable[tuple[str, str, str]]:

@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 class Node:
     """Columns, and where they come from.
 
-    A node without an operator selects raw columns (no parents) or unites its parents' columns; one with an operator
-    applies it to its parents' columns. You rarely make one: `["age"] >> FillMissing() >> Normalize()` does, and
-    `cats + conts` unites nodes. Lists and single names count as selections on either side.
+    A node without an operator selects raw columns (no parents) or unites its parents' columns; one with an
+    operator applies it to its parents' columns. You rarely make one: `["age"] >> FillMissing() >> Normalize()`
+    does, and `cats + conts` unites nodes. Lists and single names count as selections on either side.
 
     Attributes:
         op: the node's own copy of the operator; its fitted state lives there.
@@ -27,7 +27,7 @@ class Node:
         self.op = copy.deepcopy(op)
         self.parents = tuple(parents)
         self.inputs = [name for parent in parents for name in parent.outputs]
-        self.outputs = list(names) if not parents else self.inputs
+        self.outputs: list[str] = list(names) if not parents else self.inputs
         if self.op is not None:
             unique(self.inputs, f"the columns that {self.op} reads")
             self.outputs = self.op.output_names(self.inputs)

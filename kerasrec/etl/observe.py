@@ -12,7 +12,7 @@ from kerasrec.etl.ops.base import Operator
 from kerasrec.schema import Column, Hotness
 
 
-@dataclass
+@dataclass(repr=False)
 class Observe(Operator):
     """Learns how many rows and nulls columns hold, and how long their lists are, and notes it in their facts."""
 

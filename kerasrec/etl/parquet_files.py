@@ -25,10 +25,9 @@ def scan(files: Sequence[Path], types: Mapping[str, pl.DataType]) -> tuple[pl.La
         for name in first.names:
             if name not in schema.names:
                 raise SchemaError(f"{file}: no column {name!r}, which {files[0]} has; there are: {schema.names}")
-            if schema.field(name).type != first.field(name).type:
-                raise SchemaError(
-                    f"{file}: column {name!r} is {schema.field(name).type}, but {first.field(name).type} in {files[0]}"
-                )
+            found, expected = schema.field(name).type, first.field(name).type
+            if found != expected:
+                raise SchemaError(f"{file}: column {name!r} is {found}, but {expected} in {files[0]}")
     frame = pl.scan_parquet(list(files), glob=False, hive_partitioning=False, extra_columns="ignore")
     return frame, [footer.num_rows for footer in footers]
 

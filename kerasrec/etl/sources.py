@@ -12,12 +12,12 @@ from typing import Any
 import polars as pl
 
 from kerasrec.etl import csv_files, parquet_files
-from kerasrec.etl.types import is_float, is_integer, integer_range, to_name, to_polars
+from kerasrec.etl.types import integer_range, is_float, is_integer, to_name, to_polars
 from kerasrec.schema import Column, SchemaError, Tag
 
 READERS = {
-    **{suffix: parquet_files for suffix in (".parquet", ".pq")},
-    **{suffix: csv_files for suffix in (".csv", ".tsv")},
+    **dict.fromkeys((".parquet", ".pq"), parquet_files),
+    **dict.fromkeys((".csv", ".tsv"), csv_files),
 }
 
 
@@ -59,10 +59,10 @@ class Source:
         """Raise `SchemaError` where one of the columns `names` is missing; `optional` are those of targets."""
         missing = [name for name in names if name not in self.types]
         if missing:
-            remedy = "; pass targets=False for rows without their targets" if set(missing) <= set(optional) else ""
-            raise SchemaError(
-                f"{self.name}: no column {', '.join(map(repr, missing))}; there are: {', '.join(self.types)}{remedy}"
-            )
+            message = f"{self.name}: no column {', '.join(map(repr, missing))}; there are: {', '.join(self.types)}"
+            if set(missing) <= set(optional):
+                message += "; pass targets=False for rows without their targets"
+            raise SchemaError(message)
 
     def column(self, name: str) -> Column:
         """The column's type as a schema says it, after `clean`."""
@@ -103,7 +103,8 @@ class Source:
     def _mismatch(self, column: Column) -> SchemaError:
         kind = f"a list of {column.dtype}" if column.is_list else column.dtype
         return SchemaError(
-            f"{self.name}: column {column.name!r} is {self.types[column.name]}, but the workflow was fitted on {kind}"
+            f"{self.name}: column {column.name!r} is {self.types[column.name]}, "
+            f"but the workflow was fitted on {kind}"
         )
 
 
@@ -111,8 +112,8 @@ def scan(source: Any, types: Mapping[str, pl.DataType] | None = None) -> Source:
     """Look at a source without reading it.
 
     Args:
-        source: a path, a glob, a folder or a list of paths of Parquet (.parquet, .pq) or CSV (.csv, .tsv) files; an
-            Arrow table; a pandas frame; a Polars frame, lazy or not.
+        source: a path, a glob, a folder or a list of paths of Parquet (.parquet, .pq) or CSV (.csv, .tsv)
+            files; an Arrow table; a pandas frame; a Polars frame, lazy or not.
         types: Polars types of CSV columns, where they are known already.
 
     Raises:
@@ -177,8 +178,8 @@ def _plain(dtype: Any) -> pl.DataType:
 
 
 def _fits(given: pl.DataType, wanted: str) -> bool:
-    """Whether a column of type `given` can stand for one fitted as `wanted` and keep its values (a float's rounding
-    aside)."""
+    """Whether a column of type `given` can stand for one fitted as `wanted` and keep its values (a float's
+    rounding aside)."""
     if given == pl.Null:
         return True
     name = to_name(_plain(given))

@@ -56,9 +56,8 @@ def load(folder: Path) -> tuple[Node, list[Column]]:
     if not isinstance(values, dict) or "kerasrec_workflow" not in values:
         raise SchemaError(f"{path}: this is not a kerasrec workflow")
     if values["kerasrec_workflow"] != VERSION:
-        raise SchemaError(
-            f"{path}: the workflow is of version {values['kerasrec_workflow']!r}; this kerasrec reads version {VERSION}"
-        )
+        version = values["kerasrec_workflow"]
+        raise SchemaError(f"{path}: the workflow is of version {version!r}; this kerasrec reads version {VERSION}")
     try:
         nodes: list[Node] = []
         for described in values["nodes"]:

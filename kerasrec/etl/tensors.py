@@ -31,8 +31,8 @@ class TensorColumn:
 
 
 class WorkflowModule(tf.Module):
-    """`__call__(raw)` gives the features of raw rows; see `Workflow.tensorflow`. It may be traced into a SavedModel,
-    which must track it.
+    """`__call__(raw)` gives the features of raw rows; see `Workflow.tensorflow`. It may be traced into a
+    SavedModel, which must track it.
 
     Args:
         root: a fitted graph.

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 class Workflow:
     """A graph of operators that turns raw columns into features and targets.
 
-    Every output column is categorical (ids), a target, or continuous; the latter two come out as float32, computed in
-    the raw column's own precision until then. Sources are anything that `fit` lists.
+    Every output column is categorical (ids), a target, or continuous; the latter two come out as float32,
+    computed in the raw column's own precision until then. Sources are anything that `fit` lists.
 
     Args:
         columns: a node, as `>>` and `+` make them, or a list of nodes and names.
@@ -132,8 +132,8 @@ class Workflow:
         return Schema(_finished(value.column) for value in self._outputs())
 
     def vocabulary(self, table: str) -> pl.DataFrame:
-        """What the ids of an embedding table stand for: columns id, value, count, from id 1 (null) and 2 (values that
-        are not in the vocabulary) on.
+        """What the ids of an embedding table stand for: columns id, value, count, from id 1 (null) and 2
+        (values that are not in the vocabulary) on.
 
         Raises:
             KeyError: no operator made such a table.
@@ -157,8 +157,8 @@ class Workflow:
     def raw_signature(self) -> dict[str, tuple[str, tuple[int | None, ...]]]:
         """The tensors that `tensorflow` takes: dtype ("int64", "string", ...) and shape by name.
 
-        A column X is `X` (batch,); a list column `X__values` (n,) and `X__offsets` (batch + 1,) int64; one that held
-        nulls when fitted comes with `X__valid` bool, of the values' shape. Targets are absent.
+        A column X is `X` (batch,); a list column `X__values` (n,) and `X__offsets` (batch + 1,) int64; one that
+        held nulls when fitted comes with `X__valid` bool, of the values' shape. Targets are absent.
         """
         signature: dict[str, tuple[str, tuple[int | None, ...]]] = {}
         for column in self.input_schema.features:

@@ -15,4 +15,4 @@ OPERATORS: dict[str, type[Operator]] = {
     op.__name__: op for op in (AddTags, Bucketize, Categorify, Clip, FillMissing, LogOp, Normalize, Rename, Target)
 }
 
-__all__ = [*OPERATORS, "OPERATORS", "Elementwise", "Operator"]  # noqa: PLE0604
+__all__ = [*OPERATORS, "OPERATORS", "Elementwise", "Operator"]

@@ -11,10 +11,10 @@ from kerasrec.schema import Column, Tag
 OFFERED = (Tag.USER, Tag.ITEM)
 
 
-@dataclass
+@dataclass(repr=False)
 class AddTags(Elementwise):
-    """Adds the tags "user" or "item" to columns; values stay as they are. What else a schema says of a column is set by
-    the operators that make it so (`Categorify`, `Target`, ...).
+    """Adds the tags "user" or "item" to columns; values stay as they are. What else a schema says of a column
+    is set by the operators that make it so (`Categorify`, `Target`, ...).
 
     Example:
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from kerasrec.etl.tensors import TensorColumn
 
 
-@dataclass
+@dataclass(repr=False)
 class Operator:
     """Base of all operators: columns in, columns out, on Polars and on TensorFlow.
 
@@ -38,6 +38,13 @@ class Operator:
     def settings(self) -> dict[str, Any]:
         """The arguments that make this operator again."""
         return {item.name: getattr(self, item.name) for item in fields(self) if item.init}
+
+    def __repr__(self) -> str:
+        defaults = {item.name: item.default for item in fields(self)}
+        given = (
+            f"{name}={value!r}" for name, value in self.settings.items() if value != defaults[name] and value != {}
+        )
+        return f"{type(self).__name__}({', '.join(given)})"
 
     # ---- names, known before any data is seen ----------------------------------------------------------------
     def output_names(self, names: list[str]) -> list[str]:
@@ -68,13 +75,13 @@ class Operator:
     def tensorflow(
         self, columns: Sequence[Column], resources: list[Any]
     ) -> Callable[[list[TensorColumn]], list[TensorColumn]]:
-        """A function of the inputs' tensors that makes the outputs'. Tables and variables it needs are made here and
-        appended to `resources`, so that a SavedModel tracks them."""
+        """A function of the inputs' tensors that makes the outputs'. Tables and variables it needs are made
+        here and appended to `resources`, so that a SavedModel tracks them."""
         raise NotImplementedError
 
     # ---- learning --------------------------------------------------------------------------------------------
     def partial(self, frame: pl.LazyFrame, columns: Sequence[Column]) -> list[pl.LazyFrame]:
-        """Queries for the statistics of one part of the data, whose columns are `columns`; each makes a small frame."""
+        """Queries for the statistics of `frame`, one part of the data; each makes a small frame."""
         return []
 
     def merge(self, parts: Sequence[Sequence[pl.DataFrame]]) -> list[pl.DataFrame]:

@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from kerasrec.etl.tensors import TensorColumn
 
 
-@dataclass
+@dataclass(repr=False)
 class Bucketize(Elementwise):
-    """Replaces numbers by the id of their interval, as a categorical column: 3 below the first boundary, 4 from it on,
-    ..., 3 + len(boundaries) from the last on. As everywhere, id 0 is padding, 1 null (2 is not used).
+    """Replaces numbers by the id of their interval, as a categorical column: 3 below the first boundary, 4 from
+    it on, ..., 3 + len(boundaries) from the last on. As everywhere, id 0 is padding, 1 null (2 is not used).
 
     Args:
         boundaries: increasing numbers; a value equal to one falls above it. They are taken in the column's own

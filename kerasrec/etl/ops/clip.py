@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kerasrec.etl.tensors import TensorColumn
 
 
-@dataclass
+@dataclass(repr=False)
 class Clip(Elementwise):
     """Raises values below `min` to it and lowers those above `max`; nulls stay null.
 

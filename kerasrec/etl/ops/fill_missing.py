@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kerasrec.etl.tensors import TensorColumn
 
 
-@dataclass
+@dataclass(repr=False)
 class FillMissing(Elementwise):
     """Replaces nulls (and NaN, which counts as null) by `value`; in a list column, null elements.
 
@@ -50,7 +50,8 @@ class FillMissing(Elementwise):
 
     def _typed(self, column: Column) -> Any:
         """`value` as one of the column's type."""
-        dtype, value = column.dtype, self.value
+        dtype = column.dtype
+        value: Any = self.value
         number = isinstance(value, int | float)
         if dtype == "string":
             fits = isinstance(value, str)

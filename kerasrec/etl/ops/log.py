@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kerasrec.etl.tensors import TensorColumn
 
 
-@dataclass
+@dataclass(repr=False)
 class LogOp(Elementwise):
     """log(1 + x), for counts and amounts that range over magnitudes.
 

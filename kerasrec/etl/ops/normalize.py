@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import polars as pl
 
 from kerasrec.etl.ops.base import Elementwise, elements
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from kerasrec.etl.tensors import TensorColumn
 
 
-@dataclass
+@dataclass(repr=False)
 class Normalize(Elementwise):
     """(x - mean) / std, with the mean and the population standard deviation of the values seen when fitted.
 
@@ -36,30 +37,32 @@ class Normalize(Elementwise):
 
     def expression(self, x: pl.Expr, column: Column) -> pl.Expr:
         dtype = to_polars(float_of(column, "Normalize"))
-        mean, std = self._moments(column)
-        return (x.cast(dtype) - pl.lit(mean, dtype=dtype)) / pl.lit(std, dtype=dtype)
+        mean, scale = self._moments(column)
+        return (x.cast(dtype) - pl.lit(mean, dtype=dtype)) * pl.lit(scale, dtype=dtype)
 
     def tensor(self, column: Column, resources: list[Any]) -> Callable[[TensorColumn], TensorColumn]:
         import tensorflow as tf
 
         dtype = float_of(column, "Normalize")
-        mean, std = self._moments(column)
+        mean, scale = self._moments(column)
 
         def normalize(x: TensorColumn) -> TensorColumn:
-            return x.evolve(values=(tf.cast(x.values, dtype) - tf.constant(mean, dtype)) / tf.constant(std, dtype))
+            return x.evolve(
+                values=(tf.cast(x.values, dtype) - tf.constant(mean, dtype)) * tf.constant(scale, dtype)
+            )
 
         return normalize
 
     def _moments(self, column: Column) -> tuple[float, float]:
+        """The mean, and 1 / std: both faces multiply, as Polars turns a division by a constant into that."""
         facts = self.facts[column.name]
-        return facts["mean"], facts["std"]
+        return facts["mean"], 1 / facts["std"]
 
     # ---- learning --------------------------------------------------------------------------------------------
     def partial(self, frame: pl.LazyFrame, columns: Sequence[Column]) -> list[pl.LazyFrame]:
         def moments(column: Column) -> pl.LazyFrame:
             x = pl.col(column.name).cast(pl.Float64)
             return elements(frame, column).select(
-                column=pl.lit(column.name),
                 count=x.count(),
                 mean=x.mean(),
                 squares=x.var(ddof=0) * x.count(),  # the sum of squared deviations from this part's mean
@@ -74,17 +77,17 @@ class Normalize(Elementwise):
         return [frame if len(frame) == 1 else _merged(frame) for frame in together]
 
     def finalize(self, statistics: Sequence[pl.DataFrame], columns: Sequence[Column]) -> None:
-        for frame in statistics:
-            (row,) = frame.to_dicts()
+        for column, frame in zip(columns, statistics, strict=True):
+            row = frame.row(0, named=True)
             if not row["count"]:
-                raise SchemaError(f"column {row['column']!r} holds no value to normalize by")
+                raise SchemaError(f"column {column.name!r} holds no value to normalize by")
             if not (math.isfinite(row["min"]) and math.isfinite(row["max"])):
-                raise SchemaError(f"column {row['column']!r} holds infinities; Clip them before Normalize")
-            constant = row["min"] == row["max"]
-            self.facts[row["column"]] = {
-                "mean": row["min"] if constant else row["mean"],
-                "std": 1.0 if constant else math.sqrt(row["squares"] / row["count"]),
-            }
+                raise SchemaError(f"column {column.name!r} holds infinities; Clip them before Normalize")
+            # Where 1 / std would overflow the column's precision, its values count as one.
+            tiny = np.finfo(float_of(column, "Normalize")).tiny
+            std = 0.0 if row["min"] == row["max"] else math.sqrt(row["squares"] / row["count"])
+            mean = row["mean"] if std > tiny else row["min"]
+            self.facts[column.name] = {"mean": mean, "std": std if std > tiny else 1.0}
 
 
 def _merged(frame: pl.DataFrame) -> pl.DataFrame:
@@ -92,7 +95,6 @@ def _merged(frame: pl.DataFrame) -> pl.DataFrame:
     count, mean = pl.col("count"), pl.col("mean")
     overall = (mean * count).sum() / count.sum()
     return frame.filter(count > 0).select(
-        column=pl.lit(frame["column"][0]),
         count=count.sum(),
         mean=overall,
         squares=pl.col("squares").sum() + (count * (mean - overall) ** 2).sum(),

@@ -9,7 +9,7 @@ from kerasrec.etl.ops.base import Elementwise
 from kerasrec.schema import Column
 
 
-@dataclass
+@dataclass(repr=False)
 class Rename(Elementwise):
     """Gives columns other names; a vocabulary keeps the name it has.
 

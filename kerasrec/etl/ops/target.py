@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kerasrec.etl.tensors import TensorColumn
 
 
-@dataclass
+@dataclass(repr=False)
 class Target(Elementwise):
     """Marks columns as targets. One whose fitted values are all 0 or 1 is tagged BINARY, any other REGRESSION.
 

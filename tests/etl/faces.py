@@ -1,0 +1,114 @@
+"""What the tests of both faces share: one operator on one column, run by Polars and by TensorFlow."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import polars as pl
+from hypothesis import strategies as st
+
+from kerasrec.etl import Operator, engine
+from kerasrec.etl.engine import Value
+from kerasrec.etl.sources import scan
+from kerasrec.etl.types import is_float, to_polars
+from kerasrec.schema import Column, Schema
+
+WORDS = st.text(alphabet="ab\n\x00é ", max_size=2)
+ELEMENTS: dict[str, st.SearchStrategy[Any]] = {
+    "string": WORDS,
+    "bool": st.booleans(),
+    "int8": st.integers(-128, 127),
+    "int32": st.one_of(st.integers(-4, 4), st.integers(-(2**31), 2**31 - 1)),
+    "int64": st.one_of(st.integers(-4, 4), st.integers(-(2**63), 2**63 - 1)),
+    "uint64": st.one_of(st.integers(0, 4), st.integers(0, 2**64 - 1)),
+    "float32": st.one_of(st.sampled_from([0.0, 1.5, -2.5, float("nan")]), st.floats(-1e6, 1e6, width=32)),
+    "float64": st.one_of(st.sampled_from([0.0, 1.5, -2.5, float("nan")]), st.floats(-1e9, 1e9)),
+}
+
+
+def columns(dtype: str, *, min_size: int = 0) -> st.SearchStrategy[list[Any]]:
+    """Values of a scalar column, nulls among them."""
+    return st.lists(st.none() | ELEMENTS[dtype], min_size=min_size, max_size=8)
+
+
+def list_columns(dtype: str, *, min_size: int = 0) -> st.SearchStrategy[list[Any]]:
+    """Values of a list column: null lists, empty ones, null elements."""
+    return st.lists(st.none() | columns(dtype), min_size=min_size, max_size=6)
+
+
+class Fitted:
+    """`op` fitted on column "x" of some values, as `Workflow` fits it, but nothing cast or refused at the end."""
+
+    def __init__(self, op: Operator, values: list[Any], dtype: str, is_list: bool):
+        element = to_polars(dtype)
+        self.dtype = pl.List(element) if is_list else element
+        self.root = ["x"] >> op
+        self.inputs = engine.fit(self.root, scan(self.frame(values)), lambda done: None)
+        self.outputs = [value.column for value in engine.evaluate(self.root, self._raw(values))]
+
+    def frame(self, values: list[Any]) -> pl.DataFrame:
+        return pl.DataFrame({"x": pl.Series(values, dtype=self.dtype, strict=False)})
+
+    def _raw(self, values: list[Any]) -> dict[str, Value]:
+        source = scan(self.frame(values))
+        return {column.name: Value(column, source.clean(column)) for column in self.inputs}
+
+    def polars(self, values: list[Any]) -> pl.Series:
+        (value,) = engine.evaluate(self.root, self._raw(values))
+        return self.frame(values).lazy().select(value.expr.alias("x")).collect(engine="streaming")["x"]
+
+    def tensorflow(self, values: list[Any]) -> list[Any]:
+        from kerasrec.etl.tensors import WorkflowModule
+
+        module = WorkflowModule(self.root, self.inputs, Schema(self.outputs))
+        made = {name: tensor.numpy() for name, tensor in module(wire(values, self.inputs[0])).items()}
+        if not self.outputs[0].is_list:
+            return made["x"].tolist()
+        offsets = made["x__offsets"]
+        return [made["x__values"][a:b].tolist() for a, b in itertools.pairwise(offsets)]
+
+
+def wire(values: list[Any], column: Column) -> dict[str, Any]:
+    """One raw column as the tensors that the wire contract in docs describes, made in plain Python."""
+    import tensorflow as tf
+
+    rows = [value or [] for value in values] if column.is_list else [[value] for value in values]
+    flat = [element for row in rows for element in row]
+    blank = {"string": "", "bool": False}.get(column.dtype, 0)
+    array = [blank if element is None else element for element in flat]
+    if column.dtype == "string":
+        tensor = tf.constant([word.encode() for word in array], tf.string, shape=(len(array),))
+    else:
+        tensor = tf.constant(np.array(array, column.dtype))
+    raw = {f"{column.name}__values" if column.is_list else column.name: tensor}
+    if column.nullable:
+        raw[f"{column.name}__valid"] = tf.constant([element is not None for element in flat], tf.bool)
+    if column.is_list:
+        raw[f"{column.name}__offsets"] = tf.constant(np.cumsum([0, *map(len, rows)]), tf.int64)
+    return raw
+
+
+def same(expected: pl.Series, got: list[Any], ulps: int = 0) -> None:
+    """Assert that both faces made the same values. A null is NaN in TensorFlow; in other types than floats, which
+    never leave a workflow with nulls, anything may stand there."""
+    assert len(expected) == len(got)
+    flat = expected.explode() if isinstance(expected.dtype, pl.List) else expected
+    if isinstance(expected.dtype, pl.List):
+        assert [len(row) for row in expected] == [len(row) for row in got]
+        flat = expected.filter(expected.list.len() > 0).explode()
+        got = [element for row in got for element in row]
+    if flat.dtype.is_float():
+        name = "float32" if flat.dtype == pl.Float32 else "float64"
+        a, b = flat.fill_null(float("nan")).to_numpy(), np.array(got, name)
+        limits = np.finfo(name)  # TensorFlow takes numbers too small to be normal for 0
+        np.testing.assert_allclose(b, a, rtol=ulps * float(limits.eps), atol=float(limits.tiny))
+    else:
+        got = [value.decode() if isinstance(value, bytes) else value for value in got]
+        known = [pair for pair in zip(flat.to_list(), got, strict=True) if pair[0] is not None]
+        assert [a for a, _ in known] == [b for _, b in known]
+
+
+def is_null(value: Any, dtype: str) -> bool:
+    return value is None or (is_float(dtype) and value != value)

@@ -1,0 +1,62 @@
+"""partial -> merge -> finalize over any split of the rows learns what one pass learns."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import polars as pl
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kerasrec import etl
+from kerasrec.etl.observe import Observe
+from kerasrec.schema import Column, Tag
+
+NUMBER = Column("n", "float64")
+WORD = Column("w", "string")
+LIST = Column("l", "int64", (Tag.LIST,))
+CASES = {
+    "categorify": (lambda: etl.Categorify(min_count=2, max_size=6), [WORD, LIST]),
+    "normalize": (etl.Normalize, [NUMBER, LIST]),
+    "target": (etl.Target, [NUMBER]),
+    "observe": (Observe, [NUMBER, WORD, LIST]),
+}
+ROW = st.tuples(
+    st.none() | st.integers(-1, 3).map(float),
+    st.none() | st.sampled_from("abcde"),
+    st.lists(st.none() | st.integers(0, 4), max_size=3),
+)
+
+
+def frame(rows: list[Any]) -> pl.DataFrame:
+    return pl.DataFrame(rows, schema={"n": pl.Float64, "w": pl.String, "l": pl.List(pl.Int64)}, orient="row")
+
+
+@pytest.mark.parametrize("case", CASES)
+@given(rows=st.lists(ROW, min_size=1, max_size=24), cuts=st.lists(st.integers(0, 24), max_size=4))
+@settings(max_examples=40, deadline=None)
+def test_any_split(case: str, rows: list[Any], cuts: list[int]) -> None:
+    make, columns = CASES[case]
+    rows = [(0.0, "a", [1]), *rows]
+    edges = sorted({0, len(rows), *(cut for cut in cuts if cut < len(rows))})
+
+    def partial(some: list[Any]) -> list[pl.DataFrame]:
+        return [query.collect() for query in make().partial(frame(some).lazy(), columns)]
+
+    parts = [partial(rows[a:b]) for a, b in itertools.pairwise(edges)]
+    parts.append(partial([]))  # a machine that has no rows
+    whole, flat, nested = make(), make(), make()
+    whole.finalize(whole.merge([partial(rows)]), columns)
+    flat.finalize(flat.merge(parts), columns)
+    merged = parts[0]
+    for part in parts[1:]:
+        merged = nested.merge([merged, part])
+    nested.finalize(merged, columns)
+    for split in (flat, nested):
+        assert split.frames.keys() == whole.frames.keys()
+        assert all(split.frames[name].equals(whole.frames[name]) for name in whole.frames)
+        assert split.facts.keys() == whole.facts.keys()
+        for name, facts in whole.facts.items():
+            assert split.facts[name] == pytest.approx(facts, rel=1e-12, abs=1e-12)
