@@ -69,8 +69,10 @@ def _gather(variable: keras.Variable, rows: Any) -> Any:
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        # On the tf.Variable itself: reads the rows alone, and its gradient is an IndexedSlices of those rows.
-        return tf.gather(variable.value, rows)
+        # Each distinct row is read once, from the tf.Variable itself: the gradient is then an IndexedSlices of
+        # distinct rows, summed by the second gather's gradient, and nothing of the table's size is made.
+        distinct, position = tf.unique(rows)
+        return tf.gather(tf.gather(variable.value, distinct), position)
     return ops.take(variable, rows, axis=0)
 
 

@@ -1,0 +1,60 @@
+"""Lazy Adam and AdamW: moments move only where a batch touched the row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from kerasrec.optimizers.sparse import Rows, RowUpdates
+
+
+class _LazyAdam(RowUpdates):
+    decays_rows = True
+
+    def update_rows(self, at: Rows, table: Any, gradient: Any, learning_rate: Any) -> None:
+        step = ops.cast(self.iterations + 1, gradient.dtype)
+        momentum = at.read(self._momentums[at.index])
+        momentum += (gradient - momentum) * (1 - self.beta_1)
+        at.write(self._momentums[at.index], momentum)
+        velocity = at.read(self._velocities[at.index])
+        velocity += (gradient * gradient - velocity) * (1 - self.beta_2)
+        at.write(self._velocities[at.index], velocity)
+        if self.amsgrad:
+            velocity = ops.maximum(at.read(self._velocity_hats[at.index]), velocity)
+            at.write(self._velocity_hats[at.index], velocity)
+        weights = at.read(table)
+        if self.weight_decay and self._use_weight_decay(table):
+            weights -= weights * self.weight_decay * learning_rate
+        bias_1, bias_2 = (1 - ops.power(ops.cast(beta, step.dtype), step) for beta in (self.beta_1, self.beta_2))
+        alpha = learning_rate * ops.sqrt(bias_2) / bias_1
+        at.write(table, weights - alpha * momentum / (ops.sqrt(velocity) + self.epsilon))
+
+
+@keras.saving.register_keras_serializable("kerasrec")
+class Adam(_LazyAdam, keras.optimizers.Adam):
+    """Keras's Adam, lazy for embedding tables.
+
+    The moments of a row, and its weight decay, move only in steps that look the row up; the bias correction
+    counts all steps. Keras's Adam moves every row in every step, since old moments go on pushing idle rows: the
+    results are close, not equal. Arguments are Keras's.
+
+    Example:
+
+    >>> model.compile(optimizer=kr.optimizers.Adam(1e-3), loss="binary_crossentropy")
+
+    Source: Kingma, Ba, "Adam" (ICLR 2015); the lazy form is TensorFlow Addons' LazyAdam and PyTorch's SparseAdam.
+    """
+
+
+@keras.saving.register_keras_serializable("kerasrec")
+class AdamW(_LazyAdam, keras.optimizers.AdamW):
+    """Keras's AdamW, lazy for embedding tables as `kr.optimizers.Adam` is: a row decays when it is looked up.
+
+    Example:
+
+    >>> model.compile(optimizer=kr.optimizers.AdamW(1e-3, weight_decay=0.004), loss="binary_crossentropy")
+
+    Source: Loshchilov, Hutter, "Decoupled Weight Decay Regularization" (ICLR 2019).
+    """

@@ -1,0 +1,41 @@
+"""Follow the regularised leader, updating only the rows a batch touched."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from kerasrec.optimizers.sparse import Rows, RowUpdates
+
+
+@keras.saving.register_keras_serializable("kerasrec")
+class Ftrl(RowUpdates, keras.optimizers.Ftrl):
+    """Keras's Ftrl, lazy for embedding tables.
+
+    A row is recomputed from its accumulator and its linear term in steps that look it up. Keras's Ftrl recomputes
+    every row in every step, which sets a row that was never looked up to zero in the first one; here it keeps its
+    initial value until then. Arguments are Keras's.
+
+    Example:
+
+    >>> model.compile(optimizer=kr.optimizers.Ftrl(0.05, l1_regularization_strength=0.01), loss="binary_crossentropy")
+
+    Source: McMahan et al., "Ad Click Prediction: a View from the Trenches" (KDD 2013).
+    """
+
+    def update_rows(self, at: Rows, table: Any, gradient: Any, learning_rate: Any) -> None:
+        weights = at.read(table)
+        accumulator = at.read(self._accumulators[at.index])
+        linear = at.read(self._linears[at.index])
+        power = -self.learning_rate_power
+        new_accumulator = accumulator + gradient * gradient
+        sigma = (ops.power(new_accumulator, power) - ops.power(accumulator, power)) / learning_rate
+        linear += gradient + 2 * self.l2_shrinkage_regularization_strength * weights - sigma * weights
+        l2 = self.l2_regularization_strength + self.beta / (2 * learning_rate)
+        quadratic = ops.power(new_accumulator, power) / learning_rate + 2 * l2
+        l1 = self.l1_regularization_strength
+        at.write(self._accumulators[at.index], new_accumulator)
+        at.write(self._linears[at.index], linear)
+        at.write(table, (ops.clip(linear, -l1, l1) - linear) / quadratic)

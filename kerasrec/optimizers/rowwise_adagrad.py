@@ -1,0 +1,56 @@
+"""Adagrad with one accumulator a row."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from kerasrec.optimizers.sparse import Rows, RowUpdates
+
+
+@keras.saving.register_keras_serializable("kerasrec")
+class RowwiseAdagrad(RowUpdates, keras.optimizers.Adagrad):
+    """Adagrad that keeps one number a table row instead of one an element: `acc_r += mean(g_r^2)`,
+    `w_r -= lr * g_r / sqrt(acc_r + epsilon)`.
+
+    For a table of width 64 the optimizer's state is 1/64 of the table. A variable counts as a table when it is a
+    stack of `DistributedEmbedding` or the matrix of a `keras.layers.Embedding`; all others get ordinary Adagrad.
+    Arguments are those of `keras.optimizers.Adagrad`.
+
+    Example:
+
+    >>> model.compile(optimizer=kr.optimizers.RowwiseAdagrad(0.02), loss="binary_crossentropy")
+
+    Source: the row-wise sparse Adagrad of DLRM (Naumov et al., https://arxiv.org/abs/1906.00091) and FBGEMM's
+    EXACT_ROWWISE_ADAGRAD, which TorchRec trains with.
+    """
+
+    def add_variable_from_reference(self, reference_variable: Any, name: Any = None, initializer: Any = "zeros") -> Any:
+        if not is_table(reference_variable):
+            return super().add_variable_from_reference(reference_variable, name=name, initializer=initializer)
+        return self.add_variable(
+            (reference_variable.shape[0], 1), initializer, reference_variable.dtype, name=f"row_{name}"
+        )
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        accumulator = self._accumulators[self._get_variable_index(variable)]
+        if tuple(accumulator.shape) == tuple(variable.shape):
+            super().update_step(gradient, variable, learning_rate)
+            return
+        gradient = ops.cast(gradient, variable.dtype)
+        self.assign_add(accumulator, ops.mean(ops.square(gradient), axis=-1, keepdims=True))
+        step = ops.cast(learning_rate, variable.dtype) * gradient
+        self.assign_sub(variable, step / ops.sqrt(ops.add(accumulator, self.epsilon)))
+
+    def update_rows(self, at: Rows, table: Any, gradient: Any, learning_rate: Any) -> None:
+        accumulator = self._accumulators[at.index]
+        accumulated = at.read(accumulator) + ops.mean(gradient * gradient, axis=-1, keepdims=True)
+        at.write(accumulator, accumulated)
+        at.write(table, at.read(table) - learning_rate * gradient * ops.rsqrt(accumulated + self.epsilon))
+
+
+def is_table(variable: Any) -> bool:
+    """Whether a variable's rows are looked up: a stack of tables, or the matrix of a Keras `Embedding`."""
+    return hasattr(variable, "stack") or variable.name == "embeddings"
