@@ -3,7 +3,8 @@
 from kerasrec.optimizers.adagrad import Adagrad
 from kerasrec.optimizers.adam import Adam, AdamW
 from kerasrec.optimizers.ftrl import Ftrl
+from kerasrec.optimizers.multi import Multi
 from kerasrec.optimizers.rowwise_adagrad import RowwiseAdagrad
 from kerasrec.optimizers.sgd import SGD
 
-__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Ftrl", "RowwiseAdagrad"]
+__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Ftrl", "Multi", "RowwiseAdagrad"]

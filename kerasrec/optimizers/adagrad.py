@@ -6,11 +6,12 @@ from typing import Any
 
 import keras
 
-from kerasrec.optimizers.sparse import Rows, RowUpdates
+from kerasrec.optimizers.base import TableOptimizer
+from kerasrec.optimizers.sparse import Rows
 
 
 @keras.saving.register_keras_serializable("kerasrec")
-class Adagrad(RowUpdates, keras.optimizers.Adagrad):
+class Adagrad(TableOptimizer, keras.optimizers.Adagrad):
     """Keras's Adagrad, row by row for embedding tables.
 
     `acc += g^2`, `w -= lr * g / sqrt(acc + epsilon)`. A row with no gradient has `g = 0` and stays as it is, so

@@ -7,10 +7,11 @@ from typing import Any
 import keras
 from keras import ops
 
-from kerasrec.optimizers.sparse import Rows, RowUpdates
+from kerasrec.optimizers.base import TableOptimizer
+from kerasrec.optimizers.sparse import Rows
 
 
-class _LazyAdam(RowUpdates):
+class _LazyAdam(TableOptimizer):
     decays_rows = True
 
     def update_rows(self, at: Rows, table: Any, gradient: Any, learning_rate: Any) -> None:

@@ -7,11 +7,12 @@ from typing import Any
 import keras
 from keras import ops
 
-from kerasrec.optimizers.sparse import Rows, RowUpdates
+from kerasrec.optimizers.base import TableOptimizer
+from kerasrec.optimizers.sparse import Rows
 
 
 @keras.saving.register_keras_serializable("kerasrec")
-class Ftrl(RowUpdates, keras.optimizers.Ftrl):
+class Ftrl(TableOptimizer, keras.optimizers.Ftrl):
     """Keras's Ftrl, lazy for embedding tables.
 
     A row is recomputed from its accumulator and its linear term in steps that look it up. Keras's Ftrl recomputes
@@ -20,7 +21,7 @@ class Ftrl(RowUpdates, keras.optimizers.Ftrl):
 
     Example:
 
-    >>> model.compile(optimizer=kr.optimizers.Ftrl(0.05, l1_regularization_strength=0.01), loss="binary_crossentropy")
+    >>> model.compile(optimizer=kr.optimizers.Ftrl(0.05), loss="binary_crossentropy")
 
     Source: McMahan et al., "Ad Click Prediction: a View from the Trenches" (KDD 2013).
     """

@@ -7,11 +7,12 @@ from typing import Any
 import keras
 from keras import ops
 
-from kerasrec.optimizers.sparse import Rows, RowUpdates
+from kerasrec.optimizers.base import TableOptimizer
+from kerasrec.optimizers.sparse import Rows, is_table
 
 
 @keras.saving.register_keras_serializable("kerasrec")
-class RowwiseAdagrad(RowUpdates, keras.optimizers.Adagrad):
+class RowwiseAdagrad(TableOptimizer, keras.optimizers.Adagrad):
     """Adagrad that keeps one number a table row instead of one an element: `acc_r += mean(g_r^2)`,
     `w_r -= lr * g_r / sqrt(acc_r + epsilon)`.
 
@@ -27,12 +28,10 @@ class RowwiseAdagrad(RowUpdates, keras.optimizers.Adagrad):
     EXACT_ROWWISE_ADAGRAD, which TorchRec trains with.
     """
 
-    def add_variable_from_reference(self, reference_variable: Any, name: Any = None, initializer: Any = "zeros") -> Any:
-        if not is_table(reference_variable):
-            return super().add_variable_from_reference(reference_variable, name=name, initializer=initializer)
-        return self.add_variable(
-            (reference_variable.shape[0], 1), initializer, reference_variable.dtype, name=f"row_{name}"
-        )
+    def new_slot(self, variable: Any, name: str, initializer: Any) -> Any:
+        if not is_table(variable):
+            return super().new_slot(variable, name, initializer)
+        return self.add_variable((variable.shape[0], 1), initializer, variable.dtype, name=f"row_{name}")
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
         accumulator = self._accumulators[self._get_variable_index(variable)]
@@ -49,8 +48,3 @@ class RowwiseAdagrad(RowUpdates, keras.optimizers.Adagrad):
         accumulated = at.read(accumulator) + ops.mean(gradient * gradient, axis=-1, keepdims=True)
         at.write(accumulator, accumulated)
         at.write(table, at.read(table) - learning_rate * gradient * ops.rsqrt(accumulated + self.epsilon))
-
-
-def is_table(variable: Any) -> bool:
-    """Whether a variable's rows are looked up: a stack of tables, or the matrix of a Keras `Embedding`."""
-    return hasattr(variable, "stack") or variable.name == "embeddings"

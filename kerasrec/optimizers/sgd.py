@@ -6,11 +6,12 @@ from typing import Any
 
 import keras
 
-from kerasrec.optimizers.sparse import Rows, RowUpdates
+from kerasrec.optimizers.base import TableOptimizer
+from kerasrec.optimizers.sparse import Rows
 
 
 @keras.saving.register_keras_serializable("kerasrec")
-class SGD(RowUpdates, keras.optimizers.SGD):
+class SGD(TableOptimizer, keras.optimizers.SGD):
     """Keras's SGD, row by row for embedding tables.
 
     `w -= lr * g` is exact: a row with no gradient stays. With momentum it is lazy: `m = momentum * m - lr * g`,

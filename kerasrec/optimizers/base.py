@@ -1,0 +1,213 @@
+"""What every optimizer of this package shares: table rows are updated as rows, and tables may have their own."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasrec.optimizers.sparse import Rows, is_sparse, is_table, unique_rows
+
+
+class TableOptimizer:
+    """Put before a Keras optimizer, it sends the gradients of table lookups to `update_rows`.
+
+    Everything else is Keras's: schedules, clipping (norms are of a variable's whole gradient, as Keras documents),
+    loss scaling. On JAX and PyTorch, whose gradients are dense, nothing changes. A table whose `TableConfig`
+    names an optimizer is given to that one.
+
+    What would touch a whole table in every step is refused for tables: `use_ema`, `gradient_accumulation_steps`,
+    a constraint and, unless rows decay lazily (`decays_rows`), `weight_decay`.
+
+    State is saved under the tables' names in logical row order, that of other variables by their position, so a
+    file does not depend on how tables are stacked.
+    """
+
+    decays_rows = False
+
+    def update_rows(self, at: Rows, table: Any, gradient: Any, learning_rate: Any) -> None:
+        """Update the rows `at` of `table`; `gradient` (n, dim) is those rows' whole gradient."""
+        raise NotImplementedError
+
+    def optimizer_of(self, variable: Any) -> Any:
+        """The optimizer that trains a variable: this one, unless its table has its own."""
+        return getattr(getattr(variable, "stack", None), "optimizer", None) or self
+
+    # ---- a step ----------------------------------------------------------------------------------------------
+    def build(self, variables: Sequence[Any]) -> None:
+        if self.built:
+            return
+        self._parts = _Parts(self, variables)
+        for optimizer, some in self._parts.others:
+            optimizer.build(some)
+        for variable in filter(is_table, self._parts.own):
+            self._refuse_whole_table(variable)
+        self._slots = _Slots()
+        super().build(self._parts.own)  # type: ignore[misc]
+
+    def apply(self, grads: Sequence[Any], trainable_variables: Iterable[Any] | None = None) -> None:
+        variables = list(self._trainable_variables if trainable_variables is None else trainable_variables)
+        if not self.built:
+            with keras.name_scope(self.name):
+                self.build(variables)
+        pairs = [(g, v) for g, v in zip(grads, variables, strict=True) if g is not None]
+        for optimizer, _ in self._parts.others:
+            theirs = [(self._unscaled(g), v) for g, v in pairs if self.optimizer_of(v) is optimizer]
+            if theirs:
+                optimizer.apply(*zip(*theirs, strict=True))
+        mine = [(g, v) for g, v in pairs if self.optimizer_of(v) is self]
+        if any(is_sparse(g) for g, _ in mine):
+            mine = self._apply_rows(mine)
+        if mine:
+            super().apply(*zip(*mine, strict=True))  # type: ignore[misc]
+        else:
+            self._iterations.assign_add(1)
+
+    def _apply_rows(self, pairs: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+        """Update the tables' rows; returns what is left, the dense gradients."""
+        dense = [(g, v) for g, v in pairs if not is_sparse(g)]
+        lookups = []
+        for gradient, table in ((g, v) for g, v in pairs if is_sparse(g)):
+            self._refuse_whole_table(table)
+            rows, gradient = unique_rows(self._unscaled(gradient))
+            lookups.append((table, rows, gradient))
+        lookups, dense = self._clip(lookups, dense)
+        for table, rows, gradient in lookups:
+            at = Rows(rows, self._get_variable_index(table))
+            gradient = keras.ops.cast(gradient, table.dtype)
+            self.update_rows(at, table, gradient, keras.ops.cast(self.learning_rate, table.dtype))
+        return dense
+
+    def _unscaled(self, gradient: Any) -> Any:
+        """A gradient of the loss itself, not of the scaled loss."""
+        scale = self.loss_scale_factor
+        if not scale:
+            return gradient
+        if not is_sparse(gradient):
+            return gradient / scale
+        return type(gradient)(gradient.values / scale, gradient.indices, gradient.dense_shape)
+
+    def _clip(self, lookups: list[Any], dense: list[Any]) -> tuple[list[Any], list[Any]]:
+        import tensorflow as tf
+
+        if self.clipvalue:
+            lookups = [(t, r, tf.clip_by_value(g, -self.clipvalue, self.clipvalue)) for t, r, g in lookups]
+        elif self.clipnorm:
+            lookups = [(t, r, tf.clip_by_norm(g, self.clipnorm)) for t, r, g in lookups]
+        elif self.global_clipnorm:
+            norm = tf.linalg.global_norm([g for _, _, g in lookups] + [self._unscaled(g) for g, _ in dense])
+            factor = self.global_clipnorm / tf.maximum(norm, self.global_clipnorm)
+            lookups = [(t, r, g * factor) for t, r, g in lookups]
+            # Keras then finds the dense part's own norm below the bound and leaves it.
+            dense = [(g * factor, v) for g, v in dense]
+        return lookups, dense
+
+    def _refuse_whole_table(self, table: Any) -> None:
+        if keras.backend.backend() != "tensorflow":
+            return
+        reasons = {
+            "use_ema": self.use_ema,
+            "gradient_accumulation_steps": self.gradient_accumulation_steps,
+            "weight_decay": self.weight_decay and not self.decays_rows and self._use_weight_decay(table),
+        }
+        for option in (name for name, is_set in reasons.items() if is_set):
+            raise ValueError(
+                f"{type(self).__name__}({option}=...) would touch every row of {table.name!r} in every step. Give "
+                "the dense part its own optimizer with kr.optimizers.Multi, or use Keras's, which does just that"
+            )
+        if getattr(table, "constraint", None) is not None:
+            raise ValueError(
+                f"{table.name!r} has a constraint, which would touch every row in every step; remove it"
+            )
+
+    # ---- state -----------------------------------------------------------------------------------------------
+    def add_variable_from_reference(
+        self, reference_variable: Any, name: Any = None, initializer: Any = "zeros"
+    ) -> Any:
+        slot = self.new_slot(reference_variable, name, initializer)
+        self._slots.add(reference_variable, name, slot)
+        return slot
+
+    def new_slot(self, variable: Any, name: str, initializer: Any) -> Any:
+        """The optimizer's own variable `name` for a variable of the model."""
+        return super().add_variable_from_reference(variable, name=name, initializer=initializer)  # type: ignore[misc]
+
+    def table_slots(self, variable: Any) -> dict[str, Any]:
+        """The optimizer's variables for one table (or stack of tables), by name; each has the table's rows."""
+        optimizer = self.optimizer_of(variable)
+        return self._slots.of(variable) if optimizer is self else optimizer.table_slots(variable)
+
+    def save_own_variables(self, store: Any) -> None:
+        for variable, pieces in self._state():
+            values = keras.ops.convert_to_numpy(variable)
+            for key, rows in pieces:
+                store[key] = values[rows]
+
+    def load_own_variables(self, store: Any) -> None:
+        state = self._state()
+        known = {key for _, pieces in state for key, _ in pieces}
+        if known != set(store.keys()):
+            differ = ", ".join(sorted(known ^ set(store.keys()))[:4])
+            warnings.warn(
+                f"{self.name}: the optimizer keeps its state, since that in the file is of other variables "
+                f"({differ}, ...)",
+                stacklevel=2,
+            )
+            return
+        for variable, pieces in state:
+            values = np.empty(variable.shape, keras.backend.standardize_dtype(variable.dtype))
+            for key, rows in pieces:
+                values[rows] = store[key]
+            variable.assign(values)
+
+    def _state(self, prefix: str = "") -> list[tuple[Any, list[tuple[str, Any]]]]:
+        """Each of the optimizer's variables with the (key, rows) pieces that it is saved in."""
+        if not self.built:
+            return []
+        state: list[tuple[Any, list[tuple[str, Any]]]] = [(self._iterations, [(f"{prefix}iteration", ...)])]
+        if isinstance(self._learning_rate, keras.Variable):
+            state.append((self._learning_rate, [(f"{prefix}learning_rate", ...)]))
+        for place, variable in enumerate(v for v in self._parts.own if not hasattr(v, "stack")):
+            for name, slot in self._slots.of(variable).items():
+                state.append((slot, [(f"{prefix}{place}:{name}", ...)]))
+        for variable in (v for v in self._parts.own if hasattr(v, "stack")):
+            for name, slot in self._slots.of(variable).items():
+                offsets, tables = variable.stack.offsets, variable.stack.tables
+                ranges = [(t.name, slice(offsets[t.name], offsets[t.name] + t.vocabulary_size)) for t in tables]
+                state.append((slot, [(f"{prefix}{table}:{name}", rows) for table, rows in ranges]))
+        for part, (optimizer, _) in enumerate(self._parts.others):
+            state += optimizer._state(f"{prefix}{part}.")
+        return state
+
+
+class _Parts:
+    """Which optimizer trains which variables. (A plain object: Keras would wrap and track a list or dict.)"""
+
+    def __init__(self, optimizer: TableOptimizer, variables: Sequence[Any]):
+        self.own = [v for v in variables if optimizer.optimizer_of(v) is optimizer]
+        others: dict[int, tuple[Any, list[Any]]] = {}
+        for variable in variables:
+            other = optimizer.optimizer_of(variable)
+            if other is not optimizer:
+                if not isinstance(other, TableOptimizer):
+                    raise ValueError(
+                        f"{other.name!r} is not of kr.optimizers; it would update whole tables in every step"
+                    )
+                others.setdefault(id(other), (other, []))[1].append(variable)
+        self.others = tuple(others.values())
+
+
+class _Slots:
+    """The optimizer's variables by the model's variable and by name."""
+
+    def __init__(self) -> None:
+        self._all: list[tuple[Any, str, Any]] = []
+
+    def add(self, variable: Any, name: str, slot: Any) -> None:
+        self._all.append((variable, name, slot))
+
+    def of(self, variable: Any) -> dict[str, Any]:
+        return {name: slot for owner, name, slot in self._all if owner is variable}
