@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import keras
@@ -11,8 +12,9 @@ import numpy as np
 from keras import ops
 
 from kerasrec.layers import lookup
-from kerasrec.parallel.initial_values import fill_initial_values
+from kerasrec.parallel.initial_values import initial_blocks
 from kerasrec.parallel.plan import Stack, stack_tables
+from kerasrec.parallel.rows import new_rows, read_rows, row_blocks, write_rows
 from kerasrec.parallel.tables import FeatureConfig, TableConfig
 
 
@@ -42,6 +44,8 @@ class DistributedEmbedding(keras.layers.Layer):
         ValueError: two tables with one name, a feature that the inputs lack, ids that are not integers or of
             another rank.
         tf.errors.InvalidArgumentError: (TensorFlow) an id outside [0, vocabulary_size); names the feature.
+        IndexError: (PyTorch on a CPU) such an id. On JAX, where compiled code cannot raise, its vector is NaN, and
+            64-bit ids are cut to 32 bits unless `jax_enable_x64` is set. `kr.Loader` refuses stray ids by name.
 
     Example:
 
@@ -76,12 +80,14 @@ class DistributedEmbedding(keras.layers.Layer):
             self.add_weight(
                 name=stack.name,
                 shape=(stack.rows, stack.embedding_dim),
-                initializer=_StackInitializer(stack, self.seed),
+                initializer=partial(_first_values, stack, self.seed),
                 dtype="float32",
                 autocast=False,  # under a mixed policy reading a table would cast all of it, every step
             )
             for stack in self._stacks
         ]
+        for stack, variable in zip(self._stacks, self._variables, strict=True):
+            variable.stack = stack  # by it optimizers and checkpoints know a variable of tables
         self.built = True
 
     def call(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
@@ -128,10 +134,8 @@ class DistributedEmbedding(keras.layers.Layer):
     def table(self, name: str) -> np.ndarray:
         """A copy of one table's values, float32 (vocabulary_size, embedding_dim)."""
         for stack, variable in zip(self._stacks, self._variables, strict=True):
-            for table in stack.tables:
-                if table.name == name:
-                    first = stack.offsets[name]
-                    return ops.convert_to_numpy(variable.value[first : first + table.vocabulary_size])
+            if name in stack.offsets:
+                return read_rows(variable, *stack.span(name))
         raise KeyError(f"no table {name!r}; there are: {[t.name for s in self._stacks for t in s.tables]}")
 
     def save_own_variables(self, store: Any) -> None:
@@ -140,20 +144,14 @@ class DistributedEmbedding(keras.layers.Layer):
                 store[table.name] = self.table(table.name)
 
     def load_own_variables(self, store: Any) -> None:
+        for table in (table for stack in self._stacks for table in stack.tables):
+            if table.name not in store:
+                raise ValueError(f"{self.name}: the file has no table {table.name!r}; it has {sorted(store)}")
+            here, there = (table.vocabulary_size, table.embedding_dim), tuple(store[table.name].shape)
+            if there != here:
+                raise ValueError(f"{self.name}: table {table.name!r} is {there} in the file, but {here} here")
         for stack, variable in zip(self._stacks, self._variables, strict=True):
-            values = np.empty(variable.shape, np.float32)
-            for table in stack.tables:
-                if table.name not in store:
-                    raise ValueError(f"{self.name}: the file has no table {table.name!r}; it has {sorted(store)}")
-                saved = store[table.name]
-                if tuple(saved.shape) != (table.vocabulary_size, table.embedding_dim):
-                    raise ValueError(
-                        f"{self.name}: table {table.name!r} is {tuple(saved.shape)} in the file, but "
-                        f"{(table.vocabulary_size, table.embedding_dim)} here"
-                    )
-                first = stack.offsets[table.name]
-                values[first : first + table.vocabulary_size] = saved
-            variable.assign(values)
+            write_rows(variable, _saved_blocks(stack, store))
 
     def get_config(self) -> dict[str, Any]:
         features = {}
@@ -178,15 +176,15 @@ def _feature(name: str, config: FeatureConfig | Mapping[str, Any]) -> FeatureCon
     return config
 
 
-class _StackInitializer(keras.initializers.Initializer):
-    """Fills a stack with its tables' own initial values."""
+def _first_values(stack: Stack, seed: int, shape: tuple[int, int], dtype: str) -> Any:
+    """The rows of a stack's tables as they begin; the initializer of its variable."""
+    tables = ((stack.offsets[table.name], initial_blocks(table, seed)) for table in stack.tables)
+    return new_rows(shape, dtype, ((offset + first, rows) for offset, blocks in tables for first, rows in blocks))
 
-    def __init__(self, stack: Stack, seed: int):
-        self.stack, self.seed = stack, seed
 
-    def __call__(self, shape: tuple[int, int], dtype: Any = None) -> Any:
-        values = np.empty(shape, np.float32)
-        for table in self.stack.tables:
-            first = self.stack.offsets[table.name]
-            fill_initial_values(values[first : first + table.vocabulary_size], table, self.seed)
-        return ops.convert_to_tensor(values, dtype=dtype)
+def _saved_blocks(stack: Stack, store: Any) -> Iterator[tuple[int, np.ndarray]]:
+    """The rows of a stack out of a Keras file, block by block."""
+    for table in stack.tables:
+        saved, offset = store[table.name], stack.offsets[table.name]
+        for start, stop in row_blocks(table.vocabulary_size, 4 * table.embedding_dim):
+            yield offset + start, np.asarray(saved[start:stop], np.float32)

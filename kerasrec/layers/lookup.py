@@ -12,7 +12,7 @@ import keras
 from keras import ops
 
 from kerasrec.parallel.plan import Stack
-from kerasrec.parallel.tables import FeatureConfig
+from kerasrec.parallel.tables import FeatureConfig, TableConfig
 
 
 def lookup(
@@ -31,10 +31,7 @@ def lookup(
         flat = {name: ops.cast(value, "int64") for name, value in flat.items()}
     if keras.backend.backend() == "tensorflow":
         flat = _checked(features, flat)
-    rows = [
-        flat[name] + ops.cast(stack.offsets[config.table.name], flat[name].dtype)
-        for name, config in features.items()
-    ]
+    rows = [_rows(flat[name], stack, config.table) for name, config in features.items()]
     vectors = _gather(variable, rows[0] if len(rows) == 1 else ops.concatenate(rows))
     parts = [vectors] if len(rows) == 1 else _split(vectors, rows)
     return {
@@ -63,6 +60,16 @@ def _flat(ids: Any) -> Any:
         if dtype in ("int32", "int64")
         else ops.cast(flat, "int64" if "32" in dtype or "64" in dtype else "int32")
     )
+
+
+def _rows(ids: Any, stack: Stack, table: TableConfig) -> Any:
+    """Where a table's ids lie in its stack."""
+    rows = ids + ops.cast(stack.offsets[table.name], ids.dtype)
+    if keras.backend.backend() == "tensorflow":
+        return rows  # `_checked` has refused stray ids
+    # A compiled JAX program cannot raise: a stray id leaves the stack, so that it reads no other table.
+    inside = ops.logical_and(ids >= 0, ids < table.vocabulary_size)
+    return ops.where(inside, rows, ops.cast(stack.rows, ids.dtype))
 
 
 def _gather(variable: keras.Variable, rows: Any) -> Any:
