@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Sequence
 from typing import Any
+from urllib.parse import quote  # HDF5 makes groups of names with a slash
 
 import keras
 import numpy as np
@@ -176,7 +177,10 @@ class TableOptimizer:
         for variable in (v for v in self._parts.own if hasattr(v, "stack")):
             for name, slot in self._slots.of(variable).items():
                 offsets, tables = variable.stack.offsets, variable.stack.tables
-                ranges = [(t.name, slice(offsets[t.name], offsets[t.name] + t.vocabulary_size)) for t in tables]
+                ranges = [
+                    (quote(t.name, safe=""), slice(offsets[t.name], offsets[t.name] + t.vocabulary_size))
+                    for t in tables
+                ]
                 state.append((slot, [(f"{prefix}{table}:{name}", rows) for table, rows in ranges]))
         for part, (optimizer, _) in enumerate(self._parts.others):
             state += optimizer._state(f"{prefix}{part}.")
