@@ -11,6 +11,7 @@ __version__ = "0.1.0"
 if TYPE_CHECKING:
     from kerasrec import data, datasets, etl, layers, models, optimizers, parallel, schema, serving
     from kerasrec.data.loader import Loader
+    from kerasrec.parallel.checkpoint import restore_tables, save_tables
     from kerasrec.parallel.tables import FeatureConfig, TableConfig
     from kerasrec.schema import Column, Schema, Tag
 
@@ -21,6 +22,8 @@ _HOME = {
     "Column": "kerasrec.schema",
     "Schema": "kerasrec.schema",
     "Tag": "kerasrec.schema",
+    "restore_tables": "kerasrec.parallel.checkpoint",
+    "save_tables": "kerasrec.parallel.checkpoint",
 }
 _ROOMS = ("data", "datasets", "etl", "layers", "models", "optimizers", "parallel", "schema", "serving")
 
@@ -38,6 +41,8 @@ __all__ = [
     "models",
     "optimizers",
     "parallel",
+    "restore_tables",
+    "save_tables",
     "schema",
     "serving",
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import keras
 import numpy as np
@@ -28,21 +28,24 @@ def initial_values(table: TableConfig, seed: int, start: int = 0, stop: int | No
     """
     stop = table.vocabulary_size if stop is None else stop
     out = np.empty((stop - start, table.embedding_dim), np.float32)
-    fill_initial_values(out, table, seed, start)
+    for first, values in initial_blocks(table, seed, start, stop):
+        out[first - start : first - start + len(values)] = values
     return out
 
 
-def fill_initial_values(out: np.ndarray, table: TableConfig, seed: int, start: int = 0) -> None:
-    """Write the initial values of `len(out)` rows, from row `start`, into `out`."""
+def initial_blocks(
+    table: TableConfig, seed: int, start: int = 0, stop: int | None = None
+) -> Iterator[tuple[int, np.ndarray]]:
+    """The same rows a block at a time, each block with the number of its first row."""
     draw = _distribution(table)
-    stop = start + len(out)
+    stop = table.vocabulary_size if stop is None else stop
     for block in range(start // BLOCK_ROWS, -(-stop // BLOCK_ROWS)):
         first = block * BLOCK_ROWS
         last = min(first + BLOCK_ROWS, table.vocabulary_size)
         rng = np.random.default_rng([seed, zlib.crc32(table.name.encode()), block])
         values = draw(rng, (last - first, table.embedding_dim))
         low, high = max(first, start), min(last, stop)
-        out[low - start : high - start] = values[low - first : high - first]
+        yield low, values[low - first : high - first]
 
 
 def _distribution(table: TableConfig) -> _Draw:

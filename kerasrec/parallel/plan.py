@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from kerasrec.parallel.tables import TableConfig
 
@@ -13,12 +15,14 @@ from kerasrec.parallel.tables import TableConfig
 class Stack:
     """Tables of one width, stored one under another in one variable: one lookup then serves them all.
 
-    Row r of `tables[i]` is row `offsets[i] + r` of the stack.
+    Row r of `tables[i]` is row `offsets[i] + r` of the stack. `optimizer` trains these tables; None leaves
+    them to the model's.
     """
 
     name: str
     embedding_dim: int
     tables: tuple[TableConfig, ...]
+    optimizer: Any = None
 
     @cached_property
     def offsets(self) -> dict[str, int]:
@@ -29,13 +33,20 @@ class Stack:
             row += table.vocabulary_size
         return offsets
 
+    def span(self, table: str) -> tuple[int, int]:
+        """The first row of a table and the one after its last."""
+        sizes = {each.name: each.vocabulary_size for each in self.tables}
+        return self.offsets[table], self.offsets[table] + sizes[table]
+
     @property
     def rows(self) -> int:
         return sum(table.vocabulary_size for table in self.tables)
 
 
 def stack_tables(tables: Iterable[TableConfig]) -> list[Stack]:
-    """Group tables by width, in the order they come.
+    """Group tables by width and optimizer, in the order they come.
+
+    An optimizer is made for each configuration; stacks of several widths share it.
 
     Raises:
         ValueError: two different tables have the same name.
@@ -44,7 +55,22 @@ def stack_tables(tables: Iterable[TableConfig]) -> list[Stack]:
     for table in tables:
         if by_name.setdefault(table.name, table) != table:
             raise ValueError(f"two different tables are named {table.name!r}: {by_name[table.name]} and {table}")
-    by_width: dict[int, list[TableConfig]] = {}
+    groups: dict[tuple[int, str], list[TableConfig]] = {}
+    optimizers = {"null": None}
     for table in by_name.values():
-        by_width.setdefault(table.embedding_dim, []).append(table)
-    return [Stack(f"tables_{width}", width, tuple(group)) for width, group in by_width.items()]
+        config = json.dumps(table.optimizer, sort_keys=True)
+        if config not in optimizers:
+            optimizers[config] = _new_optimizer(table.optimizer)
+        groups.setdefault((table.embedding_dim, config), []).append(table)
+    stacks: list[Stack] = []
+    for (width, config), group in groups.items():
+        others = sum(stack.embedding_dim == width for stack in stacks)
+        name = f"tables_{width}_{others + 1}" if others else f"tables_{width}"
+        stacks.append(Stack(name, width, tuple(group), optimizers[config]))
+    return stacks
+
+
+def _new_optimizer(config: Any) -> Any:
+    import keras
+
+    return keras.optimizers.deserialize(config)

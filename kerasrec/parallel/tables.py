@@ -22,9 +22,16 @@ class TableConfig:
         initializer: a `keras.initializers` name or instance that draws each value on its own: uniform, normal,
             truncated normal, a variance scaling, zeros, ones or a constant.
         placement: where the rows live; "auto" lets the plan choose.
+        optimizer: what the table is trained with instead of the model's own optimizer: an optimizer, its name
+            or its serialised form. The table keeps the serialised form, so the optimizer given is never itself
+            trained with; tables whose optimizers are configured alike share one.
 
     Raises:
-        ValueError: a size below one, or an unknown combiner or placement.
+        ValueError: a size below one, or an unknown combiner, placement or optimizer.
+
+    Example:
+
+    >>> kr.TableConfig("item", 1000, 16, optimizer=kr.optimizers.RowwiseAdagrad(0.02))
     """
 
     name: str
@@ -33,6 +40,7 @@ class TableConfig:
     combiner: str | None = "mean"
     initializer: Any = "uniform"
     placement: str = "auto"
+    optimizer: Any = None
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -46,6 +54,19 @@ class TableConfig:
             raise ValueError(f"table {self.name!r}: combiner must be one of {COMBINERS}, not {self.combiner!r}")
         if self.placement not in PLACEMENTS:
             raise ValueError(f"table {self.name!r}: placement must be one of {PLACEMENTS}, not {self.placement!r}")
+        if self.optimizer is not None:
+            object.__setattr__(self, "optimizer", _serialised(self.name, self.optimizer))
+
+
+def _serialised(table: str, optimizer: Any) -> dict[str, Any]:
+    import keras
+
+    try:
+        config = keras.optimizers.serialize(keras.optimizers.get(optimizer))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"table {table!r}: {optimizer!r} is no optimizer: {error}") from error
+    del config["config"]["name"]  # Keras numbers names, which would tell equal optimizers apart
+    return config
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,81 @@
+"""Making, reading and writing a large variable some rows at a time, so that it is never held twice.
+
+On TensorFlow, what reads a whole variable copies it once rows of it have been updated; these functions touch only
+the rows they are asked for.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+Blocks = Iterable[tuple[int, np.ndarray]]  # consecutive rows, with the number of the first
+
+BLOCK_BYTES = 2**24
+
+
+def row_blocks(rows: int, row_bytes: int) -> Iterator[tuple[int, int]]:
+    """Cut `rows` rows into spans [start, stop) of some 16 MiB."""
+    step = max(1, BLOCK_BYTES // row_bytes)
+    for start in range(0, rows, step):
+        yield start, min(start + step, rows)
+
+
+def new_rows(shape: tuple[int, ...], dtype: str, blocks: Blocks) -> Any:
+    """A tensor made of blocks that together give every row; what a variable's initializer returns."""
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        # InplaceUpdate counts rows in int32.
+        if tf.executing_eagerly() and shape[0] < 2**31:
+            # The variable takes this tensor over as it is; a NumPy array would be copied twice on its way there.
+            tensor = tf.raw_ops.Empty(shape=shape, dtype=dtype, init=False)
+            for first, rows in blocks:
+                tf.raw_ops.InplaceUpdate(x=tensor, i=tf.range(first, first + len(rows)), v=tf.cast(rows, dtype))
+            return tensor
+    return ops.convert_to_tensor(_fill(np.empty(shape, np.float32), blocks), dtype=dtype)
+
+
+def read_rows(variable: keras.Variable, start: int, stop: int) -> np.ndarray:
+    """A copy of the rows [start, stop)."""
+    out = np.empty((stop - start, *variable.shape[1:]), _read(variable, 0, 0).dtype)
+    for low, high in row_blocks(len(out), out.itemsize * math.prod(out.shape[1:])):
+        out[low:high] = _read(variable, start + low, start + high)
+    return out
+
+
+def write_rows(variable: keras.Variable, blocks: Blocks) -> None:
+    """Replace some rows by others. On JAX, whose arrays cannot be changed, by way of a copy of the variable."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf
+
+        for first, rows in blocks:
+            at = tf.range(first, first + len(rows), dtype=tf.int64)
+            rows = tf.cast(rows, variable.dtype)
+            tf.raw_ops.ResourceScatterUpdate(resource=variable.value.handle, indices=at, updates=rows)
+    elif backend == "torch":
+        for first, rows in blocks:
+            rows = ops.convert_to_tensor(rows, dtype=variable.dtype)
+            variable.value.data[first : first + len(rows)] = rows
+    else:
+        variable.assign(_fill(np.array(variable), blocks))
+
+
+def _read(variable: keras.Variable, start: int, stop: int) -> np.ndarray:
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        return tf.gather(variable.value, tf.range(start, stop, dtype=tf.int64)).numpy()
+    return ops.convert_to_numpy(variable.value[start:stop])
+
+
+def _fill(out: np.ndarray, blocks: Blocks) -> np.ndarray:
+    for first, rows in blocks:
+        out[first : first + len(rows)] = rows
+    return out
