@@ -2,15 +2,17 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BACKENDS := .venv-backends
 
-.PHONY: help setup demo test test-fast lint format clean
+.PHONY: help setup demo test test-fast test-backends lint format clean
 
 help:
-	@echo "make demo       synthetic click log -> features -> DLRM -> evaluation -> SavedModel (report/)"
-	@echo "make test       every test, the slow ones too"
-	@echo "make test-fast  the tests without the slow ones"
-	@echo "make lint       ruff and mypy"
-	@echo "make setup      only make the virtual environment, .venv"
+	@echo "make demo           synthetic click log -> features -> DLRM -> evaluation -> SavedModel (report/)"
+	@echo "make test           every test, the slow ones too"
+	@echo "make test-fast      the tests without the slow ones"
+	@echo "make test-backends  JAX and PyTorch against TensorFlow (they get .venv-backends)"
+	@echo "make lint           ruff and mypy"
+	@echo "make setup          only make the virtual environment, .venv"
 
 setup: $(VENV)/.installed
 
@@ -34,6 +36,15 @@ test: setup
 test-fast: setup
 	$(BIN)/python -m pytest -m "not slow"
 
+test-backends: setup $(BACKENDS)/.installed
+	$(BIN)/python -m pytest tests/backends
+
+$(BACKENDS)/.installed: pyproject.toml | setup
+	$(PYTHON) -m venv $(BACKENDS)
+	$(BACKENDS)/bin/python -m pip install --quiet --upgrade pip
+	$(BACKENDS)/bin/python -m pip install --editable '.[backends]'
+	@touch $@
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -44,4 +55,4 @@ format: setup
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) report build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BACKENDS) report build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

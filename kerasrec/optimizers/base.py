@@ -42,6 +42,11 @@ class TableOptimizer:
         if self.built:
             return
         self._parts = _Parts(self, variables)
+        if self._parts.others and keras.backend.backend() == "jax":
+            raise ValueError(
+                f"{self.name}: on JAX one optimizer trains all variables, since Keras hands its step the state of "
+                "that one alone; tables with an optimizer of their own need TensorFlow or PyTorch"
+            )
         for optimizer, some in self._parts.others:
             optimizer.build(some)
         for variable in filter(is_table, self._parts.own):

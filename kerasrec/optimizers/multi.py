@@ -14,7 +14,7 @@ from kerasrec.optimizers.sparse import is_table
 
 @keras.saving.register_keras_serializable("kerasrec")
 class Multi(TableOptimizer, keras.optimizers.Optimizer):
-    """Trains embedding tables with one optimizer and everything else with another (TensorFlow backend).
+    """Trains embedding tables with one optimizer and everything else with another (not on the JAX backend).
 
     Tables are the stacks of `DistributedEmbedding` and the matrices of `keras.layers.Embedding`. A table whose
     `TableConfig` names an optimizer keeps that one.

@@ -1,0 +1,210 @@
+"""One backend's part of the comparison: `KERAS_BACKEND=... python run.py OUT [REFERENCE]` fills the folder OUT.
+
+Builds and trains every layer and model from equal weights on equal rows, and leaves what came out in
+OUT/results.npz, how it ran in OUT/facts.json, and a model in OUT/model.keras. With REFERENCE, another backend's
+OUT, the model is loaded from there and its predictions are among the results.
+"""
+
+import importlib
+import json
+import pkgutil
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import polars as pl
+from keras import ops
+
+import kerasrec as kr
+from kerasrec import etl
+
+sys.path.append(str(Path(__file__).parents[1] / "models"))
+from model_cases import MODELS, batch_of, schema_of
+
+ROWS, BATCH = 320, 32  # ten steps; one shape of batch, since each more is compiled by JAX
+RATE = 0.2
+OPTIMIZERS = {
+    "SGD": {"momentum": 0.9},
+    "Adagrad": {},
+    "Adam": {"epsilon": 1e-3},
+    "AdamW": {"weight_decay": 0.01},
+    "Ftrl": {"l1_regularization_strength": 0.001},
+}
+results: dict[str, np.ndarray] = {}
+facts: dict = {"backend": keras.backend.backend(), "jit_compile": {}}
+
+
+def main(out: Path, reference: Path | None) -> None:
+    facts["not importable"] = not_importable()
+    train("layers", all_layers(), *layer_rows())
+    x, y = batch_of(ROWS)
+    for name, make in MODELS.items():
+        train(name, make(schema_of()), x, y)
+    for name in ("Adagrad", "RowwiseAdagrad"):
+        train(f"DLRM, kr {name}", MODELS["DLRM"](schema_of()), x, y, getattr(kr.optimizers, name)(RATE))
+    two = {"tables": kr.optimizers.Adagrad(RATE), "dense": kr.optimizers.Adam(0.01, epsilon=1e-3)}
+    try:
+        train("DLRM, Multi", MODELS["DLRM"](schema_of()), x, y, kr.optimizers.Multi(two))
+    except ValueError as error:
+        facts["Multi"] = str(error)
+    model = MODELS["DLRM"](schema_of())
+    set_dense_weights(model)
+    model.save(out / "model.keras")
+    results["saved/predictions"] = predict(model, x)
+    loaded = keras.models.load_model((reference or out) / "model.keras")
+    results["loaded/predictions"] = predict(loaded, x)
+    optimizers()
+    street(out)
+    stray_ids()
+    facts["tensorflow imported"] = "tensorflow" in sys.modules
+    np.savez(out / "results.npz", **results)
+    (out / "facts.json").write_text(json.dumps(facts))
+
+
+def not_importable() -> list[str]:
+    missing = []
+    for module in pkgutil.walk_packages(kr.__path__, "kerasrec."):
+        if not module.name.endswith("__main__"):
+            try:
+                importlib.import_module(module.name)
+            except ImportError:
+                missing.append(module.name)
+    return missing
+
+
+def train(case, model, x, y, optimizer=None) -> None:
+    """Results: outputs before and after training, and each weight before and after."""
+    set_dense_weights(model)
+    results[f"{case}/before"] = predict(model, x)
+    weights = {f"{i} {w.name}": w for i, w in enumerate(model.weights)}
+    results.update({f"{case}/before: {name}": ops.convert_to_numpy(w) for name, w in weights.items()})
+    loss = "binary_crossentropy" if not isinstance(y, dict) else "mse"
+    model.compile(optimizer or keras.optimizers.Adagrad(RATE), loss=loss)
+    history = model.fit(x, y, batch_size=BATCH, shuffle=False, verbose=0).history
+    facts["jit_compile"][case] = model.jit_compile
+    results[f"{case}/loss"] = np.array(history["loss"])
+    results[f"{case}/after"] = predict(model, x)
+    results.update({f"{case}/after: {name}": ops.convert_to_numpy(w) for name, w in weights.items()})
+
+
+def set_dense_weights(model) -> None:
+    """Equal everywhere. Tables keep their initial values, which must be equal without help."""
+    rng = np.random.default_rng(7)
+    for weight in model.trainable_weights:
+        if not weight.name.startswith("tables_"):
+            weight.assign(rng.normal(0, 0.3, weight.shape).astype("float32"))
+
+
+def predict(model, x) -> np.ndarray:
+    y = model.predict(x, batch_size=BATCH, verbose=0)
+    return np.concatenate([y[name].reshape(ROWS, -1) for name in sorted(y)], 1) if isinstance(y, dict) else y
+
+
+# ---- layers ------------------------------------------------------------------------------------------------
+def all_layers() -> keras.Model:
+    """A functional model in which every layer, and every form of lookup, has an output and a gradient."""
+    item = {how: kr.TableConfig(f"item_{how}", 20, 8, combiner=how) for how in ("sum", "mean", "sqrtn", None)}
+    features = {f"list_{how}": kr.FeatureConfig(f"list_{how}", table) for how, table in item.items()}
+    features["item"] = kr.FeatureConfig("item", item["mean"])  # a table shared with list_mean
+    features["wide"] = kr.FeatureConfig("wide", kr.TableConfig("wide", 50, 12, initializer="he_normal"))
+    inputs = {
+        name: keras.Input((5,) if name.startswith("list_") else (), dtype="int32", name=name) for name in features
+    }
+    inputs["wide"] = keras.Input((), dtype="int64", name="wide")
+    inputs["dense"] = keras.Input((6,), name="dense")
+    found = kr.layers.DistributedEmbedding(features, name="embedding")({name: inputs[name] for name in features})
+    bottom = kr.layers.MLP([16, 8], final_activation="tanh", name="mlp")(inputs["dense"])
+    vectors = [bottom, *(found[f"list_{how}"] for how in ("sum", "mean", "sqrtn")), found["item"]]
+    cross = kr.layers.FeatureCross(name="cross")(bottom)
+    outputs = {
+        **found,
+        "mlp": bottom,
+        "dots": kr.layers.DotInteraction()(vectors),
+        "dots_self": kr.layers.DotInteraction(self_interaction=True)(vectors),
+        "cross": kr.layers.FeatureCross(projection_dim=3, name="low_rank")(bottom, cross),
+        "fm": kr.layers.FactorizationMachine()(vectors),
+    }
+    # Named, so that Keras gives each its own loss and `predict` its own name.
+    named = {k: keras.layers.Activation("linear", name=f"out_{k}")(v) for k, v in outputs.items()}
+    return keras.Model(inputs, named)
+
+
+def layer_rows():
+    rng = np.random.default_rng(1)
+    x = {}
+    for how in ("sum", "mean", "sqrtn", None):
+        ids = rng.integers(1, 20, (ROWS, 5))
+        x[f"list_{how}"] = np.where(np.arange(5) < rng.integers(0, 6, (ROWS, 1)), ids, 0).astype("int32")
+    x["item"] = rng.integers(0, 20, ROWS).astype("int32")
+    x["wide"] = rng.integers(0, 50, ROWS)
+    x["dense"] = rng.normal(size=(ROWS, 6)).astype("float32")
+    sizes = {f"list_{how}": (8,) for how in ("sum", "mean", "sqrtn")}
+    sizes |= {"list_None": (5, 8), "item": (8,), "wide": (12,), "mlp": (8,), "cross": (8,)}
+    sizes |= {"dots": (10,), "dots_self": (15,), "fm": (1,)}
+    return x, {name: rng.normal(size=(ROWS, *size)).astype("float32") for name, size in sizes.items()}
+
+
+def stray_ids() -> None:
+    """Row 3 of "small" would be row 0 of "other", with which it is stacked, and row -1 of "other" row 2 of it."""
+    tables = {"small": kr.TableConfig("small", 3, 4), "other": kr.TableConfig("other", 9, 4)}
+    layer = kr.layers.DistributedEmbedding({name: kr.FeatureConfig(name, table) for name, table in tables.items()})
+    for case, (small, other) in {"above": (3, 0), "below": (0, -1), "inside": (2, 8)}.items():
+        try:
+            found = layer({"small": np.array([1, small]), "other": np.array([1, other])})
+        except Exception as error:
+            facts[f"stray id {case}"] = type(error).__name__
+        else:
+            nan = {
+                name: np.isnan(ops.convert_to_numpy(vectors)).any(1).tolist() for name, vectors in found.items()
+            }
+            facts[f"stray id {case}"] = nan
+
+
+# ---- optimizers ----------------------------------------------------------------------------------------------
+def optimizers() -> None:
+    """Keras's and ours on dense gradients, three steps; in a training they are above and below."""
+    for name, options in OPTIMIZERS.items():
+        for side, room in {"keras": keras.optimizers, "kr": kr.optimizers}.items():
+            rng = np.random.default_rng(3)
+            optimizer = getattr(room, name)(0.05, **options)
+            weights = [keras.Variable(rng.normal(size=shape).astype("float32")) for shape in [(6, 4), (4,)]]
+            for _ in range(3):
+                gradients = [ops.convert_to_tensor(rng.normal(size=w.shape).astype("float32")) for w in weights]
+                optimizer.apply(gradients, weights)
+            flat = [ops.convert_to_numpy(w).ravel() for w in weights]
+            results[f"optimizer {name}/{side}"] = np.concatenate(flat)
+
+
+# ---- raw rows to predictions ---------------------------------------------------------------------------------
+def street(out: Path) -> None:
+    """Features, loader (padded lists, a short last batch), model, as the README has them."""
+    x, y = batch_of(ROWS)
+    genres = [[f"g{i}" for i in row if i] for row in x["genres"]]
+    raw = pl.DataFrame({"user": x["user"], "genres": genres, "age": x["age"], "clicked": y[:, 0]})[
+        :-20
+    ]  # a short last batch
+    raw.write_parquet(out / "raw.parquet")
+    columns = (["user", "genres"] >> etl.Categorify()) + (["age"] >> etl.Normalize())
+    workflow = etl.Workflow(columns + (["clicked"] >> etl.Target()))
+    workflow.fit(out / "raw.parquet", progress=False)
+    workflow.transform(out / "raw.parquet").to_parquet(out / "data")
+    try:
+        kr.Loader(out / "data", lists="ragged")
+    except ValueError as error:
+        facts["ragged lists"] = str(error)
+    loader = kr.Loader(out / "data", batch_size=BATCH, lists="padded")
+    model = kr.models.DeepFM(loader.schema, 8, deep_units=[16])
+    set_dense_weights(model)
+    model.compile(kr.optimizers.Adagrad(0.05), "binary_crossentropy", metrics=[keras.metrics.AUC(name="auc")])
+    history = model.fit(loader, validation_data=loader, epochs=2, verbose=0).history
+    results.update({f"street/{name}": np.array(values) for name, values in history.items()})
+    results["street/predictions"] = model.predict(loader, verbose=0)
+    results["street/genres"] = np.concatenate([np.asarray(features["genres"]) for features, _ in loader])
+    shuffled = kr.Loader(out / "data", batch_size=BATCH, lists="padded", shuffle=True)
+    results["street/shuffled"] = np.array(model.fit(shuffled, epochs=3, verbose=0).history["loss"])
+    facts["jit_compile"]["street"] = model.jit_compile
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]) if len(sys.argv) > 2 else None)

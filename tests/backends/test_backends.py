@@ -1,0 +1,119 @@
+"""JAX and PyTorch against TensorFlow: one script under each backend, equal weights, equal rows, equal results.
+
+TensorFlow runs in this environment, the others in .venv-backends, which has no TensorFlow (`make test-backends`).
+"""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from run import OPTIMIZERS
+
+ROOT = Path(__file__).parents[2]
+OTHERS = ROOT / ".venv-backends"
+MODELS = ["DLRM", "DCN", "DCN stacked", "DeepFM", "WideAndDeep"]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(not (OTHERS / ".installed").exists(), reason="make test-backends makes .venv-backends"),
+]
+
+
+class Run:
+    def __init__(self, backend, out, *reference):
+        python = sys.executable if backend == "tensorflow" else OTHERS / "bin/python"
+        done = subprocess.run(
+            [python, Path(__file__).with_name("run.py"), out, *reference],
+            env={**os.environ, "KERAS_BACKEND": backend},
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+        )
+        assert done.returncode == 0, done.stderr
+        self.folder = out
+        self.facts = json.loads((out / "facts.json").read_text())
+        self.results = dict(np.load(out / "results.npz"))
+        assert self.facts["backend"] == backend
+
+    def __getitem__(self, name):
+        return self.results[name]
+
+
+@pytest.fixture(scope="session")
+def tensorflow(tmp_path_factory):
+    return Run("tensorflow", tmp_path_factory.mktemp("tensorflow"))
+
+
+@pytest.fixture(scope="session", params=["jax", "torch"])
+def other(request, tensorflow, tmp_path_factory):
+    return Run(request.param, tmp_path_factory.mktemp(request.param), tensorflow.folder)
+
+
+def assert_agree(mine, theirs):
+    assert np.isfinite(theirs).all()
+    np.testing.assert_allclose(mine, theirs, rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("case", ["layers", *MODELS, "DLRM, kr Adagrad", "DLRM, kr RowwiseAdagrad", "DLRM, Multi"])
+def test_outputs_and_weights_agree_before_and_after_training(tensorflow, other, case):
+    if case == "DLRM, Multi" and other.facts["backend"] == "jax":
+        assert "on JAX one optimizer trains all variables" in other.facts["Multi"]
+        return
+    names = [name for name in tensorflow.results if name.startswith(f"{case}/")]
+    assert names == [name for name in other.results if name.startswith(f"{case}/")]
+    for name in names:
+        assert_agree(other[name], tensorflow[name])
+    weights = [name for name in names if "/after: " in name]
+    assert len(weights) > 5
+    for name in weights:  # else equal weights would say nothing about gradients and updates
+        assert np.abs(other[name] - other[name.replace("after", "before")]).max() > 1e-3, name
+
+
+def test_features_loader_and_model_agree(tensorflow, other):
+    names = [name for name in tensorflow.results if name.startswith("street/")]
+    assert {"street/auc", "street/val_loss", "street/predictions", "street/shuffled"} < set(names)
+    for name in names:
+        assert_agree(other[name], tensorflow[name])
+    assert "pass lists=\"padded\" for column 'genres'" in other.facts["ragged lists"]
+    assert (other["street/genres"] == 0).any()
+    assert other["street/loss"][1] < other["street/loss"][0]
+
+
+def test_a_model_file_of_tensorflow_is_loaded(tensorflow, other):
+    assert_agree(other["loaded/predictions"], tensorflow["saved/predictions"])
+
+
+def test_our_optimizers_are_kerass_where_gradients_are_dense(tensorflow, other):
+    for run in (tensorflow, other):
+        for name in OPTIMIZERS:
+            assert_agree(run[f"optimizer {name}/kr"], run[f"optimizer {name}/keras"])
+            assert_agree(run[f"optimizer {name}/kr"], tensorflow[f"optimizer {name}/keras"])
+    for name in [name for name in other.results if name.startswith("DLRM/after")]:
+        assert_agree(other[name.replace("DLRM", "DLRM, kr Adagrad")], other[name])
+
+
+def test_tensorflow_is_not_needed(other):
+    """But by its own features: the workflow's TensorFlow face and the SavedModel."""
+    assert not other.facts["tensorflow imported"]
+    assert other.facts["not importable"] == ["kerasrec.etl.tensors", "kerasrec.serving.saved_model"]
+
+
+def test_jax_compiles_and_tensorflow_does_without_xla(tensorflow, other):
+    assert set(tensorflow.facts["jit_compile"].values()) == {False}
+    if other.facts["backend"] == "jax":
+        assert set(other.facts["jit_compile"].values()) == {True}
+
+
+def test_a_stray_id_reads_no_other_table(tensorflow, other):
+    """PyTorch raises; JAX, whose compiled code cannot, gives NaN for that id alone. (A loader refuses it.)"""
+    first, second = [False, True], [False, False]
+    nan = {"above": {"small": first, "other": second}, "below": {"small": second, "other": first}}
+    for case in ("above", "below"):
+        assert tensorflow.facts[f"stray id {case}"] == "InvalidArgumentError"
+        expected = nan[case] if other.facts["backend"] == "jax" else "IndexError"
+        assert other.facts[f"stray id {case}"] == expected
+    for run in (tensorflow, other):
+        assert run.facts["stray id inside"] == {"small": second, "other": second}
