@@ -95,9 +95,9 @@ class DistributedEmbedding(keras.layers.Layer):
         out: dict[str, Any] = {}
         for stack, variable in zip(self._stacks, self._variables, strict=True):
             mine = {name: config for name, config in self._features if config.table.name in stack.offsets}
-            found = lookup.lookup(variable, stack, mine, {name: ids[name] for name in mine})
+            found = lookup.lookup(variable, stack, mine, {name: ids[name] for name in mine}, self.compute_dtype)
             out.update(found)
-        return {name: lookup.cast(out[name], self.compute_dtype) for name, _ in self._features}
+        return {name: out[name] for name, _ in self._features}
 
     def _ids(self, name: str, inputs: Mapping[str, Any]) -> Any:
         if not isinstance(inputs, Mapping) or name not in inputs:

@@ -11,12 +11,17 @@ from typing import Any
 import keras
 from keras import ops
 
+from kerasrec import kernels
 from kerasrec.parallel.plan import Stack
 from kerasrec.parallel.tables import FeatureConfig, TableConfig
 
 
 def lookup(
-    variable: keras.Variable, stack: Stack, features: Mapping[str, FeatureConfig], ids: Mapping[str, Any]
+    variable: keras.Variable,
+    stack: Stack,
+    features: Mapping[str, FeatureConfig],
+    ids: Mapping[str, Any],
+    dtype: str,
 ) -> dict[str, Any]:
     """The combined vectors of each feature.
 
@@ -25,6 +30,7 @@ def lookup(
         stack: which tables lie where in it.
         features: the features that look up these tables.
         ids: for each feature (batch,), (batch, hotness) or ragged (batch, None).
+        dtype: of the vectors.
     """
     flat = {name: _flat(value) for name, value in ids.items()}
     if stack.rows > 2**31 - 1 or len({keras.backend.standardize_dtype(row.dtype) for row in flat.values()}) > 1:
@@ -32,15 +38,19 @@ def lookup(
     if keras.backend.backend() == "tensorflow":
         flat = _checked(features, flat)
     rows = [_rows(flat[name], stack, config.table) for name, config in features.items()]
-    vectors = _gather(variable, rows[0] if len(rows) == 1 else ops.concatenate(rows))
+    # Lists are summed in float32; single vectors may be handed over in the narrower type at once.
+    single = all(_is_single(ids[name], config.table.combiner) for name, config in features.items())
+    vectors = _gather(
+        variable, rows[0] if len(rows) == 1 else ops.concatenate(rows), dtype if single else variable.dtype
+    )
     parts = [vectors] if len(rows) == 1 else _split(vectors, rows)
     return {
-        name: _combine(part, ids[name], config.table.combiner)
+        name: _cast(_combine(part, ids[name], config.table.combiner), dtype)
         for (name, config), part in zip(features.items(), parts, strict=True)
     }
 
 
-def cast(value: Any, dtype: str) -> Any:
+def _cast(value: Any, dtype: str) -> Any:
     """`ops.cast`, for ragged tensors too."""
     return (
         value.with_flat_values(ops.cast(value.flat_values, dtype)) if _is_ragged(value) else ops.cast(value, dtype)
@@ -49,6 +59,11 @@ def cast(value: Any, dtype: str) -> Any:
 
 def _is_ragged(value: Any) -> bool:
     return hasattr(value, "row_splits")
+
+
+def _is_single(ids: Any, combiner: str | None) -> bool:
+    """Whether a feature has one id a row, whose vector is the answer as it is."""
+    return not _is_ragged(ids) and (len(ids.shape) == 1 or (ids.shape[1] == 1 and combiner is not None))
 
 
 def _flat(ids: Any) -> Any:
@@ -72,15 +87,24 @@ def _rows(ids: Any, stack: Stack, table: TableConfig) -> Any:
     return ops.where(inside, rows, ops.cast(stack.rows, ids.dtype))
 
 
-def _gather(variable: keras.Variable, rows: Any) -> Any:
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
+def _gather(variable: keras.Variable, rows: Any, dtype: str) -> Any:
+    if keras.backend.backend() != "tensorflow":
+        return ops.cast(ops.take(variable, rows, axis=0), dtype)
+    import tensorflow as tf
 
-        # Each distinct row is read once, from the tf.Variable itself: the gradient is then an IndexedSlices of
-        # distinct rows, summed by the second gather's gradient, and nothing of the table's size is made.
-        distinct, position = tf.unique(rows)
-        return tf.gather(tf.gather(variable.value, distinct), position)
-    return ops.take(variable, rows, axis=0)
+    # Each distinct row is read once, from the tf.Variable itself: its gradient is then an IndexedSlices of
+    # distinct rows, and nothing of the table's size is made.
+    distinct, position = tf.unique(rows)
+    vectors = tf.gather(variable.value, distinct)
+
+    @tf.custom_gradient
+    def spread(vectors: Any) -> Any:
+        def gradient(upstream: Any) -> Any:
+            return kernels.sum_rows(upstream, position, vectors)
+
+        return tf.gather(tf.cast(vectors, dtype), position), gradient
+
+    return spread(vectors)
 
 
 def _split(vectors: Any, rows: list[Any]) -> list[Any]:
@@ -97,7 +121,7 @@ def _combine(vectors: Any, ids: Any, combiner: str | None) -> Any:
     """(n, dim) vectors of all ids, row after row -> (batch, dim), or apart where there is no combiner."""
     if _is_ragged(ids):
         return _combine_ragged(vectors, ids, combiner)
-    if len(ids.shape) == 1 or (ids.shape[1] == 1 and combiner is not None):
+    if _is_single(ids, combiner):
         return vectors
     hotness, width = ids.shape[1], vectors.shape[-1]
     vectors = ops.reshape(vectors, (-1, hotness, width))

@@ -6,8 +6,9 @@ from typing import Any
 
 import keras
 
+from kerasrec import kernels
 from kerasrec.optimizers.base import TableOptimizer
-from kerasrec.optimizers.sparse import Rows
+from kerasrec.optimizers.sparse import Rows, raw
 
 
 @keras.saving.register_keras_serializable("kerasrec")
@@ -27,6 +28,8 @@ class Adagrad(TableOptimizer, keras.optimizers.Adagrad):
 
     def update_rows(self, at: Rows, table: Any, gradient: Any, learning_rate: Any) -> None:
         accumulator = self._accumulators[at.index]
+        if kernels.adagrad_rows(raw(table), raw(accumulator), at.rows, gradient, learning_rate, self.epsilon):
+            return
         accumulated = at.read(accumulator) + gradient * gradient
         at.write(accumulator, accumulated)
         step = learning_rate * gradient * keras.ops.rsqrt(accumulated + self.epsilon)

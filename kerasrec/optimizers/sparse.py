@@ -52,18 +52,18 @@ class Rows:
     def read(self, variable: Any) -> Any:
         import tensorflow as tf
 
-        return tf.gather(_raw(variable), self.rows)
+        return tf.gather(raw(variable), self.rows)
 
     def write(self, variable: Any, values: Any) -> None:
         """Replace the rows. To read, compute and replace is several times cheaper on a CPU than TensorFlow's
         scatter-subtract or its fused sparse updates, which go element by element on one core."""
         import tensorflow as tf
 
-        variable = _raw(variable)
+        variable = raw(variable)
         values = tf.cast(values, variable.dtype)
         tf.raw_ops.ResourceScatterUpdate(resource=variable.handle, indices=self.rows, updates=values)
 
 
-def _raw(variable: Any) -> Any:
+def raw(variable: Any) -> Any:
     """The `tf.Variable` of what Keras hands an optimizer: a Keras variable or the raw one."""
     return variable.value if isinstance(variable, keras.Variable) else variable

@@ -1,0 +1,50 @@
+"""Compiles `rows.cc` for this machine and this TensorFlow, once."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+from pathlib import Path
+
+from kerasrec.files import write_aside
+
+SOURCE = Path(__file__).with_name("rows.cc")
+# Arithmetic stays IEEE's (no -ffast-math): NaN and infinity reach whoever looks for them.
+FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fPIC", "-shared", "-w")
+
+
+def library() -> Path:
+    """The compiled kernels; takes about 15 seconds the first time, in `~/.cache/kerasrec` (or `$XDG_CACHE_HOME`).
+
+    Raises:
+        OSError: there is no C++ compiler, or it failed; says why.
+    """
+    import tensorflow as tf
+
+    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++")
+    if compiler is None:
+        raise OSError("there is no C++ compiler (g++) on this machine")
+    command = [compiler, *FLAGS, *tf.sysconfig.get_compile_flags(), str(SOURCE)]
+    made_of = "\0".join([SOURCE.read_text(), tf.__version__, *command, platform.machine(), _cpu()])
+    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kerasrec"
+    path = cache / f"rows-{hashlib.sha256(made_of.encode()).hexdigest()[:16]}.so"
+    if not path.exists():
+        with write_aside(path) as aside:
+            done = subprocess.run(
+                [*command, "-o", str(aside), *tf.sysconfig.get_link_flags()], capture_output=True, text=True
+            )
+            if done.returncode:
+                raise OSError(f"{compiler} could not compile {SOURCE.name}: {done.stderr.strip()[-500:]}")
+    return path
+
+
+def _cpu() -> str:
+    """What -march=native depends on: a home folder may be shared by unlike machines."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith(("flags", "Features"))), "")
