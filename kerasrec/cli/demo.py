@@ -128,21 +128,20 @@ def served_difference(model: Any, features: etl.Workflow, raw: pl.DataFrame, wor
 
 
 def _print(console: Console, figures: dict[str, Any]) -> None:
+    numbers = ("DLRM", "bound", "gap", "biases alone")
     quality = []
     for metric in ("auc", "logloss"):
-        reached, bound = figures[metric], figures[f"{metric}_bound"]
-        numbers = (
-            f"{reached:.4f}",
-            f"{bound:.4f}",
-            f"{reached - bound:+.4f}",
-            f"{figures[f'baseline_{metric}']:.4f}",
+        reached, bound, biases = (figures[key] for key in (metric, f"{metric}_bound", f"baseline_{metric}"))
+        quality.append(
+            (NAMES[metric], f"{reached:.4f}", f"{bound:.4f}", f"{reached - bound:+.4f}", f"{biases:.4f}")
         )
-        quality.append((NAMES[metric], *numbers))
     console.print()
-    console.print(table("Held-out rows", quality, ("", "DLRM", "bound", "gap", "biases alone")))
+    console.print(table("Held-out rows", quality, ("", *numbers), right=numbers))
+    console.print()
     rates = {"fit, transform, write": "etl_rows_per_s", "read": "loader_rows_per_s", "train": "train_rows_per_s"}
     speed = [(name, f"{figures[key]:,.0f}") for name, key in rates.items()]
-    console.print(table("Speed", speed, ("", "rows/s")))
+    console.print(table("Speed", speed, ("", "rows/s"), right=["rows/s"]))
+    console.print()
     console.print(
         "The bound is what the true click probabilities score. Raw rows served without Keras: predictions differ "
         f"by {figures['served_max_abs_diff']:.1e} at most. {figures['seconds']:.0f} s in all.",

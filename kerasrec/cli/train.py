@@ -15,7 +15,7 @@ from kerasrec import etl
 from kerasrec.cli.errors import Refused
 from kerasrec.cli.facts import look
 from kerasrec.cli.features import write_features
-from kerasrec.cli.guess import CATEGORICAL, CONTINUOUS, TARGET, Guess, guess_roles
+from kerasrec.cli.guess import Guess, guess_roles
 from kerasrec.cli.progress import stage
 from kerasrec.cli.quiet import import_tensorflow
 from kerasrec.cli.tables import NAMES, table
@@ -77,9 +77,21 @@ def run_train(asked: Asked) -> None:
         shutil.rmtree(aside / FEATURES)
     scores = ", ".join(f"{NAMES[name]} {value:.4f}" for name, value in trained.scores.items())
     console.print(f"\n[bold]Held out: {scores}[/bold]")
+    _warn_of_overfitting(trained, console)
     console.print(f"{etl_rate:,.0f} rows/s of feature engineering, {trained.rows_per_s:,.0f} rows/s of training")
     console.print(f"{asked.out}/ holds {WORKFLOW}/, {MODEL} and {REPORT}/", end="")
     console.print(f" and {SERVED}/" if asked.export else f"; serve it with: kerasrec export {asked.out} served")
+
+
+def _warn_of_overfitting(trained: Trained, console: Console) -> None:
+    metric = "rmse" if "rmse" in trained.scores else "logloss"
+    best = min(trained.checks, key=lambda check: check.scores[metric])
+    if trained.scores[metric] > 1.02 * best.scores[metric]:
+        console.print(
+            f"It was best after {best.rows:,} rows, {NAMES[metric]} {best.scores[metric]:.4f}, and then learnt rows "
+            "by heart: try fewer --epochs, a lower --learning-rate or --embedding-dim, a higher --min-count.",
+            style="yellow",
+        )
 
 
 def _learn(
@@ -141,28 +153,24 @@ def make_workflow(guesses: Sequence[Guess], min_count: int) -> etl.Workflow:
         "Target(binary=True)": lambda: etl.Target(binary=True),
         "Target(binary=False)": lambda: etl.Target(binary=False),
     }
-    nodes = []
+    alike: dict[tuple[str, ...], list[str]] = {}
     for guess in guesses:
-        if guess.role in (CATEGORICAL, CONTINUOUS, TARGET):
-            node: Any = [guess.name]
-            for name in guess.ops:
-                node = node >> build[name]()
-            nodes.append(node)
-    return etl.Workflow(sum(nodes[1:], nodes[0]))
+        if guess.ops:
+            alike.setdefault(guess.ops, []).append(guess.name)
+    nodes: list[Any] = []
+    for ops, names in alike.items():
+        node: Any = names
+        for op in ops:
+            node = node >> build[op]()
+        nodes.append(node)
+    return etl.Workflow(nodes)
 
 
 def _columns(guesses: Sequence[Guess], rows: int) -> Any:
     lines = [
-        (
-            guess.name,
-            str(guess.facts.dtype),
-            f"{guess.facts.distinct:,}",
-            f"{guess.facts.nulls:,}",
-            guess.role,
-            " ".join(guess.ops),
-            guess.reason,
-        )
+        (fact.name, str(fact.dtype), f"{fact.distinct:,}", f"{fact.nulls:,}", guess.role, guess.reason)
         for guess in guesses
+        for fact in [guess.facts]
     ]
-    header = ("column", "type", "distinct", "nulls", "role", "operators", "because")
-    return table(f"{rows:,} rows", lines, header)
+    header = ("column", "type", "distinct", "nulls", "role", "because")
+    return table(f"{rows:,} rows", lines, header, right=("distinct", "nulls"))

@@ -58,12 +58,12 @@ def trained(data, tmp_path_factory):
 # ---- train and export ---------------------------------------------------------------------------------------
 def test_train_prints_roles_and_learns(trained):
     out, said = trained
-    lines = {line.split()[1]: line for line in said.splitlines() if line.startswith("│")}
+    lines = {line.split()[0]: line for line in said.splitlines() if line.strip()}
     for name, role, reason in [
-        ("row_id", "dropped", "the row's own id"),
+        ("row_id", "dropped", "numbers the rows"),
         ("user_id", "categorical", "named as an id"),
         ("site", "categorical", "strings that repeat"),
-        ("price", "continuous", "decimal numbers"),
+        ("price", "continuous", "decimals"),
         ("same", "dropped", "the same value everywhere"),
         ("tags", "categorical", "lists of strings"),
         ("clicked", "target", "0 or 1"),
