@@ -19,7 +19,6 @@ from kerasrec.cli.guess import Guess, guess_roles
 from kerasrec.cli.progress import stage
 from kerasrec.cli.quiet import import_tensorflow
 from kerasrec.cli.tables import NAMES, table
-from kerasrec.etl.engine import telling
 from kerasrec.etl.sources import scan
 from kerasrec.files import write_aside
 
@@ -60,7 +59,7 @@ def run_train(asked: Asked) -> None:
         raise Refused(f"{asked.out} exists and is no run of kerasrec train: it is not overwritten")
     source = scan(asked.data)
     held = scan(asked.valid).frame if asked.valid else None
-    with telling(source):
+    with source.telling():
         rows, facts = look(source.frame)
     guesses = guess_roles(facts, asked.target, asked.roles, asked.task)
     console.print(_columns(guesses, rows))
@@ -87,9 +86,10 @@ def _warn_of_overfitting(trained: Trained, console: Console) -> None:
     metric = "rmse" if "rmse" in trained.scores else "logloss"
     best = min(trained.checks, key=lambda check: check.scores[metric])
     if trained.scores[metric] > 1.02 * best.scores[metric]:
+        reached = f"{NAMES[metric]} {best.scores[metric]:.4f}"
         console.print(
-            f"It was best after {best.rows:,} rows, {NAMES[metric]} {best.scores[metric]:.4f}, and then learnt rows "
-            "by heart: try fewer --epochs, a lower --learning-rate or --embedding-dim, a higher --min-count.",
+            f"It was best after {best.rows:,} rows, {reached}, and then learnt rows by heart: "
+            "try fewer --epochs, a lower --learning-rate or --embedding-dim, a higher --min-count.",
             style="yellow",
         )
 
