@@ -10,7 +10,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kerasrec.etl.engine import Value, telling
+from kerasrec.etl.engine import Value
 from kerasrec.etl.observe import nulls
 from kerasrec.etl.progress import bar
 from kerasrec.etl.sources import Source
@@ -51,7 +51,7 @@ class Dataset:
             SchemaError: a column holds nulls, or a binary target another value than 0 and 1; the message names the
                 column and the row.
         """
-        with telling(self.source):
+        with self.source.telling():
             frame = self.lazy().collect(engine="streaming")
         self._check(frame, 0)
         return frame
@@ -94,7 +94,7 @@ class Dataset:
             bar("transform", self.source.rows, "rows", show=progress) as advance,
         ):
             aside.mkdir()
-            with _Parts(aside, per_file) as parts, telling(self.source):
+            with _Parts(aside, per_file) as parts, self.source.telling():
 
                 def write(frame: pl.DataFrame) -> None:
                     self._check(frame, parts.rows)
@@ -147,7 +147,10 @@ class _Parts:
             path = self.folder / f"part-{self.rows // self.rows_per_file:05d}.parquet"
             self._writer = pq.ParquetWriter(path, table.schema, compression="snappy")
         assert self._writer is not None
-        self._writer.write_table(table, row_group_size=max(1, len(frame)))
+        try:
+            self._writer.write_table(table, row_group_size=max(1, len(frame)))
+        except OSError as error:
+            raise OSError(error.errno, f"cannot write to {self.folder.parent.parent}: {error}") from error
         self.rows += len(frame)
 
     def close(self) -> None:

@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 
+from kerasrec.etl.engine import Value, evaluate
 from kerasrec.etl.graph import Node, in_order
 from kerasrec.etl.ops import OPERATORS
 from kerasrec.files import write_aside
@@ -31,7 +32,7 @@ def save(folder: Path, root: Node, inputs: list[Column], *, overwrite: bool) -> 
             if node.op is not None:
                 files = {name: f"node-{i:03d}-{j:03d}.parquet" for j, name in enumerate(node.op.frames)}
                 for name, file in files.items():
-                    node.op.frames[name].write_parquet(aside / file)
+                    _write(node.op.frames[name], aside / file, folder / file)
                 values |= {"op": type(node.op).__name__, "settings": node.op.settings}
                 values |= {"facts": node.op.facts, "frames": files}
             described.append({name: value for name, value in values.items() if value not in ({}, None)})
@@ -42,6 +43,13 @@ def save(folder: Path, root: Node, inputs: list[Column], *, overwrite: bool) -> 
             encoding="utf-8",
         )
     return folder
+
+
+def _write(frame: pl.DataFrame, aside: Path, path: Path) -> None:
+    try:
+        frame.write_parquet(aside)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise OSError(getattr(error, "errno", None), f"cannot write {path}: {error}") from error
 
 
 def load(folder: Path) -> tuple[Node, list[Column]]:
@@ -62,7 +70,10 @@ def load(folder: Path) -> tuple[Node, list[Column]]:
         nodes: list[Node] = []
         for described in values["nodes"]:
             nodes.append(_node(described, nodes, folder))
-        return nodes[-1], list(Schema.from_dict(values["inputs"]))
+        inputs = list(Schema.from_dict(values["inputs"]))
+        # Fails where an operator lacks what it learned.
+        evaluate(nodes[-1], {column.name: Value(column, pl.col(column.name)) for column in inputs})
+        return nodes[-1], inputs
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise SchemaError(f"{path}: broken: {type(error).__name__}: {error}") from error
 
