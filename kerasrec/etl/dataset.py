@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -94,7 +96,7 @@ class Dataset:
             bar("transform", self.source.rows, "rows", show=progress) as advance,
         ):
             aside.mkdir()
-            with _Parts(aside, per_file) as parts, self.source.telling():
+            with naming(folder), _Parts(aside, per_file) as parts, self.source.telling():
 
                 def write(frame: pl.DataFrame) -> None:
                     self._check(frame, parts.rows)
@@ -132,6 +134,15 @@ class Dataset:
             raise SchemaError(f"{place}: target {name!r} is {values[row]}, but it held only 0 and 1 when fitted")
 
 
+@contextmanager
+def naming(folder: Path) -> Iterator[None]:
+    """A failure to write is told with the final name, not that of the place aside."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write {folder}: {error}") from error
+
+
 class _Parts:
     """Parquet files of a set number of rows in a folder; every frame written becomes a row group."""
 
@@ -147,10 +158,7 @@ class _Parts:
             path = self.folder / f"part-{self.rows // self.rows_per_file:05d}.parquet"
             self._writer = pq.ParquetWriter(path, table.schema, compression="snappy")
         assert self._writer is not None
-        try:
-            self._writer.write_table(table, row_group_size=max(1, len(frame)))
-        except OSError as error:
-            raise OSError(error.errno, f"cannot write to {self.folder.parent.parent}: {error}") from error
+        self._writer.write_table(table, row_group_size=max(1, len(frame)))
         self.rows += len(frame)
 
     def close(self) -> None:

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow.parquet as pq
 
+from kerasrec.etl.dataset import naming
 from kerasrec.etl.engine import Value, evaluate
 from kerasrec.etl.graph import Node, in_order
 from kerasrec.etl.ops import OPERATORS
@@ -22,7 +24,7 @@ def save(folder: Path, root: Node, inputs: list[Column], *, overwrite: bool) -> 
     """Write a fitted graph into a new folder."""
     nodes = in_order(root)
     numbers = {id(node): i for i, node in enumerate(nodes)}
-    with write_aside(folder, overwrite=overwrite) as aside:
+    with write_aside(folder, overwrite=overwrite) as aside, naming(folder):
         aside.mkdir()
         described = []
         for i, node in enumerate(nodes):
@@ -32,7 +34,7 @@ def save(folder: Path, root: Node, inputs: list[Column], *, overwrite: bool) -> 
             if node.op is not None:
                 files = {name: f"node-{i:03d}-{j:03d}.parquet" for j, name in enumerate(node.op.frames)}
                 for name, file in files.items():
-                    _write(node.op.frames[name], aside / file, folder / file)
+                    pq.write_table(node.op.frames[name].to_arrow(), aside / file)
                 values |= {"op": type(node.op).__name__, "settings": node.op.settings}
                 values |= {"facts": node.op.facts, "frames": files}
             described.append({name: value for name, value in values.items() if value not in ({}, None)})
@@ -43,13 +45,6 @@ def save(folder: Path, root: Node, inputs: list[Column], *, overwrite: bool) -> 
             encoding="utf-8",
         )
     return folder
-
-
-def _write(frame: pl.DataFrame, aside: Path, path: Path) -> None:
-    try:
-        frame.write_parquet(aside)
-    except (OSError, pl.exceptions.PolarsError) as error:
-        raise OSError(getattr(error, "errno", None), f"cannot write {path}: {error}") from error
 
 
 def load(folder: Path) -> tuple[Node, list[Column]]:
