@@ -89,7 +89,9 @@ def train(
         int | None, typer.Option(min=1, help="Rows a step; by default from the size of the data.")
     ] = None,
     embedding_dim: Annotated[int, typer.Option(min=1, help="Width of the embeddings.")] = 16,
-    learning_rate: Annotated[float, typer.Option(min=1e-8, help="Of Adagrad.")] = 0.03,
+    learning_rate: Annotated[
+        float, typer.Option(min=1e-8, help="Adagrad's, at the start; it falls to a tenth.")
+    ] = 0.03,
     export: Annotated[bool, typer.Option("--export", help="Write the SavedModel too, as OUT/served.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that is at OUT.")] = False,
 ) -> None:

@@ -14,21 +14,18 @@ import numpy as np
 import polars as pl
 from rich.console import Console
 
-from kerasrec import etl, models, optimizers, serving
+from kerasrec import etl, models, serving
 from kerasrec.cli.errors import Refused
 from kerasrec.cli.features import write_features
 from kerasrec.cli.progress import stage
 from kerasrec.cli.report import calibration, learning_curve, write_summary
 from kerasrec.cli.tables import NAMES, table
-from kerasrec.cli.training import Trained, fit
+from kerasrec.cli.training import Trained, fit, make_optimizer
 from kerasrec.data.loader import Loader
 from kerasrec.datasets.synthetic import ClickLog, click_log
 
 BATCH = 2048
 SERVED_ROWS = 20_000
-
-# Keras's own start of 0.1 is as much as thousands of batches' squared gradients: tables would hardly move.
-ADAGRAD = {"learning_rate": 0.03, "initial_accumulator_value": 1e-6}
 
 # Runs in a process where Keras and kerasrec cannot be imported: the SavedModel needs TensorFlow alone.
 SERVE = """
@@ -88,7 +85,7 @@ def _street(
 
     keras.utils.set_random_seed(seed)
     model = models.DLRM(train.schema, embedding_dim=16, bottom_units=[64, 16], top_units=[128, 64])
-    model.compile(optimizer=optimizers.Adagrad(**ADAGRAD), loss="binary_crossentropy")
+    model.compile(optimizer=make_optimizer(0.03, epochs * len(train)), loss="binary_crossentropy")
     with stage(console, "training", total=epochs * train.num_rows) as training:
         trained = fit(model, train, valid, epochs, training)
 

@@ -101,9 +101,9 @@ def _learn(
     import_tensorflow()
     import keras
 
-    from kerasrec import optimizers, serving
+    from kerasrec import serving
     from kerasrec.cli.report import calibration, learning_curve, write_summary
-    from kerasrec.cli.training import fit, make_model
+    from kerasrec.cli.training import fit, make_model, make_optimizer
     from kerasrec.data.loader import Loader
 
     rows = Loader(out / FEATURES / "train").num_rows
@@ -113,9 +113,7 @@ def _learn(
     keras.utils.set_random_seed(0)
     model = make_model(asked.model, train.schema, asked.embedding_dim)
     loss = "mse" if model.task == "regression" else "binary_crossentropy"
-    # Keras's own start of 0.1 is as much as thousands of batches' squared gradients: it hardly moves then.
-    optimizer = optimizers.Adagrad(asked.learning_rate, initial_accumulator_value=1e-6)
-    model.compile(optimizer=optimizer, loss=loss)
+    model.compile(optimizer=make_optimizer(asked.learning_rate, asked.epochs * len(train)), loss=loss)
     with stage(console, "training", total=asked.epochs * train.num_rows) as training:
         trained = fit(model, train, valid, asked.epochs, training)
     model.save(out / MODEL)
