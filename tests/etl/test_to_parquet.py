@@ -50,9 +50,14 @@ def test_defaults(dataset: etl.Dataset, tmp_path: Path) -> None:
     assert [pq.read_metadata(file).num_rows for file in sorted(folder.glob("*.parquet"))] == [10, 10, 5]
 
 
-def test_row_groups_must_fill_files(dataset: etl.Dataset, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"rows_per_file \(10\) must be a multiple of row_group_rows \(4\)"):
-        dataset.to_parquet(tmp_path / "a", row_group_rows=4, rows_per_file=10)
+def test_row_groups_that_do_not_fill_files(dataset: etl.Dataset, tmp_path: Path) -> None:
+    folder = dataset.to_parquet(tmp_path / "a", row_group_rows=4, rows_per_file=10)
+    files = [pq.read_metadata(file) for file in sorted(folder.glob("*.parquet"))]
+    sizes = [[file.row_group(i).num_rows for i in range(file.num_row_groups)] for file in files]
+    assert sizes == [[4, 4, 2], [4, 4, 2], [4, 1]]
+    assert_frame_equal(pl.read_parquet(folder / "*.parquet"), dataset.collect())
+    with pytest.raises(ValueError, match=r"row_group_rows \(-1\) and rows_per_file"):
+        dataset.to_parquet(tmp_path / "b", row_group_rows=-1)
 
 
 def test_an_existing_folder_stays(dataset: etl.Dataset, tmp_path: Path) -> None:
