@@ -206,7 +206,7 @@ def test_bad_flags_leave_with_2(data):
 
 # ---- the command itself -------------------------------------------------------------------------------------
 def command(*args: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "kerasrec.cli", *args], capture_output=True, text=True)
+    return subprocess.run([sys.executable, "-m", "kerasrec", *args], capture_output=True, text=True)
 
 
 def test_help_is_quick():
