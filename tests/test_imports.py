@@ -21,6 +21,7 @@ FLOORS = {
     "models": 4,
     "serving": 4,
     "cli": 5,
+    "__main__": 5,
 }
 
 

@@ -83,13 +83,15 @@ def train(
     categorical: Annotated[str, typer.Option(help="Columns to embed, comma-separated.")] = "",
     continuous: Annotated[str, typer.Option(help="Columns to read as numbers, comma-separated.")] = "",
     drop: Annotated[str, typer.Option(help="Columns to leave out, comma-separated.")] = "",
-    min_count: Annotated[int, typer.Option(min=1, help="Values seen less often share one id.")] = 1,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training rows.")] = 3,
+    min_count: Annotated[int, typer.Option(min=1, help="Values seen less often share one id.")] = 2,
+    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training rows.")] = 1,
     batch_size: Annotated[
         int | None, typer.Option(min=1, help="Rows a step; by default from the size of the data.")
     ] = None,
     embedding_dim: Annotated[int, typer.Option(min=1, help="Width of the embeddings.")] = 16,
-    learning_rate: Annotated[float, typer.Option(min=1e-8, help="Of Adagrad.")] = 0.05,
+    learning_rate: Annotated[
+        float, typer.Option(min=1e-8, help="Adagrad's, at the start; it falls to a tenth.")
+    ] = 0.03,
     export: Annotated[bool, typer.Option("--export", help="Write the SavedModel too, as OUT/served.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that is at OUT.")] = False,
 ) -> None:

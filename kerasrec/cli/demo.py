@@ -14,21 +14,18 @@ import numpy as np
 import polars as pl
 from rich.console import Console
 
-from kerasrec import etl, models, optimizers, serving
+from kerasrec import etl, models, serving
 from kerasrec.cli.errors import Refused
 from kerasrec.cli.features import write_features
 from kerasrec.cli.progress import stage
 from kerasrec.cli.report import calibration, learning_curve, write_summary
 from kerasrec.cli.tables import NAMES, table
-from kerasrec.cli.training import Trained, fit
+from kerasrec.cli.training import Trained, fit, make_optimizer
 from kerasrec.data.loader import Loader
 from kerasrec.datasets.synthetic import ClickLog, click_log
 
 BATCH = 2048
 SERVED_ROWS = 20_000
-
-# Keras's own start of 0.1 is as much as thousands of batches' squared gradients: tables would hardly move.
-ADAGRAD = {"learning_rate": 0.03, "initial_accumulator_value": 1e-6}
 
 # Runs in a process where Keras and kerasrec cannot be imported: the SavedModel needs TensorFlow alone.
 SERVE = """
@@ -88,7 +85,7 @@ def _street(
 
     keras.utils.set_random_seed(seed)
     model = models.DLRM(train.schema, embedding_dim=16, bottom_units=[64, 16], top_units=[128, 64])
-    model.compile(optimizer=optimizers.Adagrad(**ADAGRAD), loss="binary_crossentropy")
+    model.compile(optimizer=make_optimizer(0.03, epochs * len(train)), loss="binary_crossentropy")
     with stage(console, "training", total=epochs * train.num_rows) as training:
         trained = fit(model, train, valid, epochs, training)
 
@@ -128,21 +125,20 @@ def served_difference(model: Any, features: etl.Workflow, raw: pl.DataFrame, wor
 
 
 def _print(console: Console, figures: dict[str, Any]) -> None:
+    numbers = ("DLRM", "bound", "gap", "biases alone")
     quality = []
     for metric in ("auc", "logloss"):
-        reached, bound = figures[metric], figures[f"{metric}_bound"]
-        numbers = (
-            f"{reached:.4f}",
-            f"{bound:.4f}",
-            f"{reached - bound:+.4f}",
-            f"{figures[f'baseline_{metric}']:.4f}",
+        reached, bound, biases = (figures[key] for key in (metric, f"{metric}_bound", f"baseline_{metric}"))
+        quality.append(
+            (NAMES[metric], f"{reached:.4f}", f"{bound:.4f}", f"{reached - bound:+.4f}", f"{biases:.4f}")
         )
-        quality.append((NAMES[metric], *numbers))
     console.print()
-    console.print(table("Held-out rows", quality, ("", "DLRM", "bound", "gap", "biases alone")))
+    console.print(table("Held-out rows", quality, ("", *numbers), right=numbers))
+    console.print()
     rates = {"fit, transform, write": "etl_rows_per_s", "read": "loader_rows_per_s", "train": "train_rows_per_s"}
     speed = [(name, f"{figures[key]:,.0f}") for name, key in rates.items()]
-    console.print(table("Speed", speed, ("", "rows/s")))
+    console.print(table("Speed", speed, ("", "rows/s"), right=["rows/s"]))
+    console.print()
     console.print(
         "The bound is what the true click probabilities score. Raw rows served without Keras: predictions differ "
         f"by {figures['served_max_abs_diff']:.1e} at most. {figures['seconds']:.0f} s in all.",

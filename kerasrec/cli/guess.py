@@ -85,15 +85,15 @@ def _role(fact: Facts) -> tuple[str, str]:
         return DROPPED, "the same value everywhere"
     if kind == pl.String:
         if fact.distinct > 0.9 * fact.seen and fact.seen >= SMALL:
-            return DROPPED, "text that hardly ever repeats: a row's name, or prose"
+            return DROPPED, "text that hardly repeats"
         return CATEGORICAL, "strings that repeat"
     if kind == pl.Boolean:
         return CATEGORICAL, "true or false"
     if kind.is_integer():
         return _role_of_integers(fact)
     if kind.is_float():
-        return CONTINUOUS, "decimal numbers" + _tail(fact)
-    hint = "; its hour and weekday, in columns of their own, would tell much" if kind.is_temporal() else ""
+        return CONTINUOUS, "decimals" + _tail(fact)
+    hint = "; hour and weekday tell more" if kind.is_temporal() else ""
     return DROPPED, f"no operator reads {_words(kind)}{hint}"
 
 
@@ -102,18 +102,19 @@ def _role_of_integers(fact: Facts) -> tuple[str, str]:
     span = high - low + 1
     named = bool(_ID_NAME.search(fact.name) or _CAMEL_ID.search(fact.name))
     if fact.distinct == fact.seen >= SMALL and (named or span == fact.seen):
-        return DROPPED, "a different number in each row: the row's own id"
+        return DROPPED, "numbers the rows"
     if named:
         return CATEGORICAL, "named as an id"
     if fact.distinct <= FEW:
-        return CATEGORICAL, f"only {fact.distinct} distinct integers"
+        return CATEGORICAL, "few distinct integers"
     if any(unit <= low and high <= 2.2 * unit for unit in (1e9, 1e12)):
-        return CONTINUOUS, "looks like a Unix time; its hour and weekday would tell more"
-    if fact.distinct > 1000 and fact.distinct >= 0.5 * span:
-        return CATEGORICAL, "many integers that fill their range, as ids do"
+        return CONTINUOUS, "a Unix time? hour and weekday tell more"
+    full = fact.distinct / span
+    if (fact.distinct > 200 and full > 0.9) or (fact.distinct > 1000 and full > 0.5):
+        return CATEGORICAL, "integers fill their range"
     if span > 2**31 and fact.distinct < 0.5 * fact.seen:
-        return CATEGORICAL, "huge integers that repeat, as hashed ids do"
-    return CONTINUOUS, "integers of many values" + _tail(fact)
+        return CATEGORICAL, "hashes that repeat"
+    return CONTINUOUS, "many integers" + _tail(fact)
 
 
 def _ops(role: str, fact: Facts) -> tuple[str, ...]:
@@ -132,14 +133,14 @@ def _heavy_tailed(fact: Facts) -> bool:
 
 
 def _tail(fact: Facts) -> str:
-    return ", heavy-tailed" if _heavy_tailed(fact) else ""
+    return "; heavy tail: log" if _heavy_tailed(fact) else ""
 
 
 def _words(kind: Any) -> str:
     if kind.is_integer():
         return "integers"
     if kind.is_float():
-        return "decimal numbers"
+        return "decimals"
     return {"String": "strings", "Boolean": "booleans", "Date": "dates"}.get(str(kind), str(kind))
 
 
@@ -182,5 +183,5 @@ def _target(fact: Facts, task: str | None) -> Guess:
             "make it 0 and 1, or pass --task regression"
         )
     if binary and task != "regression":
-        return Guess(fact, TARGET, ("Target(binary=True)",), "0 or 1: a probability is learnt")
-    return Guess(fact, TARGET, ("Target(binary=False)",), "numbers: a number is learnt")
+        return Guess(fact, TARGET, ("Target(binary=True)",), "0 or 1")
+    return Guess(fact, TARGET, ("Target(binary=False)",), "numbers")

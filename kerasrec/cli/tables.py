@@ -9,11 +9,19 @@ from rich.table import Table
 NAMES = {"auc": "AUC", "logloss": "log loss", "rmse": "RMSE"}
 
 
-def table(title: str, lines: Sequence[tuple[str, ...]], header: Sequence[str]) -> Table:
-    """A table whose columns after the first are numbers."""
-    built = Table(title=title, title_justify="left", title_style="bold", header_style="bold")
-    for k, name in enumerate(header):
-        built.add_column(name, justify="right" if k else "left")
+def table(title: str, lines: Sequence[tuple[str, ...]], header: Sequence[str], right: Sequence[str]) -> Table:
+    """A table; the columns named in `right`, numbers, end at one line."""
+    built = Table(
+        title=title,
+        title_justify="left",
+        title_style="bold",
+        header_style="bold",
+        box=None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+    )
+    for name in header:
+        built.add_column(name, justify="right" if name in right else "left", no_wrap=name != header[-1])
     for line in lines:
         built.add_row(*line)
     return built

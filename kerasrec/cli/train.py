@@ -15,11 +15,10 @@ from kerasrec import etl
 from kerasrec.cli.errors import Refused
 from kerasrec.cli.facts import look
 from kerasrec.cli.features import write_features
-from kerasrec.cli.guess import CATEGORICAL, CONTINUOUS, TARGET, Guess, guess_roles
+from kerasrec.cli.guess import Guess, guess_roles
 from kerasrec.cli.progress import stage
 from kerasrec.cli.quiet import import_tensorflow
 from kerasrec.cli.tables import NAMES, table
-from kerasrec.etl.engine import telling
 from kerasrec.etl.sources import scan
 from kerasrec.files import write_aside
 
@@ -60,7 +59,7 @@ def run_train(asked: Asked) -> None:
         raise Refused(f"{asked.out} exists and is no run of kerasrec train: it is not overwritten")
     source = scan(asked.data)
     held = scan(asked.valid).frame if asked.valid else None
-    with telling(source):
+    with source.telling():
         rows, facts = look(source.frame)
     guesses = guess_roles(facts, asked.target, asked.roles, asked.task)
     console.print(_columns(guesses, rows))
@@ -77,9 +76,22 @@ def run_train(asked: Asked) -> None:
         shutil.rmtree(aside / FEATURES)
     scores = ", ".join(f"{NAMES[name]} {value:.4f}" for name, value in trained.scores.items())
     console.print(f"\n[bold]Held out: {scores}[/bold]")
+    _warn_of_overfitting(trained, console)
     console.print(f"{etl_rate:,.0f} rows/s of feature engineering, {trained.rows_per_s:,.0f} rows/s of training")
     console.print(f"{asked.out}/ holds {WORKFLOW}/, {MODEL} and {REPORT}/", end="")
     console.print(f" and {SERVED}/" if asked.export else f"; serve it with: kerasrec export {asked.out} served")
+
+
+def _warn_of_overfitting(trained: Trained, console: Console) -> None:
+    metric = "rmse" if "rmse" in trained.scores else "logloss"
+    best = min(trained.checks, key=lambda check: check.scores[metric])
+    if trained.scores[metric] > 1.02 * best.scores[metric]:
+        reached = f"{NAMES[metric]} {best.scores[metric]:.4f}"
+        console.print(
+            f"It was best after {best.rows:,} rows, {reached}, and then learnt rows by heart: "
+            "try fewer --epochs, a lower --learning-rate or --embedding-dim, a higher --min-count.",
+            style="yellow",
+        )
 
 
 def _learn(
@@ -89,9 +101,9 @@ def _learn(
     import_tensorflow()
     import keras
 
-    from kerasrec import optimizers, serving
+    from kerasrec import serving
     from kerasrec.cli.report import calibration, learning_curve, write_summary
-    from kerasrec.cli.training import fit, make_model
+    from kerasrec.cli.training import fit, make_model, make_optimizer
     from kerasrec.data.loader import Loader
 
     rows = Loader(out / FEATURES / "train").num_rows
@@ -101,9 +113,7 @@ def _learn(
     keras.utils.set_random_seed(0)
     model = make_model(asked.model, train.schema, asked.embedding_dim)
     loss = "mse" if model.task == "regression" else "binary_crossentropy"
-    # Keras's own start of 0.1 is as much as thousands of batches' squared gradients: it hardly moves then.
-    optimizer = optimizers.Adagrad(asked.learning_rate, initial_accumulator_value=1e-6)
-    model.compile(optimizer=optimizer, loss=loss)
+    model.compile(optimizer=make_optimizer(asked.learning_rate, asked.epochs * len(train)), loss=loss)
     with stage(console, "training", total=asked.epochs * train.num_rows) as training:
         trained = fit(model, train, valid, asked.epochs, training)
     model.save(out / MODEL)
@@ -141,28 +151,24 @@ def make_workflow(guesses: Sequence[Guess], min_count: int) -> etl.Workflow:
         "Target(binary=True)": lambda: etl.Target(binary=True),
         "Target(binary=False)": lambda: etl.Target(binary=False),
     }
-    nodes = []
+    alike: dict[tuple[str, ...], list[str]] = {}
     for guess in guesses:
-        if guess.role in (CATEGORICAL, CONTINUOUS, TARGET):
-            node: Any = [guess.name]
-            for name in guess.ops:
-                node = node >> build[name]()
-            nodes.append(node)
-    return etl.Workflow(sum(nodes[1:], nodes[0]))
+        if guess.ops:
+            alike.setdefault(guess.ops, []).append(guess.name)
+    nodes: list[Any] = []
+    for ops, names in alike.items():
+        node: Any = names
+        for op in ops:
+            node = node >> build[op]()
+        nodes.append(node)
+    return etl.Workflow(nodes)
 
 
 def _columns(guesses: Sequence[Guess], rows: int) -> Any:
     lines = [
-        (
-            guess.name,
-            str(guess.facts.dtype),
-            f"{guess.facts.distinct:,}",
-            f"{guess.facts.nulls:,}",
-            guess.role,
-            " ".join(guess.ops),
-            guess.reason,
-        )
+        (fact.name, str(fact.dtype), f"{fact.distinct:,}", f"{fact.nulls:,}", guess.role, guess.reason)
         for guess in guesses
+        for fact in [guess.facts]
     ]
-    header = ("column", "type", "distinct", "nulls", "role", "operators", "because")
-    return table(f"{rows:,} rows", lines, header)
+    header = ("column", "type", "distinct", "nulls", "role", "because")
+    return table(f"{rows:,} rows", lines, header, right=("distinct", "nulls"))

@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from kerasrec import models
+from kerasrec import models, optimizers
 from kerasrec.cli.progress import Stage
 from kerasrec.cli.report import Check
 from kerasrec.cli.tables import NAMES
@@ -46,6 +46,16 @@ def make_model(name: str, schema: Schema, embedding_dim: int) -> Any:
         return models.DLRM(schema, embedding_dim=embedding_dim, bottom_units=bottom, top_units=[128, 64])
     kind = {"dcn": models.DCN, "deepfm": models.DeepFM, "wide-and-deep": models.WideAndDeep}[name]
     return kind(schema, embedding_dim=embedding_dim, deep_units=[128, 64])
+
+
+def make_optimizer(learning_rate: float, steps: int) -> Any:
+    """Adagrad whose learning rate falls to a tenth over `steps`, so that the last batches do not sway the mean.
+
+    Keras's accumulators start at 0.1, more than thousands of batches' squared gradients add up to: tables would
+    hardly move.
+    """
+    falling = keras.optimizers.schedules.CosineDecay(learning_rate, steps, alpha=0.1)
+    return optimizers.Adagrad(falling, initial_accumulator_value=1e-6)
 
 
 def fit(model: Any, train: Loader, valid: Loader, epochs: int, stage: Stage) -> Trained:

@@ -72,7 +72,7 @@ class ClickLog:
         """The true probabilities' log loss on the held-out rows, in nats."""
         return self.splits["valid"].logloss_bound
 
-    def bias_baseline(self, *, ridge: float = 10.0, max_rows: int = 2_000_000) -> AdditiveScore:
+    def bias_baseline(self, *, ridge: float = 50.0, max_rows: int = 2_000_000) -> AdditiveScore:
         """What a model without interactions reaches on the held-out rows.
 
         It is a ridge logistic regression with a bias for each value of each column: ids, sets of genres,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,12 @@ import pyarrow.csv
 from kerasrec.schema import SchemaError
 
 INFER_ROWS = 10_000
+Read = Callable[[Sequence[Path]], pl.LazyFrame]
 
 
-def scan(files: Sequence[Path], types: Mapping[str, pl.DataType]) -> tuple[pl.LazyFrame, list[int]]:
-    """A frame of the rows of `files` and each file's number of rows. A field with nothing in it is null, `""`
-    is ''.
+def scan(files: Sequence[Path], types: Mapping[str, pl.DataType]) -> tuple[Read, list[int]]:
+    """A function that makes a frame of the rows of some of `files`, and each file's number of rows. A field with
+    nothing in it is null, `""` is ''.
 
     Types are guessed from each file's first rows, but for the columns in `types`; integers in one file and
     floats in another make floats.
@@ -41,18 +42,20 @@ def scan(files: Sequence[Path], types: Mapping[str, pl.DataType]) -> tuple[pl.La
                     f"{file}: column {name!r} looks like {dtype}, but like {schema[name]} in {files[0]}; "
                     "pass pl.scan_csv(files, schema_overrides=...) to say which it is"
                 )
-    return pl.scan_csv(list(files), separator=separator, schema=schema, glob=False), counts
+
+    def read(files: Sequence[Path]) -> pl.LazyFrame:
+        return pl.scan_csv(list(files), separator=separator, schema=schema, glob=False)
+
+    return read, counts
 
 
 def _types(file: Path, separator: str, types: Mapping[str, pl.DataType]) -> dict[str, pl.DataType]:
-    def guess(overrides: Mapping[str, Any]) -> dict[str, pl.DataType]:
-        scanned = pl.scan_csv(
-            file, separator=separator, infer_schema_length=INFER_ROWS, schema_overrides=overrides, glob=False
-        )
-        return dict(scanned.collect_schema())
-
-    found = guess({})
-    return {name: types.get(name, dtype) for name, dtype in found.items()}
+    """The columns of one file, guessed but for those in `types`."""
+    scanned = pl.scan_csv(file, separator=separator, infer_schema_length=INFER_ROWS, glob=False)
+    try:
+        return {name: types.get(name, dtype) for name, dtype in scanned.collect_schema().items()}
+    except pl.exceptions.PolarsError as error:
+        raise SchemaError(f"{file}: not readable as CSV: {error}") from None
 
 
 def _count(file: Path, separator: str) -> int:
@@ -90,7 +93,8 @@ def _checked(file: Path, separator: str, changed: int, size: int) -> int:
     header, blank = _first_line_and_blanks(file)
     read = pa.csv.ReadOptions(use_threads=False, block_size=8 << 20)
     try:
-        with pa.csv.open_csv(file, parse_options=pa.csv.ParseOptions(delimiter=separator)) as first:
+        skip = pa.csv.ParseOptions(delimiter=separator, invalid_row_handler=lambda row: "skip")
+        with pa.csv.open_csv(file, parse_options=skip) as first:
             names = first.schema.names
         rows = count(skip_empty=False)
         if blank and len(names) > 1 and count(skip_empty=True) != rows:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kerasrec.etl.engine import Value, telling
+from kerasrec.etl.engine import Value
 from kerasrec.etl.observe import nulls
 from kerasrec.etl.progress import bar
 from kerasrec.etl.sources import Source
@@ -51,7 +53,7 @@ class Dataset:
             SchemaError: a column holds nulls, or a binary target another value than 0 and 1; the message names the
                 column and the row.
         """
-        with telling(self.source):
+        with self.source.telling():
             frame = self.lazy().collect(engine="streaming")
         self._check(frame, 0)
         return frame
@@ -72,8 +74,8 @@ class Dataset:
 
         Args:
             folder: its name.
-            row_group_rows: rows in a row group (the last one is shorter); by default 131,072, or a file's.
-            rows_per_file: rows in a file, a multiple of `row_group_rows`; by default 32 row groups.
+            row_group_rows: rows in a row group (a file's last may be shorter); by default 131,072, or a file's.
+            rows_per_file: rows in a file; by default 32 row groups.
             overwrite: whether a folder of that name is replaced.
             progress: whether a terminal shows a progress bar.
 
@@ -86,15 +88,15 @@ class Dataset:
         """
         rows = row_group_rows or min(ROW_GROUP_ROWS, rows_per_file or ROWS_PER_FILE)
         per_file = rows_per_file or 32 * rows
-        if rows < 1 or per_file % rows:
-            raise ValueError(f"rows_per_file ({per_file}) must be a multiple of row_group_rows ({rows})")
+        if rows < 1 or per_file < 1:
+            raise ValueError(f"row_group_rows ({rows}) and rows_per_file ({per_file}) must be at least 1")
         folder = Path(folder)
         with (
             write_aside(folder, overwrite=overwrite) as aside,
             bar("transform", self.source.rows, "rows", show=progress) as advance,
         ):
             aside.mkdir()
-            with _Parts(aside, per_file) as parts, telling(self.source):
+            with naming(folder), _Parts(aside, rows, per_file) as parts, self.source.telling():
 
                 def write(frame: pl.DataFrame) -> None:
                     self._check(frame, parts.rows)
@@ -104,6 +106,7 @@ class Dataset:
                 self.lazy().sink_batches(write, chunk_size=rows, maintain_order=True, engine="streaming")
                 if not parts.rows:
                     parts.write(pl.DataFrame(schema=[(c.name, column_type(c)) for c in self.schema]))
+                parts.flush()
             self.schema.save(aside)
         return folder
 
@@ -132,25 +135,54 @@ class Dataset:
             raise SchemaError(f"{place}: target {name!r} is {values[row]}, but it held only 0 and 1 when fitted")
 
 
-class _Parts:
-    """Parquet files of a set number of rows in a folder; every frame written becomes a row group."""
+@contextmanager
+def naming(folder: Path) -> Iterator[None]:
+    """A failure to write is told with the final name, not that of the place aside."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, f"cannot write {folder}: {error}") from error
 
-    def __init__(self, folder: Path, rows_per_file: int):
-        self.folder, self.rows_per_file = folder, rows_per_file
-        self.rows = 0
+
+class _Parts:
+    """Parquet files in a folder, of a set number of rows in row groups of a set number of rows."""
+
+    def __init__(self, folder: Path, row_group_rows: int, rows_per_file: int):
+        self.folder, self.row_group_rows, self.rows_per_file = folder, row_group_rows, rows_per_file
+        self.rows = 0  # taken, of which the last ones wait for their row group to fill
+        self._waiting: pl.DataFrame | None = None
+        self._written = 0
         self._writer: pq.ParquetWriter | None = None
 
     def write(self, frame: pl.DataFrame) -> None:
+        self.rows += len(frame)
+        frame = frame if self._waiting is None else pl.concat([self._waiting, frame])
+        while len(frame) >= (size := min(self.row_group_rows, self.rows_per_file - self._in_file)):
+            self._write(frame.head(size))
+            frame = frame.slice(size)
+        self._waiting = frame
+
+    def flush(self) -> None:
+        """Write what waits; an empty dataset becomes a file without rows."""
+        if self._waiting is not None and (len(self._waiting) or not self._written):
+            self._write(self._waiting)
+            self._waiting = None
+
+    @property
+    def _in_file(self) -> int:
+        return self._written % self.rows_per_file
+
+    def _write(self, frame: pl.DataFrame) -> None:
         table: pa.Table = frame.to_arrow()
-        if self.rows % self.rows_per_file == 0:
-            self.close()
-            path = self.folder / f"part-{self.rows // self.rows_per_file:05d}.parquet"
+        if self._in_file == 0:
+            self._close()
+            path = self.folder / f"part-{self._written // self.rows_per_file:05d}.parquet"
             self._writer = pq.ParquetWriter(path, table.schema, compression="snappy")
         assert self._writer is not None
-        self._writer.write_table(table, row_group_size=max(1, len(frame)))
-        self.rows += len(frame)
+        self._writer.write_table(table, row_group_size=self.row_group_rows)
+        self._written += len(frame)
 
-    def close(self) -> None:
+    def _close(self) -> None:
         if self._writer is not None:
             self._writer.close()
 
@@ -158,4 +190,4 @@ class _Parts:
         return self
 
     def __exit__(self, *error: object) -> None:
-        self.close()
+        self._close()

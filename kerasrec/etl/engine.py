@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import polars as pl
@@ -98,7 +97,7 @@ def gather(source: Source, names: Sequence[str], jobs: Sequence[Job]) -> list[li
     unknown lazy frame) rows pass once, in batches that are parts to merge. (Both keep memory bounded. One
     `collect_all` does not: it holds the rows that its queries share until the slowest has read them.)
     """
-    with telling(source):
+    with source.telling():
         if source.columnar:
             frames = [job.queries(source.frame) for job in jobs]
             return [[query.collect(engine="streaming") for query in queries] for queries in frames]
@@ -163,16 +162,6 @@ def refuse_nulls(root: Node, source: Source, raw: Mapping[str, Value]) -> None:
             f"{source.name}: nulls are left after the operators, in {columns}; add FillMissing, "
             "or drop those rows from the input"
         )
-
-
-@contextmanager
-def telling(source: Source) -> Iterator[None]:
-    """What Polars could not read is told as a `SchemaError` that names the source."""
-    try:
-        yield
-    except pl.exceptions.PolarsError as error:
-        reason = str(error).split("\n\n")[0]  # what follows is advice on Polars' own arguments
-        raise SchemaError(f"{source.name}: {reason}") from error
 
 
 def describe(root: Node) -> Iterable[tuple[str, str, str]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import polars as pl
@@ -11,9 +11,12 @@ import pyarrow.parquet as pq
 
 from kerasrec.schema import SchemaError
 
+Read = Callable[[Sequence[Path]], pl.LazyFrame]
 
-def scan(files: Sequence[Path], types: Mapping[str, pl.DataType]) -> tuple[pl.LazyFrame, list[int]]:
-    """A frame of the rows of `files` and each file's number of rows. `types` is not used: the files hold theirs.
+
+def scan(files: Sequence[Path], types: Mapping[str, pl.DataType]) -> tuple[Read, list[int]]:
+    """A function that makes a frame of the rows of some of `files`, and each file's number of rows. `types` is not
+    used: the files hold theirs.
 
     Raises:
         SchemaError: a file that is empty, truncated or not Parquet, or whose columns differ from the first one's.
@@ -28,8 +31,11 @@ def scan(files: Sequence[Path], types: Mapping[str, pl.DataType]) -> tuple[pl.La
             found, expected = schema.field(name).type, first.field(name).type
             if found != expected:
                 raise SchemaError(f"{file}: column {name!r} is {found}, but {expected} in {files[0]}")
-    frame = pl.scan_parquet(list(files), glob=False, hive_partitioning=False, extra_columns="ignore")
-    return frame, [footer.num_rows for footer in footers]
+
+    def read(files: Sequence[Path]) -> pl.LazyFrame:
+        return pl.scan_parquet(list(files), glob=False, hive_partitioning=False, extra_columns="ignore")
+
+    return read, [footer.num_rows for footer in footers]
 
 
 def _footer(file: Path) -> pq.FileMetaData:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,31 +30,45 @@ class Source:
         frame: its columns as they are.
         types: their Polars types.
         name: what to call it in messages.
-        files: where it lies in files, each with its number of rows where known; in the frame's order.
+        rows: how many rows there are, where that is known without reading them.
+        files: where it lies in files, each with its number of rows; in the frame's order.
+        read: makes a frame of some of the files.
         columnar: whether one column can be read without paying for the others.
     """
 
     frame: pl.LazyFrame
     types: Mapping[str, pl.DataType]
     name: str
-    files: Sequence[tuple[Path, int | None]] = ()
+    rows: int | None = None
+    files: Sequence[tuple[Path, int]] = ()
+    read: Callable[[Sequence[Path]], pl.LazyFrame] | None = None
     columnar: bool = False
-
-    @property
-    def rows(self) -> int | None:
-        """How many rows there are, where that is known without reading them."""
-        counts = [rows for _, rows in self.files]
-        return None if not counts or None in counts else sum(counts)  # type: ignore[arg-type]
 
     def locate(self, row: int) -> str:
         """Words for where the row with this index stands."""
         for path, rows in self.files:
-            if rows is None:
-                break
             if row < rows:
                 return f"{path}, row {row}"
             row -= rows
         return f"{self.name}, row {row}"
+
+    @contextmanager
+    def telling(self) -> Iterator[None]:
+        """What Polars could not read is told as a `SchemaError` that names the file."""
+        try:
+            yield
+        except pl.exceptions.PolarsError as error:
+            reason = str(error).split("\n\n")[0]  # what follows is advice on Polars' own arguments
+            raise SchemaError(f"{self._culprit()}: {reason}") from error
+
+    def _culprit(self) -> str:
+        """The file that cannot be read, or, where that is not the reason, the whole source."""
+        for path, _ in self.files if self.read and len(self.files) > 1 else ():
+            try:
+                self.read([path]).select(pl.all().null_count()).collect(engine="streaming")  # type: ignore[misc]
+            except pl.exceptions.PolarsError:
+                return str(path)
+        return self.name
 
     def require(self, names: Sequence[str], optional: Sequence[str] = ()) -> None:
         """Raise `SchemaError` where one of the columns `names` is missing; `optional` are those of targets."""
@@ -127,7 +142,7 @@ def scan(source: Any, types: Mapping[str, pl.DataType] | None = None) -> Source:
     if isinstance(source, pl.LazyFrame):
         return Source(source, source.collect_schema(), "the LazyFrame")
     if isinstance(source, pl.DataFrame):
-        return Source(source.lazy(), source.schema, "the frame", [(Path("the frame"), len(source))], columnar=True)
+        return Source(source.lazy(), source.schema, "the frame", len(source), columnar=True)
     package = type(source).__module__.partition(".")[0]
     if package == "pyarrow":
         return scan(pl.from_arrow(source))
@@ -146,10 +161,10 @@ def scan(source: Any, types: Mapping[str, pl.DataType] | None = None) -> Source:
     if len({READERS[suffix] for suffix in suffixes}) > 1 or len(suffixes & {".csv", ".tsv"}) > 1:
         raise SchemaError(f"one input of several formats: {', '.join(sorted(suffixes))}")
     reader = READERS[suffixes.pop()]
-    frame, counts = reader.scan(files, types or {})
-    name = str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
+    read, counts = reader.scan(files, types or {})
+    frame, name = read(files), str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
     placed = list(zip(files, counts, strict=True))
-    return Source(frame, frame.collect_schema(), name, placed, columnar=reader is parquet_files)
+    return Source(frame, frame.collect_schema(), name, sum(counts), placed, read, reader is parquet_files)
 
 
 def _files(path: Path) -> list[Path]:

@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow.parquet as pq
 
+from kerasrec.etl.dataset import naming
+from kerasrec.etl.engine import Value, evaluate
 from kerasrec.etl.graph import Node, in_order
 from kerasrec.etl.ops import OPERATORS
 from kerasrec.files import write_aside
@@ -21,7 +24,7 @@ def save(folder: Path, root: Node, inputs: list[Column], *, overwrite: bool) -> 
     """Write a fitted graph into a new folder."""
     nodes = in_order(root)
     numbers = {id(node): i for i, node in enumerate(nodes)}
-    with write_aside(folder, overwrite=overwrite) as aside:
+    with write_aside(folder, overwrite=overwrite) as aside, naming(folder):
         aside.mkdir()
         described = []
         for i, node in enumerate(nodes):
@@ -31,7 +34,7 @@ def save(folder: Path, root: Node, inputs: list[Column], *, overwrite: bool) -> 
             if node.op is not None:
                 files = {name: f"node-{i:03d}-{j:03d}.parquet" for j, name in enumerate(node.op.frames)}
                 for name, file in files.items():
-                    node.op.frames[name].write_parquet(aside / file)
+                    pq.write_table(node.op.frames[name].to_arrow(), aside / file)
                 values |= {"op": type(node.op).__name__, "settings": node.op.settings}
                 values |= {"facts": node.op.facts, "frames": files}
             described.append({name: value for name, value in values.items() if value not in ({}, None)})
@@ -62,7 +65,10 @@ def load(folder: Path) -> tuple[Node, list[Column]]:
         nodes: list[Node] = []
         for described in values["nodes"]:
             nodes.append(_node(described, nodes, folder))
-        return nodes[-1], list(Schema.from_dict(values["inputs"]))
+        inputs = list(Schema.from_dict(values["inputs"]))
+        # Fails where an operator lacks what it learned.
+        evaluate(nodes[-1], {column.name: Value(column, pl.col(column.name)) for column in inputs})
+        return nodes[-1], inputs
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise SchemaError(f"{path}: broken: {type(error).__name__}: {error}") from error
 

@@ -23,9 +23,7 @@ KEYS = {
 @pytest.mark.slow
 def test_demo_comes_within_a_hundredth_of_its_bound(tmp_path):
     started = time.perf_counter()
-    done = subprocess.run(
-        [sys.executable, "-m", "kerasrec.cli", "demo"], cwd=tmp_path, capture_output=True, text=True
-    )
+    done = subprocess.run([sys.executable, "-m", "kerasrec", "demo"], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert time.perf_counter() - started < 180
     report = tmp_path / "report"
@@ -46,7 +44,7 @@ def test_demo_comes_within_a_hundredth_of_its_bound(tmp_path):
 
 
 def test_demo_refuses_a_folder_to_keep_that_exists(tmp_path):
-    command = [sys.executable, "-m", "kerasrec.cli", "demo", "--keep", str(tmp_path)]
+    command = [sys.executable, "-m", "kerasrec", "demo", "--keep", str(tmp_path)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1] == f"error: {tmp_path} exists: --keep needs a new folder"

@@ -1,4 +1,4 @@
-"""`python -m kerasrec.cli`."""
+"""`python -m kerasrec`."""
 
 from kerasrec.cli import app
 

@@ -1,0 +1,184 @@
+"""
+Title: Predicting clicks: DLRM on Criteo's display advertising log
+Author: the kerasrec authors
+Date created: 2026/11/23
+Last modified: 2026/11/23
+Description: Integers with gaps and hashed ids, prepared out of core, for DLRM, DCN and DeepFM.
+Accelerator: None
+"""
+
+"""
+## Introduction
+
+Criteo's log is the standard test of click models: a label, 13 integer columns (counts, many of them
+missing), and 26 columns of hashed ids whose meaning is not told. The whole of it is 45,840,617 rows;
+`kerasrec.datasets.criteo` says where it is to be had.
+
+Run it with `python examples/criteo_dlrm.py path/to/train.txt`. It takes the TSV as published and the CSV
+extracts with a header alike, of any size: nothing below holds all rows in memory. On an extract of a few
+thousand rows it shows how things fit together; figures of that size say little, so each comes with its
+standard error.
+"""
+
+import argparse
+import os
+import tempfile
+import time
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+import polars as pl
+
+import kerasrec as kr
+from kerasrec import etl
+from kerasrec.datasets import criteo
+from kerasrec.datasets.additive import Additive, number_quantiles
+from kerasrec.datasets.metrics import auc, log_loss
+
+parser = argparse.ArgumentParser(description="DLRM, DCN and DeepFM on Criteo's log, beside a linear model.")
+parser.add_argument("data", help="Criteo's train.txt, or a CSV cut from it with a header")
+parser.add_argument("--epochs", type=int, default=20, help="at most; the validation rows say when to stop")
+parser.add_argument("--batch-size", type=int, help="a hundredth of the training rows, 16 to 8192, if not given")
+parser.add_argument("--min-count", type=int, help="ids seen less often share one; 4 below a million rows, else 15")
+parser.add_argument("--seed", type=int, default=0)
+args = parser.parse_args()
+
+"""
+## The data
+
+The rows are in the order of time. We learn from the first seven tenths, choose by the next tenth, and test
+on the last two: as in use, where a model trained until yesterday meets today.
+"""
+
+log = criteo.scan(args.data)
+rows = log.select(pl.len()).collect().item()
+parts = {
+    "learn": log.slice(0, rows * 7 // 10),
+    "check": log.slice(rows * 7 // 10, rows * 8 // 10 - rows * 7 // 10),
+    "test": log.slice(rows * 8 // 10),
+}
+print(log.head(3).collect())
+
+"""
+## From raw columns to features
+
+The integers are counts with long tails: missing ones become 0, those below 0 (I2 has some) are raised to
+it, then log(1 + x), then mean 0 and variance 1. The hashed ids get numbers, the rare ones of each column
+one number together. Fitting reads the training rows only.
+"""
+
+min_count = args.min_count or (4 if rows < 1_000_000 else 15)
+integers = list(criteo.INTEGERS) >> etl.FillMissing(0) >> etl.Clip(min=0) >> etl.LogOp() >> etl.Normalize()
+categories = list(criteo.CATEGORIES) >> etl.Categorify(min_count=min_count)
+workflow = etl.Workflow(integers + categories + (["label"] >> etl.Target()))
+
+scratch = tempfile.TemporaryDirectory(prefix="criteo-")  # goes when the script ends
+work = Path(scratch.name)
+started = time.perf_counter()
+workflow.fit(parts["learn"])
+for name, part in parts.items():
+    workflow.transform(part).to_parquet(work / name)
+print(f"{rows / (time.perf_counter() - started):,.0f} rows/s from text to features")
+schema = kr.Schema.load(work / "learn")
+print(schema)
+
+"""
+## The baseline
+
+A logistic regression with a weight for each id and for each of 64 quantiles of each number: all that can be
+said without interactions. At most two million rows are read for it. Its ridge is the one that does best on
+the rows to choose by.
+"""
+
+frames = {name: pl.scan_parquet(work / name / "*.parquet").head(2_000_000).collect() for name in parts}
+columns = {name: [frame[c.name].to_numpy() for c in schema.categorical] for name, frame in frames.items()}
+for column in schema.continuous:
+    series = [frames[name][column.name] for name in parts]
+    for name, bins in zip(parts, number_quantiles(*series), strict=True):
+        columns[name].append(bins)
+
+
+def linear(ridge):
+    return Additive("logistic", ridge).fit(columns["learn"], frames["learn"]["label"])
+
+
+def loss_aside(ridge):
+    return log_loss(frames["check"]["label"], linear(ridge).predict(columns["check"]))
+
+
+started = time.perf_counter()
+ridge = min((3, 10, 30, 100, 300), key=loss_aside)
+clicked = frames["test"]["label"].to_numpy()
+results = [("logistic regression", linear(ridge).predict(columns["test"]), time.perf_counter() - started)]
+print(f"ridge {ridge}, log loss {loss_aside(ridge):.4f} on the rows to choose by")
+
+"""
+## Three models
+
+Embeddings and towers grow with the log: a few thousand rows cannot fill wide ones. Training stops when the
+loss on the rows to choose by does no longer fall, and the weights of the best epoch are kept.
+"""
+
+small = rows < 1_000_000
+dim, towers = (4, [16]) if small else (16, [256, 128])
+batch_size = args.batch_size or int(np.clip(rows // 100, 16, 8192))
+
+
+def dlrm(schema):
+    bottom = [16, dim] if small else [256, 64, dim]
+    return kr.models.DLRM(schema, embedding_dim=dim, bottom_units=bottom, top_units=towers, dropout=0.1)
+
+
+def dcn(schema):
+    return kr.models.DCN(schema, embedding_dim=dim, cross_layers=2, deep_units=towers, dropout=0.1)
+
+
+def deepfm(schema):
+    return kr.models.DeepFM(schema, embedding_dim=dim, deep_units=towers, dropout=0.1)
+
+
+def loader(name, shuffle=False):
+    return kr.Loader(work / name, batch_size=batch_size, shuffle=shuffle, seed=args.seed)
+
+
+for make in (dlrm, dcn, deepfm):
+    started = time.perf_counter()
+    keras.utils.set_random_seed(args.seed)
+    model = make(schema)
+    model.compile(optimizer=kr.optimizers.Adagrad(0.05), loss="binary_crossentropy")
+    stop = keras.callbacks.EarlyStopping("val_loss", patience=2, restore_best_weights=True)
+    history = model.fit(
+        loader("learn", shuffle=True),
+        validation_data=loader("check"),
+        epochs=args.epochs,
+        callbacks=[stop],
+        verbose=0,
+    )
+    losses = history.history["val_loss"]
+    print(f"{make.__name__}: best after {1 + int(np.argmin(losses))} epochs, log loss {min(losses):.4f} there")
+    predicted = model.predict(loader("test"), verbose=0)[: len(clicked), 0]
+    results.append((make.__name__, predicted, time.perf_counter() - started))
+
+"""
+## Results
+
+Standard errors are those of 200 bootstrap samples of the test rows.
+"""
+
+rng = np.random.default_rng(args.seed)
+samples = [rng.integers(len(clicked), size=len(clicked)) for _ in range(200)]
+
+
+def with_error(score, predicted):
+    again = [score(clicked[sample], predicted[sample]) for sample in samples]
+    return f"{score(clicked, predicted):.4f} ± {np.std(again):.4f}"
+
+
+print(f"\nCriteo, {rows:,} rows, {len(clicked):,} test rows, {clicked.mean():.1%} clicked")
+print(f"{'':20}{'AUC':>18}{'log loss':>18}{'seconds':>10}")
+constant = np.full(len(clicked), frames["learn"]["label"].mean())
+for name, predicted, seconds in [("always the mean", constant, 0.0), *results]:
+    print(f"{name:20}{with_error(auc, predicted):>18}{with_error(log_loss, predicted):>18}{seconds:10.1f}")

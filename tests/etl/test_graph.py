@@ -1,0 +1,80 @@
+"""What `>>` and `+` draw."""
+
+from __future__ import annotations
+
+import polars as pl
+import pytest
+
+from kerasrec import etl
+from kerasrec.etl.graph import trace
+
+
+def test_what_may_stand_beside_the_operators() -> None:
+    node = ["a"] >> etl.Normalize()
+    for made in (node + ["b"], ["b"] + node, node + "b", [node, "b"] >> etl.FillMissing()):
+        assert sorted(made.outputs) == ["a", "b"]
+    assert ("a" >> etl.Normalize()).outputs == ["a"]
+    assert (node + (["b", "c"] >> etl.Normalize())).outputs == ["a", "b", "c"]
+    assert etl.Workflow([node, "b"]).fit(pl.DataFrame({"a": [1, 2], "b": [3, 4]})).output_schema.names == [
+        "a",
+        "b",
+    ]
+
+
+def test_an_operator_applied_twice_learns_twice() -> None:
+    op = etl.Normalize()
+    frame = pl.DataFrame({"a": [0.0, 2.0], "b": [0.0, 20.0]})
+    got = etl.Workflow((["a"] >> op) + (["b"] >> op)).fit_transform(frame).collect()
+    assert got.rows() == [(-1.0, -1.0), (1.0, 1.0)]
+    assert op.facts == {}
+
+
+def test_a_node_used_twice() -> None:
+    filled = ["a"] >> etl.FillMissing()
+    logs = filled >> etl.LogOp() >> etl.Rename(postfix="_log")
+    got = etl.Workflow(filled + logs).fit_transform(pl.DataFrame({"a": [0.0, None]})).collect()
+    assert got.to_dict(as_series=False) == {"a": [0.0, 0.0], "a_log": [0.0, 0.0]}
+
+
+def test_rename() -> None:
+    node = ["a", "b"] >> etl.Rename({"a": "x"}, prefix="p_", postfix="_q")
+    assert node.outputs == ["x", "p_b_q"]
+    assert trace(node, "p_b_q")[0] == ["b"]
+    with pytest.raises(ValueError, match=r"Rename: no columns \['c'\]; there are: a"):
+        ["a"] >> etl.Rename({"c": "d"})
+    with pytest.raises(ValueError, match="the output columns hold 'b' twice"):
+        ["a", "b"] >> etl.Rename({"a": "b"})
+
+
+def test_tags() -> None:
+    workflow = etl.Workflow((["a"] >> etl.AddTags(["user"])) + (["b"] >> etl.AddTags("item")))
+    workflow.fit(pl.DataFrame({"a": [1], "b": [2]}))
+    assert workflow.output_schema.select("user").names == ["a"]
+    assert workflow.output_schema.select("item").names == ["b"]
+    with pytest.raises(ValueError, match="AddTags takes user, item; target cannot be set by hand"):
+        etl.AddTags(["target"])
+
+
+def test_mistakes() -> None:
+    with pytest.raises(TypeError, match=r"write Normalize\(\)"):
+        (["a"] >> etl.FillMissing()) >> etl.Normalize  # type: ignore[operator]
+    with pytest.raises(TypeError, match="only an operator can follow >>"):
+        (["a"] >> etl.FillMissing()) >> ["b"]  # type: ignore[operator]
+    with pytest.raises(TypeError, match="expected column names or nodes"):
+        etl.Workflow([])
+    with pytest.raises(ValueError, match="hold 'a' twice"):
+        etl.Workflow(["a", "a"])
+    with pytest.raises(ValueError, match="two vocabularies are named 'a'"):
+        etl.Workflow((["a"] >> etl.Categorify()) + (["a"] >> etl.Categorify() >> etl.Rename(postfix="2")))
+
+
+def test_repr() -> None:
+    workflow = etl.Workflow((["a"] >> etl.Clip(min=0) >> etl.LogOp()) + (["b"] >> etl.Categorify(min_count=2)))
+    assert repr(workflow).splitlines() == [
+        "Workflow of 2 columns, not fitted",
+        "output <- operators               <- raw columns",
+        "a      <- Clip(min=0) >> LogOp()  <- a",
+        "b      <- Categorify(min_count=2) <- b",
+    ]
+    assert "fitted" in repr(workflow.fit(pl.DataFrame({"a": [1], "b": ["x"]}))).splitlines()[0]
+    assert repr(["a", "b"] >> etl.FillMissing(2)) == "['a', 'b'] >> FillMissing(value=2)"
