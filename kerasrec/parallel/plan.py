@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -73,4 +74,4 @@ def stack_tables(tables: Iterable[TableConfig]) -> list[Stack]:
 def _new_optimizer(config: Any) -> Any:
     import keras
 
-    return keras.optimizers.deserialize(config)
+    return keras.optimizers.deserialize(deepcopy(config))  # Keras changes what it is given

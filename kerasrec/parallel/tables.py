@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,10 +63,11 @@ def _serialised(table: str, optimizer: Any) -> dict[str, Any]:
     import keras
 
     try:
-        config = keras.optimizers.serialize(keras.optimizers.get(optimizer))
+        given = deepcopy(optimizer) if isinstance(optimizer, dict) else optimizer  # Keras changes a dict
+        config = keras.optimizers.serialize(keras.optimizers.get(given))
     except (TypeError, ValueError) as error:
         raise ValueError(f"table {table!r}: {optimizer!r} is no optimizer: {error}") from error
-    del config["config"]["name"]  # Keras numbers names, which would tell equal optimizers apart
+    config["config"].pop("name", None)  # Keras numbers names, which would tell equal optimizers apart
     return config
 
 

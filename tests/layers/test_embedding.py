@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kerasrec as kr
+from kerasrec.parallel.initial_values import BLOCK_ROWS, initial_values
 
 ITEM = kr.TableConfig("item", 10, 4)
 
@@ -207,3 +208,55 @@ def test_mixed_precision_keeps_tables_float32():
     layer = kr.layers.DistributedEmbedding({"item": kr.FeatureConfig("item", ITEM)}, dtype="mixed_bfloat16")
     assert layer({"item": np.array([1])})["item"].dtype == tf.bfloat16
     assert layer.trainable_variables[0].dtype == "float32"
+
+
+@settings(max_examples=10, deadline=None)
+@given(sizes=st.lists(st.sampled_from([1, 3, BLOCK_ROWS - 1, BLOCK_ROWS, BLOCK_ROWS + 1]), min_size=1, max_size=4))
+def test_tables_begin_with_their_own_initial_values(sizes):
+    tables = {f"t{i}": kr.TableConfig(f"t{i}", rows, 2) for i, rows in enumerate(sizes)}
+    layer = kr.layers.DistributedEmbedding({k: kr.FeatureConfig(k, table) for k, table in tables.items()}, seed=5)
+    layer.build()
+    for name, table in tables.items():
+        np.testing.assert_array_equal(layer.table(name), initial_values(table, 5))
+    layer.trainable_variables[0].value.scatter_nd_update([[0]], [[7.0, 8.0]])  # what a step of training does
+    first = layer.table("t0")
+    assert first[0].tolist() == [7.0, 8.0]
+    np.testing.assert_array_equal(first[1:], initial_values(tables["t0"], 5)[1:])
+    with pytest.raises(KeyError, match="no table 'other'; there are"):
+        layer.table("other")
+
+
+def test_built_by_fit():
+    """`fit` builds an unbuilt model in a scope where variables wait for their values."""
+
+    class Model(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.tables = kr.layers.DistributedEmbedding({"item": kr.FeatureConfig("item", ITEM)}, seed=5)
+            self.top = keras.layers.Dense(1)
+
+        def call(self, ids):
+            return self.top(self.tables(ids)["item"])
+
+    model = Model()
+    model.compile(kr.optimizers.SGD(0.0), loss="mse")
+    model.fit({"item": np.array([1, 2])}, np.ones((2, 1)), verbose=0)
+    np.testing.assert_array_equal(model.tables.table("item"), initial_values(ITEM, 5))
+
+
+def test_a_tables_own_optimizer_comes_back():
+    table = kr.TableConfig("item", 10, 4, optimizer=kr.optimizers.RowwiseAdagrad(0.5))
+    features = {
+        "a": kr.FeatureConfig("a", table),
+        "b": kr.FeatureConfig("b", table),
+        "c": kr.FeatureConfig("c", ITEM),
+    }
+    with pytest.raises(ValueError, match="two different tables are named 'item'"):
+        kr.layers.DistributedEmbedding(features)
+    layer = kr.layers.DistributedEmbedding({name: features[name] for name in "ab"})
+    again = kr.layers.DistributedEmbedding.from_config(layer.get_config())
+    assert again.features == layer.features
+    again.build()
+    optimizer = again.trainable_variables[0].stack.optimizer
+    assert isinstance(optimizer, kr.optimizers.RowwiseAdagrad)
+    assert float(optimizer.learning_rate) == 0.5

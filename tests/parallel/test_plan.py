@@ -2,6 +2,7 @@
 
 import pytest
 
+import kerasrec as kr
 from kerasrec.parallel.plan import stack_tables
 from kerasrec.parallel.tables import TableConfig
 
@@ -17,6 +18,37 @@ def test_tables_of_one_width_share_a_stack():
 def test_one_name_is_one_table():
     with pytest.raises(ValueError, match="two different tables are named 'a'"):
         stack_tables([TableConfig("a", 10, 8), TableConfig("a", 11, 8)])
+
+
+def test_tables_with_optimizers_alike_share_a_stack_and_it():
+    def table(name, width, rate):
+        return TableConfig(name, 10, width, optimizer=rate and kr.optimizers.Adagrad(rate))
+
+    plain, a, b, c, wide = (
+        table("p", 8, None),
+        table("a", 8, 0.1),
+        table("b", 8, 0.2),
+        table("c", 8, 0.1),
+        table("w", 4, 0.1),
+    )
+    stacks = stack_tables([plain, a, b, c, wide])
+    assert [stack.tables for stack in stacks] == [(plain,), (a, c), (b,), (wide,)]
+    assert [stack.name for stack in stacks] == ["tables_8", "tables_8_2", "tables_8_3", "tables_4"]
+    first, second, third, fourth = (stack.optimizer for stack in stacks)
+    assert first is None
+    assert second is fourth
+    assert isinstance(second, kr.optimizers.Adagrad)
+    assert float(third.learning_rate) == pytest.approx(0.2)
+
+
+def test_optimizer_is_kept_serialised():
+    given = kr.optimizers.Adagrad(0.1)
+    table = TableConfig("a", 10, 8, optimizer=given)
+    assert table == TableConfig("a", 10, 8, optimizer=kr.optimizers.Adagrad(0.1))
+    assert table == TableConfig("a", 10, 8, optimizer=table.optimizer)
+    assert table.optimizer["class_name"] == "Adagrad"
+    with pytest.raises(ValueError, match="table 'a': 'no such' is no optimizer"):
+        TableConfig("a", 10, 8, optimizer="no such")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,231 @@
+"""Checkpoints of tables: what is saved under one stacking is restored under another, whole or not at all."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from safetensors.numpy import load_file
+
+import kerasrec as kr
+from kerasrec.parallel import rows
+from kerasrec.parallel.initial_values import initial_values
+
+ROWS = {"item": 10, "user": 7, "wide/one": 5}
+WIDTHS = {"item": 4, "user": 4, "wide/one": 8}
+IDS = {"item": np.array([1, 9, 1]), "user": np.array([6, 0, 0]), "wide/one": np.array([2, 4, 3])}
+OPTIMIZERS = {
+    "sgd": lambda: kr.optimizers.SGD(0.1),
+    "momentum": lambda: kr.optimizers.SGD(0.1, momentum=0.9),
+    "adagrad": lambda: kr.optimizers.Adagrad(0.1),
+    "rowwise": lambda: kr.optimizers.RowwiseAdagrad(0.1),
+    "adam": lambda: kr.optimizers.Adam(0.1, amsgrad=True),
+    "ftrl": lambda: kr.optimizers.Ftrl(0.1),
+    "multi": lambda: kr.optimizers.Multi(
+        {"tables": kr.optimizers.RowwiseAdagrad(0.1), "dense": kr.optimizers.Adam(0.1)}
+    ),
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_blocks():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rows, "BLOCK_BYTES", 64)
+        yield
+
+
+class Model(keras.Model):
+    """Tables stacked in the order of `names`, under weights that do not train."""
+
+    def __init__(self, names, seed=0, own=None, sizes=ROWS):
+        super().__init__()
+        configs = {
+            name: kr.TableConfig(name, sizes[name], WIDTHS[name], optimizer=own if name == "user" else None)
+            for name in names
+        }
+        self.tables = kr.layers.DistributedEmbedding(
+            {name: kr.FeatureConfig(name, table) for name, table in configs.items()}, seed=seed
+        )
+        self.inner = keras.layers.Dense(1, kernel_initializer="ones", trainable=False)
+
+    def call(self, ids):
+        out = self.tables(ids)
+        return self.inner(keras.ops.concatenate([out[name] for name in sorted(out)], axis=-1))
+
+
+def built(names=tuple(ROWS), optimizer=None, **options):
+    model = Model(names, **options)
+    if optimizer is not None:
+        model.compile(optimizer, loss="mse", run_eagerly=True)
+    model({name: IDS[name] for name in names})
+    return model
+
+
+def train(model, steps):
+    for step in range(steps):
+        model.train_on_batch(IDS, np.array([[1.0], [step], [2.0]]))
+
+
+def state(model):
+    """Every table's values and slots by name, gathered from the stacks in plain NumPy."""
+    found = {}
+    for variable in (variable for variable in model.weights if hasattr(variable, "stack")):
+        optimizer = getattr(model, "optimizer", None)
+        slots = optimizer.table_slots(variable) if optimizer and optimizer.built else {}
+        for key, whole in {"": variable, **slots}.items():
+            first = 0
+            for table in variable.stack.tables:
+                name = f"{table.name}/{key}" if key else table.name
+                found[name] = np.array(whole)[first : first + table.vocabulary_size]
+                first += table.vocabulary_size
+    return found
+
+
+def assert_equal(one, other):
+    assert one.keys() == other.keys()
+    for name, values in one.items():
+        np.testing.assert_array_equal(other[name], values, err_msg=name)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("own", [None, "rowwise"])
+def test_training_goes_on_under_another_stacking(tmp_path, name, own):
+    def new(names, seed):
+        return built(names, OPTIMIZERS[name](), own=own and OPTIMIZERS[own](), seed=seed)
+
+    first, second = new(tuple(ROWS), 0), new(("wide/one", "user", "item"), 5)
+    train(first, 3)
+    kr.save_tables(first, tmp_path / "tables")
+    kr.restore_tables(second, tmp_path / "tables")
+    assert_equal(state(first), state(second))
+    second.optimizer.iterations.assign(first.optimizer.iterations)  # Adam's bias correction counts steps
+    for model in (first, second):
+        train(model, 2)
+    for key, values in state(first).items():
+        np.testing.assert_allclose(state(second)[key], values, atol=1e-6, err_msg=key)
+
+
+def test_files_are_safetensors_by_table(tmp_path):
+    model = built(optimizer=kr.optimizers.Adam(0.1))
+    train(model, 2)
+    kr.save_tables(model, tmp_path / "tables")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["tables"]
+    facts = json.loads((tmp_path / "tables" / "tables.json").read_text())
+    assert facts["tables"]["wide/one"] == {
+        "file": "wide%2Fone.safetensors",
+        "optimizer": "Adam",
+        "arrays": {
+            f"wide/one{slot}": {"shape": [5, 8], "dtype": "float32"} for slot in ("", "/momentum", "/velocity")
+        },
+    }
+    read = {}
+    for name in ROWS:
+        read |= load_file(tmp_path / "tables" / facts["tables"][name]["file"])
+    assert_equal(state(model), read)
+
+
+@settings(max_examples=10, deadline=None)
+@given(sizes=st.fixed_dictionaries({name: st.integers(1, 40) for name in ROWS}), order=st.permutations(list(ROWS)))
+def test_any_sizes_and_order(tmp_path_factory, sizes, order):
+    path = tmp_path_factory.mktemp("sizes") / "tables"
+    first, second = Model(ROWS, sizes=sizes), Model(order, sizes=sizes, seed=1)
+    for model in (first, second):
+        model.tables.build()
+    kr.save_tables(first, path)
+    kr.restore_tables(second, path)
+    assert_equal(state(first), state(second))
+
+
+def test_tables_alone(tmp_path):
+    """Nothing to restore into an uncompiled model's optimizer, nothing saved by one that was never trained."""
+    trained = built(optimizer=kr.optimizers.Adagrad(0.1))
+    train(trained, 1)
+    kr.save_tables(trained, tmp_path / "trained")
+    served = built(("user",), seed=3)
+    kr.restore_tables(served, tmp_path / "trained")
+    np.testing.assert_array_equal(served.tables.table("user"), trained.tables.table("user"))
+    kr.save_tables(built(seed=4), tmp_path / "fresh")
+    before = state(trained)
+    kr.restore_tables(trained, tmp_path / "fresh")
+    after = state(trained)
+    np.testing.assert_array_equal(after["item"], initial_values(kr.TableConfig("item", 10, 4), 4))
+    np.testing.assert_array_equal(after["item/accumulator"], before["item/accumulator"])
+
+
+def test_other_optimizer(tmp_path):
+    first = built(optimizer=kr.optimizers.Adagrad(0.1))
+    train(first, 1)
+    kr.save_tables(first, tmp_path / "tables")
+    second = built(optimizer=kr.optimizers.Adam(0.1), seed=1)
+    before = state(second)
+    with pytest.raises(
+        ValueError, match=r"'item' .* state of Adagrad, .*accumulator.* Adam keeps .*optimizer=False"
+    ):
+        kr.restore_tables(second, tmp_path / "tables")
+    np.testing.assert_array_equal(second.tables.table("item"), before["item"])
+    kr.restore_tables(second, tmp_path / "tables", optimizer=False)
+    np.testing.assert_array_equal(second.tables.table("item"), first.tables.table("item"))
+    rowwise = built(optimizer=kr.optimizers.RowwiseAdagrad(0.1))
+    with pytest.raises(ValueError, match=r"RowwiseAdagrad keeps \{'item/accumulator': \(10, 1\)\}"):
+        kr.restore_tables(rowwise, tmp_path / "tables")
+    keras_own = built(optimizer=keras.optimizers.Adagrad(0.1))
+    with pytest.raises(ValueError, match=r"Adagrad does not tell .* kr.optimizers, or pass optimizer=False"):
+        kr.save_tables(keras_own, tmp_path / "other")
+    kr.save_tables(keras_own, tmp_path / "other", optimizer=False)
+
+
+def test_restore_checks_all_before_it_changes_any(tmp_path):
+    kr.save_tables(built(("item", "user")), tmp_path / "tables")
+    model = built(seed=1)
+    before = state(model)
+    with pytest.raises(ValueError, match=r"has no table 'wide/one'; it has \['item', 'user'\]"):
+        kr.restore_tables(model, tmp_path / "tables")
+    model = built(("item", "user"), seed=1, sizes={**ROWS, "user": 8})
+    with pytest.raises(ValueError, match=r"table 'user' is \(7, 4\) in .*, but \(8, 4\) in the model"):
+        kr.restore_tables(model, tmp_path / "tables")
+    np.testing.assert_array_equal(model.tables.table("item"), before["item"])
+    file = tmp_path / "tables" / "user.safetensors"
+    whole = file.read_bytes()
+    model = built(("item", "user"), seed=1)
+    for size in (len(whole) - 1, 100, 8, 3, 0):
+        file.write_bytes(whole[:size])
+        with pytest.raises(ValueError, match=r"user.safetensors is damaged or cut short"):
+            kr.restore_tables(model, tmp_path / "tables")
+    file.unlink()
+    with pytest.raises(FileNotFoundError, match=r"user.safetensors"):
+        kr.restore_tables(model, tmp_path / "tables")
+    np.testing.assert_array_equal(model.tables.table("item"), before["item"])
+
+
+def test_what_stands_there(tmp_path):
+    model, path = built(), tmp_path / "tables"
+    with pytest.raises(FileNotFoundError, match="is no checkpoint of tables"):
+        kr.restore_tables(model, path)
+    kr.save_tables(model, path)
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        kr.save_tables(model, path)
+    kr.save_tables(built(seed=1), path, overwrite=True)
+    kr.restore_tables(model, path)
+    assert_equal(state(model), state(built(seed=1)))
+    facts = json.loads((path / "tables.json").read_text())
+    for content, message in (
+        (json.dumps({**facts, "format": 2}), "is of format 2; this kerasrec .* reads format 1"),
+        ("{}", "is not what save_tables writes"),
+        ("[1", "is not what save_tables writes"),
+    ):
+        (path / "tables.json").write_text(content)
+        with pytest.raises(ValueError, match=message):
+            kr.restore_tables(model, path)
+
+
+def test_models_that_cannot_be_saved(tmp_path):
+    with pytest.raises(ValueError, match="has no tables"):
+        kr.save_tables(Model(("item",)), tmp_path / "tables")
+    ids = keras.Input((), dtype="int32", name="item")
+    feature = {"item": kr.FeatureConfig("item", kr.TableConfig("item", 10, 4))}
+    twice = [kr.layers.DistributedEmbedding(feature, seed=seed)({"item": ids})["item"] for seed in range(2)]
+    with pytest.raises(ValueError, match="two layers of .* have a table 'item'"):
+        kr.save_tables(keras.Model({"item": ids}, twice), tmp_path / "tables")
+    assert not list(tmp_path.iterdir())
