@@ -9,11 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
 from keras import ops
 
 from kerasrec import kernels
 from kerasrec.parallel.plan import Stack
-from kerasrec.parallel.tables import FeatureConfig, TableConfig
+from kerasrec.parallel.tables import FeatureConfig
 
 
 def lookup(
@@ -35,15 +36,15 @@ def lookup(
     flat = {name: _flat(value) for name, value in ids.items()}
     if stack.rows > 2**31 - 1 or len({keras.backend.standardize_dtype(row.dtype) for row in flat.values()}) > 1:
         flat = {name: ops.cast(value, "int64") for name, value in flat.items()}
-    if keras.backend.backend() == "tensorflow":
-        flat = _checked(features, flat)
-    rows = [_rows(flat[name], stack, config.table) for name, config in features.items()]
-    # Lists are summed in float32; single vectors may be handed over in the narrower type at once.
     single = all(_is_single(ids[name], config.table.combiner) for name, config in features.items())
+    # Features of one id a row go through the few operations below side by side, (features, batch) at once.
+    blocks = [list(features)] if single else [[name] for name in features]
+    rows = [ops.reshape(block, (-1,)) for block in _rows(stack, features, flat, blocks)]
+    # Lists are summed in float32; single vectors may be handed over in the narrower type at once.
     vectors = _gather(
         variable, rows[0] if len(rows) == 1 else ops.concatenate(rows), dtype if single else variable.dtype
     )
-    parts = [vectors] if len(rows) == 1 else _split(vectors, rows)
+    parts = _split(vectors, list(flat.values()))
     return {
         name: _cast(_combine(part, ids[name], config.table.combiner), dtype)
         for (name, config), part in zip(features.items(), parts, strict=True)
@@ -77,14 +78,49 @@ def _flat(ids: Any) -> Any:
     )
 
 
-def _rows(ids: Any, stack: Stack, table: TableConfig) -> Any:
-    """Where a table's ids lie in its stack."""
-    rows = ids + ops.cast(stack.offsets[table.name], ids.dtype)
+def _rows(
+    stack: Stack, features: Mapping[str, FeatureConfig], flat: Mapping[str, Any], blocks: list[list[str]]
+) -> list[Any]:
+    """Where ids lie in the stack, for each block of features a matrix (features, ids)."""
+    rows, stray = [], []
+    for names in blocks:
+        ids = ops.stack([flat[name] for name in names])
+        tables = [features[name].table for name in names]
+        dtype = keras.backend.standardize_dtype(ids.dtype)
+        sizes = np.array([[table.vocabulary_size] for table in tables], dtype)
+        offsets = np.array([[stack.offsets[table.name]] for table in tables], dtype)
+        stray.append(ops.logical_or(ids < 0, ids >= sizes))
+        rows.append(ids + offsets)
     if keras.backend.backend() == "tensorflow":
-        return rows  # `_checked` has refused stray ids
+        return _refuse(stray, features, flat, rows)
     # A compiled JAX program cannot raise: a stray id leaves the stack, so that it reads no other table.
-    inside = ops.logical_and(ids >= 0, ids < table.vocabulary_size)
-    return ops.where(inside, rows, ops.cast(stack.rows, ids.dtype))
+    return [
+        ops.where(is_stray, ops.cast(stack.rows, row.dtype), row)
+        for is_stray, row in zip(stray, rows, strict=True)
+    ]
+
+
+def _refuse(
+    stray: list[Any], features: Mapping[str, FeatureConfig], flat: Mapping[str, Any], rows: list[Any]
+) -> list[Any]:
+    """`rows`, once no id is known to be stray: in a stack it would read another table."""
+    import tensorflow as tf
+
+    def complaint(name: str, ids: Any) -> Any:
+        table = features[name].table
+        stray = (ids < 0) | (ids >= table.vocabulary_size)
+        known = f"feature {name!r}: id {{}} is outside [0, {table.vocabulary_size}) of table {table.name!r}"
+        return tf.strings.format(known, tf.boolean_mask(ids, stray)[:1])
+
+    bad = tf.concat([tf.reduce_any(block, axis=1) for block in stray], 0)
+
+    def fail() -> Any:
+        complaints = tf.stack([complaint(name, ids) for name, ids in flat.items()])
+        with tf.control_dependencies([tf.debugging.Assert(False, [tf.boolean_mask(complaints, bad)[0]])]):
+            return tf.constant(False)
+
+    with tf.control_dependencies([tf.cond(tf.reduce_any(bad), fail, lambda: tf.constant(True))]):
+        return [tf.identity(row) for row in rows]
 
 
 def _gather(variable: keras.Variable, rows: Any, dtype: str) -> Any:
@@ -107,12 +143,15 @@ def _gather(variable: keras.Variable, rows: Any, dtype: str) -> Any:
     return spread(vectors)
 
 
-def _split(vectors: Any, rows: list[Any]) -> list[Any]:
-    sizes = [row.shape[0] for row in rows]
+def _split(vectors: Any, flat: list[Any]) -> list[Any]:
+    """The vectors of each feature."""
+    if len(flat) == 1:
+        return [vectors]
+    sizes = [ids.shape[0] for ids in flat]
     if None in sizes:
         import tensorflow as tf
 
-        return tf.split(vectors, [tf.shape(row)[0] for row in rows], num=len(rows))
+        return tf.split(vectors, [tf.shape(ids)[0] for ids in flat], num=len(flat))
     ends = [sum(sizes[: i + 1]) for i in range(len(sizes) - 1)]
     return ops.split(vectors, ends)
 
@@ -148,28 +187,3 @@ def _divide(total: Any, count: Any, combiner: str) -> Any:
         return total
     count = ops.maximum(count, 1)
     return total / (count if combiner == "mean" else ops.sqrt(count))
-
-
-def _checked(features: Mapping[str, FeatureConfig], flat: Mapping[str, Any]) -> dict[str, Any]:
-    """The ids, once each is known to be inside its own table: in a stack a stray id would read another table."""
-    import tensorflow as tf
-
-    def is_stray(name: str, ids: Any) -> Any:
-        return (ids < 0) | (
-            ids >= tf.constant(min(features[name].table.vocabulary_size, ids.dtype.max), ids.dtype)
-        )
-
-    def complaint(name: str, ids: Any) -> Any:
-        table = features[name].table
-        known = f"feature {name!r}: id {{}} is outside [0, {table.vocabulary_size}) of table {table.name!r}"
-        return tf.strings.format(known, tf.boolean_mask(ids, is_stray(name, ids))[:1])
-
-    bad = tf.stack([tf.reduce_any(is_stray(name, ids)) for name, ids in flat.items()])
-
-    def fail() -> Any:
-        complaints = tf.stack([complaint(name, ids) for name, ids in flat.items()])
-        with tf.control_dependencies([tf.debugging.Assert(False, [tf.boolean_mask(complaints, bad)[0]])]):
-            return tf.constant(False)
-
-    with tf.control_dependencies([tf.cond(tf.reduce_any(bad), fail, lambda: tf.constant(True))]):
-        return {name: tf.identity(ids) for name, ids in flat.items()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote  # HDF5 makes groups of names with a slash
 
 import keras
@@ -12,8 +12,11 @@ import numpy as np
 
 from kerasrec.optimizers.sparse import Rows, is_sparse, is_table, unique_rows
 
+# A mixin: what it calls on `super()` is the Keras optimizer that it is put before.
+_Keras: Any = keras.optimizers.Optimizer if TYPE_CHECKING else object
 
-class TableOptimizer:
+
+class TableOptimizer(_Keras):
     """Put before a Keras optimizer, it sends the gradients of table lookups to `update_rows`.
 
     Everything else is Keras's: schedules, clipping (norms are of a variable's whole gradient, as Keras documents),
@@ -52,7 +55,7 @@ class TableOptimizer:
         for variable in filter(is_table, self._parts.own):
             self._refuse_whole_table(variable)
         self._slots = _Slots()
-        super().build(self._parts.own)  # type: ignore[misc]
+        super().build(self._parts.own)
 
     def apply(self, grads: Sequence[Any], trainable_variables: Iterable[Any] | None = None) -> None:
         variables = list(self._trainable_variables if trainable_variables is None else trainable_variables)
@@ -68,7 +71,7 @@ class TableOptimizer:
         if any(is_sparse(g) for g, _ in mine):
             mine = self._apply_rows(mine)
         if mine:
-            super().apply(*zip(*mine, strict=True))  # type: ignore[misc]
+            super().apply(*zip(*mine, strict=True))
         else:
             self._iterations.assign_add(1)
 
@@ -139,7 +142,7 @@ class TableOptimizer:
 
     def new_slot(self, variable: Any, name: str, initializer: Any) -> Any:
         """The optimizer's own variable `name` for a variable of the model."""
-        return super().add_variable_from_reference(variable, name=name, initializer=initializer)  # type: ignore[misc]
+        return super().add_variable_from_reference(variable, name=name, initializer=initializer)
 
     def table_slots(self, variable: Any) -> dict[str, Any]:
         """The optimizer's variables for one table (or stack of tables), by name; each has the table's rows."""
