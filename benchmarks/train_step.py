@@ -293,7 +293,7 @@ def arguments():
     )
     parser.add_argument("--sweep", nargs="+", choices=SWEEPS, default=[], help="instead of the bars' cases")
     parser.add_argument("--repeats", type=int, default=3, help="rounds over all cases")
-    parser.add_argument("--seconds", type=float, default=3.0, help="of training, per case and round")
+    parser.add_argument("--seconds", type=float, default=2.5, help="of training, per case and round")
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     parser.add_argument(
         "--memory", type=float, default=round(0.8 * total, 1), help="GiB; default 80%% of the machine"
