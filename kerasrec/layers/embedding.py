@@ -90,12 +90,13 @@ class DistributedEmbedding(keras.layers.Layer):
             variable.stack = stack  # by it optimizers and checkpoints know a variable of tables
         self.built = True
 
-    def call(self, inputs: Mapping[str, Any]) -> dict[str, Any]:
+    def call(self, inputs: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
         ids = {name: self._ids(name, inputs) for name, _ in self._features}
         out: dict[str, Any] = {}
         for stack, variable in zip(self._stacks, self._variables, strict=True):
             mine = {name: config for name, config in self._features if config.table.name in stack.offsets}
-            found = lookup.lookup(variable, stack, mine, {name: ids[name] for name in mine}, self.compute_dtype)
+            my_ids = {name: ids[name] for name in mine}
+            found = lookup.lookup(variable, stack, mine, my_ids, self.compute_dtype, bool(training))
             out.update(found)
         return {name: out[name] for name, _ in self._features}
 
@@ -113,7 +114,9 @@ class DistributedEmbedding(keras.layers.Layer):
             )
         return ids
 
-    def compute_output_spec(self, inputs: Mapping[str, Any]) -> dict[str, keras.KerasTensor]:
+    def compute_output_spec(
+        self, inputs: Mapping[str, Any], training: bool | None = None
+    ) -> dict[str, keras.KerasTensor]:
         specs = {}
         for name, config in self._features:
             ids = self._ids(name, inputs)

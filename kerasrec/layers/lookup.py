@@ -23,6 +23,7 @@ def lookup(
     features: Mapping[str, FeatureConfig],
     ids: Mapping[str, Any],
     dtype: str,
+    training: bool,
 ) -> dict[str, Any]:
     """The combined vectors of each feature.
 
@@ -32,6 +33,7 @@ def lookup(
         features: the features that look up these tables.
         ids: for each feature (batch,), (batch, hotness) or ragged (batch, None).
         dtype: of the vectors.
+        training: whether gradients will be asked for.
     """
     flat = {name: _flat(value) for name, value in ids.items()}
     if stack.rows > 2**31 - 1 or len({keras.backend.standardize_dtype(row.dtype) for row in flat.values()}) > 1:
@@ -42,7 +44,10 @@ def lookup(
     rows = [ops.reshape(block, (-1,)) for block in _rows(stack, features, flat, blocks)]
     # Lists are summed in float32; single vectors may be handed over in the narrower type at once.
     vectors = _gather(
-        variable, rows[0] if len(rows) == 1 else ops.concatenate(rows), dtype if single else variable.dtype
+        variable,
+        rows[0] if len(rows) == 1 else ops.concatenate(rows),
+        dtype if single else variable.dtype,
+        training,
     )
     parts = _split(vectors, list(flat.values()))
     return {
@@ -123,7 +128,7 @@ def _refuse(
         return [tf.identity(row) for row in rows]
 
 
-def _gather(variable: keras.Variable, rows: Any, dtype: str) -> Any:
+def _gather(variable: keras.Variable, rows: Any, dtype: str, training: bool) -> Any:
     if keras.backend.backend() != "tensorflow":
         return ops.cast(ops.take(variable, rows, axis=0), dtype)
     import tensorflow as tf
@@ -133,14 +138,15 @@ def _gather(variable: keras.Variable, rows: Any, dtype: str) -> Any:
     distinct, position = tf.unique(rows)
     vectors = tf.gather(variable.value, distinct)
 
-    @tf.custom_gradient
     def spread(vectors: Any) -> Any:
-        def gradient(upstream: Any) -> Any:
-            return kernels.sum_rows(upstream, position, vectors)
+        return tf.gather(tf.cast(vectors, dtype), position)
 
-        return tf.gather(tf.cast(vectors, dtype), position), gradient
+    @tf.custom_gradient
+    def spread_to_train(vectors: Any) -> Any:
+        return spread(vectors), lambda upstream: kernels.sum_rows(upstream, position, vectors)
 
-    return spread(vectors)
+    # A SavedModel keeps the gradients of what it holds: what is exported must know nothing of our kernels.
+    return spread_to_train(vectors) if training else spread(vectors)
 
 
 def _split(vectors: Any, flat: list[Any]) -> list[Any]:

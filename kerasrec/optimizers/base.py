@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote  # HDF5 makes groups of names with a slash
 
@@ -142,6 +142,8 @@ class TableOptimizer(_Keras):
 
     def new_slot(self, variable: Any, name: str, initializer: Any) -> Any:
         """The optimizer's own variable `name` for a variable of the model."""
+        if isinstance(initializer, keras.initializers.Constant):
+            initializer = _filled(initializer.value)
         return super().add_variable_from_reference(variable, name=name, initializer=initializer)
 
     def table_slots(self, variable: Any) -> dict[str, Any]:
@@ -193,6 +195,11 @@ class TableOptimizer(_Keras):
         for part, (optimizer, _) in enumerate(self._parts.others):
             state += optimizer._state(f"{prefix}{part}.")
         return state
+
+
+def _filled(value: float) -> Callable[..., Any]:
+    """Keras's constant initializer multiplies ones by the value, and so holds a slot of a table's size twice."""
+    return lambda shape, dtype=None: keras.ops.full(shape, value, dtype)
 
 
 class _Parts:
