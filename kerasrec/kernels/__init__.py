@@ -1,4 +1,4 @@
-"""The two inner loops of a training step on a CPU, compiled; TensorFlow's own operations where that cannot be.
+"""The inner loops of a training step on a CPU, compiled; TensorFlow's own operations where that cannot be.
 
 They run in training only: an exported SavedModel holds nothing of them. Without a C++ compiler, with
 `KERASREC_KERNELS=0`, or for variables on a GPU the same arithmetic is done by TensorFlow's operations.
@@ -24,28 +24,39 @@ def compiled() -> Any:
     import tensorflow as tf
 
     try:
-        return tf.load_op_library(str(build.library()))
+        library = tf.load_op_library(str(build.library()))
     except (OSError, tf.errors.OpError) as error:
         _log.warning("training goes without kerasrec's compiled CPU kernels, somewhat slower: %s", error)
         return None
+    tf.RegisterGradient("KerasrecReadRows")(_read_rows_gradient)
+    return library
 
 
-def sum_rows(values: Any, position: Any, like: Any) -> Any:
-    """`sums[r]` is the sum of the `values[i]` whose `position[i]` is r.
+def read_rows(table: Any, rows: Any, dtype: Any) -> Any:
+    """`table[rows]`, or None where these kernels are not to be had.
+
+    Its gradient is a `tf.IndexedSlices` of distinct rows, summed in float32.
 
     Args:
-        values: (n, width) float32 or bfloat16.
-        position: (n,) int32, each in [0, rows).
-        like: (rows, width) float32; only its shape matters.
-
-    Returns:
-        (rows, width) float32, whatever `values` are.
+        table: a `tf.Variable`, float32 (size, width).
+        rows: (n,) int32 or int64.
+        dtype: of the result (n, width), float32 or bfloat16.
     """
     import tensorflow as tf
 
-    if not _on_gpu() and compiled() is not None and values.dtype in (tf.float32, tf.bfloat16):
-        return compiled().kerasrec_sum_rows(values=values, position=position, like=like)
-    return tf.math.unsorted_segment_sum(tf.cast(values, like.dtype), position, tf.shape(like)[0])
+    if not _fits(table) or dtype not in (tf.float32, tf.bfloat16):
+        return None
+    table.sparse_read(rows[:0])  # tells gradient tapes of the variable: an operation on its handle alone does not
+    return compiled().kerasrec_read_rows(table=table.handle, rows=rows, width=table.shape[1], T=dtype)
+
+
+def _read_rows_gradient(op: Any, upstream: Any) -> list[Any]:
+    import tensorflow as tf
+
+    table, rows = op.inputs
+    distinct, position = compiled().kerasrec_distinct_rows(rows=rows)
+    sums = compiled().kerasrec_sum_rows(values=upstream, position=position, distinct=distinct)
+    return [tf.IndexedSlices(sums, distinct, tf.raw_ops.VariableShape(input=table)), None]
 
 
 def adagrad_rows(
@@ -60,7 +71,7 @@ def adagrad_rows(
     """
     import tensorflow as tf
 
-    if table.dtype != tf.float32 or "GPU" in table.device or compiled() is None:
+    if not _fits(table):
         return False
     compiled().kerasrec_adagrad_rows(
         table=table.handle,
@@ -73,7 +84,7 @@ def adagrad_rows(
     return True
 
 
-def _on_gpu() -> bool:
+def _fits(table: Any) -> bool:
     import tensorflow as tf
 
-    return bool(tf.config.list_logical_devices("GPU"))
+    return table.dtype == tf.float32 and "GPU" not in table.device and compiled() is not None

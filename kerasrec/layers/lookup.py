@@ -133,20 +133,12 @@ def _gather(variable: keras.Variable, rows: Any, dtype: str, training: bool) -> 
         return ops.cast(ops.take(variable, rows, axis=0), dtype)
     import tensorflow as tf
 
-    # Each distinct row is read once, from the tf.Variable itself: its gradient is then an IndexedSlices of
-    # distinct rows, and nothing of the table's size is made.
+    # The tf.Variable itself is read: its gradient is an IndexedSlices of distinct rows and nothing of the table's
+    # size is made. A SavedModel must know nothing of our kernels: they read only where gradients are asked for.
+    if training and (vectors := kernels.read_rows(variable.value, rows, tf.as_dtype(dtype))) is not None:
+        return vectors
     distinct, position = tf.unique(rows)
-    vectors = tf.gather(variable.value, distinct)
-
-    def spread(vectors: Any) -> Any:
-        return tf.gather(tf.cast(vectors, dtype), position)
-
-    @tf.custom_gradient
-    def spread_to_train(vectors: Any) -> Any:
-        return spread(vectors), lambda upstream: kernels.sum_rows(upstream, position, vectors)
-
-    # A SavedModel keeps the gradients of what it holds: what is exported must know nothing of our kernels.
-    return spread_to_train(vectors) if training else spread(vectors)
+    return tf.gather(tf.cast(tf.gather(variable.value, distinct), dtype), position)
 
 
 def _split(vectors: Any, flat: list[Any]) -> list[Any]:

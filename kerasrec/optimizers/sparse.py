@@ -39,7 +39,7 @@ def _came_from_unique(indices: Any) -> bool:
         return False
     while indices.op.type in ("Reshape", "Identity", "Cast"):
         indices = indices.op.inputs[0]
-    return indices.op.type in ("Unique", "UniqueV2")
+    return indices.op.type in ("Unique", "KerasrecDistinctRows")
 
 
 class Rows:
