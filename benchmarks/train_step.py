@@ -296,7 +296,7 @@ def arguments():
     parser.add_argument("--seconds", type=float, default=2.5, help="of training, per case and round")
     total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
     parser.add_argument(
-        "--memory", type=float, default=round(0.8 * total, 1), help="GiB; default 80%% of the machine"
+        "--memory", type=float, default=round(0.6 * total, 1), help="GiB; default 60%% of the machine"
     )
     parser.add_argument("--plot", type=Path, help="a PNG of the sweeps")
     parser.add_argument("--results", type=Path, help="plot this run's last line, saved in a file; measure nothing")
