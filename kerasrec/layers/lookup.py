@@ -9,7 +9,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
-import numpy as np
 from keras import ops
 
 from kerasrec import kernels
@@ -92,8 +91,8 @@ def _rows(
         ids = ops.stack([flat[name] for name in names])
         tables = [features[name].table for name in names]
         dtype = keras.backend.standardize_dtype(ids.dtype)
-        sizes = np.array([[table.vocabulary_size] for table in tables], dtype)
-        offsets = np.array([[stack.offsets[table.name]] for table in tables], dtype)
+        sizes = ops.convert_to_tensor([[table.vocabulary_size] for table in tables], dtype)
+        offsets = ops.convert_to_tensor([[stack.offsets[table.name]] for table in tables], dtype)
         stray.append(ops.logical_or(ids < 0, ids >= sizes))
         rows.append(ids + offsets)
     if keras.backend.backend() == "tensorflow":
