@@ -1,7 +1,6 @@
 """A loader is data for plain Keras models: fit, validation, evaluate, predict."""
 
 import gc
-import os
 import subprocess
 import sys
 import threading
@@ -160,46 +159,3 @@ for each in kept.passes: next(each)
     subprocess.run(
         [sys.executable, "-c", script, str(folder)], check=True, timeout=100, cwd=Path(__file__).parents[2]
     )
-
-
-OTHER_BACKEND = """
-import sys; sys.path.append(sys.argv[2])
-import keras
-from kerasrec.data import Loader
-assert "tensorflow" not in sys.modules, "this backend needs no TensorFlow"
-try:
-    Loader(sys.argv[1], 64)
-except ValueError as error:
-    assert 'pass lists="padded"' in str(error), error
-else:
-    raise AssertionError("ragged lists were accepted")
-inputs = {
-    "user": keras.Input((), dtype="int32", name="user"),
-    "age": keras.Input((), name="age"),
-    "tags": keras.Input((4,), dtype="int32", name="tags"),
-}
-tags = keras.layers.Flatten()(keras.layers.Embedding(50, 4)(inputs["tags"]))
-x = keras.layers.Concatenate()([keras.layers.Embedding(50, 4)(inputs["user"]), inputs["age"][:, None], tags])
-model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(x))
-model.compile("adam", "binary_crossentropy", metrics=["auc"])
-train = Loader(sys.argv[1], 64, lists="padded", columns=list(inputs), shuffle=True)
-valid = Loader(sys.argv[1], 128, lists="padded", columns=list(inputs))
-history = model.fit(train, validation_data=valid, epochs=2, verbose=0).history
-assert train.epoch in (2, 3)  # some trainers build the model on a first batch, of a pass of its own
-assert history["loss"][1] < history["loss"][0]
-logs = model.evaluate(valid, verbose=0, return_dict=True)
-assert abs(logs["loss"] - history["val_loss"][1]) < 1e-5
-assert model.predict(valid, verbose=0).shape == (1000, 1)
-"""
-
-
-@pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_other_backends(folder, backend):
-    pytest.importorskip(backend)
-    ran = subprocess.run(
-        [sys.executable, "-c", OTHER_BACKEND, str(folder), str(Path(__file__).parents[2])],
-        env={**os.environ, "KERAS_BACKEND": backend},
-        capture_output=True,
-        text=True,
-    )
-    assert ran.returncode == 0, ran.stderr
