@@ -17,6 +17,14 @@ namespace kerasrec {
 
 using namespace tensorflow;
 
+// Whether all of `n` rows lie in a table of `size` rows.
+template <typename Index>
+absl::Status InTable(const Index* rows, int64_t n, int64_t size) {
+  for (int64_t i = 0; i < n; ++i)
+    if (rows[i] < 0 || rows[i] >= size) return errors::InvalidArgument("row ", rows[i], " of ", size);
+  return absl::OkStatus();
+}
+
 // vectors[i] = table[rows[i]].
 REGISTER_OP("KerasrecReadRows")
     .Input("table: resource")
@@ -48,8 +56,7 @@ class ReadRows : public OpKernel {
     const int64_t size = table->tensor()->dim_size(0), width = table->tensor()->dim_size(1);
     const int64_t n = context->input(1).NumElements();
     const Index* rows = context->input(1).flat<Index>().data();
-    for (int64_t i = 0; i < n; ++i)
-      OP_REQUIRES(context, rows[i] >= 0 && rows[i] < size, errors::InvalidArgument("row ", rows[i], " of ", size));
+    OP_REQUIRES_OK(context, InTable(rows, n, size));
     Tensor* vectors = nullptr;
     OP_REQUIRES_OK(context, context->allocate_output(0, TensorShape({n, width}), &vectors));
     const float* from = table->tensor()->flat<float>().data();
@@ -238,8 +245,7 @@ class AdagradRows : public OpKernel {
     OP_REQUIRES_OK(context, Writable(context, table.get(), &weights));
     OP_REQUIRES_OK(context, Writable(context, accumulator.get(), &squares));
     const Index* rows = context->input(2).flat<Index>().data();
-    for (int64_t i = 0; i < n; ++i)
-      OP_REQUIRES(context, rows[i] >= 0 && rows[i] < size, errors::InvalidArgument("row ", rows[i], " of ", size));
+    OP_REQUIRES_OK(context, InTable(rows, n, size));
     const float* gradients = gradient.flat<float>().data();
     const float rate = context->input(4).scalar<float>()(), epsilon = context->input(5).scalar<float>()();
 

@@ -117,14 +117,15 @@ class DistributedEmbedding(keras.layers.Layer):
     def compute_output_spec(
         self, inputs: Mapping[str, Any], training: bool | None = None
     ) -> dict[str, keras.KerasTensor]:
-        specs = {}
-        for name, config in self._features:
-            ids = self._ids(name, inputs)
-            apart = config.table.combiner is None and len(ids.shape) == 2
-            shape = (*ids.shape[: 1 + apart], config.table.embedding_dim)
-            ragged = apart and getattr(ids, "ragged", False)
-            specs[name] = keras.KerasTensor(shape, dtype=self.compute_dtype, ragged=ragged)
-        return specs
+        ids = {name: self._ids(name, inputs) for name, _ in self._features}
+        shapes = self.compute_output_shape({name: each.shape for name, each in ids.items()})
+        return {
+            # Three axes: the vectors of a list, kept apart, are as ragged as the list.
+            name: keras.KerasTensor(
+                shape, dtype=self.compute_dtype, ragged=len(shape) == 3 and getattr(ids[name], "ragged", False)
+            )
+            for name, shape in shapes.items()
+        }
 
     def compute_output_shape(self, input_shape: Mapping[str, Any]) -> dict[str, tuple[int | None, ...]]:
         shapes = {}
@@ -164,10 +165,6 @@ class DistributedEmbedding(keras.layers.Layer):
                 table["initializer"] = keras.initializers.serialize(keras.initializers.get(table["initializer"]))
             features[name] = {"name": config.name, "table": table}
         return {**super().get_config(), "features": features, "seed": self.seed}
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> DistributedEmbedding:
-        return cls(**config)
 
 
 def _feature(name: str, config: FeatureConfig | Mapping[str, Any]) -> FeatureConfig:

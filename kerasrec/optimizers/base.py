@@ -185,13 +185,10 @@ class TableOptimizer(_Keras):
             for name, slot in self._slots.of(variable).items():
                 state.append((slot, [(f"{prefix}{place}:{name}", ...)]))
         for variable in (v for v in self._parts.own if hasattr(v, "stack")):
+            spans = {table.name: slice(*variable.stack.span(table.name)) for table in variable.stack.tables}
             for name, slot in self._slots.of(variable).items():
-                offsets, tables = variable.stack.offsets, variable.stack.tables
-                ranges = [
-                    (quote(t.name, safe=""), slice(offsets[t.name], offsets[t.name] + t.vocabulary_size))
-                    for t in tables
-                ]
-                state.append((slot, [(f"{prefix}{table}:{name}", rows) for table, rows in ranges]))
+                pieces = [(f"{prefix}{quote(table, safe='')}:{name}", rows) for table, rows in spans.items()]
+                state.append((slot, pieces))
         for part, (optimizer, _) in enumerate(self._parts.others):
             state += optimizer._state(f"{prefix}{part}.")
         return state
