@@ -8,12 +8,33 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Sequence
 from functools import cache
-from typing import Any
+from typing import Any, NamedTuple
 
 from kerasrec.kernels import build
 
 _log = logging.getLogger("kerasrec")
+_COMBINERS = ("sum", "mean", "sqrtn")  # by number, as rows.cc counts them
+
+
+class Span(NamedTuple):
+    """A table's rows in a stack."""
+
+    name: str
+    first: int
+    rows: int
+
+
+class Bags(NamedTuple):
+    """The rows that a batch looks up, all features one after another, and which of them are combined.
+
+    Bag b is `rows[bags[b]:bags[b + 1]]`; feature f's bags are `first_bag[f]` up to `first_bag[f + 1]`.
+    """
+
+    rows: Any
+    bags: Any
+    first_bag: Any
 
 
 @cache
@@ -28,35 +49,100 @@ def compiled() -> Any:
     except (OSError, tf.errors.OpError) as error:
         _log.warning("training goes without kerasrec's compiled CPU kernels, somewhat slower: %s", error)
         return None
-    tf.RegisterGradient("KerasrecReadRows")(_read_rows_gradient)
+    tf.RegisterGradient("KerasrecLookUp")(_look_up_gradient)
     return library
 
 
-def read_rows(table: Any, rows: Any, dtype: Any) -> Any:
-    """`table[rows]`, or None where these kernels are not to be had.
+def find_rows(
+    ids: Sequence[Any], splits: Sequence[Any], hotness: Sequence[int], padded: Sequence[bool],
+    tables: Sequence[Span], features: Sequence[str], dtype: Any,
+) -> Bags:  # fmt: skip
+    """Where the ids of some features lie in a stack of tables.
 
-    Its gradient is a `tf.IndexedSlices` of distinct rows, summed in float32.
+    Args:
+        ids: of each feature (n,), all int32 or all int64.
+        splits: int64 (lists + 1,): where a ragged feature's lists begin and end; of others, none.
+        hotness: ids a list; 0 for a ragged feature.
+        padded: whether id 0 means nothing.
+        tables: each feature's table: its name, its first row in the stack, its number of rows.
+        features: names.
+        dtype: of the rows, int32 or int64.
+
+    Raises:
+        tf.errors.InvalidArgumentError: an id that is no row of its table; names the feature.
+    """
+    return Bags(
+        *compiled().kerasrec_find_rows(
+            ids=ids,
+            splits=splits,
+            Row=dtype,
+            sizes=[table.rows for table in tables],
+            offsets=[table.first for table in tables],
+            hotness=hotness,
+            padded=padded,
+            features=features,
+            tables=[table.name for table in tables],
+        )
+    )
+
+
+def look_up(
+    table: Any, bags: Bags, weights: Sequence[Any], combiners: Sequence[str], tables: Sequence[Span], dtype: Any
+) -> list[Any]:
+    """The combined vectors of each feature's bags: what would be gathered is never laid out.
+
+    The table's gradient is a `tf.IndexedSlices` of distinct rows, summed in float32.
 
     Args:
         table: a `tf.Variable`, float32 (size, width).
-        rows: (n,) int32 or int64.
-        dtype: of the result (n, width), float32 or bfloat16.
+        bags: its rows.
+        weights: of each feature's rows float32 (n,), or (0,) where each counts once.
+        combiners: of each feature "sum", "mean" or "sqrtn"; a weighted sum is divided by the count as well.
+        tables: each feature's table.
+        dtype: of the vectors (bags of the feature, width), float32 or bfloat16.
     """
+    table.sparse_read(bags.rows[:0])  # tells gradient tapes of the variable: an operation on its handle does not
+    return compiled().kerasrec_look_up(
+        table=table.handle,
+        rows=bags.rows,
+        bags=bags.bags,
+        first_bag=bags.first_bag,
+        weights=weights,
+        combiners=[_COMBINERS.index(combiner) for combiner in combiners],
+        tables=_numbers(tables),
+        width=table.shape[1],
+        T=dtype,
+    )
+
+
+def _numbers(tables: Sequence[Span]) -> list[int]:
+    """Tables counted from 0 in the order they first come."""
+    seen: dict[Span, int] = {}
+    return [seen.setdefault(table, len(seen)) for table in tables]
+
+
+def _look_up_gradient(op: Any, *upstream: Any) -> list[Any]:
     import tensorflow as tf
 
-    if not _fits(table) or dtype not in (tf.float32, tf.bfloat16):
-        return None
-    table.sparse_read(rows[:0])  # tells gradient tapes of the variable: an operation on its handle alone does not
-    return compiled().kerasrec_read_rows(table=table.handle, rows=rows, width=table.shape[1], T=dtype)
-
-
-def _read_rows_gradient(op: Any, upstream: Any) -> list[Any]:
-    import tensorflow as tf
-
-    table, rows = op.inputs
-    distinct, position = compiled().kerasrec_distinct_rows(rows=rows)
-    sums = compiled().kerasrec_sum_rows(values=upstream, position=position, distinct=distinct)
-    return [tf.IndexedSlices(sums, distinct, tf.raw_ops.VariableShape(input=table)), None]
+    table, rows, bags, first_bag, *weights = op.inputs
+    given = {"bags": bags, "first_bag": first_bag, "weights": weights, "upstream": upstream}
+    given["combiners"] = op.get_attr("combiners")
+    tables = op.get_attr("tables")
+    found = compiled().kerasrec_distinct_rows(rows=rows, bags=bags, first_bag=first_bag, tables=tables)
+    distinct, position, first_row = found
+    sums = compiled().kerasrec_sum_rows(
+        distinct=distinct,
+        position=position,
+        first_row=first_row,
+        tables=tables,
+        width=op.get_attr("width"),
+        **given,
+    )
+    by_weights = [None] * len(weights)
+    if any(each.shape != (0,) for each in weights):
+        by_weights = compiled().kerasrec_look_up_weights_gradient(table=table, rows=rows, **given)
+    shape = tf.raw_ops.VariableShape(input=table)
+    return [tf.IndexedSlices(sums, distinct, shape), None, None, None, *by_weights]
 
 
 def adagrad_rows(
@@ -71,7 +157,7 @@ def adagrad_rows(
     """
     import tensorflow as tf
 
-    if not _fits(table):
+    if not fits(table):
         return False
     compiled().kerasrec_adagrad_rows(
         table=table.handle,
@@ -84,7 +170,8 @@ def adagrad_rows(
     return True
 
 
-def _fits(table: Any) -> bool:
+def fits(table: Any) -> bool:
+    """Whether these kernels read and write a `tf.Variable`."""
     import tensorflow as tf
 
     return table.dtype == tf.float32 and "GPU" not in table.device and compiled() is not None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from functools import partial
 from typing import Any
@@ -36,13 +36,16 @@ class DistributedEmbedding(keras.layers.Layer):
         - `(batch,)` or `(batch, 1)`: one id a row.
         - `(batch, hotness)`: a list a row, padded with id 0, which is left out.
         - a `tf.RaggedTensor` `(batch, None)` (TensorFlow backend): a list a row, nothing left out.
+        - a tuple `(ids, weights)`, weights of the ids' shape, floating: with `w_k` for each id the output is
+          `sum_k w_k E[i_k]`, divided by `sum_k w_k` for "mean" and by `sqrt(sum_k w_k^2)` for "sqrtn" (zeros where
+          that is 0), as in `tf.nn.embedding_lookup_sparse`. Gradients reach the weights.
 
     Output: a dict with `(batch, embedding_dim)` for each feature; without a combiner, `(batch, hotness,
     embedding_dim)` with zeros at the padding, or a ragged tensor.
 
     Raises:
         ValueError: two tables with one name, a feature that the inputs lack, ids that are not integers or of
-            another rank.
+            another rank, weights of another shape or without a combiner.
         tf.errors.InvalidArgumentError: (TensorFlow) an id outside [0, vocabulary_size); names the feature.
         IndexError: (PyTorch on a CPU) such an id. On JAX, where compiled code cannot raise, its vector is NaN, and
             64-bit ids are cut to 32 bits unless `jax_enable_x64` is set. `kr.Loader` refuses stray ids by name.
@@ -91,33 +94,50 @@ class DistributedEmbedding(keras.layers.Layer):
         self.built = True
 
     def call(self, inputs: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
-        ids = {name: self._ids(name, inputs) for name, _ in self._features}
+        ids, weights = self._ids_and_weights(inputs)
         out: dict[str, Any] = {}
         for stack, variable in zip(self._stacks, self._variables, strict=True):
             mine = {name: config for name, config in self._features if config.table.name in stack.offsets}
             my_ids = {name: ids[name] for name in mine}
-            found = lookup.lookup(variable, stack, mine, my_ids, self.compute_dtype, bool(training))
+            my_weights = {name: weights[name] for name in mine if name in weights}
+            found = lookup.lookup(variable, stack, mine, my_ids, my_weights, self.compute_dtype, bool(training))
             out.update(found)
         return {name: out[name] for name, _ in self._features}
 
-    def _ids(self, name: str, inputs: Mapping[str, Any]) -> Any:
-        if not isinstance(inputs, Mapping) or name not in inputs:
-            given = sorted(inputs) if isinstance(inputs, Mapping) else type(inputs).__name__
-            raise ValueError(f"{self.name}: no ids for feature {name!r}; the inputs are {given}")
-        ids = inputs[name] if hasattr(inputs[name], "dtype") else ops.convert_to_tensor(inputs[name])
-        dtype = keras.backend.standardize_dtype(ids.dtype)
-        if "int" not in dtype:
-            raise ValueError(f"{self.name}: feature {name!r} needs integer ids, not {dtype}")
-        if len(ids.shape) not in (1, 2):
-            raise ValueError(
-                f"{self.name}: feature {name!r} needs ids of shape (batch,) or (batch, hotness), not {ids.shape}"
-            )
-        return ids
+    def _ids_and_weights(self, inputs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """The ids of each feature, and the weights of those that have some."""
+        all_ids, all_weights = {}, {}
+        for name, config in self._features:
+            if not isinstance(inputs, Mapping) or name not in inputs:
+                given = sorted(inputs) if isinstance(inputs, Mapping) else type(inputs).__name__
+                raise ValueError(f"{self.name}: no ids for feature {name!r}; the inputs are {given}")
+            ids, weights = inputs[name] if _is_weighted(inputs[name]) else (inputs[name], None)
+            all_ids[name] = ids = _tensor(ids)
+            dtype = keras.backend.standardize_dtype(ids.dtype)
+            if "int" not in dtype:
+                raise ValueError(f"{self.name}: feature {name!r} needs integer ids, not {dtype}")
+            if len(ids.shape) not in (1, 2):
+                raise ValueError(
+                    f"{self.name}: feature {name!r} needs ids of shape (batch,) or (batch, hotness), "
+                    f"not {ids.shape}"
+                )
+            if weights is None:
+                continue
+            all_weights[name] = weights = _tensor(weights)
+            if config.table.combiner is None:
+                raise ValueError(f"{self.name}: feature {name!r} has weights, but its table has no combiner")
+            if tuple(weights.shape[1:]) != tuple(ids.shape[1:]) or lookup.is_ragged(weights) != lookup.is_ragged(
+                ids
+            ):
+                raise ValueError(
+                    f"{self.name}: feature {name!r} has ids of shape {ids.shape}, but weights of {weights.shape}"
+                )
+        return all_ids, all_weights
 
     def compute_output_spec(
         self, inputs: Mapping[str, Any], training: bool | None = None
     ) -> dict[str, keras.KerasTensor]:
-        ids = {name: self._ids(name, inputs) for name, _ in self._features}
+        ids, _ = self._ids_and_weights(inputs)
         shapes = self.compute_output_shape({name: each.shape for name, each in ids.items()})
         return {
             # Three axes: the vectors of a list, kept apart, are as ragged as the list.
@@ -130,8 +150,11 @@ class DistributedEmbedding(keras.layers.Layer):
     def compute_output_shape(self, input_shape: Mapping[str, Any]) -> dict[str, tuple[int | None, ...]]:
         shapes = {}
         for name, config in self._features:
-            apart = config.table.combiner is None and len(input_shape[name]) == 2
-            shapes[name] = (*input_shape[name][: 1 + apart], config.table.embedding_dim)
+            shape = input_shape[name]
+            if shape and isinstance(shape[0], Sequence):  # of ids and of weights
+                shape = shape[0]
+            apart = config.table.combiner is None and len(shape) == 2
+            shapes[name] = (*shape[: 1 + apart], config.table.embedding_dim)
         return shapes
 
     # ---- tables by name ------------------------------------------------------------------------------------
@@ -165,6 +188,15 @@ class DistributedEmbedding(keras.layers.Layer):
                 table["initializer"] = keras.initializers.serialize(keras.initializers.get(table["initializer"]))
             features[name] = {"name": config.name, "table": table}
         return {**super().get_config(), "features": features, "seed": self.seed}
+
+
+def _is_weighted(given: Any) -> bool:
+    """Whether ids come with weights. (Keras's files keep a tuple as a list; a list of numbers is ids.)"""
+    return isinstance(given, tuple | list) and len(given) == 2 and bool(getattr(given[0], "shape", ()))
+
+
+def _tensor(value: Any) -> Any:
+    return value if hasattr(value, "dtype") else ops.convert_to_tensor(value)
 
 
 def _feature(name: str, config: FeatureConfig | Mapping[str, Any]) -> FeatureConfig:

@@ -1,6 +1,7 @@
-"""One gather for all features of a stack of tables, then each list's vectors combined.
+"""One lookup for all features of a stack of tables, each list's vectors combined.
 
-The gather and the ragged forms need TensorFlow's own operations; everything else is `keras.ops`.
+In training on a CPU the compiled kernels do it in one pass. Everywhere else vectors are gathered, then combined,
+in `keras.ops` but for ragged tensors, which are TensorFlow's.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ def lookup(
     stack: Stack,
     features: Mapping[str, FeatureConfig],
     ids: Mapping[str, Any],
+    weights: Mapping[str, Any],
     dtype: str,
     training: bool,
 ) -> dict[str, Any]:
@@ -31,55 +33,155 @@ def lookup(
         stack: which tables lie where in it.
         features: the features that look up these tables.
         ids: for each feature (batch,), (batch, hotness) or ragged (batch, None).
+        weights: for some features, how much each id counts, of the ids' shape.
         dtype: of the vectors.
         training: whether gradients will be asked for.
     """
     flat = {name: _flat(value) for name, value in ids.items()}
     if stack.rows > 2**31 - 1 or len({keras.backend.standardize_dtype(row.dtype) for row in flat.values()}) > 1:
         flat = {name: ops.cast(value, "int64") for name, value in flat.items()}
-    single = all(_is_single(ids[name], config.table.combiner) for name, config in features.items())
-    # Features of one id a row go through the few operations below side by side, (features, batch) at once.
-    blocks = [list(features)] if single else [[name] for name in features]
-    rows = [ops.reshape(block, (-1,)) for block in _rows(stack, features, flat, blocks)]
-    # Lists are summed in float32; single vectors may be handed over in the narrower type at once.
-    vectors = _gather(
-        variable,
-        rows[0] if len(rows) == 1 else ops.concatenate(rows),
-        dtype if single else variable.dtype,
-        training,
-    )
-    parts = _split(vectors, list(flat.values()))
+    combiners = {name: config.table.combiner for name, config in features.items()}
+    shares = {name: _shares(ids[name], weights[name], combiners[name]) for name in features if name in weights}
+    if keras.backend.backend() == "tensorflow" and training and kernels.fits(variable.value):
+        # A SavedModel must know nothing of our kernels: they read only where gradients are asked for.
+        found = _one_pass(variable, stack, features, ids, flat, shares, dtype)
+    else:
+        found = _gather_and_combine(variable, stack, features, ids, flat, shares, dtype)
     return {
-        name: _cast(_combine(part, ids[name], config.table.combiner), dtype)
-        for (name, config), part in zip(features.items(), parts, strict=True)
+        name: _apart(vectors, ids[name]) if combiners[name] is None else vectors for name, vectors in found.items()
     }
 
 
-def _cast(value: Any, dtype: str) -> Any:
-    """`ops.cast`, for ragged tensors too."""
-    return (
-        value.with_flat_values(ops.cast(value.flat_values, dtype)) if _is_ragged(value) else ops.cast(value, dtype)
-    )
-
-
-def _is_ragged(value: Any) -> bool:
+def is_ragged(value: Any) -> bool:
     return hasattr(value, "row_splits")
 
 
-def _is_single(ids: Any, combiner: str | None) -> bool:
-    """Whether a feature has one id a row, whose vector is the answer as it is."""
-    return not _is_ragged(ids) and (len(ids.shape) == 1 or (ids.shape[1] == 1 and combiner is not None))
+def _is_padded(ids: Any) -> bool:
+    """Whether ids are lists in which 0 means nothing."""
+    return not is_ragged(ids) and len(ids.shape) == 2 and ids.shape[1] != 1
 
 
 def _flat(ids: Any) -> Any:
     """All ids of a feature, row after row, as int32 or int64."""
-    flat = ids.values if _is_ragged(ids) else ops.reshape(ids, (-1,))
+    flat = ids.values if is_ragged(ids) else ops.reshape(ids, (-1,))
     dtype = keras.backend.standardize_dtype(flat.dtype)
     return (
         flat
         if dtype in ("int32", "int64")
         else ops.cast(flat, "int64" if "32" in dtype or "64" in dtype else "int32")
     )
+
+
+def _apart(vectors: Any, ids: Any) -> Any:
+    """The vectors of each id (n, dim) as the ids lie: (batch, hotness, dim), ragged, or (batch, dim)."""
+    if is_ragged(ids):
+        return ids.with_values(vectors)
+    return vectors if len(ids.shape) == 1 else ops.reshape(vectors, (*ops.shape(ids), vectors.shape[-1]))
+
+
+def _shares(ids: Any, weights: Any, combiner: str | None) -> Any:
+    """What each id's vector is multiplied by in its list's sum, (n,); 0 where a list's weights add up to 0."""
+    if is_ragged(ids):
+        import tensorflow as tf
+
+        weights, rows = tf.cast(weights.values, "float32"), ids.value_rowids()
+
+        def total(values: Any) -> Any:
+            return tf.gather(tf.math.unsorted_segment_sum(values, rows, ids.nrows()), rows)
+    else:
+        weights = ops.cast(weights, "float32")
+        weights = weights * ops.cast(ids != 0, "float32") if _is_padded(ids) else weights
+        weights = weights if len(ids.shape) == 2 else ops.expand_dims(weights, 1)
+
+        def total(values: Any) -> Any:
+            return ops.sum(values, axis=1, keepdims=True)
+
+    if combiner == "mean":
+        weights = ops.divide_no_nan(weights, total(weights))
+    elif combiner == "sqrtn":
+        squares = total(weights * weights)
+        # The inner choice keeps the root's infinite slope at 0 out of the gradient.
+        weights = ops.where(squares > 0, weights / ops.sqrt(ops.where(squares > 0, squares, 1.0)), 0.0)
+    return ops.reshape(weights, (-1,))
+
+
+# ---- in one pass ---------------------------------------------------------------------------------------------
+def _one_pass(
+    variable: keras.Variable, stack: Stack, features: Mapping[str, FeatureConfig], ids: Mapping[str, Any],
+    flat: Mapping[str, Any], shares: Mapping[str, Any], dtype: str,
+) -> dict[str, Any]:  # fmt: skip
+    """By the compiled kernels: the vectors that are combined are never laid out."""
+    import tensorflow as tf
+
+    none = tf.zeros((0,), "int64")
+    splits, hotness, padded, combiners = [], [], [], []
+    for name, config in features.items():
+        combiner = config.table.combiner
+        length, cuts = (1, none) if combiner is None else _lists(ids[name])
+        hotness.append(length or 0)
+        splits.append(none if length else cuts)
+        padded.append(_is_padded(ids[name]) and name not in shares)  # a weighted list's padding has weight 0
+        combiners.append("sum" if name in shares or combiner is None else combiner)
+    spans = [(config.table.name, *stack.span(config.table.name)) for config in features.values()]
+    tables = [kernels.Span(name, first, last - first) for name, first, last in spans]
+    row = tf.int64 if stack.rows > 2**31 - 1 else tf.int32
+    bags = kernels.find_rows(list(flat.values()), splits, hotness, padded, tables, list(features), row)
+    once = tf.zeros((0,), "float32")
+    weights = [shares.get(name, once) for name in features]
+    vectors = kernels.look_up(variable.value, bags, weights, combiners, tables, tf.as_dtype(dtype))
+    for name, found in zip(features, vectors, strict=True):
+        found.set_shape((_batch(ids[name], features[name].table.combiner), stack.embedding_dim))
+    return dict(zip(features, vectors, strict=True))
+
+
+def _lists(ids: Any) -> tuple[int | None, Any]:
+    """How ids are cut into lists: their one length, or where each begins and ends."""
+    import tensorflow as tf
+
+    if is_ragged(ids):
+        return None, tf.cast(ids.row_splits, "int64")
+    if len(ids.shape) == 1:
+        return 1, tf.zeros((0,), "int64")
+    rows, length = tf.unstack(tf.shape(ids, out_type="int64"))
+    return ids.shape[1], tf.range(rows + 1) * length
+
+
+def _batch(ids: Any, combiner: str | None) -> int | None:
+    """How many vectors a feature has, as far as its shape tells."""
+    if combiner is None:
+        return None if is_ragged(ids) or None in ids.shape else ids.shape.num_elements()
+    return ids.shape[0]
+
+
+# ---- gathered, then combined -----------------------------------------------------------------------------------
+def _gather_and_combine(
+    variable: keras.Variable, stack: Stack, features: Mapping[str, FeatureConfig], ids: Mapping[str, Any],
+    flat: Mapping[str, Any], shares: Mapping[str, Any], dtype: str,
+) -> dict[str, Any]:  # fmt: skip
+    listed = {name: config for name, config in features.items() if is_ragged(ids[name]) or _is_padded(ids[name])}
+    single = not listed and not shares
+    # Features of one id a row go through the few operations below side by side, (features, batch) at once.
+    blocks = [list(features)] if single else [[name] for name in features]
+    rows = [ops.reshape(block, (-1,)) for block in _rows(stack, features, flat, blocks)]
+    # Lists are summed in float32; single vectors may be handed over in the narrower type at once.
+    vectors = _gather(
+        variable, rows[0] if len(rows) == 1 else ops.concatenate(rows), dtype if single else variable.dtype
+    )
+    parts = dict(zip(features, _split(vectors, list(flat.values())), strict=True))
+    for name, config in listed.items():
+        each = shares.get(name)
+        if each is None:
+            ones = ops.ones_like(flat[name], dtype="float32")
+            each = _shares(ids[name], _like(ids[name], ones), config.table.combiner)
+        parts[name] = _combine(parts[name], ids[name], each, config.table.combiner)
+    for name in set(shares) - set(listed):
+        parts[name] = parts[name] * ops.expand_dims(shares[name], -1)
+    return {name: ops.cast(part, dtype) for name, part in parts.items()}
+
+
+def _like(ids: Any, flat: Any) -> Any:
+    """Numbers of all ids, row after row, as the ids lie."""
+    return ids.with_values(flat) if is_ragged(ids) else ops.reshape(flat, ops.shape(ids))
 
 
 def _rows(
@@ -112,9 +214,9 @@ def _refuse(
 
     def complaint(name: str, ids: Any) -> Any:
         table = features[name].table
-        stray = (ids < 0) | (ids >= table.vocabulary_size)
-        known = f"feature {name!r}: id {{}} is outside [0, {table.vocabulary_size}) of table {table.name!r}"
-        return tf.strings.format(known, tf.boolean_mask(ids, stray)[:1])
+        first = tf.boolean_mask(ids, (ids < 0) | (ids >= table.vocabulary_size))[:1]
+        outside = f" is outside [0, {table.vocabulary_size}) of table {table.name!r}"
+        return tf.strings.join([f"feature {name!r}: id ", tf.strings.reduce_join(tf.as_string(first)), outside])
 
     bad = tf.concat([tf.reduce_any(block, axis=1) for block in stray], 0)
 
@@ -127,15 +229,13 @@ def _refuse(
         return [tf.identity(row) for row in rows]
 
 
-def _gather(variable: keras.Variable, rows: Any, dtype: str, training: bool) -> Any:
+def _gather(variable: keras.Variable, rows: Any, dtype: str) -> Any:
     if keras.backend.backend() != "tensorflow":
         return ops.cast(ops.take(variable, rows, axis=0), dtype)
     import tensorflow as tf
 
     # The tf.Variable itself is read: its gradient is an IndexedSlices of distinct rows and nothing of the table's
-    # size is made. A SavedModel must know nothing of our kernels: they read only where gradients are asked for.
-    if training and (vectors := kernels.read_rows(variable.value, rows, tf.as_dtype(dtype))) is not None:
-        return vectors
+    # size is made.
     distinct, position = tf.unique(rows)
     return tf.gather(tf.cast(tf.gather(variable.value, distinct), dtype), position)
 
@@ -153,34 +253,15 @@ def _split(vectors: Any, flat: list[Any]) -> list[Any]:
     return ops.split(vectors, ends)
 
 
-def _combine(vectors: Any, ids: Any, combiner: str | None) -> Any:
-    """(n, dim) vectors of all ids, row after row -> (batch, dim), or apart where there is no combiner."""
-    if _is_ragged(ids):
-        return _combine_ragged(vectors, ids, combiner)
-    if _is_single(ids, combiner):
-        return vectors
-    hotness, width = ids.shape[1], vectors.shape[-1]
-    vectors = ops.reshape(vectors, (-1, hotness, width))
-    if hotness == 1:
-        return vectors
-    mask = ops.cast(ids != 0, vectors.dtype)
-    if combiner is None:
-        return vectors * ops.expand_dims(mask, -1)
-    total = ops.squeeze(ops.matmul(ops.expand_dims(mask, 1), vectors), 1)
-    return _divide(total, ops.sum(mask, axis=1, keepdims=True), combiner)
+def _combine(vectors: Any, ids: Any, shares: Any, combiner: str | None) -> Any:
+    """(n, dim) vectors of all ids -> sums (batch, dim), or, without a combiner, each times its share."""
+    if combiner is None or is_ragged(ids):
+        vectors = vectors * ops.expand_dims(shares, -1)
+        if combiner is None:
+            return vectors
+        import tensorflow as tf
 
-
-def _combine_ragged(vectors: Any, ids: Any, combiner: str | None) -> Any:
-    import tensorflow as tf
-
-    if combiner is None:
-        return ids.with_values(vectors)
-    total = tf.math.unsorted_segment_sum(vectors, ids.value_rowids(), ids.nrows())
-    return _divide(total, tf.cast(ids.row_lengths(), vectors.dtype)[:, tf.newaxis], combiner)
-
-
-def _divide(total: Any, count: Any, combiner: str) -> Any:
-    if combiner == "sum":
-        return total
-    count = ops.maximum(count, 1)
-    return total / (count if combiner == "mean" else ops.sqrt(count))
+        return tf.math.unsorted_segment_sum(vectors, ids.value_rowids(), ids.nrows())
+    hotness = ops.shape(ids)[1]
+    lists = ops.reshape(vectors, (-1, hotness, vectors.shape[-1]))
+    return ops.squeeze(ops.matmul(ops.reshape(shares, (-1, 1, hotness)), lists), 1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote  # HDF5 makes groups of names with a slash
 
@@ -11,6 +12,7 @@ import keras
 import numpy as np
 
 from kerasrec.optimizers.sparse import Rows, is_sparse, is_table, unique_rows
+from kerasrec.parallel.rows import filled_rows
 
 # A mixin: what it calls on `super()` is the Keras optimizer that it is put before.
 _Keras: Any = keras.optimizers.Optimizer if TYPE_CHECKING else object
@@ -55,7 +57,8 @@ class TableOptimizer(_Keras):
         for variable in filter(is_table, self._parts.own):
             self._refuse_whole_table(variable)
         self._slots = _Slots()
-        super().build(self._parts.own)
+        with _eagerly():
+            super().build(self._parts.own)
 
     def apply(self, grads: Sequence[Any], trainable_variables: Iterable[Any] | None = None) -> None:
         variables = list(self._trainable_variables if trainable_variables is None else trainable_variables)
@@ -142,8 +145,8 @@ class TableOptimizer(_Keras):
 
     def new_slot(self, variable: Any, name: str, initializer: Any) -> Any:
         """The optimizer's own variable `name` for a variable of the model."""
-        if isinstance(initializer, keras.initializers.Constant):
-            initializer = _filled(initializer.value)
+        if is_table(variable):
+            initializer = _filled(initializer)
         return super().add_variable_from_reference(variable, name=name, initializer=initializer)
 
     def table_slots(self, variable: Any) -> dict[str, Any]:
@@ -194,9 +197,19 @@ class TableOptimizer(_Keras):
         return state
 
 
-def _filled(value: float) -> Callable[..., Any]:
+def _eagerly() -> Any:
+    """Out of the graph that `fit` may be tracing: a slot as large as a table is then made in its own buffer."""
+    if keras.backend.backend() != "tensorflow":
+        return nullcontext()
+    import tensorflow as tf
+
+    return tf.init_scope()
+
+
+def _filled(initializer: Any) -> Callable[..., Any]:
     """Keras's constant initializer multiplies ones by the value, and so holds a slot of a table's size twice."""
-    return lambda shape, dtype=None: keras.ops.full(shape, value, dtype)
+    value = getattr(keras.initializers.get(initializer), "value", 0.0)
+    return lambda shape, dtype=None: filled_rows(shape, keras.backend.standardize_dtype(dtype), value)
 
 
 class _Parts:

@@ -6,7 +6,9 @@ the rows they are asked for.
 
 from __future__ import annotations
 
+import ctypes
 import math
+import mmap
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -17,6 +19,7 @@ from keras import ops
 Blocks = Iterable[tuple[int, np.ndarray]]  # consecutive rows, with the number of the first
 
 BLOCK_BYTES = 2**24
+HUGE_PAGE = 2**21
 
 
 def row_blocks(rows: int, row_bytes: int) -> Iterator[tuple[int, int]]:
@@ -35,10 +38,32 @@ def new_rows(shape: tuple[int, ...], dtype: str, blocks: Blocks) -> Any:
         if tf.executing_eagerly() and shape[0] < 2**31:
             # The variable takes this tensor over as it is; a NumPy array would be copied twice on its way there.
             tensor = tf.raw_ops.Empty(shape=shape, dtype=dtype, init=False)
+            _ask_for_huge_pages(tensor)
             for first, rows in blocks:
                 tf.raw_ops.InplaceUpdate(x=tensor, i=tf.range(first, first + len(rows)), v=tf.cast(rows, dtype))
             return tensor
     return ops.convert_to_tensor(_fill(np.empty(shape, np.float32), blocks), dtype=dtype)
+
+
+def filled_rows(shape: tuple[int, ...], dtype: str, value: float) -> Any:
+    """A tensor of one value."""
+    row_bytes = np.dtype(dtype).itemsize * math.prod(shape[1:])
+    spans = row_blocks(shape[0], row_bytes)
+    return new_rows(shape, dtype, ((low, np.full((high - low, *shape[1:]), value, dtype)) for low, high in spans))
+
+
+def _ask_for_huge_pages(tensor: Any) -> None:
+    """Rows are read at random: with pages of 4 KiB nearly every one costs a walk through the page tables as well.
+
+    Linux maps a region in pages of 2 MiB if asked before it is first written; elsewhere nothing happens.
+    """
+    values = np.frombuffer(memoryview(tensor), np.uint8)
+    if not hasattr(mmap, "MADV_HUGEPAGE") or values.nbytes < HUGE_PAGE:
+        return
+    first = -(-values.ctypes.data // mmap.PAGESIZE) * mmap.PAGESIZE
+    size = (values.ctypes.data + values.nbytes - first) // mmap.PAGESIZE * mmap.PAGESIZE
+    libc = ctypes.CDLL(None)
+    libc.madvise(ctypes.c_void_p(first), ctypes.c_size_t(size), mmap.MADV_HUGEPAGE)  # a refusal changes nothing
 
 
 def read_rows(variable: keras.Variable, start: int, stop: int) -> np.ndarray:

@@ -17,48 +17,113 @@ def test_there_is_a_compiler_wherever_the_tests_run():
     assert kernels.compiled() is not None
 
 
-@settings(max_examples=60, deadline=None)
+@st.composite
+def features(draw):
+    """Lists of ids of a few features, some sharing a table; what is padded has no zeros in its lists."""
+    made = []
+    for _ in range(draw(st.integers(1, 4))):
+        form = draw(st.sampled_from(["single", "padded", "ragged"]))
+        ids = st.integers(form == "padded", 6)
+        lists = st.lists(ids, min_size=form == "single", max_size=1 if form == "single" else 4)
+        made.append(
+            {
+                "form": form,
+                "table": draw(st.integers(0, 1)),
+                "lists": draw(st.lists(lists, max_size=9)),
+                "combiner": draw(st.sampled_from(["sum", "mean", "sqrtn"])),
+                "weighted": draw(st.booleans()) and form != "padded",
+            }
+        )
+    return made
+
+
+@settings(max_examples=80, deadline=None)
 @given(
-    rows=st.lists(st.integers(0, 6), max_size=40),
+    features=features(),
     width=st.sampled_from([1, 3, 32]),
     index=st.sampled_from([tf.int32, tf.int64]),
+    row=st.sampled_from([tf.int32, tf.int64]),
     dtype=st.sampled_from([tf.float32, tf.bfloat16]),
     seed=st.integers(0, 9),
 )
-def test_rows_are_read_and_their_gradients_summed(rows, width, index, dtype, seed):
-    check_read(np.array(rows, "int64"), 7, width, index, dtype, seed)
+def test_vectors_and_gradients(features, width, index, row, dtype, seed):
+    check_look_up(features, 7, width, index, row, dtype, seed)
 
 
 @pytest.mark.parametrize("index", [tf.int32, tf.int64])
-@pytest.mark.parametrize("size", [30, 3_000_000])
-def test_many_rows_on_all_cores(index, size):
-    check_read(np.random.default_rng(1).integers(0, size, 60_000), size, 8, index, tf.float32, 0)
+@pytest.mark.parametrize("size", [30, 1_500_000])
+@pytest.mark.parametrize("tables", [(0, 0), (0, 1)])
+def test_many_rows_on_all_cores(index, size, tables):
+    rng = np.random.default_rng(1)
+    lists = [rng.integers(1, size, 50).tolist() for _ in range(1200)]
+    both = [
+        {"form": form, "table": table, "lists": lists[i::2], "combiner": "mean", "weighted": False}
+        for i, (form, table) in enumerate(zip(("padded", "ragged"), tables, strict=True))
+    ]
+    check_look_up(both, size, 8, index, tf.int32, tf.float32, 0)
 
 
-def check_read(rows, size, width, index, dtype, seed):
+def check_look_up(features, size, width, index, row, dtype, seed):
     rng = np.random.default_rng(seed)
-    table = tf.Variable(rng.normal(size=(size, width)).astype("float32"))
-    upstream = tf.cast(rng.normal(size=(len(rows), width)), dtype)
+    values = rng.normal(size=(2 * size, width)).astype("float32")
+    table = tf.Variable(values)
+    spans = [kernels.Span(f"t{feature['table']}", size * feature["table"], size) for feature in features]
+    ids, splits, hotness, weights, upstream = [], [], [], [], []
+    for feature in features:
+        lists = feature["lists"]
+        longest = max([1, *map(len, lists)])
+        flat = [i for each in lists for i in each + [0] * (longest - len(each)) * (feature["form"] == "padded")]
+        ids.append(tf.constant(np.array(flat, "int64"), index))
+        ragged = feature["form"] == "ragged"
+        splits.append(tf.constant(np.cumsum([0, *map(len, lists)]) if ragged else [], tf.int64))
+        hotness.append({"single": 1, "padded": longest, "ragged": 0}[feature["form"]])
+        n = sum(map(len, lists)) if feature["weighted"] else 0
+        weights.append(tf.constant(rng.normal(size=n).astype("float32")))
+        upstream.append(tf.cast(rng.normal(size=(len(lists), width)), dtype))
 
     @tf.function
     def run():
+        padded = [feature["form"] == "padded" for feature in features]
+        bags = kernels.find_rows(ids, splits, hotness, padded, spans, [f"f{i}" for i in range(len(ids))], row)
         with tf.GradientTape() as tape:
-            vectors = kernels.read_rows(table, tf.constant(rows, index, (len(rows),)), dtype)
-            loss = tf.reduce_sum(tf.cast(vectors, tf.float32) * tf.cast(upstream, tf.float32))
-        gradient = tape.gradient(loss, table)
-        return vectors, gradient.indices, gradient.values
+            tape.watch(weights)
+            combiners = [feature["combiner"] for feature in features]
+            vectors = kernels.look_up(table, bags, weights, combiners, spans, dtype)
+            loss = sum(
+                tf.reduce_sum(tf.cast(v, tf.float32) * tf.cast(u, tf.float32))
+                for v, u in zip(vectors, upstream, strict=True)
+            )
+        gradient, by_weights = tape.gradient(loss, [table, weights])
+        return vectors, gradient.indices, gradient.values, by_weights
 
-    vectors, distinct, sums = run()
-    assert vectors.dtype == dtype
+    vectors, distinct, sums, by_weights = run()
+    seen = set()
+    expected_gradient = np.zeros(values.shape)
+    scale = {"sum": lambda n: 1.0, "mean": lambda n: 1 / n, "sqrtn": lambda n: n**-0.5}
+    for f, feature in enumerate(features):
+        exact = values.astype("float64")[size * feature["table"] :]
+        above = tf.cast(upstream[f], tf.float64).numpy()
+        own = iter(weights[f].numpy().astype("float64"))
+        slopes = []
+        for b, each in enumerate(feature["lists"]):
+            equal = scale[feature["combiner"]](len(each)) if each else 0
+            shares = [equal * (next(own) if feature["weighted"] else 1.0) for _ in each]
+            total = sum((share * exact[i] for share, i in zip(shares, each, strict=True)), np.zeros(width))
+            np.testing.assert_allclose(
+                tf.cast(vectors[f][b], tf.float64), total, atol=1e-4 if dtype == tf.float32 else 0.1
+            )
+            for share, i in zip(shares, each, strict=True):
+                seen.add(i + size * feature["table"])
+                expected_gradient[i + size * feature["table"]] += share * above[b]
+                slopes.append(equal * exact[i] @ above[b])
+        if slopes and feature["weighted"]:
+            np.testing.assert_allclose(by_weights[f], slopes, atol=1e-4)
+        assert vectors[f].dtype == dtype
+    assert sorted(distinct.numpy()) == sorted(seen)
     assert sums.dtype == tf.float32
-    np.testing.assert_array_equal(vectors, tf.cast(table.numpy()[rows], dtype))
-    assert sorted(distinct.numpy()) == sorted(set(rows.tolist()))
-    order = np.argsort(distinct.numpy())
-    place = order[np.searchsorted(distinct.numpy()[order], rows)]
-    expected = np.zeros(sums.shape)
-    np.add.at(expected, place, tf.cast(upstream, tf.float64).numpy())
-    repeats = np.bincount(place).max() if len(place) else 0
-    np.testing.assert_allclose(sums, expected, atol=1e-6 * max(10, repeats))
+    got = np.zeros(values.shape)
+    got[distinct.numpy()] = sums
+    np.testing.assert_allclose(got, expected_gradient, atol=2e-5 * max(1, np.abs(expected_gradient).max()))
 
 
 @pytest.mark.parametrize("index", [tf.int32, tf.int64])
@@ -80,11 +145,36 @@ def test_adagrad_rows(index, n):
 
 def test_rows_outside_the_table_are_refused():
     table, accumulator = tf.Variable(tf.ones((4, 2))), tf.Variable(tf.ones((4, 2)))
+    none, once, span = tf.zeros((0,), tf.int64), tf.zeros((0,)), kernels.Span("t", 0, 4)
     for row in (-1, 4):
         with pytest.raises(tf.errors.InvalidArgumentError, match=f"row {row} of 4"):
             kernels.adagrad_rows(table, accumulator, tf.constant([row]), tf.ones((1, 2)), 0.1, 1e-3)
         with pytest.raises(tf.errors.InvalidArgumentError, match=f"row {row} of 4"):
-            kernels.read_rows(table, tf.constant([row]), tf.float32)
+            bags = kernels.Bags(tf.constant([row]), tf.constant([0, 1]), tf.constant([0, 1]))
+            kernels.look_up(table, bags, [once], ["sum"], [span], tf.float32)
+        with pytest.raises(
+            tf.errors.InvalidArgumentError, match=rf"'f': id {row} is outside \[0, 4\) of table 't'"
+        ):
+            kernels.find_rows(
+                [tf.constant([row])], [none], [1], [False], [kernels.Span("t", 0, 4)], ["f"], tf.int32
+            )
+
+
+def test_bags_that_do_not_fit_are_refused():
+    none, span = tf.zeros((0,), tf.int64), kernels.Span("t", 0, 4)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="'f': 3 ids cannot be cut into lists"):
+        kernels.find_rows([tf.constant([0, 1, 2])], [none], [2], [False], [span], ["f"], tf.int32)
+    for splits in ([], [0, 2], [0, 4], [1, 3], [0, 2, 1, 3]):
+        with pytest.raises(tf.errors.InvalidArgumentError, match="'f': 3 ids cannot be cut into lists"):
+            cuts = tf.constant(splits, tf.int64)
+            kernels.find_rows([tf.constant([0, 1, 2])], [cuts], [0], [False], [span], ["f"], tf.int32)
+    table = tf.Variable(tf.ones((4, 2)))
+    bags = kernels.find_rows([tf.constant([0, 1, 2])], [none], [1], [False], [span], ["f"], tf.int32)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="2 weights for 3 ids"):
+        kernels.look_up(table, bags, [tf.ones((2,))], ["sum"], [span], tf.float32)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="not the bags of 3 rows"):
+        wrong = bags._replace(bags=tf.constant([0, 1, 2]))
+        kernels.look_up(table, wrong, [tf.zeros((0,))], ["sum"], [span], tf.float32)
 
 
 TRAIN = """

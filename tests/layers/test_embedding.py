@@ -41,6 +41,99 @@ def test_lists_equal_numpy_ragged_and_padded(lists, combiner, dtype):
     np.testing.assert_allclose(layer({"history": ids})["history"], expected, atol=1e-6)
 
 
+@settings(max_examples=40, deadline=None)
+@given(
+    lists=st.lists(st.lists(st.integers(1, 9), max_size=5), min_size=1, max_size=6),
+    combiner=st.sampled_from(["sum", "mean", "sqrtn"]),
+    training=st.booleans(),
+    ragged=st.booleans(),
+    seed=st.integers(0, 5),
+)
+def test_weighted_lists_equal_tensorflows(lists, combiner, training, ragged, seed):
+    """Vectors and the gradients by table and by weights; `tf.nn.embedding_lookup_sparse` is the judge."""
+    rng = np.random.default_rng(seed)
+    lists = [*lists, [3, 4]]
+    table = kr.TableConfig("item", 10, 4, combiner=combiner)
+    layer = kr.layers.DistributedEmbedding(
+        {"history": kr.FeatureConfig("history", table), "item": kr.FeatureConfig("item", table)}
+    )
+    layer.build()
+    weights = [rng.uniform(0.5, 2, len(each)).astype("float32").tolist() for each in lists]
+    by_row = tf.ragged.constant(weights, dtype=tf.float32, ragged_rank=1)
+    given_weights = tf.Variable(by_row.values)
+    sparse = tf.ragged.constant(lists, dtype=tf.int64, ragged_rank=1).to_sparse()
+    upstream = rng.normal(size=(len(lists), 4)).astype("float32")
+    values = tf.Variable(layer.table("item"))
+    with tf.GradientTape() as tape:
+        theirs = tf.nn.embedding_lookup_sparse(
+            values, sparse, tf.sparse.SparseTensor(sparse.indices, given_weights, sparse.dense_shape), combiner
+        )
+        theirs = tf.pad(theirs, [[0, len(lists) - tf.shape(theirs)[0]], [0, 0]])
+        loss = tf.reduce_sum(theirs * upstream)
+    expected = [tf.convert_to_tensor(each) for each in tape.gradient(loss, [values, given_weights])]
+    with tf.GradientTape() as tape:
+        rows = by_row.with_values(given_weights)
+        ids = tf.ragged.constant(lists, dtype=tf.int64, ragged_rank=1)
+        history = (ids, rows) if ragged else (ids.to_tensor(shape=(None, 6)), rows.to_tensor(9.0, shape=(None, 6)))
+        ours = layer({"history": history, "item": np.zeros(len(lists), "int64")}, training=training)["history"]
+        loss = tf.reduce_sum(ours * upstream)
+    gradients = tape.gradient(loss, [layer.trainable_variables[0].value, given_weights])
+    np.testing.assert_allclose(ours, theirs, atol=1e-6)
+    for mine, other in zip(gradients, expected, strict=True):
+        np.testing.assert_allclose(tf.convert_to_tensor(mine), other, atol=1e-5)
+
+
+def test_weights_that_add_up_to_nothing_give_zeros():
+    for combiner in ("mean", "sqrtn"):
+        table = kr.TableConfig("item", 10, 4, combiner=combiner)
+        layer = kr.layers.DistributedEmbedding({"item": kr.FeatureConfig("item", table)})
+        for training in (False, True):
+            weights = tf.Variable([[0.0, 0.0], [1.0, 2.0]])
+            with tf.GradientTape() as tape:
+                out = layer({"item": (np.array([[1, 2], [0, 0]]), weights)}, training=training)["item"]
+            np.testing.assert_array_equal(out, np.zeros((2, 4)))
+            assert np.isfinite(tape.gradient(out, weights)).all()
+
+
+def test_lists_of_a_length_unknown_to_the_graph():
+    layer = kr.layers.DistributedEmbedding({"item": kr.FeatureConfig("item", ITEM)})
+    ids = np.array([[1, 2, 0], [4, 0, 0]])
+    for training in (False, True):
+        call = tf.function(
+            lambda ids, training=training: layer({"item": ids}, training=training)["item"],
+            input_signature=[tf.TensorSpec((None, None), tf.int64)],
+        )
+        np.testing.assert_allclose(call(ids), reference(layer.table("item"), [[1, 2], [4]], "mean"), atol=1e-6)
+
+
+def test_weights_in_a_functional_model_train():
+    inputs = {
+        "item": keras.Input((3,), dtype="int32", name="item"),
+        "weight": keras.Input((3,), name="weight"),
+    }
+    layer = kr.layers.DistributedEmbedding({"item": kr.FeatureConfig("item", ITEM)})
+    vectors = layer({"item": (inputs["item"], inputs["weight"])})["item"]
+    assert vectors.shape == (None, 4)
+    model = keras.Model(inputs, keras.layers.Dense(1)(vectors))
+    model.compile(kr.optimizers.Adagrad(0.1), loss="mse")
+    rng = np.random.default_rng(0)
+    data = {"item": rng.integers(1, 10, (64, 3)), "weight": rng.random((64, 3)).astype("float32")}
+    losses = model.fit(data, data["weight"][:, :1], epochs=20, verbose=0).history["loss"]
+    assert losses[-1] < losses[0]
+    again = keras.Model.from_config(model.get_config())
+    assert again(data).shape == (64, 1)
+
+
+def test_wrong_weights():
+    layer = kr.layers.DistributedEmbedding({"item": kr.FeatureConfig("item", ITEM)})
+    with pytest.raises(ValueError, match="'item' has ids of shape .*, but weights of"):
+        layer({"item": (np.array([[1, 2]]), np.ones((1, 3), "float32"))})
+    apart = kr.TableConfig("item", 10, 4, combiner=None)
+    layer = kr.layers.DistributedEmbedding({"item": kr.FeatureConfig("item", apart)})
+    with pytest.raises(ValueError, match="'item' has weights, but its table has no combiner"):
+        layer({"item": (np.array([[1, 2]]), np.ones((1, 2), "float32"))})
+
+
 def test_tables_of_one_width_share_a_variable_and_features_a_table():
     big = kr.TableConfig("big", 100_000, 4)
     wide = kr.TableConfig("wide", 3, 8)
@@ -97,9 +190,7 @@ def test_id_outside_its_table_is_named(bad, form):
         "padded": np.array([[1, 0], [2, bad]]),
         "ragged": tf.ragged.constant([[1], [2, bad]], dtype=tf.int64),
     }[form]
-    with pytest.raises(
-        tf.errors.InvalidArgumentError, match=rf"feature 'item': id \[{bad}\] is outside \[0, 10\)"
-    ):
+    with pytest.raises(tf.errors.InvalidArgumentError, match=rf"feature 'item': id {bad} is outside \[0, 10\)"):
         layer({"item": ids, "other": np.array([1, 2])})
 
 
