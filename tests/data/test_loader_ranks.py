@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 import keras
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import assume, given, settings
@@ -18,6 +19,7 @@ from loader_data import make_schema, make_table, rows_of, rows_on_disk, write
 from kerasrec.data import Loader, frames
 from kerasrec.data.chunks import Chunk, pools
 from kerasrec.data.shares import Share
+from kerasrec.parallel import comm
 
 
 def write_files(folder, files):
@@ -226,6 +228,16 @@ def test_parts_of_neighbours_are_not_taken_for_whole(tmp_path):
     ]
 
 
+@pytest.mark.parametrize("kind", [pa.list_(pa.int32()), pa.large_list(pa.int32()), pa.list_(pa.int32(), 2)])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_lists_of_every_kind_are_cut(tmp_path, kind, shuffle):
+    values = [None if row % 5 == 2 else [row % 50, (row + 1) % 50] for row in range(50)]
+    write(tmp_path, make_table(50).set_column(3, "tags", pa.array(values, kind)), row_group_rows=30)
+    shares = loaders(tmp_path, 4, 5, shuffle=shuffle)
+    found = [row for loader in shares for features, target in loader for row in rows_of(features, target)]
+    assert {row[0]: row[3] for row in found} == {row: tuple(tags or ()) for row, tags in enumerate(values)}
+
+
 def test_values_are_checked_by_the_rank_that_reads_them(tmp_path):
     table = make_table(100)
     users = table["user"].to_pylist()
@@ -294,6 +306,13 @@ def test_predictions_of_ranks_follow_each_other_in_file_order(tmp_path):
     write(tmp_path, make_table(1001), files=3)
     predicted = [Echo().predict(loader, verbose=0)[:, 0] for loader in loaders(tmp_path, 3, 64)]
     assert np.concatenate(predicted).tolist() == list(range(1001))
+
+
+def test_the_ranks_are_the_jobs_if_not_given(tmp_path):
+    write(tmp_path, make_table(10))
+    loader = Loader(tmp_path, 3)
+    assert (loader.rank, loader.ranks) == (comm.rank(), comm.size()) == (0, 1)
+    assert (loader.num_rows, loader.total_rows) == (10, 10)
 
 
 @pytest.mark.parametrize(
