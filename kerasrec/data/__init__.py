@@ -1,4 +1,4 @@
-"""From Parquet to batches: what to read (`chunks`), how (`frames`), and the `Loader` that Keras takes as data."""
+"""From Parquet to batches: whose rows (`shares`), what to read (`chunks`), how (`frames`), and the `Loader`."""
 
 from typing import TYPE_CHECKING, Any
 

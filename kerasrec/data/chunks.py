@@ -5,7 +5,8 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import TypeAlias
 
@@ -21,19 +22,28 @@ Source: TypeAlias = str | os.PathLike[str]
 
 @dataclass(frozen=True)
 class Chunk:
-    """One row group of a file: the least that is read at once.
+    """One row group of a file, the least that is decoded at once, or a rank's part of it.
 
     Args:
         path: the file.
         row_group: which of its row groups.
-        rows: how many rows that has.
+        rows: how many rows of it are read.
         unchecked: categorical columns whose statistics say nothing of the ids: decoded ids are looked at.
+        start: the first row that is read, where the row group is cut; `None` where it is read whole.
     """
 
     path: Path
     row_group: int
     rows: int
     unchecked: frozenset[str] = frozenset()
+    start: int | None = None
+
+    def within(self, start: int, stop: int) -> Chunk | None:
+        """The part of this whole row group from row `start` to before `stop`, which may be beyond its ends."""
+        start, stop = max(start, 0), min(stop, self.rows)
+        if start >= stop:
+            return None
+        return self if stop - start == self.rows else replace(self, start=start, rows=stop - start)
 
 
 def find_files(source: Source | Iterable[Source]) -> list[Path]:
@@ -116,20 +126,27 @@ def _leaves(footer: pq.FileMetaData, schema: Schema) -> dict[str, int]:
     }
 
 
-def pools(chunks: Sequence[Chunk], rows: int, rng: np.random.Generator | None = None) -> Iterator[list[Chunk]]:
-    """Groups of whole chunks of at least `rows` rows each (the last may have fewer), covering each chunk once.
+def pools(
+    chunks: Sequence[Chunk], span: range, rows: int, rng: np.random.Generator | None = None
+) -> Iterator[list[Chunk]]:
+    """Groups of chunks of at least `rows` rows each (the last may have fewer), covering each row of a span once.
 
-    In file order; with `rng` a pool is drawn at random from all files. Its chunks are in file order even then, so
+    `span` counts rows along the row groups in file order or, with `rng`, in an order drawn at random from all
+    files; only a row group in which it begins or ends is cut. The chunks of a pool are in file order even then, so
     that neighbours are read in one go: the rows of a pool are permuted anyway.
     """
-    order = range(len(chunks)) if rng is None else rng.permutation(len(chunks))
-    pool: list[int] = []
+    order = range(len(chunks)) if rng is None else rng.permutation(len(chunks)).tolist()
+    begins = accumulate((chunks[index].rows for index in order), initial=0)
+    pool: dict[int, Chunk] = {}
     held = 0
-    for index in order:
-        pool.append(int(index))
-        held += chunks[index].rows
+    for index, begin in zip(order, begins, strict=False):
+        chunk = chunks[index].within(span.start - begin, span.stop - begin)
+        if chunk is None:
+            continue
+        pool[index] = chunk
+        held += chunk.rows
         if held >= rows:
-            yield [chunks[each] for each in sorted(pool)]
-            pool, held = [], 0
+            yield [pool[each] for each in sorted(pool)]
+            pool, held = {}, 0
     if pool:
-        yield [chunks[each] for each in sorted(pool)]
+        yield [pool[each] for each in sorted(pool)]

@@ -76,7 +76,9 @@ class Layout:
 
 
 def read(chunks: Sequence[Chunk], layout: Layout, permute: bool) -> Frame:
-    """Decode whole row groups into one frame, in the order given; `permute` tells what it is laid out for.
+    """Decode chunks into one frame, in the order given; `permute` tells what it is laid out for.
+
+    Whole neighbours of a file are decoded in one go, a row group of which a part is wanted by itself.
 
     Raises:
         OSError: a file cannot be read, named.
@@ -87,11 +89,12 @@ def read(chunks: Sequence[Chunk], layout: Layout, permute: bool) -> Frame:
     blocks = {dtype: np.empty((total, len(names)), dtype, order) for dtype, names in layout.blocks.items()}
     lists: dict[str, list[Ragged]] = {column.name: [] for column in layout.lists}
     start = 0
-    for path, group in groupby(chunks, key=lambda chunk: chunk.path):
+    for (path, _), group in groupby(chunks, lambda c: (c.path, None if c.start is None else c.row_group)):
         neighbours = list(group)
         table = _decode(
             path, [chunk.row_group for chunk in neighbours], [column.name for column in layout.columns]
         )
+        table = table.slice(neighbours[0].start or 0, sum(chunk.rows for chunk in neighbours))
         unchecked = frozenset().union(*(chunk.unchecked for chunk in neighbours))
         scalars = {}
         for column in layout.columns:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Generator, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -13,10 +12,12 @@ import numpy as np
 # is not spared: that is asked for batches in random order, and its tensors pass one by one through Python.
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
+from kerasrec.data.arguments import choose, place, whole
 from kerasrec.data.checks import check_loadable
 from kerasrec.data.chunks import Source, find_files, find_schema, pools, scan
 from kerasrec.data.frames import Batch, Frame, Layout, Ragged, Rows, gather, max_hotness, read
 from kerasrec.data.prefetch import prefetch
+from kerasrec.data.shares import Share
 from kerasrec.schema import Schema
 
 if TYPE_CHECKING:
@@ -34,18 +35,31 @@ class Loader(DataAdapter):
     `target` is float32 (batch, 1), a dict of such by name where there are several targets; without a target only
     `features` is yielded. Each `iter`, each epoch of `fit`, is one pass in which every row comes once.
 
+    **Ranks.** In a job of several ranks each reads its share, so that every row comes once an epoch over all
+    ranks. Row groups stand in a line: in file order or, shuffled, in an order drawn anew each epoch, the same on
+    all ranks. Rank r reads the r-th of equal spans of that line: of N rows those from N r / ranks to before
+    N (r + 1) / ranks, rounded down. Unshuffled, the ranks' predictions one after another are thus in file order.
+    A rank decodes the row groups of its span and no others; one cut at a border is decoded on both sides of it.
+    `batch_size` is each rank's: a step of the job takes batch_size x ranks rows. All ranks have the same number of
+    batches and none is empty: spans differ by one row at most, and where that row makes one batch more, the last
+    two batches of a rank without it have batch_size - 1 rows and 1. With `drop_last` a rank leaves out what comes
+    last in its span.
+
     **Shuffling.** A *pool* is a set of whole row groups, drawn at random from all files, of at least `pool_rows`
     rows together. Its rows are permuted uniformly and cut into batches, so a batch is a uniform sample without
     replacement of its pool (one that spans the end of a pool, of two). Pools and permutation differ each epoch and
-    follow from (seed, epoch) alone. Where one pool holds the whole dataset, the shuffle is exact. Else rows of one
-    row group meet in every epoch, and rows of two row groups only when these are drawn into one pool: write data
-    whose order has a meaning (sorted by time or label) in small row groups, so that a pool holds many.
+    follow from (seed, epoch, ranks) alone. On several ranks each has pools of its own span and permutes them by
+    itself: a step of the job samples one pool a rank, ranks x pool_rows rows. Where one pool of one rank holds the
+    whole dataset, the shuffle is exact. Else rows of one row group meet in every epoch, and rows of two row groups
+    only when these are drawn into one pool: write data whose order has a meaning (sorted by time or label) in
+    small row groups, several a rank, so that a pool holds many.
 
     **Epochs** count the passes that were begun, from 0, in `epoch`; set it to replay one or to resume. `fit`
     begins one an epoch. (Keras's JAX and torch trainers begin one more before, for a first batch to build the
     model by.)
 
-    **Memory.** Two pools at most are decoded at any time, and a few batches: about 2 x pool_rows x bytes a row.
+    **Memory.** Two pools at most are decoded at any time, and a few batches: about 2 x pool_rows x bytes a row, on
+    each rank.
 
     **Where it runs.** Two background threads decode pools and cut batches, ahead of the model. Features are NumPy
     arrays when iterated directly, so Keras's JAX and torch backends take a loader as well, with `lists="padded"`;
@@ -57,21 +71,29 @@ class Loader(DataAdapter):
 
     Args:
         source: a Parquet file, a folder of them, a glob, or a list of these. Read in that order, by name.
-        batch_size: rows a batch; the last one has what is left.
+        batch_size: rows a batch on each rank; the last one has what is left.
         shuffle: whether rows come in random order.
         seed: of the shuffle, a whole number from 0.
         lists: "ragged" (TensorFlow only) or "padded".
-        drop_last: leave out a last batch shorter than `batch_size`.
+        drop_last: leave out a last batch shorter than `batch_size`; on all ranks where it is so on one.
         schema: what the columns are; read from the `schema.json` beside the data if not given.
         columns: names of the features to yield; all of the schema's if not given.
         targets: name or names of the targets to yield; all of the schema's if not given, `[]` for none.
-        pool_rows: rows permuted together, at least; 8 batches, 262,144 rows and 4 of the largest row groups if
-            not given.
+        pool_rows: rows permuted together on a rank, at least; 8 batches, 262,144 rows and 4 of the largest row
+            groups if not given.
+        rank, ranks: which share of how many to read, from 0; this process's among the job's if not given.
+            `rank=0, ranks=1` reads all rows in every process.
+
+    Attributes:
+        num_rows: rows of this rank in one pass, before `drop_last`.
+        total_rows: those of all ranks.
+        epoch: which pass comes next.
 
     Raises:
         FileNotFoundError: no file, or no schema.
         SchemaError: a file lacks a column or has it with another dtype, or a column cannot be an input.
-        ValueError: an argument out of range, an unreadable file, nulls, ids outside [0, cardinality), no rows.
+        ValueError: an argument out of range, an unreadable file, nulls, ids outside [0, cardinality), no rows,
+            fewer than ranks, or batches of one row that do not come out even over the ranks.
             What footers do not tell is found when the rows are decoded, and raised then.
 
     Example:
@@ -96,14 +118,17 @@ class Loader(DataAdapter):
         columns: Iterable[str] | None = None,
         targets: str | Iterable[str] | None = None,
         pool_rows: int | None = None,
+        rank: int | None = None,
+        ranks: int | None = None,
     ):
-        self._batch_size = _whole("batch_size", batch_size, least=1)
-        self.seed = _whole("seed", seed, least=0)
+        self._batch_size = whole("batch_size", batch_size, least=1)
+        self.rank, self.ranks = place(rank, ranks)
+        self.seed = whole("seed", seed, least=0)
         self.shuffle, self.drop_last = bool(shuffle), bool(drop_last)
         if lists not in ("ragged", "padded"):
             raise ValueError(f'lists must be "ragged" or "padded", not {lists!r}')
         self.files = find_files(source)
-        self.schema = _choose(find_schema(self.files) if schema is None else schema, columns, targets)
+        self.schema = choose(find_schema(self.files) if schema is None else schema, columns, targets)
         check_loadable(self.schema)
         self._layout = Layout(self.schema, pad=lists == "padded")
         if lists == "padded":
@@ -115,18 +140,20 @@ class Loader(DataAdapter):
                 f'pass lists="padded" for column {self._layout.lists[0].name!r}'
             )
         self._chunks = scan(self.files, self.schema)
-        self.num_rows = sum(chunk.rows for chunk in self._chunks)
-        if not len(self):
-            some = f", fewer than one batch of {batch_size:,} with drop_last" if self.num_rows else ""
-            raise ValueError(f"{self._where()} has {self.num_rows:,} rows{some}: there is nothing to yield")
+        self.total_rows = sum(chunk.rows for chunk in self._chunks)
+        try:
+            self._share = Share(self.total_rows, self.rank, self.ranks, self._batch_size, self.drop_last)
+        except ValueError as error:
+            raise ValueError(f"{self._where()} has {error}") from None
+        self.num_rows = len(self._share.span)
         largest = max(chunk.rows for chunk in self._chunks)
         default = max(8 * batch_size, POOL_ROWS, 4 * largest) if shuffle else max(batch_size, READ_ROWS)
-        self.pool_rows = default if pool_rows is None else _whole("pool_rows", pool_rows, least=1)
+        self.pool_rows = default if pool_rows is None else whole("pool_rows", pool_rows, least=1)
         self.epoch = 0  # of the next pass; set it to replay or to resume
 
     def __len__(self) -> int:
-        """The number of batches in one pass."""
-        return self.num_rows // self._batch_size if self.drop_last else -(-self.num_rows // self._batch_size)
+        """The number of batches in one pass, the same on every rank."""
+        return self._share.batches
 
     def __iter__(self) -> Iterator[Any]:
         for batch in prefetch(self._batches(), depth=2):
@@ -141,15 +168,18 @@ class Loader(DataAdapter):
         """One pass: decode a pool, permute it, slice it. Everything else here is bookkeeping around this."""
         rng = np.random.default_rng([self.seed, self.epoch]) if self.shuffle else None
         self.epoch += 1
-        todo = pools(self._chunks, self.pool_rows, rng)
+        todo = pools(self._chunks, self._share.span, self.pool_rows, rng)
         frames = prefetch(
             ((read(pool, self._layout, self.shuffle), sum(c.rows for c in pool)) for pool in todo), 1
         )
+        # Row groups are drawn alike on all ranks, rows within a pool by a stream of each rank's own.
+        stream = None if rng is None else [rng, *rng.spawn(self.ranks - 1)][self.rank]
         pieces: list[tuple[Frame, Rows]] = []
-        missing = self._batch_size
+        sizes = self._share.sizes()
+        missing = next(sizes)
         try:
             for frame, rows in frames:
-                order = rng.permutation(rows) if rng is not None else None
+                order = stream.permutation(rows) if stream is not None else None
                 start = 0
                 while start < rows:
                     stop = min(start + missing, rows)
@@ -158,9 +188,9 @@ class Loader(DataAdapter):
                     start = stop
                     if not missing:
                         yield gather(pieces, self._layout)
-                        pieces, missing = [], self._batch_size
-            if pieces and not self.drop_last:
-                yield gather(pieces, self._layout)
+                        pieces, missing = [], next(sizes, 0)
+                        if not missing:  # every batch is out; with drop_last, rows may be left
+                            return
         finally:
             frames.close()
 
@@ -187,7 +217,7 @@ class Loader(DataAdapter):
 
     @property
     def partial_batch_size(self) -> int:
-        return 0 if self.drop_last else self.num_rows % self._batch_size
+        return self._share.last % self._batch_size
 
     def get_numpy_iterator(self) -> Iterator[Any]:
         return iter(self)
@@ -209,7 +239,7 @@ class Loader(DataAdapter):
         import tensorflow as tf
 
         blocks, lists = self._layout.blocks, self._layout.lists
-        size = None if self.has_partial_batch else self._batch_size
+        size = self._batch_size if self._share.full else None  # the same on all ranks, so that their graphs are
         specs = [tf.TensorSpec((len(names), size), dtype) for dtype, names in blocks.items()]
         for column in lists:
             if self._layout.pad:
@@ -251,6 +281,8 @@ class Loader(DataAdapter):
         order = (
             f"shuffled in pools of {self.pool_rows:,} rows, seed {self.seed}" if self.shuffle else "in file order"
         )
+        span = self._share.span
+        which = "" if self.shuffle else f" ({span.start:,} to {span.stop - 1:,})"
         features = self.schema.features
         counts = {
             "categorical": len(features.categorical),
@@ -260,39 +292,11 @@ class Loader(DataAdapter):
         kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
         return (
             f"Loader of {self._where()}\n"
-            f"  {self.num_rows:,} rows in {len(self._chunks):,} row groups, {order}\n"
-            f"  {len(self):,} batches of {self._batch_size:,}{short}\n"
+            f"  {self.total_rows:,} rows in {len(self._chunks):,} row groups, {order}\n"
+            f"  rank {self.rank} of {self.ranks}: {self.num_rows:,} rows{which}, "
+            f"{len(self):,} batches of {self._batch_size:,}{short}\n"
             f"  {len(features)} features ({kinds}); target: {', '.join(self.schema.targets.names) or 'none'}"
         )
-
-
-def _whole(name: str, value: Any, least: int) -> int:
-    try:
-        if isinstance(value, bool):
-            raise TypeError
-        number = operator.index(value)
-    except TypeError:
-        number = least - 1
-    if number < least:
-        raise ValueError(f"{name} must be a whole number from {least}, not {value!r}")
-    return number
-
-
-def _choose(schema: Schema, columns: Iterable[str] | None, targets: str | Iterable[str] | None) -> Schema:
-    """The part of `schema` that is asked for, in the schema's order."""
-    chosen: set[str] = set()
-    for role, asked, known in (
-        ("columns", columns, schema.features.names),
-        ("targets", [targets] if isinstance(targets, str) else targets, schema.targets.names),
-    ):
-        names = known if asked is None else list(asked)
-        unknown = [name for name in names if name not in known]
-        if unknown:
-            raise ValueError(
-                f"{role}={unknown[0]!r} is none of the schema's; there are: {', '.join(known) or 'none'}"
-            )
-        chosen.update(names)
-    return schema.subset(name for name in schema.names if name in chosen)
 
 
 def _tensor(column: np.ndarray | Ragged) -> Any:

@@ -1,0 +1,51 @@
+"""What a user passes to a `Loader`, checked; each error names the argument."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Iterable
+from typing import Any
+
+from kerasrec.parallel import comm
+from kerasrec.schema import Schema
+
+
+def whole(name: str, value: Any, least: int) -> int:
+    try:
+        if isinstance(value, bool):
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        number = least - 1
+    if number < least:
+        raise ValueError(f"{name} must be a whole number from {least}, not {value!r}")
+    return number
+
+
+def choose(schema: Schema, columns: Iterable[str] | None, targets: str | Iterable[str] | None) -> Schema:
+    """The part of `schema` that is asked for, in the schema's order."""
+    chosen: set[str] = set()
+    for role, asked, known in (
+        ("columns", columns, schema.features.names),
+        ("targets", [targets] if isinstance(targets, str) else targets, schema.targets.names),
+    ):
+        names = known if asked is None else list(asked)
+        unknown = [name for name in names if name not in known]
+        if unknown:
+            raise ValueError(
+                f"{role}={unknown[0]!r} is none of the schema's; there are: {', '.join(known) or 'none'}"
+            )
+        chosen.update(names)
+    return schema.subset(name for name in schema.names if name in chosen)
+
+
+def place(rank: int | None, ranks: int | None) -> tuple[int, int]:
+    """This process among the ranks: of the job if not given."""
+    if rank is None and ranks is None:
+        return comm.rank(), comm.size()
+    if rank is None or ranks is None:
+        raise ValueError(f"rank and ranks go together, not rank={rank!r} with ranks={ranks!r}")
+    rank, ranks = whole("rank", rank, least=0), whole("ranks", ranks, least=1)
+    if rank >= ranks:
+        raise ValueError(f"rank must be from 0 to {ranks - 1}, as ranks={ranks}, not {rank}")
+    return rank, ranks
