@@ -12,7 +12,7 @@ import keras
 from keras import ops
 
 from kerasrec import kernels
-from kerasrec.parallel.plan import Stack
+from kerasrec.parallel.stacks import Stack
 from kerasrec.parallel.tables import FeatureConfig
 
 

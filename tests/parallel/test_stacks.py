@@ -3,7 +3,7 @@
 import pytest
 
 import kerasrec as kr
-from kerasrec.parallel.plan import stack_tables
+from kerasrec.parallel.stacks import stack_tables
 from kerasrec.parallel.tables import TableConfig
 
 
