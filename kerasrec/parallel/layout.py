@@ -112,7 +112,7 @@ class Predicted:
         return tuple(map(sum, parts))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Plan:
     """Which rows and columns of which table live on which rank, and what that is expected to cost.
 
@@ -120,6 +120,9 @@ class Plan:
         ranks: how many there are.
         tables: one `TablePlan` a table.
         predicted: `kr.parallel.plan` fills it in; None in a plan that was written by hand.
+        memory: the bytes that each rank had to hold it in, where a limit was set.
+
+    Printed, it is a table of the ranks and one of the tables.
 
     Raises:
         ValueError: two tables of one name, or a rank that there is not; names the table.
@@ -128,6 +131,7 @@ class Plan:
     ranks: int
     tables: tuple[TablePlan, ...]
     predicted: Predicted | None = None
+    memory: int | None = None
 
     def __post_init__(self) -> None:
         if self.ranks < 1:
@@ -152,6 +156,16 @@ class Plan:
     def pieces(self, rank: int) -> Iterator[Piece]:
         """What a rank owns, in the order of the tables."""
         return (piece for each in self.tables if (piece := each.piece(rank)) is not None)
+
+    def __str__(self) -> str:
+        from kerasrec.parallel.plan_text import describe
+
+        return describe(self)
+
+    def __repr__(self) -> str:
+        from kerasrec.parallel.plan_text import summary
+
+        return f"<Plan of {summary(self)}>"
 
 
 def explicit(

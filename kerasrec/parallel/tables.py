@@ -57,11 +57,11 @@ class TableConfig:
     def __post_init__(self) -> None:
         if not self.name:
             raise ValueError("a table needs a name")
-        for field in ("vocabulary_size", "embedding_dim"):
-            size = getattr(self, field)
+        for which in ("vocabulary_size", "embedding_dim"):
+            size = getattr(self, which)
             if isinstance(size, bool) or int(size) != size or size < 1:
-                raise ValueError(f"table {self.name!r}: {field} must be a whole number above 0, not {size!r}")
-            object.__setattr__(self, field, int(size))
+                raise ValueError(f"table {self.name!r}: {which} must be a whole number above 0, not {size!r}")
+            object.__setattr__(self, which, int(size))
         if self.combiner not in COMBINERS:
             raise ValueError(f"table {self.name!r}: combiner must be one of {COMBINERS}, not {self.combiner!r}")
         if self.placement not in PLACEMENTS:

@@ -5,7 +5,8 @@ import pytest
 import tensorflow as tf
 
 import kerasrec as kr
-from kerasrec.layers.inputs import ContinuousInputs, embedding_features, ids_of
+from kerasrec.layers.inputs import ContinuousInputs, ids_of
+from kerasrec.parallel.features import embedding_features
 from kerasrec.schema import Column, Hotness, Schema, SchemaError, Tag
 
 CAT, CONT, LIST = Tag.CATEGORICAL, Tag.CONTINUOUS, Tag.LIST

@@ -1,0 +1,377 @@
+"""The search for where tables live: enumerate placements, estimate what they cost, choose, and place.
+
+Every table has a few candidates: a placement, how many ranks own it, what is exchanged. The search tries some
+bounds on the time and on the memory that one owner's part may take. Under a bound each table takes the candidate
+that costs all ranks together least; then tables are placed, those of the costliest parts first, each on the ranks
+that are done soonest and have the memory. The best of these plans, by its worst rank, is the plan. (Largest first
+onto the least loaded is Graham's LPT rule, within 4/3 of the best for parts of one kind.)
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from kerasrec.parallel import costs
+from kerasrec.parallel.costs import Demand, Step
+from kerasrec.parallel.layout import Plan, Predicted, TablePlan, distinct_tables
+from kerasrec.parallel.tables import FeatureConfig, TableConfig
+
+GIB = 2**30
+_MIN_COLUMNS = 4  # of a column-wise part: narrower ones cost more ids than they save vectors
+
+
+class DoesNotFit(ValueError):
+    """The tables need more memory than the ranks have; the message says how much and what to do."""
+
+
+def plan(
+    tables: Mapping[str, TableConfig | FeatureConfig] | Iterable[TableConfig | FeatureConfig],
+    ranks: int | None = None,
+    memory: int | str | None = "80GiB",
+    batch_size: int = 65_536,
+    *,
+    bandwidth: float = 25e9,
+    memory_bandwidth: float = 1e12,
+    optimizer: Any = "adagrad",
+    wire: str = "float32",
+) -> Plan:
+    """Choose where tables live: of all plans tried that fit in memory, that whose worst rank takes the least time.
+
+    Nothing is allocated: a laptop plans a model of 22 TB on 512 GPUs. The same arguments give the same plan.
+
+    Args:
+        tables: `kr.TableConfig`s or `kr.FeatureConfig`s. A feature brings its hotness; a bare table is looked up
+            once a row. A `placement` other than "auto" and `frequent_rows` are obeyed.
+        ranks: how many; None takes the smallest number whose memory holds the tables.
+        memory: what each rank has for tables, optimizer state and exchange: bytes, or a text such as "80GiB".
+            None sets no limit; `ranks` must then be given.
+        batch_size: the rows of a batch on each rank, as for `kr.Loader`.
+        bandwidth: bytes that a rank sends to other ranks in a second, and receives at the same time. 25e9 is a
+            network card of 200 Gb/s for each rank.
+        memory_bandwidth: bytes of its own memory that a rank reads or writes in a second, row by row.
+        optimizer: what trains tables that have no optimizer of their own: a name or an optimizer.
+        wire: the dtype that vectors and gradients travel in: "float32", "float64", "bfloat16" or "float16".
+
+    Returns:
+        A `Plan` with `predicted` figures; print it.
+
+    Raises:
+        DoesNotFit: (a ValueError) a rank would need more than `memory`; says by how much and what would help.
+        ValueError: an argument out of its range, two different tables of one name, an unknown optimizer.
+
+    Example:
+
+    >>> item = kr.TableConfig("item", 10_000_000, 64)
+    >>> print(kr.parallel.plan([kr.FeatureConfig("item", item)], ranks=8, memory="16GiB", batch_size=8192))
+
+    Source: the parts are those of TorchRec's planner (https://docs.pytorch.org/torchrec/planner-api-reference.html):
+    enumerate, estimate, partition. Hybrid is HugeCTR's embedding (https://arxiv.org/abs/2210.08803).
+    """
+    if ranks is None and memory is None:
+        raise ValueError("give the number of ranks, or the memory that each has")
+    for name, number in (("ranks", ranks), ("batch_size", batch_size)):
+        if number is not None and (number != int(number) or number < 1):
+            raise ValueError(f"{name} must be a whole number above 0, not {number!r}")
+    if not (bandwidth > 0 and memory_bandwidth > 0):
+        raise ValueError(f"bandwidths must be above 0, not {bandwidth!r} and {memory_bandwidth!r}")
+    if wire not in costs.WIRE_BYTES:
+        raise ValueError(f"wire must be one of {sorted(costs.WIRE_BYTES)}, not {wire!r}")
+    limit = math.inf if memory is None else parse_bytes(memory)
+    demands = demands_of(tables, optimizer)
+    if not demands:
+        raise ValueError("a plan needs at least one table")
+
+    def step(ranks: int) -> Step:
+        return Step(ranks, batch_size, bandwidth, memory_bandwidth, wire)
+
+    if ranks is None:
+        ranks = _smallest(demands, step, limit)
+        if ranks is None:
+            raise _does_not_fit(demands, step, 1, limit)
+    planned = _search(demands, step(ranks), limit)
+    if planned is None:
+        raise _does_not_fit(demands, step, ranks, limit)
+    plans, predicted = planned
+    return Plan(ranks, tuple(plans), predicted, None if memory is None else int(limit))
+
+
+def parse_bytes(memory: int | str) -> int:
+    """A number of bytes from itself or a text: "80GiB", "80 GB", "512MiB".
+
+    Raises `ValueError` for anything else.
+    """
+    if isinstance(memory, str):
+        found = re.fullmatch(r"\s*([0-9.]+)\s*([KMGT]?)(i?)B?\s*", memory, re.IGNORECASE)
+        try:
+            number = float(found[1]) if found else -1.0
+        except ValueError:
+            number = -1.0
+        if found is not None and number > 0:
+            return int(number * (1024 if found[3] else 1000) ** " KMGT".index(found[2].upper() or " "))
+    elif memory > 0:
+        return int(memory)
+    raise ValueError(f"memory must be a number of bytes above 0, or a text such as '80GiB', not {memory!r}")
+
+
+def demands_of(
+    tables: Mapping[str, TableConfig | FeatureConfig] | Iterable[TableConfig | FeatureConfig], optimizer: Any
+) -> list[Demand]:
+    """The tables with their features' hotness and what their optimizers keep."""
+    state = costs.optimizer_state(optimizer)
+    return [
+        Demand(table, hotness, *(state if table.optimizer is None else costs.optimizer_state(table.optimizer)))
+        for table, hotness in distinct_tables(tables)
+    ]
+
+
+# ---- enumerate -------------------------------------------------------------------------------------------------
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """One way to place a table, and its cost. `part` is one owner's, `copies` every rank's bytes."""
+
+    placement: str
+    owners: int
+    exchange: str
+    frequent: int
+    cost: costs.Cost
+    total: float  # seconds, the mean over ranks if all were loaded alike
+    part_seconds: float
+    part_bytes: int
+    copies: int
+
+
+def candidates(demand: Demand, step: Step) -> list[Candidate]:
+    """Every placement of a table that is worth a thought, or its own where it has one."""
+    table = demand.table
+    found = []
+    for placement, owners, frequent in _placements(demand, step):
+        for exchange in ("rows", "sums"):
+            lists = any(hot != 1 for hot in demand.hotness) and table.combiner is not None
+            if exchange == "sums" and (frequent or not lists):
+                continue
+            found.append(_candidate(demand, step, placement, owners, exchange, frequent))
+    return found
+
+
+def _placements(demand: Demand, step: Step) -> Iterator[tuple[str, int, int]]:
+    """Placement, number of owners, number of frequent rows."""
+    table, wanted = demand.table, demand.table.placement
+    rows, ranks = table.vocabulary_size, step.ranks
+    if wanted in ("auto", "table_wise"):
+        yield "table_wise", 1, 0
+    if wanted == "auto" and ranks == 1:
+        return
+    if wanted in ("auto", "row_wise"):
+        for owners in _powers(2, min(ranks, rows)):
+            yield "row_wise", owners, 0
+    # The one number that RowwiseAdagrad keeps for a row is of all its columns: only on demand are these parted.
+    if wanted == "column_wise" or (wanted == "auto" and not demand.state_per_row):
+        for owners in _powers(2, min(ranks, max(1, table.embedding_dim // _MIN_COLUMNS))):
+            yield "column_wise", owners, 0
+    if wanted in ("auto", "replicated"):
+        yield "replicated", min(ranks, rows), rows
+    if wanted in ("auto", "hybrid"):
+        if table.frequent_rows is not None:
+            numbers = {table.frequent_rows}
+        else:
+            numbers = set(costs.frequent_rows(demand, step)[0 if wanted == "auto" else 1 :])
+        for frequent in sorted(numbers):
+            if wanted == "hybrid" or 0 < frequent < rows:
+                yield "hybrid", min(ranks, rows), frequent
+
+
+def _powers(first: int, last: int) -> list[int]:
+    """`first`, twice that and so on, and `last` itself."""
+    powers = []
+    while first < last:
+        powers.append(first)
+        first *= 2
+    return [*powers, last]
+
+
+def _candidate(demand: Demand, step: Step, placement: str, owners: int, exchange: str, frequent: int) -> Candidate:
+    cost = costs.cost(demand, step, placement, owners, exchange, frequent)
+    first = TablePlan(demand.table, placement, tuple(range(owners)), frequent, exchange)
+    weights, state = costs.owned_bytes(first, demand)
+    mean = cost.every + cost.owner * owners / step.ranks
+    return Candidate(
+        placement,
+        owners,
+        exchange,
+        frequent,
+        cost,
+        float(step.seconds(mean)),
+        float(step.seconds(np.maximum(cost.owner, 0))),
+        int((weights + state).max()),
+        costs.copied_bytes(demand, step, frequent),
+    )
+
+
+# ---- choose and place ------------------------------------------------------------------------------------------
+def _search(demands: Sequence[Demand], step: Step, limit: float) -> tuple[list[TablePlan], Predicted] | None:
+    shapes = [costs.shape_of(demand) for demand in demands]
+    known = {shape: candidates(demand, step) for shape, demand in dict(zip(shapes, demands, strict=True)).items()}
+    cheapest = {shape: min(each.total for each in some) for shape, some in known.items()}
+    least = sum(cheapest[shape] for shape in shapes)
+    best: tuple[list[TablePlan], Predicted] | None = None
+    for share in (4.0, *(2 ** (-half / 2) for half in range(15)), 0.0):
+        part_bytes = limit
+        for _ in range(8):
+            chosen = {shape: _choose(some, share * least, part_bytes) for shape, some in known.items()}
+            plans = _place(demands, [chosen[shape] for shape in shapes], step, limit)
+            if plans is not None or not math.isfinite(limit):
+                break
+            part_bytes /= 4
+        best = _better(best, plans, demands, step, limit)
+    if best is None:
+        best = _better(None, _leanest(demands, step, limit), demands, step, limit)
+    return best
+
+
+def _choose(some: Sequence[Candidate], seconds: float, part_bytes: float) -> Candidate:
+    """The cheapest for all ranks together of those whose parts are small enough, else that of smallest parts."""
+    small = [each for each in some if each.part_seconds <= seconds and each.part_bytes <= part_bytes]
+    if small:
+        return min(small, key=lambda each: (each.total, each.part_seconds))
+    fitting = [each for each in some if each.part_bytes <= part_bytes] or [
+        min(some, key=lambda each: each.part_bytes)
+    ]
+    return min(fitting, key=lambda each: (each.part_seconds, each.total))
+
+
+def _place(
+    demands: Sequence[Demand],
+    chosen: Sequence[Candidate],
+    step: Step,
+    limit: float,
+    by_memory: bool = False,
+) -> list[TablePlan] | None:
+    """Ranks for each table, or None where some rank's memory is exceeded."""
+    ranks = step.ranks
+    load = np.tile(sum((each.cost.every for each in chosen), np.zeros(9)), (ranks, 1))
+    held = np.full(ranks, sum(each.copies for each in chosen), np.float64)
+    held += sum(costs.result_bytes(demand, step) for demand in demands)
+    plans: list[TablePlan | None] = [None] * len(demands)
+
+    def weight(at: int) -> tuple[Any, ...]:
+        each = chosen[at]
+        size = each.part_bytes if by_memory else each.part_seconds
+        return each.owners < ranks, -size, -each.part_bytes, at
+
+    for turn, at in enumerate(sorted(range(len(demands)), key=weight)):
+        each, table = chosen[at], demands[at].table
+        if each.owners == ranks:
+            owners = _rotated(ranks, turn % ranks)
+            load += each.cost.owner
+            held += each.part_bytes
+        else:
+            after = load + each.cost.owner
+            needs = held + each.part_bytes + after[:, : costs.LOCAL].sum(1)
+            order = np.lexsort((needs if by_memory else step.seconds(after), needs > limit))[: each.owners]
+            load[order] = after[order]
+            held[order] += each.part_bytes
+            owners = tuple(order.tolist())
+        plans[at] = TablePlan(table, each.placement, owners, each.frequent, each.exchange)
+    if (held + load[:, : costs.LOCAL].sum(1)).max() > limit:
+        return None
+    return [each for each in plans if each is not None]
+
+
+@lru_cache(maxsize=4096)
+def _rotated(ranks: int, by: int) -> tuple[int, ...]:
+    return (*range(by, ranks), *range(by))
+
+
+def _better(
+    best: tuple[list[TablePlan], Predicted] | None,
+    plans: list[TablePlan] | None,
+    demands: Sequence[Demand],
+    step: Step,
+    limit: float,
+) -> tuple[list[TablePlan], Predicted] | None:
+    """The better of a plan and new placements, by the worst rank's time, then by the bytes sent."""
+    if plans is None:
+        return best
+    predicted = costs.predict(plans, demands, step)
+    if max(predicted.memory) > limit:
+        return best
+
+    def rating(figures: Predicted) -> tuple[float, float]:
+        return max(figures.seconds), sum(figures.sent_bytes)
+
+    return (plans, predicted) if best is None or rating(predicted) < rating(best[1]) else best
+
+
+# ---- does it fit -----------------------------------------------------------------------------------------------
+def _leanest(demands: Sequence[Demand], step: Step, limit: float) -> list[TablePlan] | None:
+    """Tables spread as widely as they can be, in the exchange that needs least memory."""
+
+    def need(demand: Demand) -> Candidate:
+        def size(each: Candidate) -> float:
+            buffers = (each.cost.every + each.cost.owner * each.owners / step.ranks)[: costs.LOCAL].sum()
+            return each.part_bytes * each.owners / step.ranks + each.copies + buffers
+
+        some = candidates(demand, step)
+        widest = max(each.owners for each in some)
+        return min((each for each in some if each.owners == widest), key=size)
+
+    known: dict[Any, Candidate] = {}
+    for demand in demands:
+        shape = costs.shape_of(demand)
+        if shape not in known:
+            known[shape] = need(demand)
+    chosen = [known[costs.shape_of(demand)] for demand in demands]
+    return _place(demands, chosen, step, limit, by_memory=True)
+
+
+def _smallest(demands: Sequence[Demand], step: Any, limit: float) -> int | None:
+    """The fewest ranks whose memory suffices; None where no number does."""
+    held = sum(
+        sum(demand.row_bytes(demand.table.embedding_dim)) * demand.table.vocabulary_size for demand in demands
+    )
+    failed, ranks = max(0, math.ceil(held / limit) - 1), max(1, math.ceil(held / limit))
+    most = 64 * ranks + 64
+    while _leanest(demands, step(ranks), limit) is None:
+        failed, ranks = ranks, ranks + max(1, ranks // 4)
+        if ranks > most:
+            return None
+    while ranks - failed > 1:
+        middle = (ranks + failed) // 2
+        if _leanest(demands, step(middle), limit) is None:
+            failed = middle
+        else:
+            ranks = middle
+    return ranks
+
+
+def _does_not_fit(demands: Sequence[Demand], step: Any, ranks: int, limit: float) -> DoesNotFit:
+    plans = _leanest(demands, step(ranks), math.inf) or []
+    needed = costs.predict(plans, demands, step(ranks))
+    worst = int(np.argmax(needed.memory))
+    tables, state, buffers = (
+        part[worst] for part in (needed.table_bytes, needed.state_bytes, needed.buffer_bytes)
+    )
+    total, total_limit = sum(needed.memory), limit * ranks
+    enough = _smallest(demands, step, limit)
+    advice = []
+    if enough is not None and enough > ranks:
+        advice.append(f"at least {enough} ranks of this memory")
+    if state > 0.1 * tables:
+        advice.append("an optimizer that keeps less, such as RowwiseAdagrad (one number a row)")
+    if buffers > 0.2 * limit:
+        advice.append(f"a smaller batch than {step(ranks).batch_size:,} rows a rank")
+    advice.append("more memory a rank, narrower or smaller tables")
+    return DoesNotFit(
+        f"{len(demands)} tables do not fit {ranks} x {limit / GIB:,.1f} GiB: the fullest rank, {worst}, needs "
+        f"{(tables + state + buffers) / GIB:,.1f} GiB (tables {tables / GIB:,.1f}, optimizer state "
+        f"{state / GIB:,.1f}, buffers {buffers / GIB:,.1f}), {(tables + state + buffers - limit) / GIB:,.1f} GiB "
+        f"over its limit; all ranks together need {total / GIB:,.1f} of {total_limit / GIB:,.1f} GiB. "
+        f"What helps: {'; '.join(advice)}"
+    )
