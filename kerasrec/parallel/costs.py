@@ -137,26 +137,24 @@ def cost(demand: Demand, step: Step, placement: str, owners: int, exchange: str,
     return Cost(every, owner)
 
 
-def frequent_rows(demand: Demand, step: Step) -> tuple[int, int]:
-    """How many frequent rows of a hybrid table make a rank send fewest bytes, and the most of them with which it
-    sends no more than without any; 0 and 0 where every number of them costs more."""
+def frequent_rows(demand: Demand, step: Step) -> int:
+    """The most frequent rows of a hybrid table with which a rank sends no more bytes than without any; else 0."""
     rows = demand.table.vocabulary_size
 
     def sent(frequent: int) -> float:
         parts = cost(demand, step, "hybrid", step.ranks, "rows", frequent)
         return float((parts.every + parts.owner)[_SENT].sum())
 
+    without = sent(0)
     ends = [min(1 << octave, rows) for octave in range((rows - 1).bit_length() + 1)]
-    without, bytes_at = sent(0), {end: sent(end) for end in ends}
-    free = [end for end in ends if bytes_at[end] <= without]
+    free = [end for end in ends if sent(end) <= without]
     if not free or step.ranks == 1:
-        return 0, 0
-    least = min(ends, key=bytes_at.__getitem__)
+        return 0
     low, high = free[-1], min(2 * free[-1], rows)
     while high - low > max(1, low // 256):
         middle = (low + high) // 2
         low, high = (middle, high) if sent(middle) <= without else (low, middle)
-    return least, high if sent(high) <= without else low
+    return high if sent(high) <= without else low
 
 
 def copied_bytes(demand: Demand, step: Step, frequent: int) -> int:

@@ -59,8 +59,8 @@ def _ranks(plan: Plan, predicted: Predicted) -> list[str]:
     if plan.ranks <= _RANKS:
         shown = {str(rank): rank for rank in range(plan.ranks)}
     else:
-        picked = (("slowest", np.argmax(figures[-1])), ("quickest", np.argmin(figures[-1])))
-        picked += (("fullest", np.argmax(figures[4])), ("emptiest", np.argmin(figures[4])))
+        picked = [("slowest", np.argmax(figures[-1])), ("quickest", np.argmin(figures[-1]))]
+        picked += [("fullest", np.argmax(figures[4])), ("emptiest", np.argmin(figures[4]))]
         shown = {f"{word}: {rank}": int(rank) for word, rank in picked}
     rows = [[label, *_numbers(figures[:, rank])] for label, rank in shown.items()]
     rows.append(["mean", *_numbers(figures.mean(1))])

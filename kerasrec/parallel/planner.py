@@ -25,6 +25,8 @@ from kerasrec.parallel.tables import FeatureConfig, TableConfig
 
 GIB = 2**30
 _MIN_COLUMNS = 4  # of a column-wise part: narrower ones cost more ids than they save vectors
+_MIN_SERVED = 0.25  # the share of lookups that a hybrid table's copies answer: for less it is not worth a message
+_MOVES = 48  # that the search tries after its best plan
 
 
 class DoesNotFit(ValueError):
@@ -149,15 +151,17 @@ class Candidate:
 
 def candidates(demand: Demand, step: Step) -> list[Candidate]:
     """Every placement of a table that is worth a thought, or its own where it has one."""
-    table = demand.table
-    found = []
-    for placement, owners, frequent in _placements(demand, step):
-        for exchange in ("rows", "sums"):
-            lists = any(hot != 1 for hot in demand.hotness) and table.combiner is not None
-            if exchange == "sums" and (frequent or not lists):
-                continue
-            found.append(_candidate(demand, step, placement, owners, exchange, frequent))
-    return found
+    return [
+        _candidate(demand, step, placement, owners, exchange, frequent)
+        for placement, owners, frequent in _placements(demand, step)
+        for exchange in _exchanges(demand, frequent)
+    ]
+
+
+def _exchanges(demand: Demand, frequent: int) -> tuple[str, ...]:
+    """Sums are of lists; and of what an owner holds, so not beside copies."""
+    lists = any(hot != 1 for hot in demand.hotness) and demand.table.combiner is not None
+    return ("rows", "sums") if lists and not frequent else ("rows",)
 
 
 def _placements(demand: Demand, step: Step) -> Iterator[tuple[str, int, int]]:
@@ -178,13 +182,9 @@ def _placements(demand: Demand, step: Step) -> Iterator[tuple[str, int, int]]:
     if wanted in ("auto", "replicated"):
         yield "replicated", min(ranks, rows), rows
     if wanted in ("auto", "hybrid"):
-        if table.frequent_rows is not None:
-            numbers = {table.frequent_rows}
-        else:
-            numbers = set(costs.frequent_rows(demand, step)[0 if wanted == "auto" else 1 :])
-        for frequent in sorted(numbers):
-            if wanted == "hybrid" or 0 < frequent < rows:
-                yield "hybrid", min(ranks, rows), frequent
+        frequent = costs.frequent_rows(demand, step) if table.frequent_rows is None else table.frequent_rows
+        if wanted == "hybrid" or (frequent < rows and demand.frequencies.share(frequent) >= _MIN_SERVED):
+            yield "hybrid", min(ranks, rows), frequent
 
 
 def _powers(first: int, last: int) -> list[int]:
@@ -215,50 +215,78 @@ def _candidate(demand: Demand, step: Step, placement: str, owners: int, exchange
 
 
 # ---- choose and place ------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class _Placed:
+    """The candidate and the owners of each table, and how good that is: less is better."""
+
+    chosen: list[Candidate]
+    owners: list[tuple[int, ...]]
+    worst: int  # the slowest rank
+    rating: tuple[float, float]  # its seconds, and the bytes that all send
+
+    def plans(self, demands: Sequence[Demand]) -> list[TablePlan]:
+        return [
+            TablePlan(demand.table, each.placement, owners, each.frequent, each.exchange)
+            for demand, each, owners in zip(demands, self.chosen, self.owners, strict=True)
+        ]
+
+
 def _search(demands: Sequence[Demand], step: Step, limit: float) -> tuple[list[TablePlan], Predicted] | None:
     shapes = [costs.shape_of(demand) for demand in demands]
     known = {shape: candidates(demand, step) for shape, demand in dict(zip(shapes, demands, strict=True)).items()}
+    options = [known[shape] for shape in shapes]
     cheapest = {shape: min(each.total for each in some) for shape, some in known.items()}
     least = sum(cheapest[shape] for shape in shapes)
-    best: tuple[list[TablePlan], Predicted] | None = None
+    best: _Placed | None = None
     for share in (4.0, *(2 ** (-half / 2) for half in range(15)), 0.0):
         part_bytes = limit
         for _ in range(8):
             chosen = {shape: _choose(some, share * least, part_bytes) for shape, some in known.items()}
-            plans = _place(demands, [chosen[shape] for shape in shapes], step, limit)
-            if plans is not None or not math.isfinite(limit):
+            placed = _place(demands, [chosen[shape] for shape in shapes], step, limit)
+            if placed is not None or not math.isfinite(limit):
                 break
             part_bytes /= 4
-        best = _better(best, plans, demands, step, limit)
+        best = _better(best, placed)
+    best = _improved(best, options, demands, step, limit) if best else _leanest(demands, step, limit)
     if best is None:
-        best = _better(None, _leanest(demands, step, limit), demands, step, limit)
-    return best
+        return None
+    plans = best.plans(demands)
+    return plans, costs.predict(plans, demands, step)
 
 
 def _choose(some: Sequence[Candidate], seconds: float, part_bytes: float) -> Candidate:
     """The cheapest for all ranks together of those whose parts are small enough, else that of smallest parts."""
     small = [each for each in some if each.part_seconds <= seconds and each.part_bytes <= part_bytes]
     if small:
-        return min(small, key=lambda each: (each.total, each.part_seconds))
+        return _cheapest(small)
     fitting = [each for each in some if each.part_bytes <= part_bytes] or [
         min(some, key=lambda each: each.part_bytes)
     ]
     return min(fitting, key=lambda each: (each.part_seconds, each.total))
 
 
+def _cheapest(some: Sequence[Candidate]) -> Candidate:
+    """Hybrid costs what row-wise does, within a hundredth, and answers many lookups without an exchange."""
+
+    def price(each: Candidate) -> tuple[float, float]:
+        return each.total * (0.99 if each.placement in ("hybrid", "replicated") else 1.0), each.part_seconds
+
+    return min(some, key=price)
+
+
 def _place(
     demands: Sequence[Demand],
-    chosen: Sequence[Candidate],
+    chosen: list[Candidate],
     step: Step,
     limit: float,
     by_memory: bool = False,
-) -> list[TablePlan] | None:
+) -> _Placed | None:
     """Ranks for each table, or None where some rank's memory is exceeded."""
     ranks = step.ranks
     load = np.tile(sum((each.cost.every for each in chosen), np.zeros(9)), (ranks, 1))
     held = np.full(ranks, sum(each.copies for each in chosen), np.float64)
     held += sum(costs.result_bytes(demand, step) for demand in demands)
-    plans: list[TablePlan | None] = [None] * len(demands)
+    found: list[tuple[int, ...]] = [()] * len(demands)
 
     def weight(at: int) -> tuple[Any, ...]:
         each = chosen[at]
@@ -266,9 +294,9 @@ def _place(
         return each.owners < ranks, -size, -each.part_bytes, at
 
     for turn, at in enumerate(sorted(range(len(demands)), key=weight)):
-        each, table = chosen[at], demands[at].table
+        each = chosen[at]
         if each.owners == ranks:
-            owners = _rotated(ranks, turn % ranks)
+            found[at] = _rotated(ranks, turn % ranks)
             load += each.cost.owner
             held += each.part_bytes
         else:
@@ -277,11 +305,12 @@ def _place(
             order = np.lexsort((needs if by_memory else step.seconds(after), needs > limit))[: each.owners]
             load[order] = after[order]
             held[order] += each.part_bytes
-            owners = tuple(order.tolist())
-        plans[at] = TablePlan(table, each.placement, owners, each.frequent, each.exchange)
+            found[at] = tuple(order.tolist())
     if (held + load[:, : costs.LOCAL].sum(1)).max() > limit:
         return None
-    return [each for each in plans if each is not None]
+    seconds = step.seconds(load)
+    worst = int(np.argmax(seconds))
+    return _Placed(chosen, found, worst, (float(seconds[worst]), float(load[:, : costs.LOCAL].sum())))
 
 
 @lru_cache(maxsize=4096)
@@ -289,28 +318,43 @@ def _rotated(ranks: int, by: int) -> tuple[int, ...]:
     return (*range(by, ranks), *range(by))
 
 
-def _better(
-    best: tuple[list[TablePlan], Predicted] | None,
-    plans: list[TablePlan] | None,
-    demands: Sequence[Demand],
-    step: Step,
-    limit: float,
-) -> tuple[list[TablePlan], Predicted] | None:
-    """The better of a plan and new placements, by the worst rank's time, then by the bytes sent."""
-    if plans is None:
-        return best
-    predicted = costs.predict(plans, demands, step)
-    if max(predicted.memory) > limit:
-        return best
+def _better(best: _Placed | None, other: _Placed | None) -> _Placed | None:
+    return other if best is None or (other is not None and other.rating < best.rating) else best
 
-    def rating(figures: Predicted) -> tuple[float, float]:
-        return max(figures.seconds), sum(figures.sent_bytes)
 
-    return (plans, predicted) if best is None or rating(predicted) < rating(best[1]) else best
+def _improved(
+    best: _Placed, options: Sequence[list[Candidate]], demands: Sequence[Demand], step: Step, limit: float
+) -> _Placed:
+    """Other candidates for the tables that are like the costliest on the slowest rank, for all of these or some."""
+    tried: set[tuple[int, int, float]] = set()
+    while len(tried) < _MOVES:
+        mine = [
+            at
+            for at, owners in enumerate(best.owners)
+            if len(owners) < step.ranks and best.worst in owners and len(options[at]) > 1
+        ]
+        moves = [
+            (id(options[at]), place, share)
+            for at in sorted(mine, key=lambda at: (-best.chosen[at].part_seconds, at))
+            for place, each in enumerate(options[at])
+            if each is not best.chosen[at] and each.total < 2 * best.chosen[at].total
+            for share in (1.0, 0.5, 0.25)
+        ]
+        move = next((move for move in moves if move not in tried), None)
+        if move is None:
+            break
+        tried.add(move)
+        some, place, share = move
+        alike = [at for at, each in enumerate(options) if id(each) == some]
+        changed = list(best.chosen)
+        for at in alike[: max(1, round(share * len(alike)))]:
+            changed[at] = options[at][place]
+        best = _better(best, _place(demands, changed, step, limit)) or best
+    return best
 
 
 # ---- does it fit -----------------------------------------------------------------------------------------------
-def _leanest(demands: Sequence[Demand], step: Step, limit: float) -> list[TablePlan] | None:
+def _leanest(demands: Sequence[Demand], step: Step, limit: float) -> _Placed | None:
     """Tables spread as widely as they can be, in the exchange that needs least memory."""
 
     def need(demand: Demand) -> Candidate:
@@ -318,17 +362,18 @@ def _leanest(demands: Sequence[Demand], step: Step, limit: float) -> list[TableP
             buffers = (each.cost.every + each.cost.owner * each.owners / step.ranks)[: costs.LOCAL].sum()
             return each.part_bytes * each.owners / step.ranks + each.copies + buffers
 
-        some = candidates(demand, step)
+        if demand.table.placement == "auto":
+            owners = min(step.ranks, demand.table.vocabulary_size)
+            placement = "row_wise" if owners > 1 else "table_wise"
+            some = [_candidate(demand, step, placement, owners, each, 0) for each in _exchanges(demand, 0)]
+        else:
+            some = candidates(demand, step)
         widest = max(each.owners for each in some)
         return min((each for each in some if each.owners == widest), key=size)
 
-    known: dict[Any, Candidate] = {}
-    for demand in demands:
-        shape = costs.shape_of(demand)
-        if shape not in known:
-            known[shape] = need(demand)
-    chosen = [known[costs.shape_of(demand)] for demand in demands]
-    return _place(demands, chosen, step, limit, by_memory=True)
+    shapes = [costs.shape_of(demand) for demand in demands]
+    known = {shape: need(demand) for shape, demand in dict(zip(shapes, demands, strict=True)).items()}
+    return _place(demands, [known[shape] for shape in shapes], step, limit, by_memory=True)
 
 
 def _smallest(demands: Sequence[Demand], step: Any, limit: float) -> int | None:
@@ -337,9 +382,11 @@ def _smallest(demands: Sequence[Demand], step: Any, limit: float) -> int | None:
         sum(demand.row_bytes(demand.table.embedding_dim)) * demand.table.vocabulary_size for demand in demands
     )
     failed, ranks = max(0, math.ceil(held / limit) - 1), max(1, math.ceil(held / limit))
-    most = 64 * ranks + 64
+    most = 16 * ranks + 16  # tables and state are then a sixteenth: it is the buffers that are too large
+    if sum(costs.result_bytes(demand, step(ranks)) for demand in demands) > limit:
+        return None
     while _leanest(demands, step(ranks), limit) is None:
-        failed, ranks = ranks, ranks + max(1, ranks // 4)
+        failed, ranks = ranks, ranks + max(1, ranks // 2)
         if ranks > most:
             return None
     while ranks - failed > 1:
@@ -352,8 +399,9 @@ def _smallest(demands: Sequence[Demand], step: Any, limit: float) -> int | None:
 
 
 def _does_not_fit(demands: Sequence[Demand], step: Any, ranks: int, limit: float) -> DoesNotFit:
-    plans = _leanest(demands, step(ranks), math.inf) or []
-    needed = costs.predict(plans, demands, step(ranks))
+    placed = _leanest(demands, step(ranks), math.inf)
+    assert placed is not None  # without a limit there is always a place
+    needed = costs.predict(placed.plans(demands), demands, step(ranks))
     worst = int(np.argmax(needed.memory))
     tables, state, buffers = (
         part[worst] for part in (needed.table_bytes, needed.state_bytes, needed.buffer_bytes)
