@@ -9,7 +9,7 @@ import numpy as np
 
 from kerasrec.parallel.layout import Plan, Predicted
 
-GIB, MIB = 2**30, 2**20
+_UNITS = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10), ("B", 1))
 _RANKS = 16  # more than these are summed up
 _LINES = 40  # of tables
 
@@ -18,15 +18,33 @@ def summary(plan: Plan) -> str:
     """One line.
 
     >>> repr(kr.parallel.plan([kr.TableConfig("item", 1000, 16)], ranks=1))
-    '<Plan of 1 table over 1 rank: 1 table_wise; worst rank 0.00 GiB, 0.02 ms a step>'
+    '<Plan of 1 table over 1 rank: XX'
     """
     kinds = Counter(each.placement for each in plan.tables)
     counts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.most_common())
     text = f"{_plural(len(plan.tables), 'table')} over {_plural(plan.ranks, 'rank')}: {counts}"
     if plan.predicted is not None:
-        worst = max(plan.predicted.memory) / GIB, max(plan.predicted.seconds) * 1e3
-        text += f"; worst rank {worst[0]:,.2f} GiB, {worst[1]:,.2f} ms a step"
+        seconds, held = max(plan.predicted.seconds), max(plan.predicted.memory)
+        text += f"; worst rank {in_bytes(held)}, {_short(seconds * 1e3)} ms a step"
     return text
+
+
+def in_bytes(number: float) -> str:
+    """
+    >>> in_bytes(3 * 2**29)
+    '1.5 GiB'
+    """
+    unit, size = _unit(number)
+    return f"{_short(number / size)} {unit}"
+
+
+def _unit(number: float) -> tuple[str, int]:
+    return next(((unit, size) for unit, size in _UNITS if number >= size), _UNITS[-1])
+
+
+def _short(number: float) -> str:
+    """Three digits that count, or all of a large number."""
+    return f"{number:,.0f}" if number >= 99.95 else f"{number:.3g}"
 
 
 def describe(plan: Plan) -> str:
@@ -47,12 +65,15 @@ def _ranks(plan: Plan, predicted: Predicted) -> list[str]:
     owned = np.zeros(plan.ranks, np.int64)
     for each in plan.tables:
         owned[list(each.ranks)] += 1
+    memory, memory_size = _unit(max(predicted.memory))
+    traffic, traffic_size = _unit(max(predicted.sent_bytes))
+    held = (predicted.table_bytes, predicted.state_bytes, predicted.buffer_bytes, predicted.memory)
+    moved = (predicted.sent_bytes, predicted.received_bytes)
     figures = np.array(
         [
             owned,
-            *(np.array(part) / GIB for part in (predicted.table_bytes, predicted.state_bytes)),
-            *(np.array(part) / GIB for part in (predicted.buffer_bytes, predicted.memory)),
-            *(np.array(part) / MIB for part in (predicted.sent_bytes, predicted.received_bytes)),
+            *(np.array(part) / memory_size for part in held),
+            *(np.array(part) / traffic_size for part in moved),
             np.array(predicted.seconds) * 1e3,
         ]
     )
@@ -64,18 +85,19 @@ def _ranks(plan: Plan, predicted: Predicted) -> list[str]:
         shown = {f"{word}: {rank}": int(rank) for word, rank in picked}
     rows = [[label, *_numbers(figures[:, rank])] for label, rank in shown.items()]
     rows.append(["mean", *_numbers(figures.mean(1))])
-    header = ["rank", "parts", "table GiB", "state GiB", "buffer GiB", "in all GiB", "sent MiB", "recv MiB", "ms"]
+    header = ["rank", "parts", *(f"{what} {memory}" for what in ("tables", "state", "buffers", "in all"))]
+    header += [f"sent {traffic}", f"received {traffic}", "ms"]
     return _aligned([header, *rows])
 
 
 def _numbers(column: np.ndarray) -> list[str]:
-    return [f"{column[0]:,.0f}", *(f"{number:,.2f}" for number in column[1:])]
+    return [f"{column[0]:,.0f}", *map(_short, column[1:])]
 
 
 def _balance(plan: Plan, predicted: Predicted) -> str:
     parts = {"memory": predicted.memory, "bytes sent": predicted.sent_bytes, "time": predicted.seconds}
     text = ", ".join(f"{name} {balance(figures):.2f}" for name, figures in parts.items())
-    free = "" if plan.memory is None else f"; limit {plan.memory / GIB:,.2f} GiB a rank"
+    free = "" if plan.memory is None else f"; limit {in_bytes(plan.memory)} a rank"
     return f"worst over mean: {text}{free}"
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -21,9 +21,9 @@ import numpy as np
 from kerasrec.parallel import costs
 from kerasrec.parallel.costs import Demand, Step
 from kerasrec.parallel.layout import Plan, Predicted, TablePlan, distinct_tables
+from kerasrec.parallel.plan_text import in_bytes
 from kerasrec.parallel.tables import FeatureConfig, TableConfig
 
-GIB = 2**30
 _MIN_COLUMNS = 4  # of a column-wise part: narrower ones cost more ids than they save vectors
 _MIN_SERVED = 0.25  # the share of lookups that a hybrid table's copies answer: for less it is not worth a message
 _MOVES = 48  # that the search tries after its best plan
@@ -235,23 +235,32 @@ def _search(demands: Sequence[Demand], step: Step, limit: float) -> tuple[list[T
     shapes = [costs.shape_of(demand) for demand in demands]
     known = {shape: candidates(demand, step) for shape, demand in dict(zip(shapes, demands, strict=True)).items()}
     options = [known[shape] for shape in shapes]
-    cheapest = {shape: min(each.total for each in some) for shape, some in known.items()}
-    least = sum(cheapest[shape] for shape in shapes)
-    best: _Placed | None = None
-    for share in (4.0, *(2 ** (-half / 2) for half in range(15)), 0.0):
-        part_bytes = limit
-        for _ in range(8):
-            chosen = {shape: _choose(some, share * least, part_bytes) for shape, some in known.items()}
-            placed = _place(demands, [chosen[shape] for shape in shapes], step, limit)
-            if placed is not None or not math.isfinite(limit):
-                break
-            part_bytes /= 4
-        best = _better(best, placed)
+    best = _first(options, demands, step, limit)
     best = _improved(best, options, demands, step, limit) if best else _leanest(demands, step, limit)
     if best is None:
         return None
     plans = best.plans(demands)
     return plans, costs.predict(plans, demands, step)
+
+
+def _first(
+    options: Sequence[list[Candidate]], demands: Sequence[Demand], step: Step, limit: float
+) -> _Placed | None:
+    """The best under some bounds on the time and the memory of a part."""
+    known = {id(some): some for some in options}
+    cheapest = {key: min(each.total for each in some) for key, some in known.items()}
+    least = sum(cheapest[id(some)] for some in options)
+    best: _Placed | None = None
+    for share in (4.0, *(2 ** (-half / 2) for half in range(15)), 0.0):
+        part_bytes = limit
+        for _ in range(8):
+            chosen = {key: _choose(some, share * least, part_bytes) for key, some in known.items()}
+            placed = _place(demands, [chosen[id(some)] for some in options], step, limit)
+            if placed is not None or not math.isfinite(limit):
+                break
+            part_bytes /= 4
+        best = _better(best, placed)
+    return best
 
 
 def _choose(some: Sequence[Candidate], seconds: float, part_bytes: float) -> Candidate:
@@ -325,7 +334,7 @@ def _better(best: _Placed | None, other: _Placed | None) -> _Placed | None:
 def _improved(
     best: _Placed, options: Sequence[list[Candidate]], demands: Sequence[Demand], step: Step, limit: float
 ) -> _Placed:
-    """Other candidates for the tables that are like the costliest on the slowest rank, for all of these or some."""
+    """Other candidates for all or some of the tables that are like the costliest on the slowest rank."""
     tried: set[tuple[int, int, float]] = set()
     while len(tried) < _MOVES:
         mine = [
@@ -354,8 +363,11 @@ def _improved(
 
 
 # ---- does it fit -----------------------------------------------------------------------------------------------
-def _leanest(demands: Sequence[Demand], step: Step, limit: float) -> _Placed | None:
-    """Tables spread as widely as they can be, in the exchange that needs least memory."""
+def _leanest(demands: Sequence[Demand], step: Step, limit: float, hold: bool = True) -> _Placed | None:
+    """Placements that need least memory, on all ranks together and in parts small enough to be packed.
+
+    None where they do not fit, unless the limit need not hold.
+    """
 
     def need(demand: Demand) -> Candidate:
         def size(each: Candidate) -> float:
@@ -363,50 +375,50 @@ def _leanest(demands: Sequence[Demand], step: Step, limit: float) -> _Placed | N
             return each.part_bytes * each.owners / step.ranks + each.copies + buffers
 
         if demand.table.placement == "auto":
-            owners = min(step.ranks, demand.table.vocabulary_size)
-            placement = "row_wise" if owners > 1 else "table_wise"
-            some = [_candidate(demand, step, placement, owners, each, 0) for each in _exchanges(demand, 0)]
+            widest = min(step.ranks, demand.table.vocabulary_size)
+            exchanges = _exchanges(demand, 0)
+            spreads = _powers(1, widest) if "sums" in exchanges else [widest]
+            some = [
+                _candidate(demand, step, "row_wise" if owners > 1 else "table_wise", owners, exchange, 0)
+                for owners in spreads
+                for exchange in exchanges
+            ]
         else:
             some = candidates(demand, step)
         widest = max(each.owners for each in some)
-        return min((each for each in some if each.owners == widest), key=size)
+        return min((each for each in some if each.owners == widest or each.part_bytes < limit / 32), key=size)
 
     shapes = [costs.shape_of(demand) for demand in demands]
     known = {shape: need(demand) for shape, demand in dict(zip(shapes, demands, strict=True)).items()}
-    return _place(demands, [known[shape] for shape in shapes], step, limit, by_memory=True)
+    return _place(demands, [known[shape] for shape in shapes], step, limit if hold else math.inf, by_memory=True)
 
 
-def _smallest(demands: Sequence[Demand], step: Any, limit: float) -> int | None:
+def _smallest(demands: Sequence[Demand], step: Callable[[int], Step], limit: float) -> int | None:
     """The fewest ranks whose memory suffices; None where no number does."""
-    held = sum(
-        sum(demand.row_bytes(demand.table.embedding_dim)) * demand.table.vocabulary_size for demand in demands
-    )
-    failed, ranks = max(0, math.ceil(held / limit) - 1), max(1, math.ceil(held / limit))
-    most = 16 * ranks + 16  # tables and state are then a sixteenth: it is the buffers that are too large
-    if sum(costs.result_bytes(demand, step(ranks)) for demand in demands) > limit:
+    tables = [(demand, demand.table.vocabulary_size, demand.table.embedding_dim) for demand in demands]
+    held = sum(rows * sum(demand.row_bytes(width)) for demand, rows, width in tables)
+    lowest = max(1, math.ceil(held / limit))
+    if sum(costs.result_bytes(demand, step(lowest)) for demand in demands) > limit:
         return None
+    failed, ranks = lowest - 1, lowest
     while _leanest(demands, step(ranks), limit) is None:
-        failed, ranks = ranks, ranks + max(1, ranks // 2)
-        if ranks > most:
+        failed, ranks = ranks, ranks + max(1, ranks // 4)
+        if ranks > 16 * lowest + 16:  # tables and state are then a sixteenth: it is the buffers that are too large
             return None
     while ranks - failed > 1:
-        middle = (ranks + failed) // 2
-        if _leanest(demands, step(middle), limit) is None:
-            failed = middle
-        else:
-            ranks = middle
+        middle = (failed + ranks) // 2
+        fits = _leanest(demands, step(middle), limit) is not None
+        failed, ranks = (failed, middle) if fits else (middle, ranks)
     return ranks
 
 
-def _does_not_fit(demands: Sequence[Demand], step: Any, ranks: int, limit: float) -> DoesNotFit:
-    placed = _leanest(demands, step(ranks), math.inf)
-    assert placed is not None  # without a limit there is always a place
+def _does_not_fit(demands: Sequence[Demand], step: Callable[[int], Step], ranks: int, limit: float) -> DoesNotFit:
+    placed = _leanest(demands, step(ranks), limit, hold=False)
+    assert placed is not None
     needed = costs.predict(placed.plans(demands), demands, step(ranks))
     worst = int(np.argmax(needed.memory))
-    tables, state, buffers = (
-        part[worst] for part in (needed.table_bytes, needed.state_bytes, needed.buffer_bytes)
-    )
-    total, total_limit = sum(needed.memory), limit * ranks
+    tables, state, buffers = needed.table_bytes[worst], needed.state_bytes[worst], needed.buffer_bytes[worst]
+    need, total = tables + state + buffers, sum(needed.memory)
     enough = _smallest(demands, step, limit)
     advice = []
     if enough is not None and enough > ranks:
@@ -417,9 +429,8 @@ def _does_not_fit(demands: Sequence[Demand], step: Any, ranks: int, limit: float
         advice.append(f"a smaller batch than {step(ranks).batch_size:,} rows a rank")
     advice.append("more memory a rank, narrower or smaller tables")
     return DoesNotFit(
-        f"{len(demands)} tables do not fit {ranks} x {limit / GIB:,.1f} GiB: the fullest rank, {worst}, needs "
-        f"{(tables + state + buffers) / GIB:,.1f} GiB (tables {tables / GIB:,.1f}, optimizer state "
-        f"{state / GIB:,.1f}, buffers {buffers / GIB:,.1f}), {(tables + state + buffers - limit) / GIB:,.1f} GiB "
-        f"over its limit; all ranks together need {total / GIB:,.1f} of {total_limit / GIB:,.1f} GiB. "
-        f"What helps: {'; '.join(advice)}"
+        f"{len(demands):,} tables do not fit {ranks:,} x {in_bytes(limit)}: the fullest rank, {worst}, needs "
+        f"{in_bytes(need)} (tables {in_bytes(tables)}, optimizer state {in_bytes(state)}, buffers "
+        f"{in_bytes(buffers)}), {in_bytes(need - limit)} over its limit; all ranks together need "
+        f"{in_bytes(total)} of {in_bytes(limit * ranks)}. What helps: {'; '.join(advice)}"
     )
