@@ -431,6 +431,6 @@ def _does_not_fit(demands: Sequence[Demand], step: Callable[[int], Step], ranks:
     return DoesNotFit(
         f"{len(demands):,} tables do not fit {ranks:,} x {in_bytes(limit)}: the fullest rank, {worst}, needs "
         f"{in_bytes(need)} (tables {in_bytes(tables)}, optimizer state {in_bytes(state)}, buffers "
-        f"{in_bytes(buffers)}), {in_bytes(need - limit)} over its limit; all ranks together need "
-        f"{in_bytes(total)} of {in_bytes(limit * ranks)}. What helps: {'; '.join(advice)}"
+        f"{in_bytes(buffers)}), {in_bytes(need - limit)} over its limit; all ranks together have "
+        f"{in_bytes(limit * ranks)} and need {in_bytes(total)}. What helps: {'; '.join(advice)}"
     )
