@@ -40,4 +40,4 @@ def run_plan(
         f"\nguessed: {batch_size:,} rows a rank and step, {optimizer}, {bandwidth} a second, {wire} vectors"
     )
     if guessed:
-        typer.echo(f"guessed to follow a power law, as the schema has no counts: {', '.join(guessed)}")
+        typer.echo(f"taken to follow a power law, as the schema has no counts: {', '.join(guessed)}")

@@ -81,7 +81,7 @@ def _ranges(
     """Where ranges of rows start and end, and the lookups' share of each."""
     ends = [min(1 << octave, rows) for octave in range(len(head))]
     totals = list(head)
-    if ends[-1] < rows:
+    if not ends or ends[-1] < rows:
         ends, totals = [*ends, rows], [*totals, 1.0]
     starts = np.array([0, *ends[:-1]], np.float64)
     share = np.diff(np.array([0.0, *totals]))

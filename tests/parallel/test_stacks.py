@@ -64,3 +64,22 @@ def test_optimizer_is_kept_serialised():
 def test_bad_config(arguments, message):
     with pytest.raises(ValueError, match=message):
         TableConfig(*arguments)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"frequent_rows": 11}, "between 0 and its 10 rows, not 11"),
+        ({"head": (0.5, 0.4)}, "head must be rising shares"),
+        ({"head": (0.5, 1.1)}, "head must be rising shares"),
+    ],
+)
+def test_bad_facts_for_the_plan(fields, message):
+    with pytest.raises(ValueError, match=message):
+        TableConfig("a", 10, 8, **fields)
+
+
+@pytest.mark.parametrize("hotness", [-1, float("nan"), float("inf")])
+def test_bad_hotness(hotness):
+    with pytest.raises(ValueError, match="feature 'f': hotness"):
+        kr.FeatureConfig("f", TableConfig("a", 10, 8), hotness)
