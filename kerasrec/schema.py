@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +68,8 @@ class Column:
             share a table.
         hotness: of a list column, how many elements rows hold.
         nullable: whether nulls were seen.
+        head: of a categorical column, what share of its table's lookups goes to the first 1, 2, 4, 8, ... ids;
+            so it tells how few ids are most of the data.
     """
 
     name: str
@@ -77,6 +80,7 @@ class Column:
     table: str | None = None
     hotness: Hotness | None = None
     nullable: bool = False
+    head: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if not self.name or not isinstance(self.name, str):
@@ -90,6 +94,8 @@ class Column:
         object.__setattr__(self, "tags", tags)
         if self.cardinality is not None and self.cardinality < 1:
             raise SchemaError(f"column {self.name!r}: cardinality must be at least 1, not {self.cardinality}")
+        if self.head is not None:
+            object.__setattr__(self, "head", _rising_shares(self.name, self.head))
 
     @property
     def is_list(self) -> bool:
@@ -105,6 +111,8 @@ class Column:
         kept = {name: value for name, value in asdict(self).items() if value not in (None, (), False)}
         if self.tags:
             kept["tags"] = [str(tag) for tag in self.tags]
+        if self.head is not None:
+            kept["head"] = list(self.head)
         return kept
 
     @classmethod
@@ -138,7 +146,18 @@ _KINDS: dict[str, type] = {
     "table": str,
     "hotness": dict,
     "nullable": bool,
+    "head": list,
 }
+
+
+def _rising_shares(column: str, head: Iterable[float]) -> tuple[float, ...] | None:
+    try:
+        shares = tuple(map(float, head))
+    except (TypeError, ValueError):
+        shares = (-1.0,)
+    if any(not low <= high for low, high in pairwise((0.0, *shares, 1.0))):
+        raise SchemaError(f"column {column!r}: head must be rising shares from 0 to 1, not {head!r}")
+    return shares or None
 
 
 class Schema:

@@ -1,4 +1,4 @@
-"""The command line: `kerasrec demo | train | export`. Commands import what they need when they run."""
+"""The command line: `kerasrec demo | train | plan | export`. Commands import what they need when they run."""
 
 from __future__ import annotations
 
@@ -122,6 +122,28 @@ def train(
                 overwrite=overwrite,
             )
         )
+
+
+@app.command()
+def plan(
+    schema: Annotated[Path, typer.Argument(help="schema.json, or the folder of features that it is in.")],
+    ranks: Annotated[
+        int | None, typer.Option(min=1, help="How many processes; by default the fewest that hold the tables.")
+    ] = None,
+    memory: Annotated[str, typer.Option(help="What each has for tables, such as 80GiB.")] = "80GiB",
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows of a batch on each rank.")] = 65_536,
+    optimizer: Annotated[str, typer.Option(help="What trains the tables; it keeps state.")] = "adagrad",
+    embedding_dim: Annotated[
+        int | None, typer.Option(min=1, help="Width of all embeddings; by default the schema's suggestions.")
+    ] = None,
+    bandwidth: Annotated[str, typer.Option(help="Bytes a rank sends in a second.")] = "25GB",
+    wire: Annotated[str, typer.Option(help="The dtype that vectors travel in.")] = "float32",
+) -> None:
+    """Say where a model's embedding tables would live on so many ranks, and what a step would cost them."""
+    with one_line_errors():
+        from kerasrec.cli.plan import run_plan
+
+        run_plan(schema, ranks, memory, batch_size, optimizer, embedding_dim, bandwidth, wire)
 
 
 @app.command()

@@ -13,8 +13,8 @@ from keras import ops
 
 from kerasrec.layers import lookup
 from kerasrec.parallel.initial_values import initial_blocks
-from kerasrec.parallel.plan import Stack, stack_tables
 from kerasrec.parallel.rows import new_rows, read_rows, row_blocks, write_rows
+from kerasrec.parallel.stacks import Stack, stack_tables
 from kerasrec.parallel.tables import FeatureConfig, TableConfig
 
 
@@ -186,7 +186,7 @@ class DistributedEmbedding(keras.layers.Layer):
             table = asdict(config.table)
             if not isinstance(table["initializer"], str):
                 table["initializer"] = keras.initializers.serialize(keras.initializers.get(table["initializer"]))
-            features[name] = {"name": config.name, "table": table}
+            features[name] = {"name": config.name, "table": table, "hotness": config.hotness}
         return {**super().get_config(), "features": features, "seed": self.seed}
 
 
@@ -202,7 +202,7 @@ def _tensor(value: Any) -> Any:
 def _feature(name: str, config: FeatureConfig | Mapping[str, Any]) -> FeatureConfig:
     """A feature's config, from itself or from what `get_config` makes of it."""
     if isinstance(config, Mapping):
-        return FeatureConfig(config["name"], TableConfig(**config["table"]))
+        return FeatureConfig(config["name"], TableConfig(**config["table"]), config.get("hotness", 1.0))
     if not isinstance(config, FeatureConfig):
         raise ValueError(f"feature {name!r} must be a kr.FeatureConfig, not {config!r}")
     return config

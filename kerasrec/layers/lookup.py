@@ -13,7 +13,7 @@ import keras
 from keras import ops
 
 from kerasrec import kernels
-from kerasrec.parallel.plan import Stack
+from kerasrec.parallel.stacks import Stack
 from kerasrec.parallel.tables import FeatureConfig
 
 

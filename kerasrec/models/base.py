@@ -11,8 +11,9 @@ import numpy as np
 from keras import ops
 
 from kerasrec.layers import MLP, DistributedEmbedding
-from kerasrec.layers.inputs import ContinuousInputs, embedding_features, ids_of, present
+from kerasrec.layers.inputs import ContinuousInputs, ids_of, present
 from kerasrec.models.first_order import FirstOrder
+from kerasrec.parallel.features import embedding_features
 from kerasrec.schema import Column, Schema, SchemaError, Tag
 
 

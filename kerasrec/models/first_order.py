@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from kerasrec.layers import DistributedEmbedding
-from kerasrec.layers.inputs import embedding_features
+from kerasrec.parallel.features import embedding_features
 from kerasrec.schema import Schema
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from copy import deepcopy
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 COMBINERS = ("sum", "mean", "sqrtn", None)
-PLACEMENTS = ("auto",)
+PLACEMENTS = ("auto", "table_wise", "row_wise", "column_wise", "replicated", "hybrid")
 
 
 @dataclass(frozen=True)
@@ -22,13 +24,20 @@ class TableConfig:
             keep them apart.
         initializer: a `keras.initializers` name or instance that draws each value on its own: uniform, normal,
             truncated normal, a variance scaling, zeros, ones or a constant.
-        placement: where the rows live; "auto" lets the plan choose.
+        placement: where the rows live when there are several ranks: "table_wise" (whole on one), "row_wise",
+            "column_wise", "replicated" (copied to all), "hybrid" (frequent rows copied to all, the rest
+            row-wise), or "auto", which lets the plan choose.
         optimizer: what the table is trained with instead of the model's own optimizer: an optimizer, its name
             or its serialised form. The table keeps the serialised form, so the optimizer given is never itself
             trained with; tables whose optimizers are configured alike share one.
+        frequent_rows: of a hybrid table, how many rows from row 0 on are copied to all ranks; None lets the
+            plan choose. Ids are ordered by frequency, so these are the most frequent ones.
+        head: what share of all lookups goes to the first 1, 2, 4, 8, ... rows, as a schema's column tells; None
+            is a power law. It serves the plan's estimates alone, and two tables that differ in it are equal.
 
     Raises:
-        ValueError: a size below one, or an unknown combiner, placement or optimizer.
+        ValueError: a size below one, an unknown combiner, placement or optimizer, more frequent rows than rows,
+            or a head that is not a rising series of shares.
 
     Example:
 
@@ -42,19 +51,30 @@ class TableConfig:
     initializer: Any = "uniform"
     placement: str = "auto"
     optimizer: Any = None
+    frequent_rows: int | None = None
+    head: tuple[float, ...] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.name:
             raise ValueError("a table needs a name")
-        for field in ("vocabulary_size", "embedding_dim"):
-            size = getattr(self, field)
+        for which in ("vocabulary_size", "embedding_dim"):
+            size = getattr(self, which)
             if isinstance(size, bool) or int(size) != size or size < 1:
-                raise ValueError(f"table {self.name!r}: {field} must be a whole number above 0, not {size!r}")
-            object.__setattr__(self, field, int(size))
+                raise ValueError(f"table {self.name!r}: {which} must be a whole number above 0, not {size!r}")
+            object.__setattr__(self, which, int(size))
         if self.combiner not in COMBINERS:
             raise ValueError(f"table {self.name!r}: combiner must be one of {COMBINERS}, not {self.combiner!r}")
         if self.placement not in PLACEMENTS:
             raise ValueError(f"table {self.name!r}: placement must be one of {PLACEMENTS}, not {self.placement!r}")
+        if self.frequent_rows is not None and not 0 <= self.frequent_rows <= self.vocabulary_size:
+            raise ValueError(
+                f"table {self.name!r}: frequent_rows must be between 0 and its {self.vocabulary_size} rows, "
+                f"not {self.frequent_rows!r}"
+            )
+        if self.head is not None:
+            object.__setattr__(self, "head", tuple(float(share) for share in self.head))
+            if any(low > high for low, high in pairwise((0.0, *self.head, 1.0))):
+                raise ValueError(f"table {self.name!r}: head must be rising shares up to 1, not {self.head}")
         if self.optimizer is not None:
             object.__setattr__(self, "optimizer", _serialised(self.name, self.optimizer))
 
@@ -78,7 +98,16 @@ class FeatureConfig:
     Args:
         name: the feature's name.
         table: the table that its ids are rows of.
+        hotness: how many ids a row of the data holds in the mean; the plan's estimates need it, lookups do not.
+
+    Raises:
+        ValueError: a hotness that is no finite number from 0 on.
     """
 
     name: str
     table: TableConfig
+    hotness: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.hotness < math.inf:
+            raise ValueError(f"feature {self.name!r}: hotness must be a finite mean, not {self.hotness!r}")

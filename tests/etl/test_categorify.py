@@ -129,3 +129,24 @@ def test_floats_are_refused() -> None:
 def test_types_that_cannot_share_a_vocabulary() -> None:
     with pytest.raises(SchemaError, match="share table 't' must have one type: 'a' is string, 'b' is int64"):
         etl.Workflow(["a", "b"] >> etl.Categorify(table="t")).fit(pl.DataFrame({"a": ["x"], "b": [1]}))
+
+
+@given(data=st.data())
+@settings(max_examples=40, deadline=None)
+def test_the_head_counts_lookups(data: Any) -> None:
+    """head[j] is the share of lookups, over both columns of the table, that go to the first 2 ** j ids."""
+    element = st.none() | st.sampled_from("abcdefgh")
+    seen = {name: data.draw(st.lists(element, min_size=9, max_size=9)) for name in ("u", "v")}
+    frame = pl.DataFrame(seen, schema={"u": pl.String, "v": pl.String})
+    workflow = etl.Workflow(["u", "v"] >> etl.Categorify(min_count=2, table="user"))
+    looked_up = workflow.fit(frame).transform(frame).collect()
+    ids = [*looked_up["u"], *looked_up["v"]]
+    column = workflow.output_schema["u"]
+    ends = [1, 2, 4, 8, 16][: (column.cardinality - 1).bit_length() + 1]
+    assert column.head == pytest.approx([sum(each < end for each in ids) / len(ids) for end in ends])
+    assert workflow.output_schema["v"].head == column.head
+
+
+def test_no_head_without_lookups() -> None:
+    frame = pl.DataFrame({"x": [[]]}, schema={"x": pl.List(pl.String)})
+    assert etl.Workflow(["x"] >> etl.Categorify()).fit(frame).output_schema["x"].head is None

@@ -1,11 +1,14 @@
 """What networks read of a schema and of a batch."""
 
+import json
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 import kerasrec as kr
-from kerasrec.layers.inputs import ContinuousInputs, embedding_features, ids_of
+from kerasrec.layers.inputs import ContinuousInputs, ids_of
+from kerasrec.parallel.features import embedding_features
 from kerasrec.schema import Column, Hotness, Schema, SchemaError, Tag
 
 CAT, CONT, LIST = Tag.CATEGORICAL, Tag.CONTINUOUS, Tag.LIST
@@ -92,3 +95,20 @@ def test_bad_ids_are_named():
         ids_of(SCHEMA, {**good, "user": np.array([[1, 2], [3, 4]])})
     with pytest.raises(ValueError, match="must be a dict of columns by name, not list"):
         ids_of(SCHEMA, [np.array([1, 2])])
+
+
+def test_features_know_hotness_and_frequencies():
+    """What the ETL counted reaches the plan; tables that differ in it alone are one."""
+    hot = Hotness(0, 2.5, 9)
+    columns = [
+        Column("u", "int32", (CAT,), cardinality=5, table="user", head=(0.0, 0.5, 0.75, 1.0)),
+        Column("v", "int32", (CAT, Tag.LIST), cardinality=5, table="user", hotness=hot),
+    ]
+    features = embedding_features(Schema(columns), 4)
+    assert [feature.hotness for feature in features.values()] == [1.0, 2.5]
+    assert features["u"].table is features["v"].table
+    assert features["u"].table.head == (0.0, 0.5, 0.75, 1.0)
+    layer = kr.layers.DistributedEmbedding(features)
+    again = kr.layers.DistributedEmbedding.from_config(json.loads(json.dumps(layer.get_config())))
+    assert again.features == features
+    assert again.features["v"].table.head == (0.0, 0.5, 0.75, 1.0)

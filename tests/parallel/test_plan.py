@@ -1,66 +1,353 @@
-"""Table configs and how tables are stacked."""
+"""Plans: every row and column in one place, within memory, the same every time; costs as counted on drawn ids."""
 
+import importlib.util
+import json
+import math
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import kerasrec as kr
-from kerasrec.parallel.plan import stack_tables
-from kerasrec.parallel.tables import TableConfig
+from kerasrec.datasets.power_law import Zipf
+from kerasrec.parallel import costs
+from kerasrec.parallel.layout import Plan, TablePlan, explicit
+from kerasrec.parallel.planner import DoesNotFit, parse_bytes
+from kerasrec.parallel.tables import PLACEMENTS
+
+GIB = 2**30
 
 
-def test_tables_of_one_width_share_a_stack():
-    a, b, c = TableConfig("a", 10, 8), TableConfig("b", 5, 16), TableConfig("c", 7, 8)
-    stacks = stack_tables([a, b, c, a])
-    assert [(stack.embedding_dim, stack.tables) for stack in stacks] == [(8, (a, c)), (16, (b,))]
-    assert stacks[0].offsets == {"a": 0, "c": 10}
-    assert [stack.rows for stack in stacks] == [17, 5]
+def synthetic_model(name):
+    default = Path(__file__).parents[2] / ".." / "shared" / "data"
+    path = Path(os.environ.get("KERASREC_DATA", default)) / "synthetic_models.json"
+    if not path.exists():
+        pytest.skip("synthetic_models.json is not here; set KERASREC_DATA to the folder that holds it")
+    return json.loads(path.read_text())[name]
 
 
-def test_one_name_is_one_table():
-    with pytest.raises(ValueError, match="two different tables are named 'a'"):
-        stack_tables([TableConfig("a", 10, 8), TableConfig("a", 11, 8)])
+def benchmark():
+    """benchmarks/plan.py, which knows the six models and the placements to compare with."""
+    path = Path(__file__).parents[2] / "benchmarks" / "plan.py"
+    spec = importlib.util.spec_from_file_location("benchmark_plan", path)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
-def test_tables_with_optimizers_alike_share_a_stack_and_it():
-    def table(name, width, rate):
-        return TableConfig(name, 10, width, optimizer=rate and kr.optimizers.Adagrad(rate))
-
-    plain, a, b, c, wide = (
-        table("p", 8, None),
-        table("a", 8, 0.1),
-        table("b", 8, 0.2),
-        table("c", 8, 0.1),
-        table("w", 4, 0.1),
-    )
-    stacks = stack_tables([plain, a, b, c, wide])
-    assert [stack.tables for stack in stacks] == [(plain,), (a, c), (b,), (wide,)]
-    assert [stack.name for stack in stacks] == ["tables_8", "tables_8_2", "tables_8_3", "tables_4"]
-    first, second, third, fourth = (stack.optimizer for stack in stacks)
-    assert first is None
-    assert second is fourth
-    assert isinstance(second, kr.optimizers.Adagrad)
-    assert float(third.learning_rate) == pytest.approx(0.2)
+@st.composite
+def configs(draw, largest=3000):
+    features = []
+    for index in range(draw(st.integers(1, 6))):
+        table = kr.TableConfig(
+            f"t{index}",
+            draw(st.integers(1, largest)),
+            draw(st.integers(1, 40)),
+            combiner=draw(st.sampled_from(["sum", "mean", None])),
+            placement=draw(st.sampled_from(PLACEMENTS)),
+            head=draw(st.sampled_from([None, (0.5, 0.5, 0.9, 1.0), (1.0,)])),
+        )
+        hotness = draw(st.lists(st.sampled_from([0.0, 0.5, 1.0, 3.5, 40.0]), min_size=1, max_size=2))
+        features += [kr.FeatureConfig(f"f{index}_{n}", table, hot) for n, hot in enumerate(hotness)]
+    return features
 
 
-def test_optimizer_is_kept_serialised():
-    given = kr.optimizers.Adagrad(0.1)
-    table = TableConfig("a", 10, 8, optimizer=given)
-    assert table == TableConfig("a", 10, 8, optimizer=kr.optimizers.Adagrad(0.1))
-    assert table == TableConfig("a", 10, 8, optimizer=table.optimizer)
-    assert table.optimizer["class_name"] == "Adagrad"
-    with pytest.raises(ValueError, match="table 'a': 'no such' is no optimizer"):
-        TableConfig("a", 10, 8, optimizer="no such")
+def tiles(plan: TablePlan) -> np.ndarray:
+    """How many pieces hold each row and column."""
+    held = np.zeros((plan.table.vocabulary_size, plan.table.embedding_dim), int)
+    for piece in plan.pieces:
+        held[piece.rows.start : piece.rows.stop : piece.rows.step, slice(*piece.columns)] += 1
+    return held
+
+
+def held_bytes(plan: Plan, rank: int) -> int:
+    """The weights that a rank holds, counted piece by piece."""
+    total = sum(4 * len(piece.rows) * (piece.columns[1] - piece.columns[0]) for piece in plan.pieces(rank))
+    copies = sum(4 * each.frequent_rows * each.table.embedding_dim for each in plan.tables)
+    return total + (copies if plan.ranks > 1 else 0)
+
+
+# ---- layout ---------------------------------------------------------------------------------------------------
+@given(configs(), st.integers(1, 9), st.sampled_from(["adagrad", "RowwiseAdagrad", "sgd"]))
+@settings(max_examples=80, deadline=None)
+def test_every_row_and_column_has_one_owner(features, ranks, optimizer):
+    plan = kr.parallel.plan(features, ranks, None, 64, optimizer=optimizer)
+    assert plan == kr.parallel.plan(features, ranks, None, 64, optimizer=optimizer)
+    wanted = {feature.table.name: feature.table for feature in features}
+    assert [each.table.name for each in plan.tables] == list(wanted)
+    for each in plan.tables:
+        assert (tiles(each) == 1).all()
+        assert each.table.placement in (each.placement, "auto")
+        for piece in each.pieces:
+            assert each.piece(piece.rank) == piece
+            if each.placement != "column_wise":
+                for row in piece.rows[:5]:
+                    assert piece.rank == each.ranks[row % len(each.ranks)]
+                    assert piece.rows[row // len(each.ranks)] == row
+    assert plan.predicted.table_bytes == tuple(held_bytes(plan, rank) for rank in range(ranks))
+    assert "tables over" in str(plan) or "table over" in str(plan)
+    assert len(repr(plan)) < 300
+
+
+@given(configs(), st.integers(1, 6), st.sampled_from(PLACEMENTS[1:]))
+@settings(max_examples=60, deadline=None)
+def test_explicit_plans(features, ranks, default):
+    plan = explicit({feature.name: feature for feature in features}, ranks, default)
+    for each in plan.tables:
+        assert (tiles(each) == 1).all()
+        assert each.placement == (default if each.table.placement == "auto" else each.table.placement)
+    step = costs.Step(ranks, 16, 1e9, 1e12, "bfloat16")
+    demands = [costs.Demand(each.table, (1.0,), 1, 0) for each in plan.tables]
+    predicted = costs.predict(plan.tables, demands, step)
+    assert predicted.table_bytes == tuple(held_bytes(plan, rank) for rank in range(ranks))
+    assert math.isclose(sum(predicted.sent_bytes), sum(predicted.received_bytes))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        (("auto", (0,)), "placement must be one of"),
+        (("row_wise", ()), "distinct and at least one"),
+        (("row_wise", (0, 0)), "distinct"),
+        (("table_wise", (0, 1)), "lives on one rank"),
+        (("column_wise", tuple(range(5))), "4 columns cannot be spread over 5"),
+        (("hybrid", (0, 1), 11), "11 frequent rows of 10"),
+        (("row_wise", (0, 1), 1), "1 frequent rows"),
+        (("row_wise", (0, 1), 0, "means"), "exchange must be one of"),
+        (("hybrid", (0, 1), 3, "sums"), "no row is copied"),
+    ],
+)
+def test_bad_table_plans_are_refused(fields, message):
+    with pytest.raises(ValueError, match=message) as caught:
+        TablePlan(kr.TableConfig("item", 10, 4), *fields)
+    assert "'item'" in str(caught.value)
+
+
+def test_bad_plans_are_refused():
+    one = TablePlan(kr.TableConfig("item", 10, 4), "row_wise", (0, 1))
+    with pytest.raises(ValueError, match="'item' is on rank 1 of 1"):
+        Plan(1, (one,))
+    with pytest.raises(ValueError, match="two tables are named 'item'"):
+        Plan(2, (one, one))
+    with pytest.raises(KeyError, match="no table 'user'"):
+        Plan(2, (one,))["user"]
+
+
+# ---- costs ----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize("placement", ["table_wise", "row_wise", "column_wise", "hybrid", "replicated"])
+@pytest.mark.parametrize("hotness", [1, 3])
+def test_bytes_are_those_counted_on_drawn_ids(placement, hotness):
+    """A rank's batch is drawn and every message of the exchange counted, as layout and docs say they go."""
+    ranks, batch, rows, width, frequent = 4, 3000, 20_000, 12, {"hybrid": 200, "replicated": 20_000}
+    table = kr.TableConfig("item", rows, width, placement=placement, frequent_rows=frequent.get(placement))
+    each = explicit([table], ranks)["item"]
+    law, rng = Zipf(rows, 1.05), np.random.default_rng(0)
+    batches = [np.unique(law(rng.random(batch * hotness))) for _ in range(ranks)]
+    touched, copied = np.unique(np.concatenate(batches)), each.frequent_rows
+    id_bytes, owners = 2, np.array(each.ranks)
+    sent = np.zeros(ranks)
+    for rank, ids in enumerate(batches):
+        tail, head = ids[ids >= copied], ids[ids < copied]
+        for place, owner in enumerate(owners):
+            if owner == rank:
+                continue
+            if placement == "column_wise":
+                asked, columns = len(ids), width // len(owners)
+            else:
+                asked, columns = int((tail % len(owners) == place).sum()), width
+            sent[rank] += asked * (id_bytes + 4 * columns)  # ids, then gradients
+            sent[owner] += asked * 4 * columns  # vectors
+            homeward = int((head % len(owners) == place).sum())
+            named = min(id_bytes * homeward, copied / 8 / len(owners))
+            sent[rank] += 4 * width * homeward + named
+    for place, owner in enumerate(owners):
+        changed = int((touched[touched < copied] % len(owners) == place).sum())
+        named = min(id_bytes * changed, copied / 8 / len(owners))
+        sent[owner] += (ranks - 1) * (4 * width * changed + named)
+    sent += 3 * ranks * 4  # how long each message is
+    demand = costs.Demand(table, (float(hotness),), 1, 0)
+    predicted = costs.predict([each], [demand], costs.Step(ranks, batch, 1e9, 1e12, "float32"))
+    np.testing.assert_allclose(predicted.sent_bytes, sent, rtol=0.03)
+
+
+def test_sums_are_vectors_of_lists():
+    """Table-wise, 50 ids a row: all ids one way, a vector a row the other, and its gradient back."""
+    table = kr.TableConfig("item", 60_000, 16, combiner="sum")
+    each = TablePlan(table, "table_wise", (1,), exchange="sums")
+    step = costs.Step(2, 100, 1e9, 1e12, "float16")
+    predicted = costs.predict([each], [costs.Demand(table, (50.0,), 1, 0)], step)
+    ids, vectors, counts = 100 * 50 * 2, 100 * 16 * 2, 3 * 2 * 4
+    assert predicted.sent_bytes == (ids + vectors + counts, vectors + counts)
+    assert predicted.received_bytes == (vectors + counts, ids + vectors + counts)
+
+
+@pytest.mark.parametrize(("ranks", "batch", "exponent"), [(4, 4096, 1.2), (8, 65_536, 1.05), (64, 512, 1.05)])
+def test_hybrid_sends_no_more_than_row_wise(ranks, batch, exponent):
+    rows = 1_000_000
+    head = costs.power_law_head(rows, exponent)
+    step = costs.Step(ranks, batch, 25e9, 1e12, "float32")
+    demand = costs.Demand(kr.TableConfig("item", rows, 32, head=head), (1.0,), 1, 0)
+
+    def sent(frequent):
+        plan = TablePlan(demand.table, "hybrid", tuple(range(ranks)), frequent)
+        return sum(costs.predict([plan], [demand], step).sent_bytes)
+
+    frequent = costs.frequent_rows(demand, step)
+    assert frequent > 0
+    assert sent(frequent) <= sent(0)
+    assert sent(frequent + frequent // 100 + 2) > sent(0)
+
+
+def test_a_fixed_number_of_frequent_rows_is_obeyed():
+    tables = [kr.TableConfig("item", 10_000, 16, placement="hybrid", frequent_rows=100)]
+    assert kr.parallel.plan(tables, 4, batch_size=256)["item"].frequent_rows == 100
+
+
+def test_state_of_optimizers():
+    kept = {
+        "sgd": (0, 0),
+        "adagrad": (1, 0),
+        "rowwise_adagrad": (0, 1),
+        "RowwiseAdagrad": (0, 1),
+        "adam": (2, 0),
+        "AdamW": (2, 0),
+        "ftrl": (2, 0),
+    }
+    for name, state in kept.items():
+        assert costs.optimizer_state(name) == state
+    with pytest.raises(ValueError, match="'lion'"):
+        costs.optimizer_state("lion")
+
+
+@pytest.mark.parametrize("name", kr.optimizers.__all__)
+def test_state_is_what_optimizers_really_keep(name):
+    import keras
+
+    make = getattr(kr.optimizers, name)
+    if name == "Multi":
+        optimizer = make({"tables": kr.optimizers.RowwiseAdagrad(0.1), "dense": kr.optimizers.SGD(0.1)})
+    elif name == "SGD":
+        optimizer = make(0.1, momentum=0.9)
+    else:
+        optimizer = make(0.1)
+    table = kr.TableConfig("item", 50, 6)
+    layer = kr.layers.DistributedEmbedding({"item": kr.FeatureConfig("item", table)})
+    layer.build()
+    model = keras.Sequential([layer])
+    optimizer.build(model.trainable_variables)
+    slots = optimizer.table_slots(layer.trainable_variables[0]) if name != "Multi" else None
+    if slots is None:
+        slots = optimizer["tables"].table_slots(layer.trainable_variables[0])
+    per_weight, per_row = costs.optimizer_state(optimizer)
+    assert sum(math.prod(slot.shape) for slot in slots.values()) == 50 * (6 * per_weight + per_row)
+
+
+def test_a_tables_own_optimizer_wins():
+    own = kr.TableConfig("own", 1000, 8, optimizer=kr.optimizers.Adam(0.1))
+    plan = kr.parallel.plan([own, kr.TableConfig("other", 1000, 8)], 1, optimizer="sgd")
+    assert plan.predicted.state_bytes == (2 * 1000 * 8 * 4,)
+
+
+# ---- search ---------------------------------------------------------------------------------------------------
+@given(configs(100_000), st.integers(1, 9), st.floats(0.02, 3))
+@settings(max_examples=80, deadline=None)
+def test_memory_is_enough_or_refused(features, ranks, tightness):
+    """The limit is a multiple of an even share of tables and state."""
+    tables = {feature.table.name: feature.table for feature in features}
+    share = sum(8 * table.vocabulary_size * table.embedding_dim for table in tables.values()) / ranks
+    limit = int(tightness * share) + 1
+    try:
+        plan = kr.parallel.plan(features, ranks, limit, 16)
+    except DoesNotFit:
+        return
+    assert max(plan.predicted.memory) <= limit
+    assert plan.memory == limit
+
+
+def test_the_smallest_number_of_ranks():
+    tables = [kr.TableConfig(f"t{index}", 1_000_000, 32) for index in range(10)]
+    plan = kr.parallel.plan(tables, memory="500MiB", batch_size=1024)
+    assert max(plan.predicted.memory) <= 500 * 2**20
+    assert sum(plan.predicted.table_bytes) + sum(plan.predicted.state_bytes) > (plan.ranks - 1) * 490 * 2**20
+    with pytest.raises(DoesNotFit, match=f"at least {plan.ranks} ranks"):
+        kr.parallel.plan(tables, plan.ranks - 1, "500MiB", 1024)
+    with pytest.raises(DoesNotFit, match="a smaller batch than 1,024 rows"):
+        kr.parallel.plan(tables, memory="1MiB", batch_size=1024)
+
+
+def test_multi_hot_tables_exchange_sums():
+    history = kr.TableConfig("item", 10_000_000, 64, combiner="sum")
+    plan = kr.parallel.plan([kr.FeatureConfig("history", history, hotness=100)], 8, batch_size=1024)
+    assert plan["item"].exchange == "sums"
+    apart = kr.TableConfig("item", 10_000_000, 64, combiner=None)
+    plan = kr.parallel.plan([kr.FeatureConfig("history", apart, hotness=100)], 8, batch_size=1024)
+    assert plan["item"].exchange == "rows"
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("", 10, 8), "needs a name"),
-        (("a", 0, 8), "vocabulary_size"),
-        (("a", 10, 1.5), "embedding_dim"),
-        (("a", 10, 8, "max"), "combiner"),
-        (("a", 10, 8, "sum", "uniform", "moon"), "placement"),
+        ({"ranks": 0}, "ranks must be a whole number above 0, not 0"),
+        ({"ranks": 2, "batch_size": 1.5}, "batch_size"),
+        ({"memory": None}, "give the number of ranks, or the memory"),
+        ({"memory": "eighty"}, "not 'eighty'"),
+        ({"memory": -1}, "not -1"),
+        ({"bandwidth": 0}, "bandwidths"),
+        ({"wire": "int8"}, "wire must be one of"),
+        ({"optimizer": "lion"}, "'lion'"),
+        ({"tables": []}, "at least one table"),
+        ({"tables": [3]}, "not 3"),
+        ({"tables": [kr.TableConfig("a", 3, 4), kr.TableConfig("a", 4, 4)]}, "two different tables are named 'a'"),
     ],
 )
-def test_bad_config(arguments, message):
+def test_bad_arguments(arguments, message):
     with pytest.raises(ValueError, match=message):
-        TableConfig(*arguments)
+        kr.parallel.plan(**{"tables": [kr.TableConfig("a", 3, 4)], **arguments})
+
+
+def test_sizes_in_words():
+    assert parse_bytes("80GiB") == 80 * GIB
+    assert parse_bytes("1.5 GB") == 1_500_000_000
+    assert parse_bytes("512kb") == 512_000
+    assert parse_bytes("7") == parse_bytes(7) == 7
+
+
+def test_planning_needs_no_framework():
+    script = (
+        "import sys, kerasrec as kr;"
+        "print(kr.parallel.plan([kr.TableConfig('a', 10**9, 64)], 64, optimizer='adam'));"
+        "assert not {'tensorflow', 'keras', 'jax', 'torch'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True)
+
+
+# ---- the six synthetic models -----------------------------------------------------------------------------------
+@pytest.mark.parametrize("name", ["tiny", "small", "medium", "large", "jumbo", "colossal"])
+def test_synthetic_models_beat_table_wise_placement(name):
+    model = synthetic_model(name)
+    bench = benchmark()
+    ranks = bench.RANKS[name]
+    figures = bench.compare(model, ranks, 65_536 // ranks, 80 * GIB, "RowwiseAdagrad")
+    assert figures["tables"] == model["num_tables"]
+    assert figures["ours"]["fits"]
+    assert figures["ours"]["worst_ms"] < figures["round_robin"]["worst_ms"]
+    assert figures["ours"]["worst_ms"] < figures["size_sorted"]["worst_ms"]
+
+
+def test_colossal_says_what_is_too_much():
+    bench = benchmark()
+    features = bench.features_of(synthetic_model("colossal"))
+    with pytest.raises(DoesNotFit, match=r"2,002 tables do not fit 512 x 80 GiB.*such as RowwiseAdagrad"):
+        kr.parallel.plan(features, 512, "80GiB", 128, optimizer="adagrad")
+    with pytest.raises(
+        DoesNotFit, match=r"do not fit 128 x 80 GiB: .* 10\d GiB over its limit.*at least 30\d ranks"
+    ):
+        kr.parallel.plan(features, 128, "80GiB", 512, optimizer="RowwiseAdagrad")
+    plan = kr.parallel.plan(features, 512, "80GiB", 128, optimizer="RowwiseAdagrad")
+    assert sum(plan.predicted.table_bytes) / GIB == pytest.approx(22_327, rel=0.001)  # copies are next to nothing
+    assert len(str(plan).splitlines()) < 60

@@ -6,10 +6,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import polars as pl
 
 from kerasrec.etl.ops.base import Elementwise, elements
 from kerasrec.etl.types import is_float
+from kerasrec.parallel.frequencies import head_of_counts
 from kerasrec.schema import Column, SchemaError, Tag, suggest_embedding_dim
 
 if TYPE_CHECKING:
@@ -67,7 +69,16 @@ class Categorify(Elementwise):
             embedding_dim=suggest_embedding_dim(cardinality),
             table=table,
             nullable=False,
+            head=self._head(table),
         )
+
+    def _head(self, table: str) -> tuple[float, ...] | None:
+        """What share of the lookups seen goes to the first 1, 2, 4, ... ids."""
+        if table not in self.frames:
+            return None
+        facts, words = self.facts[table], self.frames[table]["count"].to_numpy()
+        padding = 0
+        return head_of_counts(np.concatenate([[padding, facts["null"], facts["unknown"]], words]))
 
     def expression(self, x: pl.Expr, column: Column) -> pl.Expr:
         # An Enum's physical value is the position in the vocabulary. In Polars' streaming engine this is the

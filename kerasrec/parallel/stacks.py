@@ -1,4 +1,4 @@
-"""How tables are laid out in memory; a plan is data and allocates nothing."""
+"""How tables are grouped in memory; a stack is data and allocates nothing."""
 
 from __future__ import annotations
 

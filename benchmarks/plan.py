@@ -1,0 +1,136 @@
+"""Is a plan better than placing whole tables in turn, or the largest first?
+
+    python benchmarks/plan.py [--batch 65536] [--memory 80GiB] [--optimizer RowwiseAdagrad] [--models tiny jumbo]
+
+Plans NVIDIA's six synthetic recommenders (`$KERASREC_DATA/synthetic_models.json`, else that of `../shared/data`),
+each on as many ranks as suit it, and prints what the slowest rank's step is predicted to take under our plan and
+under two table-wise ones: round-robin, and each table, largest first, to the rank that holds fewest bytes. These
+two take the better exchange for each table, as ours does, and are rated by the same cost model; that they fit in
+memory is not asked of them, but said. `--batch` is the rows of a step over all ranks.
+
+The table is followed by one line of JSON: {"models": {model: {"ranks": ..., "seconds_to_plan": ..., "ours": {...},
+"round_robin": {...}, "size_sorted": {...}}}, ...}, times in milliseconds, balances as worst rank over mean.
+"""
+
+import argparse
+import json
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+
+import kerasrec as kr
+from kerasrec.parallel import costs
+from kerasrec.parallel.layout import TablePlan
+from kerasrec.parallel.plan_text import balance
+from kerasrec.parallel.planner import demands_of, parse_bytes
+
+RANKS = {"tiny": 8, "small": 8, "medium": 16, "large": 32, "jumbo": 128, "colossal": 512}
+
+
+def synthetic_models():
+    """The six models as plain numbers; `FileNotFoundError` where they are not."""
+    folder = os.environ.get("KERASREC_DATA") or Path(__file__).parents[2] / "shared" / "data"
+    return json.loads((Path(folder) / "synthetic_models.json").read_text())
+
+
+def features_of(model):
+    """A feature for each hotness of each table."""
+    features = {}
+    for group, alike in enumerate(model["embeddings"]):
+        for index in range(alike["tables"]):
+            table = kr.TableConfig(f"t{group}_{index}", alike["rows"], alike["width"], combiner="sum")
+            for hotness in alike["hotness"]:
+                name = f"{table.name}_{hotness}hot"
+                features[name] = kr.FeatureConfig(name, table, hotness=hotness)
+    return features
+
+
+def round_robin(demands, step):
+    """Tables in their order, table i on rank i modulo ranks."""
+    return _table_wise(demands, step, [at % step.ranks for at in range(len(demands))])
+
+
+def size_sorted(demands, step):
+    """The largest table first, each to the rank that holds fewest bytes."""
+    size = [demand.table.vocabulary_size * demand.table.embedding_dim for demand in demands]
+    held, owner = np.zeros(step.ranks), [0] * len(demands)
+    for at in sorted(range(len(demands)), key=lambda at: -size[at]):
+        owner[at] = int(np.argmin(held))
+        held[owner[at]] += size[at]
+    return _table_wise(demands, step, owner)
+
+
+def _table_wise(demands, step, owner):
+    def seconds(demand, exchange):
+        cost = costs.cost(demand, step, "table_wise", 1, exchange, 0)
+        return step.seconds(cost.every + cost.owner)
+
+    plans = []
+    for demand, rank in zip(demands, owner, strict=True):
+        exchanges = ["rows", "sums"] if any(hot != 1 for hot in demand.hotness) else ["rows"]
+        exchange = min(exchanges, key=lambda each: seconds(demand, each))
+        plans.append(TablePlan(demand.table, "table_wise", (rank,), exchange=exchange))
+    return plans
+
+
+def figures(predicted, memory):
+    return {
+        "worst_ms": max(predicted.seconds) * 1e3,
+        "mean_ms": sum(predicted.seconds) / len(predicted.seconds) * 1e3,
+        "memory_balance": balance(predicted.memory),
+        "bytes_balance": balance(predicted.sent_bytes),
+        "worst_gib": max(predicted.memory) / 2**30,
+        "fits": max(predicted.memory) <= memory,
+    }
+
+
+def compare(model, ranks, batch, memory, optimizer):
+    features = features_of(model)
+    start = time.perf_counter()
+    ours = kr.parallel.plan(features, ranks, memory, batch, optimizer=optimizer)
+    seconds = time.perf_counter() - start
+    demands = demands_of(features, optimizer)
+    step = costs.Step(ranks, batch, bandwidth=25e9, memory_bandwidth=1e12, wire="float32")
+    found = {"ours": figures(ours.predicted, memory)}
+    for baseline in (round_robin, size_sorted):
+        predicted = costs.predict(baseline(demands, step), demands, step)
+        found[baseline.__name__] = figures(predicted, memory)
+    return {"ranks": ranks, "tables": len(demands), "seconds_to_plan": seconds, **found}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--models", nargs="+", default=list(RANKS), choices=list(RANKS))
+    parser.add_argument("--batch", type=int, default=65_536, help="rows of a step, all ranks together")
+    parser.add_argument("--memory", default="80GiB")
+    parser.add_argument("--optimizer", default="RowwiseAdagrad")
+    args = parser.parse_args()
+
+    from rich.console import Console
+    from rich.table import Table
+
+    models, memory = synthetic_models(), parse_bytes(args.memory)
+    title = f"predicted, {args.batch:,} rows a step in all, {args.memory} a rank, {args.optimizer}"
+    header = ("model", "tables", "ranks", "plan", "ms, slowest", "ms, mean", "GiB, fullest", "memory", "bytes")
+    table = Table(*header, "planned in s", title=title, caption="memory and bytes: worst rank over mean")
+    found = {}
+    for name in args.models:
+        ranks = RANKS[name]
+        found[name] = compare(models[name], ranks, args.batch // ranks, memory, args.optimizer)
+        for kind in ("ours", "round_robin", "size_sorted"):
+            each, ours = found[name][kind], kind == "ours"
+            first = (name, f"{found[name]['tables']:,}", str(ranks)) if ours else ("", "", "")
+            fullest = f"{each['worst_gib']:,.1f}" + ("" if each["fits"] else " (does not fit)")
+            numbers = (f"{each['worst_ms']:,.2f}", f"{each['mean_ms']:,.2f}", fullest)
+            even = (f"{each['memory_balance']:.2f}", f"{each['bytes_balance']:.2f}")
+            planned = f"{found[name]['seconds_to_plan']:.2f}" if ours else ""
+            table.add_row(*first, kind, *numbers, *even, planned, end_section=kind == "size_sorted")
+    Console(width=130).print(table)
+    own = {"batch": args.batch, "memory": args.memory, "optimizer": args.optimizer}
+    print(json.dumps({"benchmark": "plan", **own, "models": found}))
+
+
+if __name__ == "__main__":
+    main()
