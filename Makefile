@@ -16,15 +16,16 @@ help:
 
 setup: $(VENV)/.installed
 
-# The stamp is newer than pyproject.toml once everything in it is installed: a second run installs nothing.
-$(VENV)/.installed: pyproject.toml
+# The stamp is newer than pyproject.toml once everything in it, and Horovod, is installed: a second run installs nothing.
+$(VENV)/.installed: pyproject.toml kerasrec/parallel/horovod_wheel.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "kerasrec needs Python 3.11 or later; set one with: make PYTHON=/path/to/python3.11"; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' \
 	  || { echo "$(PYTHON) cannot make virtual environments: install your system's python3-venv package"; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --editable '.[cpu,dev]'
+	$(BIN)/python -m pip install --editable '.[cpu,horovod,dev]'
+	$(BIN)/python -m kerasrec.parallel.horovod_wheel
 	@touch $@
 
 demo: setup

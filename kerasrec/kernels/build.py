@@ -29,8 +29,7 @@ def library() -> Path:
         raise OSError("there is no C++ compiler (g++) on this machine")
     command = [compiler, *FLAGS, *tf.sysconfig.get_compile_flags(), str(SOURCE)]
     made_of = "\0".join([SOURCE.read_text(), tf.__version__, *command, platform.machine(), _cpu()])
-    cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kerasrec"
-    path = cache / f"rows-{hashlib.sha256(made_of.encode()).hexdigest()[:16]}.so"
+    path = cache_folder() / f"rows-{hashlib.sha256(made_of.encode()).hexdigest()[:16]}.so"
     if not path.exists():
         with write_aside(path) as aside:
             done = subprocess.run(
@@ -39,6 +38,11 @@ def library() -> Path:
             if done.returncode:
                 raise OSError(f"{compiler} could not compile {SOURCE.name}: {done.stderr.strip()[-500:]}")
     return path
+
+
+def cache_folder() -> Path:
+    """Where what is built on this machine is kept."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kerasrec"
 
 
 def _cpu() -> str:

@@ -1,0 +1,160 @@
+"""Builds Horovod against the installed TensorFlow, once, and installs it: `python -m kerasrec.parallel.horovod_wheel`.
+
+Horovod 0.28.1 is published as source alone, and one of its files includes XLA headers that TensorFlow's wheels do not
+ship. That file (XLA's versions of the collectives) is left out; the rest builds as it is. By default with Gloo and
+no MPI; Horovod's own variables decide otherwise: `HOROVOD_WITH_MPI=1`, `HOROVOD_GPU_OPERATIONS=NCCL`, ...
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tempfile
+import time
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+
+from kerasrec.files import write_aside
+from kerasrec.kernels.build import cache_folder
+
+VERSION = "0.28.1"
+SHA256 = "92a43f5a94c43907a56805bad15f19700c62ffc83b7ca483f9e104e229f67ef0"
+TOOLS = ("cmake>=3.18,<4", "setuptools<81", "wheel", "packaging")
+RUN_TIME = ("cloudpickle", "psutil", "pyyaml")
+PATCHED = "horovod/tensorflow/CMakeLists.txt"
+DROPPED = 'list(APPEND TF_SOURCES "${PROJECT_SOURCE_DIR}/horovod/tensorflow/xla_mpi_ops.cc")\n'
+DEFAULTS = {
+    "HOROVOD_WITH_TENSORFLOW": "1",
+    "HOROVOD_WITH_GLOO": "1",
+    "HOROVOD_WITHOUT_MPI": "1",
+    "HOROVOD_WITHOUT_PYTORCH": "1",
+    "HOROVOD_WITHOUT_MXNET": "1",
+}
+ASKED = tuple(f"HOROVOD_{word}" for word in ("WITH", "GPU", "CPU_OP", "CUDA", "NCCL", "ROCM", "MPICXX", "BUILD"))
+
+
+def wheel() -> Path:
+    """The wheel for this Python, TensorFlow and machine; built if the cache has none, in about 2.5 minutes.
+
+    Raises:
+        OSError: something that the build needs is missing, or the build failed; says what.
+    """
+    tensorflow = _tensorflow()
+    settings = _settings()
+    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++")
+    place = [sys.version, sysconfig.get_platform(), *platform.libc_ver()]
+    made_of = "\0".join([VERSION, tensorflow, *place, *(f"{k}={v}" for k, v in sorted(settings.items()))])
+    folder = cache_folder() / f"horovod-{hashlib.sha256(made_of.encode()).hexdigest()[:16]}"
+    if not folder.exists():
+        if compiler is None:
+            raise OSError("there is no C++ compiler (g++) on this machine, and Horovod is built from source")
+        print(f"building Horovod {VERSION} against TensorFlow {tensorflow}, in about 3 minutes", flush=True)
+        with write_aside(folder) as aside, tempfile.TemporaryDirectory(prefix="kerasrec-horovod-") as work:
+            _build(Path(work), aside, settings)
+    return next(folder.glob("*.whl"))
+
+
+def install(path: Path) -> None:
+    """Install the wheel and what Horovod needs at run time into the running environment.
+
+    Raises:
+        OSError: pip could not; says why.
+    """
+    # --force-reinstall: the version says nothing about which TensorFlow an installed Horovod was built against.
+    _run("install Horovod", _pip("install", "--no-deps", "--force-reinstall", str(path)))
+    _run("install what Horovod needs", _pip("install", *RUN_TIME))
+
+
+def _tensorflow() -> str:
+    if find_spec("pip") is None:
+        raise OSError(f"{sys.executable} has no pip: run `{sys.executable} -m ensurepip` first")
+    for name in ("tensorflow", "tensorflow-cpu"):
+        try:
+            return f"{version(name)} ({name})"
+        except PackageNotFoundError:
+            continue
+    raise OSError('TensorFlow is not installed, and Horovod is built against it: pip install "kerasrec[cpu]" first')
+
+
+def _settings() -> dict[str, str]:
+    """The defaults, and over them what the user has set for the build."""
+    asked = {name: value for name, value in os.environ.items() if name.startswith(ASKED)}
+    defaults = {
+        name: value
+        for name, value in DEFAULTS.items()
+        if name.replace("_WITHOUT_", "_WITH_") not in asked and name.replace("_WITH_", "_WITHOUT_") not in asked
+    }
+    return defaults | asked
+
+
+def _build(work: Path, out: Path, settings: dict[str, str]) -> None:
+    """The build's tools go to a folder of their own, so nothing but Horovod reaches the user's environment."""
+    tools = work / "tools"
+    _run("fetch the build's tools", _pip("install", "--target", str(tools), *TOOLS))
+    paths = os.pathsep.join(filter(None, [str(tools), os.environ.get("PYTHONPATH")]))
+    path = os.pathsep.join([str(tools / "bin"), os.environ.get("PATH", os.defpath)])
+    environment = {**os.environ, **settings, "PYTHONPATH": paths, "PATH": path}
+    # Horovod's own choice is eight compilers at once, which a small machine's memory does not hold.
+    environment.setdefault("MAKEFLAGS", f"-j{min(8, os.cpu_count() or 1)}")
+    here = ["--no-deps", "--no-build-isolation"]
+    fetch = _pip("download", *here, "--no-binary", ":all:", "--dest", str(work), f"horovod=={VERSION}")
+    _run("fetch Horovod's source", fetch, environment)
+    source = _unpack(work / f"horovod-{VERSION}.tar.gz", work)
+    out.mkdir()
+    _run("build Horovod", _pip("wheel", *here, "--wheel-dir", str(out), str(source)), environment)
+
+
+def _unpack(archive: Path, folder: Path) -> Path:
+    found = hashlib.sha256(archive.read_bytes()).hexdigest()
+    if found != SHA256:
+        raise OSError(f"{archive.name} is not the published one: its SHA-256 is {found}, not {SHA256}")
+    with tarfile.open(archive) as tar:
+        tar.extractall(folder, filter="data")
+    source = folder / f"horovod-{VERSION}"
+    text = (source / PATCHED).read_text(encoding="utf-8")
+    if text.count(DROPPED) != 1:
+        raise OSError(f"{PATCHED} of Horovod {VERSION} does not hold the line that is to be dropped: {DROPPED}")
+    (source / PATCHED).write_text(text.replace(DROPPED, ""), encoding="utf-8")
+    return source
+
+
+def _pip(command: str, *arguments: str) -> list[str]:
+    return [sys.executable, "-m", "pip", command, "--quiet", "--disable-pip-version-check", *arguments]
+
+
+def _run(what: str, command: list[str], environment: dict[str, str] | None = None) -> None:
+    """Run it quietly; a terminal sees the seconds go by, and a failure the end of what it printed."""
+    started = time.monotonic()
+    with tempfile.TemporaryFile("w+", errors="replace") as log:
+        process = subprocess.Popen(command, env=environment, stdout=log, stderr=subprocess.STDOUT)
+        while True:
+            try:
+                failed = process.wait(timeout=1)
+                break
+            except subprocess.TimeoutExpired:
+                if sys.stdout.isatty():
+                    print(f"\r{what}: {time.monotonic() - started:.0f} s", end="", flush=True)
+            except BaseException:
+                process.kill()
+                raise
+        if failed:
+            log.seek(0)
+            raise OSError(f"could not {what}; the end of what it printed:\n{log.read()[-3000:].strip()}")
+    if sys.stdout.isatty():
+        print("\r", end="")
+    print(f"{what}: {time.monotonic() - started:.0f} s", flush=True)
+
+
+if __name__ == "__main__":
+    try:
+        install(wheel())
+    except OSError as error:
+        sys.exit(f"error: {error}")
+    print("Horovod is installed; `kerasrec doctor` proves it")

@@ -1,0 +1,36 @@
+"""What `test_comm.py` lets go wrong on rank 1, while the other ranks wait for it in a collective."""
+
+import os
+import signal
+import sys
+import time
+
+import numpy as np
+
+from kerasrec.parallel import comm
+
+
+def wrong(how):
+    if how == "raise":
+        raise ValueError("column 'age' has a bad value")
+    if how == "kill":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if how == "exit":
+        sys.exit(3)
+    if how == "leave":
+        sys.exit(0)
+    if how == "stuck":
+        time.sleep(600)
+
+
+if __name__ == "__main__":
+    how = sys.argv[1]
+    for step in range(5):
+        if step == 3 and comm.rank() == 1:
+            wrong(how)
+        if how == "outside" and step == 3:
+            if comm.rank() == 0:
+                wrong("raise")
+            time.sleep(600)  # the others are busy in Python
+        comm.allgather(np.ones(1000), "step")
+        print(f"step {step}", flush=True)
