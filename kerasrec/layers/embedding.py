@@ -70,7 +70,16 @@ class DistributedEmbedding(keras.layers.Layer):
         # Keras wraps dict attributes for tracking: a tuple of pairs keeps ours plain.
         self._features = tuple((name, _feature(name, config)) for name, config in features.items())
         self.seed = seed
-        self._stacks: tuple[Stack, ...] = tuple(stack_tables(config.table for _, config in self._features))
+        self.wire = wire
+        tables = {config.table.name: config.table for _, config in self._features}
+        if any(tables[config.table.name] != config.table for _, config in self._features):
+            stack_tables(config.table for _, config in self._features)  # says which
+        self._plan = self._planned(plan)
+        self._shards = tuple(shard(self._plan, tables.values()))
+        self._parts = tuple(
+            (name, {each.table.name: FeatureConfig(name, each.table) for each in slices(self._plan, config.table.name)})
+            for name, config in self._features
+        )
         # tf.unique, which the sparse optimizers use on this layer's gradients, does not compile with XLA.
         self.supports_jit = keras.backend.backend() != "tensorflow"
 
@@ -79,30 +88,75 @@ class DistributedEmbedding(keras.layers.Layer):
         return dict(self._features)
 
     def build(self, input_shape: Any = None) -> None:
-        self._variables = [
-            self.add_weight(
-                name=stack.name,
-                shape=(stack.rows, stack.embedding_dim),
-                initializer=partial(_first_values, stack, self.seed),
-                dtype="float32",
-                autocast=False,  # under a mixed policy reading a table would cast all of it, every step
-            )
-            for stack in self._stacks
-        ]
+        rank = comm.rank()
+        self._stacks = tuple(shards.local(rank) for shards in self._shards)
+        self._variables = [self._rows_variable(shards, rank) for shards in self._shards]
         for stack, variable in zip(self._stacks, self._variables, strict=True):
             variable.stack = stack  # by it optimizers and checkpoints know a variable of tables
+        if self._plan.ranks > 1:
+            self._prepare_exchange(rank)
         self.built = True
+
+    def _rows_variable(self, shards: Shards, rank: int) -> keras.Variable:
+        stack = shards.local(rank)
+        return self.add_weight(
+            name=stack.name,
+            shape=(stack.rows, stack.embedding_dim),
+            initializer=partial(_first_values, shards, rank, self.seed),
+            dtype="float32",
+            autocast=False,  # under a mixed policy reading a table would cast all of it, every step
+        )
+
+    def _prepare_exchange(self, rank: int) -> None:
+        from kerasrec.parallel.exchange import Copies, Exchange
+
+        copies: list[Any] = []
+        for shards, variable in zip(self._shards, self._variables, strict=True):
+            copies.append(None)
+            if shards.copies:
+                copies[-1] = self.add_weight(
+                    name=f"{shards.stack.name}_copies",
+                    shape=(shards.copies, shards.stack.embedding_dim),
+                    initializer=partial(_first_copies, shards, self.seed),
+                    dtype="float32",
+                    autocast=False,
+                    trainable=False,
+                ).value
+                name = f"{self.name}.{shards.stack.name}"
+                variable.copies = Copies(shards, variable.value, copies[-1], rank, name)
+        values = [variable.value for variable in self._variables]
+        self._exchange = Exchange(self._shards, values, copies, self.name, self.wire)
 
     def call(self, inputs: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
         ids, weights = self._ids_and_weights(inputs)
-        out: dict[str, Any] = {}
-        for stack, variable in zip(self._stacks, self._variables, strict=True):
-            mine = {name: config for name, config in self._features if config.table.name in stack.offsets}
-            my_ids = {name: ids[name] for name in mine}
-            my_weights = {name: weights[name] for name in mine if name in weights}
-            found = lookup.lookup(variable, stack, mine, my_ids, my_weights, self.compute_dtype, bool(training))
-            out.update(found)
-        return {name: out[name] for name, _ in self._features}
+        features: dict[str, FeatureConfig] = {}  # of a table cut by columns, one for each of its slices
+        for name, parts in self._parts:
+            features.update(parts)
+            ids.update({part: ids[name] for part in parts})
+            weights.update({part: weights[name] for part in parts if name in weights})
+        wanted = [lookup.Wanted.of(shards.stack, features, ids, weights) for shards in self._shards]
+        found: dict[str, Any] = {}
+        if self._plan.ranks == 1:
+            for variable, each in zip(self._variables, wanted, strict=True):
+                found.update(lookup.lookup(variable, each, self.compute_dtype, bool(training)))
+        else:
+            found = self._exchanged(wanted, ids, bool(training))
+        return {name: combined_columns([found[part] for part in parts]) for name, parts in self._parts}
+
+    def _exchanged(self, wanted: list[lookup.Wanted], ids: Mapping[str, Any], training: bool) -> dict[str, Any]:
+        """The same when rows are on several ranks."""
+        import tensorflow as tf
+
+        from kerasrec.parallel.training import share_of
+
+        rows = [tf.unique(lookup.rows_of(each)) for each in wanted]
+        share = share_of(_batch_size(next(iter(ids.values())))) if training else None
+        vectors = self._exchange.vectors([distinct for distinct, _ in rows], share)
+        found: dict[str, Any] = {}
+        for each, (_, position), some in zip(wanted, rows, vectors, strict=True):
+            dtype = self.compute_dtype if each.single else "float32"
+            found.update(lookup.combine(tf.gather(tf.cast(some, dtype), position), each, self.compute_dtype))
+        return found
 
     def _ids_and_weights(self, inputs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """The ids of each feature, and the weights of those that have some."""

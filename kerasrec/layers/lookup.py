@@ -7,6 +7,7 @@ in `keras.ops` but for ragged tensors, which are TensorFlow's.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import keras
@@ -17,39 +18,53 @@ from kerasrec.parallel.stacks import Stack
 from kerasrec.parallel.tables import FeatureConfig
 
 
-def lookup(
-    variable: keras.Variable,
-    stack: Stack,
-    features: Mapping[str, FeatureConfig],
-    ids: Mapping[str, Any],
-    weights: Mapping[str, Any],
-    dtype: str,
-    training: bool,
-) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Wanted:
+    """What a batch looks up in one stack; dicts by feature."""
+
+    stack: Stack
+    features: Mapping[str, FeatureConfig]
+    ids: Mapping[str, Any]  # (batch,), (batch, hotness) or ragged (batch, None)
+    flat: Mapping[str, Any]  # all ids of a feature, row after row: (n,) int32 or int64, the same for all
+    shares: Mapping[str, Any]  # of features with weights, (n,): what each vector is multiplied by in its list's sum
+
+    @classmethod
+    def of(
+        cls, stack: Stack, features: Mapping[str, FeatureConfig], ids: Mapping[str, Any], weights: Mapping[str, Any]
+    ) -> Wanted:
+        """The features that look up tables of `stack`; `weights` are of some of them, of their ids' shape."""
+        features = {name: config for name, config in features.items() if config.table.name in stack.offsets}
+        flat = {name: _flat(ids[name]) for name in features}
+        dtypes = {keras.backend.standardize_dtype(each.dtype) for each in flat.values()}
+        if stack.rows > 2**31 - 1 or len(dtypes) > 1:
+            flat = {name: ops.cast(value, "int64") for name, value in flat.items()}
+        shares = {
+            name: _shares(ids[name], weights[name], config.table.combiner)
+            for name, config in features.items()
+            if name in weights
+        }
+        return cls(stack, features, {name: ids[name] for name in features}, flat, shares)
+
+    @property
+    def single(self) -> bool:
+        """Whether every feature has one id a row, whose vector is the answer as it is."""
+        return not self.shares and not any(is_ragged(ids) or _is_padded(ids) for ids in self.ids.values())
+
+
+def lookup(variable: keras.Variable, wanted: Wanted, dtype: str, training: bool) -> dict[str, Any]:
     """The combined vectors of each feature.
 
     Args:
-        variable: the stack's rows, (stack.rows, embedding_dim).
-        stack: which tables lie where in it.
-        features: the features that look up these tables.
-        ids: for each feature (batch,), (batch, hotness) or ragged (batch, None).
-        weights: for some features, how much each id counts, of the ids' shape.
+        variable: the stack's rows, (rows, embedding_dim).
+        wanted: what is looked up.
         dtype: of the vectors.
         training: whether gradients will be asked for.
     """
-    flat = {name: _flat(value) for name, value in ids.items()}
-    if stack.rows > 2**31 - 1 or len({keras.backend.standardize_dtype(row.dtype) for row in flat.values()}) > 1:
-        flat = {name: ops.cast(value, "int64") for name, value in flat.items()}
-    combiners = {name: config.table.combiner for name, config in features.items()}
-    shares = {name: _shares(ids[name], weights[name], combiners[name]) for name in features if name in weights}
     if keras.backend.backend() == "tensorflow" and training and kernels.fits(variable.value):
         # A SavedModel must know nothing of our kernels: they read only where gradients are asked for.
-        found = _one_pass(variable, stack, features, ids, flat, shares, dtype)
-    else:
-        found = _gather_and_combine(variable, stack, features, ids, flat, shares, dtype)
-    return {
-        name: _apart(vectors, ids[name]) if combiners[name] is None else vectors for name, vectors in found.items()
-    }
+        return _laid_out(_one_pass(variable, wanted, dtype), wanted)
+    # Lists are summed in float32; single vectors may be handed over in the narrower type at once.
+    return combine(_gather(variable, rows_of(wanted), dtype if wanted.single else variable.dtype), wanted, dtype)
 
 
 def is_ragged(value: Any) -> bool:
@@ -72,11 +87,15 @@ def _flat(ids: Any) -> Any:
     )
 
 
-def _apart(vectors: Any, ids: Any) -> Any:
-    """The vectors of each id (n, dim) as the ids lie: (batch, hotness, dim), ragged, or (batch, dim)."""
-    if is_ragged(ids):
-        return ids.with_values(vectors)
-    return vectors if len(ids.shape) == 1 else ops.reshape(vectors, (*ops.shape(ids), vectors.shape[-1]))
+def _laid_out(found: dict[str, Any], wanted: Wanted) -> dict[str, Any]:
+    """Where there is no combiner, the vectors of each id (n, dim) as the ids lie: (batch, hotness, dim), or ragged."""
+    for name, config in wanted.features.items():
+        ids, vectors = wanted.ids[name], found[name]
+        if config.table.combiner is None and is_ragged(ids):
+            found[name] = ids.with_values(vectors)
+        elif config.table.combiner is None and len(ids.shape) == 2:
+            found[name] = ops.reshape(vectors, (*ops.shape(ids), vectors.shape[-1]))
+    return found
 
 
 def _shares(ids: Any, weights: Any, combiner: str | None) -> Any:
@@ -106,13 +125,11 @@ def _shares(ids: Any, weights: Any, combiner: str | None) -> Any:
 
 
 # ---- in one pass ---------------------------------------------------------------------------------------------
-def _one_pass(
-    variable: keras.Variable, stack: Stack, features: Mapping[str, FeatureConfig], ids: Mapping[str, Any],
-    flat: Mapping[str, Any], shares: Mapping[str, Any], dtype: str,
-) -> dict[str, Any]:  # fmt: skip
+def _one_pass(variable: keras.Variable, wanted: Wanted, dtype: str) -> dict[str, Any]:
     """By the compiled kernels: the vectors that are combined are never laid out."""
     import tensorflow as tf
 
+    stack, features, ids = wanted.stack, wanted.features, wanted.ids
     none = tf.zeros((0,), "int64")
     splits, hotness, padded, combiners = [], [], [], []
     for name, config in features.items():
@@ -120,14 +137,14 @@ def _one_pass(
         length, cuts = (1, none) if combiner is None else _lists(ids[name])
         hotness.append(length or 0)
         splits.append(none if length else cuts)
-        padded.append(_is_padded(ids[name]) and name not in shares)  # a weighted list's padding has weight 0
-        combiners.append("sum" if name in shares or combiner is None else combiner)
+        padded.append(_is_padded(ids[name]) and name not in wanted.shares)  # padding that is weighted weighs 0
+        combiners.append("sum" if name in wanted.shares or combiner is None else combiner)
     spans = [(config.table.name, *stack.span(config.table.name)) for config in features.values()]
     tables = [kernels.Span(name, first, last - first) for name, first, last in spans]
     row = tf.int64 if stack.rows > 2**31 - 1 else tf.int32
-    bags = kernels.find_rows(list(flat.values()), splits, hotness, padded, tables, list(features), row)
+    bags = kernels.find_rows(list(wanted.flat.values()), splits, hotness, padded, tables, list(features), row)
     once = tf.zeros((0,), "float32")
-    weights = [shares.get(name, once) for name in features]
+    weights = [wanted.shares.get(name, once) for name in features]
     vectors = kernels.look_up(variable.value, bags, weights, combiners, tables, tf.as_dtype(dtype))
     for name, found in zip(features, vectors, strict=True):
         found.set_shape((_batch(ids[name], features[name].table.combiner), stack.embedding_dim))
@@ -154,29 +171,27 @@ def _batch(ids: Any, combiner: str | None) -> int | None:
 
 
 # ---- gathered, then combined -----------------------------------------------------------------------------------
-def _gather_and_combine(
-    variable: keras.Variable, stack: Stack, features: Mapping[str, FeatureConfig], ids: Mapping[str, Any],
-    flat: Mapping[str, Any], shares: Mapping[str, Any], dtype: str,
-) -> dict[str, Any]:  # fmt: skip
-    listed = {name: config for name, config in features.items() if is_ragged(ids[name]) or _is_padded(ids[name])}
-    single = not listed and not shares
+def rows_of(wanted: Wanted) -> Any:
+    """Where all ids lie in the stack, feature after feature: (n,) int32 or int64."""
     # Features of one id a row go through the few operations below side by side, (features, batch) at once.
-    blocks = [list(features)] if single else [[name] for name in features]
-    rows = [ops.reshape(block, (-1,)) for block in _rows(stack, features, flat, blocks)]
-    # Lists are summed in float32; single vectors may be handed over in the narrower type at once.
-    vectors = _gather(
-        variable, rows[0] if len(rows) == 1 else ops.concatenate(rows), dtype if single else variable.dtype
-    )
-    parts = dict(zip(features, _split(vectors, list(flat.values())), strict=True))
-    for name, config in listed.items():
-        each = shares.get(name)
-        if each is None:
-            ones = ops.ones_like(flat[name], dtype="float32")
-            each = _shares(ids[name], _like(ids[name], ones), config.table.combiner)
-        parts[name] = _combine(parts[name], ids[name], each, config.table.combiner)
-    for name in set(shares) - set(listed):
-        parts[name] = parts[name] * ops.expand_dims(shares[name], -1)
-    return {name: ops.cast(part, dtype) for name, part in parts.items()}
+    blocks = [list(wanted.features)] if wanted.single else [[name] for name in wanted.features]
+    rows = [ops.reshape(block, (-1,)) for block in _rows(wanted.stack, wanted.features, wanted.flat, blocks)]
+    return rows[0] if len(rows) == 1 else ops.concatenate(rows)
+
+
+def combine(vectors: Any, wanted: Wanted, dtype: str) -> dict[str, Any]:
+    """The vectors of all of `rows_of`, (n, dim) -> those of each feature's lists."""
+    parts = dict(zip(wanted.features, _split(vectors, list(wanted.flat.values())), strict=True))
+    for name, config in wanted.features.items():
+        ids, shares = wanted.ids[name], wanted.shares.get(name)
+        if is_ragged(ids) or _is_padded(ids):
+            if shares is None:
+                ones = ops.ones_like(wanted.flat[name], dtype="float32")
+                shares = _shares(ids, _like(ids, ones), config.table.combiner)
+            parts[name] = _combine(parts[name], ids, shares, config.table.combiner)
+        elif shares is not None:
+            parts[name] = parts[name] * ops.expand_dims(shares, -1)
+    return _laid_out({name: ops.cast(part, dtype) for name, part in parts.items()}, wanted)
 
 
 def _like(ids: Any, flat: Any) -> Any:

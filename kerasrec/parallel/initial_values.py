@@ -48,6 +48,18 @@ def initial_blocks(
         yield low, values[low - first : high - first]
 
 
+def piece_blocks(
+    table: TableConfig, seed: int, rows: range, columns: tuple[int, int]
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Every `rows.step`-th row of a table, and of these some columns, counted from 0 as the rank that has them does."""
+    local = 0
+    for first, values in initial_blocks(table, seed, rows.start, rows.stop):
+        skip = (rows.start - first) % rows.step
+        mine = values[skip :: rows.step, slice(*columns)]
+        yield local, mine
+        local += len(mine)
+
+
 def _distribution(table: TableConfig) -> _Draw:
     """The initializer as a function that draws any block of the table on its own."""
     initializer = keras.initializers.get(table.initializer)

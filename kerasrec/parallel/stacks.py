@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+from kerasrec.parallel.layout import Piece
 from kerasrec.parallel.tables import TableConfig
 
 
@@ -17,13 +18,15 @@ class Stack:
     """Tables of one width, stored one under another in one variable: one lookup then serves them all.
 
     Row r of `tables[i]` is row `offsets[i] + r` of the stack. `optimizer` trains these tables; None leaves
-    them to the model's.
+    them to the model's. `pieces` tells, of a stack that is one rank's share, which rows and columns of the whole tables
+    `tables` are.
     """
 
     name: str
     embedding_dim: int
     tables: tuple[TableConfig, ...]
     optimizer: Any = None
+    pieces: tuple[Piece, ...] = ()
 
     @cached_property
     def offsets(self) -> dict[str, int]:

@@ -1,0 +1,121 @@
+"""From a plan to what each rank holds: stacks of slices of tables, and where in them a row lies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from kerasrec.parallel.layout import Piece, Plan
+from kerasrec.parallel.stacks import Stack, stack_tables
+from kerasrec.parallel.tables import TableConfig
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Some columns of a table, all its rows: row r lives on `owners[r % len(owners)]`.
+
+    Every table is one slice, but a column-wise one is as many as it has owners.
+    """
+
+    table: TableConfig  # with the slice's width; named `item[0:16]` where the table is cut
+    source: TableConfig
+    columns: tuple[int, int]
+    owners: tuple[int, ...]
+    frequent_rows: int
+
+    def rows(self, rank: int) -> range:
+        """The table's rows that a rank holds, in the order in which it holds them."""
+        if rank not in self.owners:
+            return range(0)
+        return range(self.owners.index(rank), self.table.vocabulary_size, len(self.owners))
+
+
+def slices(plan: Plan, table: str) -> list[Slice]:
+    """The slices of one table, by columns."""
+    placed = plan[table]
+    source = placed.table
+    if placed.placement != "column_wise" or len(placed.ranks) == 1:
+        return [Slice(source, source, (0, source.embedding_dim), placed.ranks, placed.frequent_rows)]
+    cut = []
+    for place, rank in enumerate(placed.ranks):
+        first, last = (source.embedding_dim * end // len(placed.ranks) for end in (place, place + 1))
+        own = replace(source, name=f"{source.name}[{first}:{last}]", embedding_dim=last - first)
+        cut.append(Slice(own, source, (first, last), (rank,), 0))
+    return cut
+
+
+@dataclass(frozen=True)
+class Shards:
+    """A stack of slices of one width, spread over ranks.
+
+    `stack` counts the slices' rows as if one rank held them all: that is how a lookup names a row. `owner_of` tells
+    who has it. Each rank has one variable for its rows, slice under slice.
+    """
+
+    stack: Stack
+    slices: tuple[Slice, ...]
+    ranks: int
+
+    @cached_property
+    def first_row(self) -> np.ndarray:
+        """(slices + 1,): where each slice begins in the stack."""
+        return np.cumsum([0, *(each.table.vocabulary_size for each in self.slices)])
+
+    @cached_property
+    def first_local_row(self) -> np.ndarray:
+        """(slices + 1, ranks): where each slice begins in each rank's variable; the last line is their sizes."""
+        held = [[len(each.rows(rank)) for rank in range(self.ranks)] for each in self.slices]
+        return np.vstack([np.zeros((1, self.ranks), np.int64), np.cumsum(held, axis=0)])
+
+    @cached_property
+    def owners(self) -> np.ndarray:
+        """(slices, most owners): the ranks of `Slice.owners`, then zeros."""
+        out = np.zeros((len(self.slices), max(len(each.owners) for each in self.slices)), np.int64)
+        for row, each in zip(out, self.slices, strict=True):
+            row[: len(each.owners)] = each.owners
+        return out
+
+    @cached_property
+    def owner_count(self) -> np.ndarray:
+        return np.array([len(each.owners) for each in self.slices])
+
+    @cached_property
+    def frequent_rows(self) -> np.ndarray:
+        return np.array([each.frequent_rows for each in self.slices])
+
+    @cached_property
+    def first_copy(self) -> np.ndarray:
+        """(slices + 1,): where each slice's copied rows begin in the variable of copies that every rank has."""
+        return np.cumsum([0, *self.frequent_rows])
+
+    @property
+    def copies(self) -> int:
+        return int(self.first_copy[-1])
+
+    def local(self, rank: int) -> Stack:
+        """What a rank's variable holds, as a stack of (shortened) tables; optimizers and checkpoints know it by this."""
+        held = [(each, each.rows(rank)) for each in self.slices]
+        tables = tuple(replace(each.table, vocabulary_size=len(rows), frequent_rows=None) for each, rows in held if rows)
+        pieces = tuple(Piece(each.source.name, rank, rows, each.columns) for each, rows in held if rows)
+        return replace(self.stack, tables=tables, pieces=pieces)
+
+
+def shard(plan: Plan, tables: Iterable[TableConfig]) -> list[Shards]:
+    """Stack the slices of some tables by width and optimizer, in the order the tables come."""
+    by_name: dict[str, Slice] = {}
+    for table in tables:
+        for each in slices(plan, table.name):
+            by_name.setdefault(each.table.name, each)
+    stacks = stack_tables(each.table for each in by_name.values())
+    return [Shards(stack, tuple(by_name[table.name] for table in stack.tables), plan.ranks) for stack in stacks]
+
+
+def combined_columns(parts: list[Any]) -> Any:
+    """A feature's vectors from those of its table's slices."""
+    from keras import ops
+
+    return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=-1)

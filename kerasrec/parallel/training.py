@@ -1,0 +1,62 @@
+"""What a step shares between ranks besides rows: how much each rank's batch counts, and the dense gradients.
+
+With b_r rows on rank r the loss of the global batch is `sum_r b_r loss_r / sum_r b_r`; a rank's gradients are
+multiplied by its share `b_r / sum_r b_r` before they are added up, so short batches and empty ones count for what
+they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from kerasrec.parallel import comm
+
+_shares: WeakKeyDictionary[Any, Any] = WeakKeyDictionary()
+_eager: list[Any] = []
+
+
+def share_of(batch: Any) -> Any:
+    """This rank's share of the global batch, a float32 scalar; remembered for `average` in the same step.
+
+    Args:
+        batch: the rows of this rank's batch, an int32 scalar.
+    """
+    import tensorflow as tf
+
+    graph = _graph()
+    if graph is not None and graph in _shares:
+        return _shares[graph]
+    rows = tf.cast(batch, tf.float32)
+    (total,) = comm.allreduce([rows], "kerasrec.rows")
+    share = tf.math.divide_no_nan(rows, total)
+    if graph is None:
+        _eager[:] = [share]
+    else:
+        _shares[graph] = share
+    return share
+
+
+def average(gradients: Sequence[Any]) -> list[Any]:
+    """Dense gradients of this rank's mean loss -> those of the global batch's, in one message.
+
+    In a step without table lookups nobody has told the size of the batch: then all ranks count alike.
+    """
+    import tensorflow as tf
+
+    if comm.size() == 1 or not gradients:
+        return list(gradients)
+    graph = _graph()
+    share = (_eager[0] if _eager else None) if graph is None else _shares.get(graph)
+    if share is None:
+        share = tf.constant(1 / comm.size())
+    mine = [tf.math.multiply_no_nan(g, tf.cast(share, g.dtype)) for g in gradients]
+    return comm.allreduce(mine, "kerasrec.gradients")
+
+
+def _graph() -> Any:
+    """The graph being traced, or None."""
+    import tensorflow as tf
+
+    return None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
