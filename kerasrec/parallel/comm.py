@@ -1,11 +1,11 @@
 """Collectives between ranks: the only file that knows Horovod.
 
-A script started by `horovodrun` or `mpirun` has as many ranks as these were asked for; any other is one rank, where
-every function here returns at once and Horovod need not be installed. All of them work eagerly and inside
+A script started by `horovodrun` or `mpirun` has as many ranks as these were asked for; any other is one rank,
+where every function here returns at once and Horovod need not be installed. All of them work eagerly and inside
 `tf.function`, except `gather_objects` and `barrier`, which are for Python code between steps.
 
-Every rank must call the same collectives under the same names. Inside `tf.function` they run in any order, and ranks
-find each other by name: a name used twice in one traced function is numbered, in the order of tracing. Horovod's
+Every rank must call the same collectives under the same names. Inside `tf.function` they run in any order, and
+ranks find each other by name: a name used twice in one traced function is numbered, in the order of tracing. Horovod's
 operations count as stateless, so one whose result nobody uses is pruned.
 
 None of them has gradients to rely on: who exchanges writes its own with `tf.custom_gradient`.
@@ -27,7 +27,15 @@ LAUNCHERS = ("HOROVOD_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK")
 # Dtypes that Horovod's data-moving operations lack travel as these, bit by bit.
 BITS = {"bfloat16": "uint16", "uint32": "int32", "uint64": "int64"}
 # What the other ranks' errors say when one rank has left.
-LOST = re.compile("Horovod has been shut down|Connection (closed|reset) by peer|HorovodInternalError|Broken pipe|gloo")
+LOST = re.compile(
+    "Horovod has been shut down|Connection (closed|reset) by peer|HorovodInternalError|Broken pipe|gloo"
+)
+# For `kerasrec doctor`: a broken build may crash, so it is asked in a process of its own.
+ASK_BUILD = """
+import horovod.tensorflow as hvd
+built = {"Gloo": hvd.gloo_built(), "MPI": hvd.mpi_built(), "NCCL": hvd.nccl_built()}
+print(", ".join(name for name, there in built.items() if there))
+"""
 
 _names: WeakKeyDictionary[Any, dict[str, int]] = WeakKeyDictionary()
 
@@ -53,8 +61,8 @@ def alltoall(tensor: Any, splits: Any, name: str) -> tuple[Any, Any]:
     """Send each rank its part of `tensor`.
 
     Args:
-        tensor: (n, ...) of any numeric or bool dtype; the other dimensions are equal on all ranks.
-        splits: (size(),) int32, summing to n: the first `splits[0]` entries go to rank 0, and so on. Zeros are fine.
+        tensor: (n, ...), real or bool; the other dimensions are equal on all ranks.
+        splits: (size(),) int32, summing to n: the first `splits[0]` entries go to rank 0, and so on; may be 0.
         name: equal on every rank.
 
     Returns:
@@ -105,7 +113,7 @@ def allgather(tensor: Any, name: str) -> Any:
     """All ranks' tensors one after another along the first axis, whose length may differ between ranks.
 
     Args:
-        tensor: (n, ...) of any numeric or bool dtype; the other dimensions are equal on all ranks.
+        tensor: (n, ...), real or bool; the other dimensions are equal on all ranks.
         name: equal on every rank.
     """
     import tensorflow as tf
@@ -136,17 +144,19 @@ def broadcast(tensors: list[Any], root: int = 0, name: str = "broadcast") -> lis
 
 def gather_objects(value: Any) -> list[Any]:
     """Every rank's `value`, pickled on the way, in the order of ranks. Not for use inside `tf.function`."""
+    if _horovod() is None:
+        return [value]
     import numpy as np
     import tensorflow as tf
 
-    if _horovod() is None:
-        return [value]
     with tf.init_scope():
         data = np.frombuffer(pickle.dumps(value), np.uint8)
         lengths = allgather(np.array([len(data)], np.int64), "kerasrec_object_lengths").numpy()
         everything = allgather(data, "kerasrec_objects").numpy()
     ends = np.cumsum(lengths)
-    return [pickle.loads(everything[end - length : end].tobytes()) for end, length in zip(ends, lengths, strict=True)]
+    return [
+        pickle.loads(everything[end - length : end].tobytes()) for end, length in zip(ends, lengths, strict=True)
+    ]
 
 
 def barrier() -> None:
