@@ -5,8 +5,8 @@ where every function here returns at once and Horovod need not be installed. All
 `tf.function`, except `gather_objects` and `barrier`, which are for Python code between steps.
 
 Every rank must call the same collectives under the same names. Inside `tf.function` they run in any order, and
-ranks find each other by name: a name used twice in one traced function is numbered, in the order of tracing. Horovod's
-operations count as stateless, so one whose result nobody uses is pruned.
+ranks find each other by name: a name used twice in one traced function is numbered, in the order of tracing.
+Horovod's operations count as stateless, so one whose result nobody uses is pruned.
 
 None of them has gradients to rely on: who exchanges writes its own with `tf.custom_gradient`.
 """
@@ -173,8 +173,8 @@ def _horovod() -> Any:
         import horovod.tensorflow as hvd
     except ImportError as error:
         raise RuntimeError(
-            f"this process was started as one of several ranks, but Horovod cannot be imported ({error}); install it "
-            "with: python -m kerasrec.parallel.horovod_wheel"
+            f"this process was started as one of several ranks, but Horovod cannot be imported ({error}); "
+            "install it with: python -m kerasrec.parallel.horovod_wheel"
         ) from error
     hvd.init()
     if hvd.size() == 1:
@@ -215,7 +215,7 @@ def _from_bits(bits: Any, dtype: Any) -> Any:
 
 
 def _unique(name: str) -> str:
-    """`name`, numbered where the function being traced has used it already; eager collectives come one at a time."""
+    """`name`, numbered where the function being traced has used it already; eager ones come one at a time."""
     import tensorflow as tf
 
     if tf.executing_eagerly():

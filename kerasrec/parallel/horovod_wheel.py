@@ -1,8 +1,9 @@
 """Builds Horovod against the installed TensorFlow, once, and installs it.
 
 Run it as `python -m kerasrec.parallel.horovod_wheel`. Horovod 0.28.1 is published as source alone, and one of its
-files includes XLA headers that TensorFlow's wheels do not ship. That file (XLA's versions of the collectives) is left out; the rest builds as it is. By default with Gloo and
-no MPI; Horovod's own variables decide otherwise: `HOROVOD_WITH_MPI=1`, `HOROVOD_GPU_OPERATIONS=NCCL`, ...
+files includes XLA headers that TensorFlow's wheels do not ship. That file (XLA's versions of the collectives) is
+left out; the rest builds as it is. By default with Gloo and no MPI; Horovod's own variables decide otherwise:
+`HOROVOD_WITH_MPI=1`, `HOROVOD_GPU_OPERATIONS=NCCL`, ...
 """
 
 from __future__ import annotations
