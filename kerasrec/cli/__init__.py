@@ -1,4 +1,4 @@
-"""The command line: `kerasrec demo | train | plan | export`. Commands import what they need when they run."""
+"""The command line: `kerasrec demo | train | plan | export | doctor`. Commands import what they need when they run."""
 
 from __future__ import annotations
 
@@ -157,6 +157,18 @@ def export(
         from kerasrec.cli.export import run_export
 
         run_export(run, out, overwrite)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, and prove with two real ranks that Horovod works."""
+    with one_line_errors():
+        from kerasrec.cli.quiet import import_tensorflow
+
+        import_tensorflow()
+        from kerasrec.cli.doctor import run_doctor
+
+        run_doctor()
 
 
 def _names(listed: str) -> list[str]:

@@ -12,10 +12,15 @@ import numpy as np
 from keras import ops
 
 from kerasrec.layers import lookup
-from kerasrec.parallel.initial_values import initial_blocks
-from kerasrec.parallel.rows import new_rows, read_rows, row_blocks, write_rows
-from kerasrec.parallel.stacks import Stack, stack_tables
+from kerasrec.parallel import comm
+from kerasrec.parallel.initial_values import piece_blocks
+from kerasrec.parallel.layout import Plan, distinct_tables, explicit
+from kerasrec.parallel.planner import plan as make_plan
+from kerasrec.parallel.rows import new_rows, row_blocks, write_rows
+from kerasrec.parallel.shards import Shards, shard, slices
+from kerasrec.parallel.stacks import Stack
 from kerasrec.parallel.tables import FeatureConfig, TableConfig
+from kerasrec.parallel.whole import whole
 
 
 @keras.saving.register_keras_serializable("kerasrec")
@@ -31,6 +36,8 @@ class DistributedEmbedding(keras.layers.Layer):
     Args:
         features: the features by name, each a `kr.FeatureConfig`; several may share a table.
         seed: initial values are a function of it, the table's name and the row.
+        plan: where the tables live when there are several ranks; `kr.parallel.plan` chooses if not given.
+        wire: the dtype in which ranks exchange vectors and gradients: "float32", "bfloat16" or "float16".
 
     Inputs: a dict with, for each feature, integer ids of one of these forms:
         - `(batch,)` or `(batch, 1)`: one id a row.
@@ -63,23 +70,24 @@ class DistributedEmbedding(keras.layers.Layer):
     TorchRec's "table batched embedding".
     """
 
-    def __init__(self, features: Mapping[str, FeatureConfig | Mapping[str, Any]], seed: int = 0, **kwargs: Any):
+    def __init__(
+        self,
+        features: Mapping[str, FeatureConfig | Mapping[str, Any]],
+        seed: int = 0,
+        plan: Plan | None = None,
+        wire: str = "float32",
+        **kwargs: Any,
+    ):
         super().__init__(**kwargs)
         if not features:
             raise ValueError("DistributedEmbedding needs at least one feature")
         # Keras wraps dict attributes for tracking: a tuple of pairs keeps ours plain.
         self._features = tuple((name, _feature(name, config)) for name, config in features.items())
-        self.seed = seed
-        self.wire = wire
-        tables = {config.table.name: config.table for _, config in self._features}
-        if any(tables[config.table.name] != config.table for _, config in self._features):
-            stack_tables(config.table for _, config in self._features)  # says which
-        self._plan = self._planned(plan)
-        self._shards = tuple(shard(self._plan, tables.values()))
-        self._parts = tuple(
-            (name, {each.table.name: FeatureConfig(name, each.table) for each in slices(self._plan, config.table.name)})
-            for name, config in self._features
-        )
+        self.seed, self.wire = seed, wire
+        tables = [table for table, _ in distinct_tables(config for _, config in self._features)]
+        self.plan = _planned(plan, [config for _, config in self._features])
+        self._shards = tuple(shard(self.plan, tables))
+        self._parts = tuple((name, _parts(name, config, self.plan)) for name, config in self._features)
         # tf.unique, which the sparse optimizers use on this layer's gradients, does not compile with XLA.
         self.supports_jit = keras.backend.backend() != "tensorflow"
 
@@ -93,7 +101,7 @@ class DistributedEmbedding(keras.layers.Layer):
         self._variables = [self._rows_variable(shards, rank) for shards in self._shards]
         for stack, variable in zip(self._stacks, self._variables, strict=True):
             variable.stack = stack  # by it optimizers and checkpoints know a variable of tables
-        if self._plan.ranks > 1:
+        if self.plan.ranks > 1:
             self._prepare_exchange(rank)
         self.built = True
 
@@ -132,16 +140,16 @@ class DistributedEmbedding(keras.layers.Layer):
         features: dict[str, FeatureConfig] = {}  # of a table cut by columns, one for each of its slices
         for name, parts in self._parts:
             features.update(parts)
-            ids.update({part: ids[name] for part in parts})
+            ids.update(dict.fromkeys(parts, ids[name]))
             weights.update({part: weights[name] for part in parts if name in weights})
         wanted = [lookup.Wanted.of(shards.stack, features, ids, weights) for shards in self._shards]
         found: dict[str, Any] = {}
-        if self._plan.ranks == 1:
+        if self.plan.ranks == 1:
             for variable, each in zip(self._variables, wanted, strict=True):
                 found.update(lookup.lookup(variable, each, self.compute_dtype, bool(training)))
         else:
             found = self._exchanged(wanted, ids, bool(training))
-        return {name: combined_columns([found[part] for part in parts]) for name, parts in self._parts}
+        return {name: _side_by_side([found[part] for part in parts]) for name, parts in self._parts}
 
     def _exchanged(self, wanted: list[lookup.Wanted], ids: Mapping[str, Any], training: bool) -> dict[str, Any]:
         """The same when rows are on several ranks."""
@@ -213,26 +221,35 @@ class DistributedEmbedding(keras.layers.Layer):
 
     # ---- tables by name ------------------------------------------------------------------------------------
     def table(self, name: str) -> np.ndarray:
-        """A copy of one table's values, float32 (vocabulary_size, embedding_dim)."""
-        for stack, variable in zip(self._stacks, self._variables, strict=True):
-            if name in stack.offsets:
-                return read_rows(variable, *stack.span(name))
-        raise KeyError(f"no table {name!r}; there are: {[t.name for s in self._stacks for t in s.tables]}")
+        """A copy of one table's values, float32 (vocabulary_size, embedding_dim).
+
+        On several ranks all of them must call it, and each gets the whole table.
+        """
+        parts = [
+            whole(shards, each, variable)
+            for shards, variable in zip(self._shards, self._variables, strict=True)
+            for each in shards.slices
+            if each.source.name == name
+        ]
+        if not parts:
+            raise KeyError(f"no table {name!r}; there are: {[table.table.name for table in self.plan.tables]}")
+        return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)
 
     def save_own_variables(self, store: Any) -> None:
-        for stack in self._stacks:
-            for table in stack.tables:
-                store[table.name] = self.table(table.name)
+        for placed in self.plan.tables:
+            store[placed.table.name] = self.table(placed.table.name)
 
     def load_own_variables(self, store: Any) -> None:
-        for table in (table for stack in self._stacks for table in stack.tables):
+        for table in (placed.table for placed in self.plan.tables):
             if table.name not in store:
                 raise ValueError(f"{self.name}: the file has no table {table.name!r}; it has {sorted(store)}")
             here, there = (table.vocabulary_size, table.embedding_dim), tuple(store[table.name].shape)
             if there != here:
                 raise ValueError(f"{self.name}: table {table.name!r} is {there} in the file, but {here} here")
-        for stack, variable in zip(self._stacks, self._variables, strict=True):
+        for shards, stack, variable in zip(self._shards, self._stacks, self._variables, strict=True):
             write_rows(variable, _saved_blocks(stack, store))
+            if shards.copies:
+                variable.copies.refresh(np.arange(stack.rows))
 
     def get_config(self) -> dict[str, Any]:
         features = {}
@@ -241,7 +258,7 @@ class DistributedEmbedding(keras.layers.Layer):
             if not isinstance(table["initializer"], str):
                 table["initializer"] = keras.initializers.serialize(keras.initializers.get(table["initializer"]))
             features[name] = {"name": config.name, "table": table, "hotness": config.hotness}
-        return {**super().get_config(), "features": features, "seed": self.seed}
+        return {**super().get_config(), "features": features, "seed": self.seed, "wire": self.wire}
 
 
 def _is_weighted(given: Any) -> bool:
@@ -262,15 +279,72 @@ def _feature(name: str, config: FeatureConfig | Mapping[str, Any]) -> FeatureCon
     return config
 
 
-def _first_values(stack: Stack, seed: int, shape: tuple[int, int], dtype: str) -> Any:
-    """The rows of a stack's tables as they begin; the initializer of its variable."""
-    tables = ((stack.offsets[table.name], initial_blocks(table, seed)) for table in stack.tables)
-    return new_rows(shape, dtype, ((offset + first, rows) for offset, blocks in tables for first, rows in blocks))
+def _planned(plan: Plan | None, features: Sequence[FeatureConfig]) -> Plan:
+    """Where the tables live: as told, else as the planner says; on one rank there is nothing to choose."""
+    ranks = comm.size()
+    if plan is None:
+        return explicit(features, 1, "table_wise") if ranks == 1 else make_plan(features, ranks, memory=None)
+    if plan.ranks != ranks:
+        raise ValueError(f"the plan is for {plan.ranks} ranks, but there are {ranks}")
+    for config in features:
+        if plan[config.table.name].table != config.table:
+            raise ValueError(f"the plan's table {config.table.name!r} is another: {plan[config.table.name].table}")
+    return plan
+
+
+def _parts(name: str, config: FeatureConfig, plan: Plan) -> dict[str, FeatureConfig]:
+    """A feature's lookups by name: one for each slice of its table."""
+    table = config.table
+    return {
+        name + each.table.name.removeprefix(table.name): FeatureConfig(name, each.table)
+        for each in slices(plan, table.name)
+    }
+
+
+def _side_by_side(parts: list[Any]) -> Any:
+    """A feature's vectors from those of its table's columns."""
+    if len(parts) == 1:
+        return parts[0]
+    if lookup.is_ragged(parts[0]):
+        return parts[0].with_flat_values(ops.concatenate([part.flat_values for part in parts], axis=-1))
+    return ops.concatenate(parts, axis=-1)
+
+
+def _batch_size(ids: Any) -> Any:
+    import tensorflow as tf
+
+    return ids.nrows() if lookup.is_ragged(ids) else tf.shape(ids)[0]
+
+
+def _first_values(shards: Shards, rank: int, seed: int, shape: tuple[int, int], dtype: str) -> Any:
+    """The rows that a rank holds as they begin; the initializer of its variable."""
+
+    def blocks() -> Iterator[tuple[int, np.ndarray]]:
+        for each, start in zip(shards.slices, shards.first_local_row[:, rank].tolist(), strict=False):
+            if held := each.rows(rank):
+                for first, rows in piece_blocks(each.source, seed, held, each.columns):
+                    yield start + first, rows
+
+    return new_rows(shape, dtype, blocks())
+
+
+def _first_copies(shards: Shards, seed: int, shape: tuple[int, int], dtype: str) -> Any:
+    """The rows that every rank has a copy of, as they begin."""
+
+    def blocks() -> Iterator[tuple[int, np.ndarray]]:
+        for each, start in zip(shards.slices, shards.first_copy.tolist(), strict=False):
+            if each.frequent_rows:
+                for first, rows in piece_blocks(each.source, seed, range(each.frequent_rows), each.columns):
+                    yield start + first, rows
+
+    return new_rows(shape, dtype, blocks())
 
 
 def _saved_blocks(stack: Stack, store: Any) -> Iterator[tuple[int, np.ndarray]]:
-    """The rows of a stack out of a Keras file, block by block."""
-    for table in stack.tables:
-        saved, offset = store[table.name], stack.offsets[table.name]
+    """The rows of a rank out of a Keras file of whole tables, block by block."""
+    for table, piece in zip(stack.tables, stack.pieces, strict=True):
+        saved, offset = store[piece.table], stack.offsets[table.name]
         for start, stop in row_blocks(table.vocabulary_size, 4 * table.embedding_dim):
-            yield offset + start, np.asarray(saved[start:stop], np.float32)
+            rows = piece.rows[start:stop]
+            values = np.asarray(saved[rows.start : rows.stop], np.float32)
+            yield offset + start, values[:: rows.step, slice(*piece.columns)]

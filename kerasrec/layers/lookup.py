@@ -26,11 +26,17 @@ class Wanted:
     features: Mapping[str, FeatureConfig]
     ids: Mapping[str, Any]  # (batch,), (batch, hotness) or ragged (batch, None)
     flat: Mapping[str, Any]  # all ids of a feature, row after row: (n,) int32 or int64, the same for all
-    shares: Mapping[str, Any]  # of features with weights, (n,): what each vector is multiplied by in its list's sum
+    shares: Mapping[
+        str, Any
+    ]  # of features with weights, (n,): what each vector is multiplied by in its list's sum
 
     @classmethod
     def of(
-        cls, stack: Stack, features: Mapping[str, FeatureConfig], ids: Mapping[str, Any], weights: Mapping[str, Any]
+        cls,
+        stack: Stack,
+        features: Mapping[str, FeatureConfig],
+        ids: Mapping[str, Any],
+        weights: Mapping[str, Any],
     ) -> Wanted:
         """The features that look up tables of `stack`; `weights` are of some of them, of their ids' shape."""
         features = {name: config for name, config in features.items() if config.table.name in stack.offsets}

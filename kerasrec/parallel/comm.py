@@ -1,12 +1,12 @@
 """Collectives between ranks: the only file that knows Horovod.
 
-A script started by `horovodrun` or `mpirun` has as many ranks as these were asked for; any other is one rank, where
-every function here returns at once and Horovod need not be installed. All of them work eagerly and inside
+A script started by `horovodrun` or `mpirun` has as many ranks as these were asked for; any other is one rank,
+where every function here returns at once and Horovod need not be installed. All of them work eagerly and inside
 `tf.function`, except `gather_objects` and `barrier`, which are for Python code between steps.
 
-Every rank must call the same collectives under the same names. Inside `tf.function` they run in any order, and ranks
-find each other by name: a name used twice in one traced function is numbered, in the order of tracing. Horovod's
-operations count as stateless, so one whose result nobody uses is pruned.
+Every rank must call the same collectives under the same names. Inside `tf.function` they run in any order, and
+ranks find each other by name: a name used twice in one traced function is numbered, in the order of tracing.
+Horovod's operations count as stateless, so one whose result nobody uses is pruned.
 
 None of them has gradients to rely on: who exchanges writes its own with `tf.custom_gradient`.
 """
@@ -61,8 +61,8 @@ def alltoall(tensor: Any, splits: Any, name: str) -> tuple[Any, Any]:
     """Send each rank its part of `tensor`.
 
     Args:
-        tensor: (n, ...) of any numeric or bool dtype; the other dimensions are equal on all ranks.
-        splits: (size(),) int32, summing to n: the first `splits[0]` entries go to rank 0, and so on. Zeros are fine.
+        tensor: (n, ...), real or bool; the other dimensions are equal on all ranks.
+        splits: (size(),) int32, summing to n: the first `splits[0]` entries go to rank 0, and so on; may be 0.
         name: equal on every rank.
 
     Returns:
@@ -113,7 +113,7 @@ def allgather(tensor: Any, name: str) -> Any:
     """All ranks' tensors one after another along the first axis, whose length may differ between ranks.
 
     Args:
-        tensor: (n, ...) of any numeric or bool dtype; the other dimensions are equal on all ranks.
+        tensor: (n, ...), real or bool; the other dimensions are equal on all ranks.
         name: equal on every rank.
     """
     import tensorflow as tf
@@ -144,11 +144,11 @@ def broadcast(tensors: list[Any], root: int = 0, name: str = "broadcast") -> lis
 
 def gather_objects(value: Any) -> list[Any]:
     """Every rank's `value`, pickled on the way, in the order of ranks. Not for use inside `tf.function`."""
+    if _horovod() is None:
+        return [value]
     import numpy as np
     import tensorflow as tf
 
-    if _horovod() is None:
-        return [value]
     with tf.init_scope():
         data = np.frombuffer(pickle.dumps(value), np.uint8)
         lengths = allgather(np.array([len(data)], np.int64), "kerasrec_object_lengths").numpy()
@@ -173,8 +173,8 @@ def _horovod() -> Any:
         import horovod.tensorflow as hvd
     except ImportError as error:
         raise RuntimeError(
-            f"this process was started as one of several ranks, but Horovod cannot be imported ({error}); install it "
-            "with: python -m kerasrec.parallel.horovod_wheel"
+            f"this process was started as one of several ranks, but Horovod cannot be imported ({error}); "
+            "install it with: python -m kerasrec.parallel.horovod_wheel"
         ) from error
     hvd.init()
     if hvd.size() == 1:
@@ -215,7 +215,7 @@ def _from_bits(bits: Any, dtype: Any) -> Any:
 
 
 def _unique(name: str) -> str:
-    """`name`, numbered where the function being traced has used it already; eager collectives come one at a time."""
+    """`name`, numbered where the function being traced has used it already; eager ones come one at a time."""
     import tensorflow as tf
 
     if tf.executing_eagerly():

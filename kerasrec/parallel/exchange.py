@@ -64,7 +64,10 @@ class Exchange:
         requests = self._route(wanted)
         kinds, stacks = len(self.widths), len(self.shards)
         told = tf.fill(tf.shape(requests.kind), True) if share is not None else requests.kind < stacks
-        address, place = tf.boolean_mask(requests.address, told), tf.boolean_mask(requests.rank * kinds + requests.kind, told)
+        address, place = (
+            tf.boolean_mask(requests.address, told),
+            tf.boolean_mask(requests.rank * kinds + requests.kind, told),
+        )
         sent = tf.reshape(tf.math.bincount(place, minlength=self.ranks * kinds), (self.ranks, kinds))
         message = pack(address, self.id_bytes)
         packed, parts = comm.alltoall(message, tf.reduce_sum(sent, axis=1), f"{self.name}.ids")
@@ -74,9 +77,7 @@ class Exchange:
         got = tf.math.bincount(source * kinds + kind, minlength=self.ranks * kinds)
         got = tf.reshape(got, (self.ranks, kinds))
         rows = asked - tf.gather(tf.constant(self.bases[:-1], tf.int64), kind)
-        owned = [
-            tf.gather(self.variables[k % stacks], tf.boolean_mask(rows, kind == k)) for k in range(kinds)
-        ]
+        owned = [tf.gather(self.variables[k % stacks], tf.boolean_mask(rows, kind == k)) for k in range(kinds)]
         answers = self._answers(owned, self._copied(wanted, requests), sent, got, share)
         return [self._in_order(k, wanted[k], requests, answers) for k in range(stacks)]
 
@@ -105,7 +106,10 @@ class Exchange:
     def _copied(self, wanted: Sequence[Any], requests: Requests) -> list[Any]:
         """The copies that this rank has of the rows it would ask for otherwise; by stack, in the order of requests."""
         return [
-            tf.gather(self.copies[k], self._copy_of(shards, tf.gather(wanted[k], requests.place_of(k + len(self.shards)))))
+            tf.gather(
+                self.copies[k],
+                self._copy_of(shards, tf.gather(wanted[k], requests.place_of(k + len(self.shards)))),
+            )
             if self.copies[k] is not None
             else tf.zeros((0, shards.stack.embedding_dim))
             for k, shards in enumerate(self.shards)

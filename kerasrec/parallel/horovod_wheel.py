@@ -1,8 +1,9 @@
-"""Builds Horovod against the installed TensorFlow, once, and installs it: `python -m kerasrec.parallel.horovod_wheel`.
+"""Builds Horovod against the installed TensorFlow, once, and installs it.
 
-Horovod 0.28.1 is published as source alone, and one of its files includes XLA headers that TensorFlow's wheels do not
-ship. That file (XLA's versions of the collectives) is left out; the rest builds as it is. By default with Gloo and
-no MPI; Horovod's own variables decide otherwise: `HOROVOD_WITH_MPI=1`, `HOROVOD_GPU_OPERATIONS=NCCL`, ...
+Run it as `python -m kerasrec.parallel.horovod_wheel`. Horovod 0.28.1 is published as source alone, and one of its
+files includes XLA headers that TensorFlow's wheels do not ship. That file (XLA's versions of the collectives) is
+left out; the rest builds as it is. By default with Gloo and no MPI; Horovod's own variables decide otherwise:
+`HOROVOD_WITH_MPI=1`, `HOROVOD_GPU_OPERATIONS=NCCL`, ...
 """
 
 from __future__ import annotations
@@ -80,7 +81,9 @@ def _tensorflow() -> str:
             return f"{version(name)} ({name})"
         except PackageNotFoundError:
             continue
-    raise OSError('TensorFlow is not installed, and Horovod is built against it: pip install "kerasrec[cpu]" first')
+    raise OSError(
+        'TensorFlow is not installed, and Horovod is built against it: pip install "kerasrec[cpu]" first'
+    )
 
 
 def _settings() -> dict[str, str]:

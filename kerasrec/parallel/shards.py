@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -39,7 +38,8 @@ def slices(plan: Plan, table: str) -> list[Slice]:
     placed = plan[table]
     source = placed.table
     if placed.placement != "column_wise" or len(placed.ranks) == 1:
-        return [Slice(source, source, (0, source.embedding_dim), placed.ranks, placed.frequent_rows)]
+        copied = placed.frequent_rows if plan.ranks > 1 else 0
+        return [Slice(source, source, (0, source.embedding_dim), placed.ranks, copied)]
     cut = []
     for place, rank in enumerate(placed.ranks):
         first, last = (source.embedding_dim * end // len(placed.ranks) for end in (place, place + 1))
@@ -99,7 +99,9 @@ class Shards:
     def local(self, rank: int) -> Stack:
         """What a rank's variable holds, as a stack of (shortened) tables; optimizers and checkpoints know it by this."""
         held = [(each, each.rows(rank)) for each in self.slices]
-        tables = tuple(replace(each.table, vocabulary_size=len(rows), frequent_rows=None) for each, rows in held if rows)
+        tables = tuple(
+            replace(each.table, vocabulary_size=len(rows), frequent_rows=None) for each, rows in held if rows
+        )
         pieces = tuple(Piece(each.source.name, rank, rows, each.columns) for each, rows in held if rows)
         return replace(self.stack, tables=tables, pieces=pieces)
 
@@ -112,10 +114,3 @@ def shard(plan: Plan, tables: Iterable[TableConfig]) -> list[Shards]:
             by_name.setdefault(each.table.name, each)
     stacks = stack_tables(each.table for each in by_name.values())
     return [Shards(stack, tuple(by_name[table.name] for table in stack.tables), plan.ranks) for stack in stacks]
-
-
-def combined_columns(parts: list[Any]) -> Any:
-    """A feature's vectors from those of its table's slices."""
-    from keras import ops
-
-    return parts[0] if len(parts) == 1 else ops.concatenate(parts, axis=-1)

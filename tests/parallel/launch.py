@@ -1,7 +1,7 @@
 """Runs Python under a real `horovodrun`; nothing it starts outlives it.
 
-On two idle cores a launch of a script that imports TensorFlow costs 7 s on two ranks and 8 s on three, nearly all of
-it imports, so tests put all cases of one world size into one launch.
+On two idle cores a launch of a script that imports TensorFlow costs 7 s on two ranks and 8 s on three, nearly
+all of it imports, so tests put all cases of one world size into one launch.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import sys
 import tempfile
 import time
 import uuid
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,10 +29,21 @@ class Launch:
     left_behind: list[int]  # processes that were still there when horovodrun ended (they are ended now)
 
 
-def launch(ranks: int, script: Path, *arguments: str, limit: float = 120, env: dict[str, str] | None = None) -> Launch:
+def launch(
+    ranks: int, script: Path, *arguments: str, limit: float = 120, env: dict[str, str] | None = None
+) -> Launch:
     """Run `script` on so many ranks of this machine."""
     mark = uuid.uuid4().hex
-    command = [sys.executable, "-m", "horovod.runner.launch", "--gloo", "-np", str(ranks), "-H", f"localhost:{ranks}"]
+    command = [
+        sys.executable,
+        "-m",
+        "horovod.runner.launch",
+        "--gloo",
+        "-np",
+        str(ranks),
+        "-H",
+        f"localhost:{ranks}",
+    ]
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),
@@ -60,10 +72,8 @@ def launch(ranks: int, script: Path, *arguments: str, limit: float = 120, env: d
             seconds = time.monotonic() - started
             left = marked(mark)
             for pid in [process.pid, *left] if process.poll() is None else left:
-                try:
+                with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
-                except ProcessLookupError:
-                    pass
             process.wait()
         output.seek(0)
         return Launch(code, output.read(), seconds, [] if code == -9 else left)

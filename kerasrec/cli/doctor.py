@@ -1,0 +1,125 @@
+"""`kerasrec doctor`: what is installed, and the proof that two ranks reach each other."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+
+from rich.console import Console
+
+from kerasrec.cli.errors import Refused
+from kerasrec.cli.tables import table
+
+LIMIT = 120
+ABSENT = "not installed"
+
+
+def run_doctor() -> None:
+    """Print the table and, where Horovod is, run the round trip.
+
+    Raises:
+        Refused: the round trip failed; says why.
+    """
+    console = Console()
+    console.print(table("installed", installed(), ("what", "version"), ()))
+    if find_spec("horovod") is None:
+        console.print(
+            "\nNo Horovod: kerasrec runs as one rank. `python -m kerasrec.parallel.horovod_wheel` installs it."
+        )
+        return
+    console.print("\nTwo ranks under horovodrun ...")
+    started = time.perf_counter()
+    lines = round_trip()
+    console.print(table("two ranks", lines, ("collective", "time", "result"), ("time",)))
+    console.print(f"\nAll of it works; starting and ending two ranks took {time.perf_counter() - started:.0f} s.")
+
+
+def installed() -> list[tuple[str, str]]:
+    import keras
+    import tensorflow as tf
+
+    from kerasrec import __version__, kernels
+
+    gpus = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
+    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++")
+    loaded = "loaded" if kernels.compiled() is not None else "not available: training is somewhat slower"
+    return [
+        ("kerasrec", __version__),
+        ("Python", f"{platform.python_version()} on {platform.platform()}"),
+        ("Keras", f"{keras.__version__}, backend {keras.backend.backend()}"),
+        ("TensorFlow", tf.__version__),
+        ("GPUs that TensorFlow sees", ", ".join(gpu.get("device_name", "GPU") for gpu in gpus) or "none"),
+        ("Horovod", _horovod()),
+        ("C++ compiler", compiler or "none"),
+        ("compiled kernels", loaded),
+        ("Polars", _version("polars")),
+        ("pyarrow", _version("pyarrow")),
+        ("cuDF", _version("cudf-cu12")),
+    ]
+
+
+def round_trip() -> list[tuple[str, str, str]]:
+    """Collective, time and result on rank 0 of two real ranks.
+
+    Raises:
+        Refused: they failed, or were not done within LIMIT seconds.
+    """
+    gloo = ["--gloo"] if "Gloo" in _horovod() else []
+    launcher = [sys.executable, "-m", "horovod.runner.launch", *gloo, "-np", "2", "-H", "localhost:2"]
+    process = subprocess.Popen(
+        [*launcher, sys.executable, "-m", "kerasrec.parallel.round_trip"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        output, _ = process.communicate(timeout=LIMIT)
+    except BaseException as error:
+        os.killpg(process.pid, signal.SIGTERM)  # horovodrun ends its ranks
+        try:
+            process.communicate(timeout=10)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+        if isinstance(error, subprocess.TimeoutExpired):
+            raise Refused(f"two ranks under horovodrun did not answer within {LIMIT} seconds") from error
+        raise
+    if process.returncode:
+        raise Refused(f"two ranks under horovodrun failed: {_reason(output)}")
+    told = [line.split("round trip: ", 1)[1].split("\t") for line in output.splitlines() if "round trip: " in line]
+    return [(name, f"{1000 * float(seconds):.1f} ms", result) for name, seconds, result in told]
+
+
+def _reason(output: str) -> str:
+    """The line in which a rank says what went wrong, or the last ones."""
+    lines = [line.split(">:", 1)[-1] for line in output.splitlines() if line.strip()]
+    ours = [line for line in lines if line.startswith("rank ") and "stopped, because" not in line]
+    return ours[0] if ours else " | ".join(lines[-3:])
+
+
+def _horovod() -> str:
+    """Its version and what it was built with, asked in a process of its own: a broken build may crash."""
+    if find_spec("horovod") is None:
+        return ABSENT
+    from kerasrec.parallel.comm import ASK_BUILD
+
+    asked = subprocess.run([sys.executable, "-c", ASK_BUILD], capture_output=True, text=True)
+    if asked.returncode:
+        last = (asked.stderr.strip().splitlines() or ["it crashed"])[-1]
+        return f"{_version('horovod')}, but it cannot be imported: {last}"
+    return f"{_version('horovod')} with {asked.stdout.strip().splitlines()[-1]}"
+
+
+def _version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ABSENT
