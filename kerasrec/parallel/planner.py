@@ -421,6 +421,10 @@ def _does_not_fit(demands: Sequence[Demand], step: Callable[[int], Step], ranks:
     need, total = tables + state + buffers, sum(needed.memory)
     enough = _smallest(demands, step, limit)
     advice = []
+    large = max(range(len(demands)), key=lambda at: placed.chosen[at].part_bytes)
+    if placed.chosen[large].part_bytes > limit and demands[large].table.placement != "auto":
+        part, table = in_bytes(placed.chosen[large].part_bytes), demands[large].table
+        advice.append(f"placement 'auto' for table {table.name!r}, which needs {part} {table.placement}")
     if enough is not None and enough > ranks:
         advice.append(f"at least {enough} ranks of this memory")
     if state > 0.1 * tables:
