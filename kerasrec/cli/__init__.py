@@ -1,4 +1,4 @@
-"""The command line: `kerasrec demo | train | plan | export | doctor`. Commands import what they need when they run."""
+"""The command line: `kerasrec demo | train | plan | export | doctor`. Commands import what they need when run."""
 
 from __future__ import annotations
 

@@ -36,8 +36,6 @@ def run_plan(
     )
     guessed = [column for column in sorted(features) if features[column].table.head is None]
     typer.echo(str(planned))
-    typer.echo(
-        f"\nguessed: {batch_size:,} rows a rank and step, {optimizer}, {bandwidth} a second, {wire} vectors"
-    )
+    typer.echo(f"\nfor {batch_size:,} rows a rank and step, {optimizer}, {bandwidth} a second, {wire} vectors")
     if guessed:
         typer.echo(f"taken to follow a power law, as the schema has no counts: {', '.join(guessed)}")

@@ -99,8 +99,11 @@ class DistributedEmbedding(keras.layers.Layer):
         rank = comm.rank()
         self._stacks = tuple(shards.local(rank) for shards in self._shards)
         self._variables = [self._rows_variable(shards, rank) for shards in self._shards]
-        for stack, variable in zip(self._stacks, self._variables, strict=True):
+        for shards, stack, variable in zip(self._shards, self._stacks, self._variables, strict=True):
             variable.stack = stack  # by it optimizers and checkpoints know a variable of tables
+            variable.cut_tables = [
+                each.source.name for each in shards.slices if each.table.name != each.source.name
+            ]
         if self.plan.ranks > 1:
             self._prepare_exchange(rank)
         self.built = True

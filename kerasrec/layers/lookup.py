@@ -94,7 +94,7 @@ def _flat(ids: Any) -> Any:
 
 
 def _laid_out(found: dict[str, Any], wanted: Wanted) -> dict[str, Any]:
-    """Where there is no combiner, the vectors of each id (n, dim) as the ids lie: (batch, hotness, dim), or ragged."""
+    """Without a combiner, the vectors of each id (n, dim) as the ids lie: (batch, hotness, dim), or ragged."""
     for name, config in wanted.features.items():
         ids, vectors = wanted.ids[name], found[name]
         if config.table.combiner is None and is_ragged(ids):

@@ -12,7 +12,9 @@ import keras
 import numpy as np
 
 from kerasrec.optimizers.sparse import Rows, is_sparse, is_table, unique_rows
+from kerasrec.parallel import comm
 from kerasrec.parallel.rows import filled_rows
+from kerasrec.parallel.training import average, start_alike
 
 # A mixin: what it calls on `super()` is the Keras optimizer that it is put before.
 _Keras: Any = keras.optimizers.Optimizer if TYPE_CHECKING else object
@@ -59,6 +61,7 @@ class TableOptimizer(_Keras):
         self._slots = _Slots()
         with _eagerly():
             super().build(self._parts.own)
+            start_alike([v for v in self._parts.own if not is_table(v)])
 
     def apply(self, grads: Sequence[Any], trainable_variables: Iterable[Any] | None = None) -> None:
         variables = list(self._trainable_variables if trainable_variables is None else trainable_variables)
@@ -70,13 +73,24 @@ class TableOptimizer(_Keras):
             theirs = [(self._unscaled(g), v) for g, v in pairs if self.optimizer_of(v) is optimizer]
             if theirs:
                 optimizer.apply(*zip(*theirs, strict=True))
-        mine = [(g, v) for g, v in pairs if self.optimizer_of(v) is self]
+        mine = self._averaged([(g, v) for g, v in pairs if self.optimizer_of(v) is self])
         if any(is_sparse(g) for g, _ in mine):
             mine = self._apply_rows(mine)
         if mine:
             super().apply(*zip(*mine, strict=True))
         else:
             self._iterations.assign_add(1)
+
+    def _averaged(self, pairs: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
+        """With the dense gradients of the global batch; those of tables come so from their layer."""
+        if comm.size() == 1:
+            return pairs
+        dense = [(g, v) for g, v in pairs if not is_sparse(g)]
+        averaged = average([g for g, _ in dense])
+        return [
+            *((g, v) for g, v in pairs if is_sparse(g)),
+            *zip(averaged, (v for _, v in dense), strict=True),
+        ]
 
     def _apply_rows(self, pairs: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
         """Update the tables' rows; returns what is left, the dense gradients."""
@@ -91,6 +105,8 @@ class TableOptimizer(_Keras):
             at = Rows(rows, self._get_variable_index(table))
             gradient = keras.ops.cast(gradient, table.dtype)
             self.update_rows(at, table, gradient, keras.ops.cast(self.learning_rate, table.dtype))
+            if hasattr(table, "copies"):
+                table.copies.refresh(rows)
         return dense
 
     def _unscaled(self, gradient: Any) -> Any:
@@ -106,11 +122,16 @@ class TableOptimizer(_Keras):
         import tensorflow as tf
 
         if self.clipvalue:
-            lookups = [(t, r, tf.clip_by_value(g, -self.clipvalue, self.clipvalue)) for t, r, g in lookups]
-        elif self.clipnorm:
-            lookups = [(t, r, tf.clip_by_norm(g, self.clipnorm)) for t, r, g in lookups]
-        elif self.global_clipnorm:
-            norm = tf.linalg.global_norm([g for _, _, g in lookups] + [self._unscaled(g) for g, _ in dense])
+            return [(t, r, tf.clip_by_value(g, -self.clipvalue, self.clipvalue)) for t, r, g in lookups], dense
+        if not (self.clipnorm or self.global_clipnorm):
+            return lookups, dense
+        # A stack's rows may be spread over ranks.
+        squares = comm.allreduce([tf.reduce_sum(g * g) for _, _, g in lookups], "kerasrec.norms")
+        if self.clipnorm:
+            factors = [self.clipnorm / tf.maximum(tf.sqrt(each), self.clipnorm) for each in squares]
+            lookups = [(t, r, g * factor) for (t, r, g), factor in zip(lookups, factors, strict=True)]
+        else:
+            norm = tf.linalg.global_norm([*map(tf.sqrt, squares), *(self._unscaled(g) for g, _ in dense)])
             factor = self.global_clipnorm / tf.maximum(norm, self.global_clipnorm)
             lookups = [(t, r, g * factor) for t, r, g in lookups]
             # Keras then finds the dense part's own norm below the bound and leaves it.

@@ -6,7 +6,7 @@ rank's batch, U (S - 1) / S of them are owned elsewhere; an owner is asked for U
 which all ranks hold copies, need no ids and no vectors: their gradients go home, and rows that any rank's batch
 changed go to all ranks; which rows these are is told by their ids or by one bit for each frequent row, whichever
 is shorter. Where sums are exchanged, all ids travel, not distinct ones, and each owner answers a list with one
-vector.
+vector, so a list gets as many as it has ids or owners, at most.
 """
 
 from __future__ import annotations
@@ -142,7 +142,7 @@ def frequent_rows(demand: Demand, step: Step) -> int:
     rows = demand.table.vocabulary_size
 
     def sent(frequent: int) -> float:
-        parts = cost(demand, step, "hybrid", step.ranks, "rows", frequent)
+        parts = cost(demand, step, "hybrid", min(step.ranks, rows), "rows", frequent)
         return float((parts.every + parts.owner)[_SENT].sum())
 
     without = sent(0)

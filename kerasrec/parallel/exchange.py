@@ -8,7 +8,7 @@ Copied rows (those of replicated tables, the frequent ones of hybrid tables) are
 training their owners are told their ids as well, since the gradients go to the owners; after the update these send
 every rank the rows that changed (`Copies`).
 
-TensorFlow only. Source: HugeCTR's embeddings (https://arxiv.org/abs/2210.08803), with distinct rows in place of all.
+TensorFlow only. Source: HugeCTR's embeddings (https://arxiv.org/abs/2210.08803), with distinct rows alone.
 """
 
 from __future__ import annotations
@@ -64,12 +64,9 @@ class Exchange:
         requests = self._route(wanted)
         kinds, stacks = len(self.widths), len(self.shards)
         told = tf.fill(tf.shape(requests.kind), True) if share is not None else requests.kind < stacks
-        address, place = (
-            tf.boolean_mask(requests.address, told),
-            tf.boolean_mask(requests.rank * kinds + requests.kind, told),
-        )
+        place = tf.boolean_mask(requests.rank * kinds + requests.kind, told)
         sent = tf.reshape(tf.math.bincount(place, minlength=self.ranks * kinds), (self.ranks, kinds))
-        message = pack(address, self.id_bytes)
+        message = pack(tf.boolean_mask(requests.address, told), self.id_bytes)
         packed, parts = comm.alltoall(message, tf.reduce_sum(sent, axis=1), f"{self.name}.ids")
         asked = unpack(packed)
         kind = tf.searchsorted(tf.constant(self.bases[1:], tf.int64), asked, side="right")
@@ -104,16 +101,15 @@ class Exchange:
         return Requests(*(tf.gather(part, order) for part in parts))
 
     def _copied(self, wanted: Sequence[Any], requests: Requests) -> list[Any]:
-        """The copies that this rank has of the rows it would ask for otherwise; by stack, in the order of requests."""
-        return [
-            tf.gather(
-                self.copies[k],
-                self._copy_of(shards, tf.gather(wanted[k], requests.place_of(k + len(self.shards)))),
-            )
-            if self.copies[k] is not None
-            else tf.zeros((0, shards.stack.embedding_dim))
-            for k, shards in enumerate(self.shards)
-        ]
+        """This rank's copies of rows it would ask for otherwise; by stack, in the order of requests."""
+        copied = []
+        for k, shards in enumerate(self.shards):
+            if self.copies[k] is None:
+                copied.append(tf.zeros((0, shards.stack.embedding_dim)))
+                continue
+            rows = tf.gather(wanted[k], requests.place_of(k + len(self.shards)))
+            copied.append(tf.gather(self.copies[k], self._copy_of(shards, rows)))
+        return copied
 
     @staticmethod
     def _copy_of(shards: Shards, rows: Any) -> Any:

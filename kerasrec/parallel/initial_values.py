@@ -7,6 +7,7 @@ the row lives, what it is stacked with, or how many machines there are; and no t
 from __future__ import annotations
 
 import math
+import random
 import zlib
 from collections.abc import Callable, Iterator
 
@@ -51,7 +52,7 @@ def initial_blocks(
 def piece_blocks(
     table: TableConfig, seed: int, rows: range, columns: tuple[int, int]
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Every `rows.step`-th row of a table, and of these some columns, counted from 0 as the rank that has them does."""
+    """Some rows of a table, and of these some columns; a block's number is that of its first row among `rows`."""
     local = 0
     for first, values in initial_blocks(table, seed, rows.start, rows.stop):
         skip = (rows.start - first) % rows.step
@@ -62,7 +63,9 @@ def piece_blocks(
 
 def _distribution(table: TableConfig) -> _Draw:
     """The initializer as a function that draws any block of the table on its own."""
+    state = random.getstate()  # a new initializer draws a seed: dense weights are not to depend on tables' layout
     initializer = keras.initializers.get(table.initializer)
+    random.setstate(state)
     kinds = keras.initializers
     if isinstance(initializer, kinds.RandomUniform):
         return _uniform(initializer.minval, initializer.maxval)

@@ -52,8 +52,8 @@ def slices(plan: Plan, table: str) -> list[Slice]:
 class Shards:
     """A stack of slices of one width, spread over ranks.
 
-    `stack` counts the slices' rows as if one rank held them all: that is how a lookup names a row. `owner_of` tells
-    who has it. Each rank has one variable for its rows, slice under slice.
+    `stack` counts the slices' rows as if one rank held them all: so a lookup names a row. Each rank has one
+    variable for the rows it owns, slice under slice.
     """
 
     stack: Stack
@@ -97,7 +97,7 @@ class Shards:
         return int(self.first_copy[-1])
 
     def local(self, rank: int) -> Stack:
-        """What a rank's variable holds, as a stack of (shortened) tables; optimizers and checkpoints know it by this."""
+        """What a rank's variable holds, as a stack of shortened tables: so optimizers and checkpoints know it."""
         held = [(each, each.rows(rank)) for each in self.slices]
         tables = tuple(
             replace(each.table, vocabulary_size=len(rows), frequent_rows=None) for each, rows in held if rows

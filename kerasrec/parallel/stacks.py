@@ -18,8 +18,8 @@ class Stack:
     """Tables of one width, stored one under another in one variable: one lookup then serves them all.
 
     Row r of `tables[i]` is row `offsets[i] + r` of the stack. `optimizer` trains these tables; None leaves
-    them to the model's. `pieces` tells, of a stack that is one rank's share, which rows and columns of the whole tables
-    `tables` are.
+    them to the model's. `pieces` tells which rows and columns of the whole tables `tables` are, in a stack that is
+    one rank's share.
     """
 
     name: str

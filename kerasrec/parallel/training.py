@@ -55,6 +55,15 @@ def average(gradients: Sequence[Any]) -> list[Any]:
     return comm.allreduce(mine, "kerasrec.gradients")
 
 
+def start_alike(variables: Sequence[Any]) -> None:
+    """Give every rank rank 0's values of dense variables."""
+    if comm.size() == 1 or not variables:
+        return
+    values = comm.broadcast([variable.value for variable in variables], 0, "kerasrec.start")
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
 def _graph() -> Any:
     """The graph being traced, or None."""
     import tensorflow as tf

@@ -280,6 +280,12 @@ def test_the_smallest_number_of_ranks():
         kr.parallel.plan(tables, memory="1MiB", batch_size=1024)
 
 
+def test_a_table_that_fits_no_rank_whole_is_named():
+    tables = [kr.TableConfig("item", 1_000_000, 64, placement="table_wise"), kr.TableConfig("user", 10, 8)]
+    with pytest.raises(DoesNotFit, match="placement 'auto' for table 'item', which needs 488 MiB table_wise"):
+        kr.parallel.plan(tables, 8, "300MiB", 64)
+
+
 def test_multi_hot_tables_exchange_sums():
     history = kr.TableConfig("item", 10_000_000, 64, combiner="sum")
     plan = kr.parallel.plan([kr.FeatureConfig("history", history, hotness=100)], 8, batch_size=1024)
