@@ -11,6 +11,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from kerasrec import kernels
 from kerasrec.layers import lookup
 from kerasrec.parallel import comm
 from kerasrec.parallel.initial_values import piece_blocks
@@ -101,9 +102,7 @@ class DistributedEmbedding(keras.layers.Layer):
         self._variables = [self._rows_variable(shards, rank) for shards in self._shards]
         for shards, stack, variable in zip(self._shards, self._stacks, self._variables, strict=True):
             variable.stack = stack  # by it optimizers and checkpoints know a variable of tables
-            variable.cut_tables = [
-                each.source.name for each in shards.slices if each.table.name != each.source.name
-            ]
+            variable.cut_tables = [each.source.name for each in shards.slices if each.table != each.source]
         if self.plan.ranks > 1:
             self._prepare_exchange(rank)
         self.built = True
@@ -140,6 +139,11 @@ class DistributedEmbedding(keras.layers.Layer):
 
     def call(self, inputs: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
         ids, weights = self._ids_and_weights(inputs)
+        learning = bool(training) and keras.backend.backend() == "tensorflow"
+        # A SavedModel must know nothing of our kernels: they read only where gradients are asked for.
+        one_pass = learning and self.plan.ranks == 1 and kernels.fits(self._variables[0].value)
+        if learning:
+            ids, weights = lookup.without_padding(self.features, ids, weights, one_pass)
         features: dict[str, FeatureConfig] = {}  # of a table cut by columns, one for each of its slices
         for name, parts in self._parts:
             features.update(parts)
@@ -149,7 +153,7 @@ class DistributedEmbedding(keras.layers.Layer):
         found: dict[str, Any] = {}
         if self.plan.ranks == 1:
             for variable, each in zip(self._variables, wanted, strict=True):
-                found.update(lookup.lookup(variable, each, self.compute_dtype, bool(training)))
+                found.update(lookup.lookup(variable, each, self.compute_dtype, one_pass))
         else:
             found = self._exchanged(wanted, ids, bool(training))
         return {name: _side_by_side([found[part] for part in parts]) for name, parts in self._parts}

@@ -26,9 +26,7 @@ class Wanted:
     features: Mapping[str, FeatureConfig]
     ids: Mapping[str, Any]  # (batch,), (batch, hotness) or ragged (batch, None)
     flat: Mapping[str, Any]  # all ids of a feature, row after row: (n,) int32 or int64, the same for all
-    shares: Mapping[
-        str, Any
-    ]  # of features with weights, (n,): what each vector is multiplied by in its list's sum
+    shares: Mapping[str, Any]  # of features with weights, (n,): each vector's factor in its list's sum
 
     @classmethod
     def of(
@@ -57,20 +55,39 @@ class Wanted:
         return not self.shares and not any(is_ragged(ids) or _is_padded(ids) for ids in self.ids.values())
 
 
-def lookup(variable: keras.Variable, wanted: Wanted, dtype: str, training: bool) -> dict[str, Any]:
+def lookup(variable: keras.Variable, wanted: Wanted, dtype: str, one_pass: bool) -> dict[str, Any]:
     """The combined vectors of each feature.
 
     Args:
         variable: the stack's rows, (rows, embedding_dim).
         wanted: what is looked up.
         dtype: of the vectors.
-        training: whether gradients will be asked for.
+        one_pass: whether the compiled kernels do it.
     """
-    if keras.backend.backend() == "tensorflow" and training and kernels.fits(variable.value):
-        # A SavedModel must know nothing of our kernels: they read only where gradients are asked for.
+    if one_pass:
         return _laid_out(_one_pass(variable, wanted, dtype), wanted)
     # Lists are summed in float32; single vectors may be handed over in the narrower type at once.
     return combine(_gather(variable, rows_of(wanted), dtype if wanted.single else variable.dtype), wanted, dtype)
+
+
+def without_padding(
+    features: Mapping[str, FeatureConfig], ids: dict[str, Any], weights: dict[str, Any], one_pass: bool
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Padded lists as ragged ones, for training on TensorFlow: an optimizer must not touch row 0 for padding.
+
+    The compiled kernels know padding by themselves, unless it is weighted.
+    """
+    import tensorflow as tf
+
+    ids, weights = dict(ids), dict(weights)
+    for name, config in features.items():
+        if not _is_padded(ids[name]) or config.table.combiner is None or (one_pass and name not in weights):
+            continue
+        real = ids[name] != 0
+        ids[name] = tf.ragged.boolean_mask(ids[name], real)
+        if name in weights:
+            weights[name] = tf.ragged.boolean_mask(weights[name], real)
+    return ids, weights
 
 
 def is_ragged(value: Any) -> bool:
@@ -143,7 +160,7 @@ def _one_pass(variable: keras.Variable, wanted: Wanted, dtype: str) -> dict[str,
         length, cuts = (1, none) if combiner is None else _lists(ids[name])
         hotness.append(length or 0)
         splits.append(none if length else cuts)
-        padded.append(_is_padded(ids[name]) and name not in wanted.shares)  # padding that is weighted weighs 0
+        padded.append(_is_padded(ids[name]))
         combiners.append("sum" if name in wanted.shares or combiner is None else combiner)
     spans = [(config.table.name, *stack.span(config.table.name)) for config in features.values()]
     tables = [kernels.Span(name, first, last - first) for name, first, last in spans]

@@ -31,8 +31,8 @@ class RowwiseAdagrad(TableOptimizer, keras.optimizers.Adagrad):
     def new_slot(self, variable: Any, name: str, initializer: Any) -> Any:
         if cut := getattr(variable, "cut_tables", None):
             raise ValueError(
-                f"RowwiseAdagrad keeps one number for all columns of a row, but table {cut[0]!r} is column-wise: its "
-                "columns are on several ranks; place it otherwise, or use Adagrad"
+                f"RowwiseAdagrad keeps one number for all columns of a row, but table {cut[0]!r} is column-wise: "
+                "its columns are on several ranks; place it otherwise, or use Adagrad"
             )
         if not is_table(variable):
             return super().new_slot(variable, name, initializer)

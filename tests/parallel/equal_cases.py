@@ -21,7 +21,7 @@ OPTIMIZERS = {
     "adamw": lambda: kr.optimizers.AdamW(0.01),
     "ftrl": lambda: kr.optimizers.Ftrl(0.1),
     "clipnorm": lambda: kr.optimizers.SGD(2.0, clipnorm=0.05),
-    "global_clipnorm": lambda: kr.optimizers.Adagrad(0.1, global_clipnorm=0.05, initial_accumulator_value=0.01),
+    "global_clipnorm": lambda: kr.optimizers.Adagrad(0.3, global_clipnorm=0.05, initial_accumulator_value=0.01),
 }
 SIZES = {"item": (103, 4), "tag": (31, 6), "tiny": (2, 4)}
 

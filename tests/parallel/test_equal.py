@@ -1,0 +1,81 @@
+"""Training on several ranks against one process with the global batch: real ranks under horovodrun."""
+
+import json
+from itertools import product
+from pathlib import Path
+
+import equal_cases
+import numpy as np
+import pytest
+from launch import launch
+
+from kerasrec.parallel import comm
+
+PLACEMENTS = ("row_wise", "table_wise", "column_wise", "replicated", "hybrid")
+
+
+def same(placement):
+    return dict.fromkeys(equal_cases.SIZES, placement)
+
+
+MIXED = {"item": "hybrid", "tag": "column_wise", "tiny": "table_wise"}
+
+
+def case(placements, optimizer="sgd", combiner="mean", **more):
+    return {"placements": placements, "optimizer": optimizer, "combiner": combiner, "frequent": 2, **more}
+
+
+def everyday():
+    """Every placement, optimizer, combiner and kind of input; SGD, which hides no factor, with each placement."""
+    cases = [case(same(placement)) for placement in PLACEMENTS]
+    cases += [
+        case(MIXED, "adagrad", "sum", weighted=True),
+        case(same("row_wise"), "adam", "sqrtn"),
+        case(same("hybrid"), "rowwise_adagrad", "sum"),
+        case(same("replicated"), "momentum", "sqrtn", weighted=True),
+        case(MIXED, "ftrl"),
+        case(same("table_wise"), "adamw"),
+        case(same("row_wise"), "clipnorm"),
+        case(same("row_wise"), "global_clipnorm"),
+    ]
+    return cases
+
+
+def full():
+    """The whole product, but for row-wise Adagrad on tables cut by columns, which is refused."""
+    kinds = product(
+        (*map(same, PLACEMENTS), MIXED), equal_cases.OPTIMIZERS, ("sum", "mean", "sqrtn"), (False, True)
+    )
+    for placements, optimizer, combiner, weighted in kinds:
+        if not (optimizer == "rowwise_adagrad" and "column_wise" in placements.values()):
+            yield case(placements, optimizer, combiner, weighted=weighted)
+
+
+def check(cases, ranks, folder, limit):
+    (folder / "cases.json").write_text(json.dumps(cases))
+    script = Path(equal_cases.__file__)
+    done = launch(ranks, script, str(folder / "cases.json"), str(folder), limit=limit)
+    assert done.code == 0, done.output[-4000:]
+    assert comm.size() == 1
+    alone = {}
+    for number, each in enumerate(cases):
+        kind = json.dumps({key: value for key, value in each.items() if key != "placements"})
+        one = alone[kind] if kind in alone else alone.setdefault(kind, equal_cases.train(each))
+        many = np.load(folder / f"{number}.npz")
+        np.testing.assert_allclose(many["losses"], one["losses"], rtol=1e-4, err_msg=str(each))
+        for weights in ("dense", *equal_cases.SIZES):
+            np.testing.assert_array_equal(many[f"{weights}_before"], one[f"{weights}_before"])
+            moved = one[weights] - one[f"{weights}_before"]
+            assert np.abs(moved).max() > 1e-2, f"{each}: {weights} hardly moved"
+            apart = np.linalg.norm(many[weights] - one[weights]) / np.linalg.norm(moved)
+            assert apart <= 1e-4, f"{each}: {weights} differ by {apart:.1e} of the way they went"
+
+
+def test_two_ranks_train_as_one(tmp_path):
+    check(everyday(), 2, tmp_path, limit=240)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [3, 4])
+def test_more_ranks_train_as_one(ranks, tmp_path):
+    check(everyday(), ranks, tmp_path, limit=400)
