@@ -18,12 +18,26 @@ namespace kerasrec {
 
 using namespace tensorflow;
 
-// Whether all of `n` rows lie in a table of `size` rows.
+// The first of `n` values that is not in [0, size); null if all are. Branches only to name it: the check is vectorised.
+template <typename Value>
+const Value* Stray(const Value* values, int64_t n, int64_t size) {
+  bool stray = false;
+  for (int64_t i = 0; i < n; ++i) stray |= static_cast<uint64_t>(static_cast<int64_t>(values[i])) >= static_cast<uint64_t>(size);
+  if (!stray) return nullptr;
+  return std::find_if(values, values + n, [size](Value v) { return v < 0 || v >= size; });
+}
+
+template <typename Value>
+bool Rising(const Value* values, int64_t n) {
+  bool falls = false;
+  for (int64_t i = 0; i + 1 < n; ++i) falls |= values[i + 1] < values[i];
+  return !falls;
+}
+
 template <typename Row>
 absl::Status InTable(const Row* rows, int64_t n, int64_t size) {
-  for (int64_t i = 0; i < n; ++i)
-    if (rows[i] < 0 || rows[i] >= size) return errors::InvalidArgument("row ", rows[i], " of ", size);
-  return absl::OkStatus();
+  const Row* stray = Stray(rows, n, size);
+  return stray ? errors::InvalidArgument("row ", *stray, " of ", size) : absl::OkStatus();
 }
 
 // Where the ids of N features lie in a stack of tables: all rows one after another, cut into bags whose vectors are
@@ -82,8 +96,7 @@ class FindRows : public OpKernel {
       for (int64_t f = first; f < last; ++f) {
         const int64_t n = ids[f].NumElements();
         const Index* id = ids[f].flat<Index>().data();
-        for (int64_t i = 0; i < n && !stray[f]; ++i)
-          if (id[i] < 0 || id[i] >= sizes_[f]) stray[f] = id + i;
+        stray[f] = Stray(id, n, sizes_[f]);
         bags[f + 1] = hotness_[f] ? n / hotness_[f] : splits[f].NumElements() - 1;
         rows[f + 1] = padded_[f] ? n - std::count(id, id + n, Index{0}) : n;
       }
@@ -117,10 +130,16 @@ class FindRows : public OpKernel {
   static bool Cuts(const Tensor& splits, int64_t n) {
     const int64_t* cut = splits.flat<int64_t>().data();
     const int64_t cuts = splits.NumElements();
-    return cuts && cut[0] == 0 && cut[cuts - 1] == n && std::is_sorted(cut, cut + cuts);
+    return cuts && cut[0] == 0 && cut[cuts - 1] == n && Rising(cut, cuts);
   }
 
-  void Write(int64_t f, const Index* ids, const int64_t* splits, int64_t bags, int64_t row, Row* rows, int32_t* bag) {
+  void Write(int64_t f, const Index* ids, const int64_t* splits, int64_t bags, int64_t row, Row* __restrict rows,
+             int32_t* __restrict bag) {
+    if (hotness_[f] == 1 && !padded_[f]) {
+      for (int64_t b = 0; b < bags; ++b) rows[row + b] = static_cast<Row>(ids[b] + offsets_[f]);
+      for (int64_t b = 0; b < bags; ++b) bag[b] = row + b;
+      return;
+    }
     for (int64_t b = 0; b < bags; ++b) {
       bag[b] = row;
       const int64_t first = splits ? splits[b] : b * hotness_[f], last = splits ? splits[b + 1] : first + hotness_[f];
@@ -153,8 +172,7 @@ struct Bags {
     rows = all_rows, bags = cuts->NumElements() - 1, features = firsts->NumElements() - 1, combiners = how;
     bag = cuts->flat<int32_t>().data(), first_bag = firsts->flat<int32_t>().data();
     if (bags < 0 || features != static_cast<int64_t>(how.size()) || first_bag[0] || first_bag[features] != bags ||
-        !std::is_sorted(first_bag, first_bag + features + 1) || bag[0] || bag[bags] != rows ||
-        !std::is_sorted(bag, bag + bags + 1))
+        !Rising(first_bag, features + 1) || bag[0] || bag[bags] != rows || !Rising(bag, bags + 1))
       return errors::InvalidArgument("these are not the bags of ", rows, " rows");
     for (int64_t f = 0; f < features; ++f) {
       const int64_t n = given[f].NumElements(), mine = bag[first_bag[f + 1]] - bag[first_bag[f]];
@@ -503,8 +521,7 @@ class SumRows : public OpKernel {
     const Tensor& position = context->input(1);
     const int64_t n = position.NumElements();
     const int32_t* place = position.flat<int32_t>().data();
-    for (int64_t i = 0; i < n; ++i)
-      OP_REQUIRES(context, place[i] >= 0 && place[i] < rows, errors::InvalidArgument("a position out of range"));
+    OP_REQUIRES(context, !Stray(place, n, rows), errors::InvalidArgument("a position out of range"));
     Bags bags;
     OP_REQUIRES_OK(context, bags.Of(context, n, combiners_));
     OpInputList upstream;
@@ -525,7 +542,7 @@ class SumRows : public OpKernel {
     const int64_t tables = features_.size();
     const int32_t* first_row = firsts.flat<int32_t>().data();
     OP_REQUIRES(context, firsts.NumElements() == tables + 1 && first_row[0] == 0 && first_row[tables] == rows &&
-                std::is_sorted(first_row, first_row + tables + 1), errors::InvalidArgument("these are no rows of tables"));
+                Rising(first_row, tables + 1), errors::InvalidArgument("these are no rows of tables"));
     auto ids_of = [&](int64_t t) {
       int64_t ids = 0;
       for (int64_t f : features_[t]) ids += bags.bag[bags.first_bag[f + 1]] - bags.bag[bags.first_bag[f]];

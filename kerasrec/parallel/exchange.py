@@ -128,6 +128,8 @@ class Exchange:
             received = self._swap(owned[:stacks], got * answered, sent * answered, "vectors")
 
             def gradient(*upstream: Any) -> list[Any]:
+                if share is None:
+                    raise ValueError(f"{self.name}: call the layer with training=True where gradients are asked for")
                 mine = [tf.math.multiply_no_nan(tf.convert_to_tensor(each), share) for each in upstream]
                 return self._swap(mine, sent, got, "gradients")
 
