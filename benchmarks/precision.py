@@ -73,7 +73,9 @@ def table(runs, policies, bound):
         out.add_row(policy, "AUC", *(f"{auc:.5f}" for auc in own), f"{statistics.mean(own):.5f}", _error(own))
     for policy in policies[1:]:
         own = differences(runs, policy, "auc")
-        out.add_row(policy, "less float32", *(f"{d:+.5f}" for d in own), f"{statistics.mean(own):+.5f}", _error(own))
+        out.add_row(
+            policy, "less float32", *(f"{d:+.5f}" for d in own), f"{statistics.mean(own):+.5f}", _error(own)
+        )
     Console(width=max(100, console.width)).print(out)
 
 
@@ -100,7 +102,9 @@ def main():
         write_features(workflow(), log.train, log.valid, folder, console)
         runs = [train(folder, policy, seed, args) for seed in range(args.seeds) for policy in args.policies]
     table(runs, args.policies, log.auc_bound)
-    spread = statistics.stdev([run["auc"] for run in runs if run["policy"] == "float32"]) if args.seeds > 1 else None
+    spread = (
+        statistics.stdev([run["auc"] for run in runs if run["policy"] == "float32"]) if args.seeds > 1 else None
+    )
     means = {
         metric: {policy: statistics.mean(differences(runs, policy, metric)) for policy in args.policies[1:]}
         for metric in ("auc", "logloss")
@@ -109,7 +113,14 @@ def main():
     own = {key: getattr(args, key) for key in ("rows", "seeds", "epochs", "width", "bottom", "top")}
     print(
         json.dumps(
-            {"benchmark": "precision", **own, **figures, "auc_spread": spread, "bound": log.auc_bound, "runs": runs}
+            {
+                "benchmark": "precision",
+                **own,
+                **figures,
+                "auc_spread": spread,
+                "bound": log.auc_bound,
+                "runs": runs,
+            }
         )
     )
 

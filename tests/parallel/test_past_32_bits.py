@@ -44,7 +44,7 @@ for n, rows in first.items():
     for i, row in rows.items():
         at = tf.constant([spans[n] + i], tf.int64)
         tf.raw_ops.ResourceScatterUpdate(resource=table.value.handle, indices=at, updates=row[None])
-neighbours = {n: {i + d for i in ids[n] for d in (-1, 1)} & set(range(ROWS)) - set(ids[n]) for n in ids}
+neighbours = {n: {j for i in ids[n] for j in (i - 1, i + 1) if 0 <= j < ROWS} - set(ids[n]) for n in ids}
 
 target = rng.normal(size=(len(ids["a"]), 2 * WIDTH)).astype("float32")
 model.compile(kr.optimizers.SGD(RATE), loss="mse")
@@ -79,15 +79,14 @@ def available_gib():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("dtype", ["int32", "int64"])
-@pytest.mark.parametrize("compiled", ["1", "0"])
+@pytest.mark.parametrize(("compiled", "dtype"), [("1", "int32"), ("1", "int64"), ("0", "int32")])
 def test_a_step_on_more_than_2_to_31_elements(dtype, compiled):
     if available_gib() < 14:
         pytest.skip(f"the tables take 9 GiB, and of memory there are {available_gib():.1f} GiB left")
     environment = os.environ | {"KERASREC_KERNELS": compiled, "KERAS_BACKEND": "tensorflow"}
     done = subprocess.run([sys.executable, "-c", STEP, dtype], capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr[-3000:]
-    assert float(done.stdout.split()[-1]) < 11  # GiB: none of it holds the tables twice
+    assert float(done.stdout.split()[-1]) < 10.5  # GiB: nothing holds the tables twice
 
 
 @pytest.mark.parametrize("index", ["int32", "int64"])
