@@ -98,7 +98,8 @@ def test_row_numbers_past_2_to_31(index, form):
     hotness, splits = {"single": (1, []), "padded": (2, []), "ragged": (0, [0, 3, 3, 4])}[form]
     found = kernels.find_rows(
         [tf.constant(column) for column in ids.values()], [tf.constant(splits, tf.int64)] * 3, [hotness] * 3,
-        [form == "padded"] * 3, [kernels.Span(name, offsets[name], sizes[name]) for name in ids], list(ids), tf.int64,
+        [form == "padded"] * 3, [kernels.Span(name, offsets[name], sizes[name]) for name in ids], list(ids),
+        tf.int64,
     )  # fmt: skip
     wanted = np.concatenate([ids[name].astype("int64") + offsets[name] for name in ids])
     assert found.rows.dtype == tf.int64
