@@ -82,7 +82,7 @@ class Exchange:
         return [self._with_copies(k, answers, *found[k][1::2], share) for k in range(len(self.shards))]
 
     def _locate(self, k: int, rows: Any) -> tuple[Any, Any, Any, Any]:
-        """Of rows of a stack: their owner, the kind of request, what is sent for them, where copies of them are."""
+        """Of rows of a stack: their owner, the kind of request, what is sent for them, where their copies are."""
         shards = self.shards[k]
         of = tf.searchsorted(tf.constant(shards.first_row[1:], tf.int64), rows, side="right")
         row = rows - tf.gather(tf.constant(shards.first_row, tf.int64), of)

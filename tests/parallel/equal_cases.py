@@ -47,7 +47,7 @@ def layer_of(case):
         "tiny": kr.FeatureConfig("tiny", tables["tiny"]),
     }
     plan = kr.parallel.explicit(features, comm.size())
-    per_node = case.get("ranks_per_node") if comm.size() > 1 else None
+    per_node = case.get("ranks_per_node") if comm.size() == 4 else None
     return kr.layers.DistributedEmbedding(
         features, seed=3, plan=plan, wire=case.get("wire", "float32"), ranks_per_node=per_node
     )
