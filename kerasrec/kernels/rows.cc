@@ -220,7 +220,7 @@ REGISTER_OP("KerasrecLookUp")
     .SetShapeFn(BagsShape);
 
 // The time goes into waiting for rows from memory: ask for them this many rows ahead.
-constexpr int64_t kAhead = 16, kLine = 64 / sizeof(float);
+constexpr int64_t kAhead = 32, kLine = 64 / sizeof(float);
 
 inline void Prefetch(const float* row, int64_t width, bool write) {
   for (int64_t k = 0; k < width; k += kLine)
@@ -270,23 +270,22 @@ class LookUp : public OpKernel {
     }
     auto work = [&](int64_t first, int64_t last) {
       std::vector<float> sum(width);
-      for (int64_t b = first, f = bags.FeatureOf(first); b < last; ++b) {
-        while (b >= bags.first_bag[f + 1]) ++f;
-        const float* weight = bags.weights[f];
-        const float scale = bags.Scale(f, b);
-        const int64_t begin = bags.bag[b], end = bags.bag[b + 1];
-        T* __restrict vector = to[f] + b * width;
-        if (end - begin == 1 && !weight) {
-          if (begin + kAhead < n) Prefetch(from + rows[begin + kAhead] * width, width, false);
-          const float* __restrict row = from + rows[begin] * width;
-          for (int64_t k = 0; k < width; ++k) vector[k] = static_cast<T>(row[k]);
-          continue;
-        }
-        ForWidth(width, [&](auto fixed) {
-          constexpr int64_t kWidth = fixed;
-          float own[kWidth ? kWidth : 1];
-          float* __restrict total = kWidth ? own : sum.data();
-          const int64_t columns = kWidth ? kWidth : width;
+      ForWidth(width, [&](auto fixed) {
+        constexpr int64_t kWidth = fixed;
+        const int64_t columns = kWidth ? kWidth : width;
+        float own[kWidth ? kWidth : 1];
+        float* __restrict total = kWidth ? own : sum.data();
+        for (int64_t b = first, f = bags.FeatureOf(first); b < last; ++b) {
+          while (b >= bags.first_bag[f + 1]) ++f;
+          const float* weight = bags.weights[f];
+          const int64_t begin = bags.bag[b], end = bags.bag[b + 1];
+          T* __restrict vector = to[f] + b * columns;
+          if (end - begin == 1 && !weight) {
+            if (begin + kAhead < n) Prefetch(from + rows[begin + kAhead] * columns, columns, false);
+            const float* __restrict row = from + rows[begin] * columns;
+            for (int64_t k = 0; k < columns; ++k) vector[k] = static_cast<T>(row[k]);
+            continue;
+          }
           std::fill(total, total + columns, 0.0f);
           for (int64_t i = begin; i < end; ++i) {
             if (i + kAhead < n) Prefetch(from + rows[i + kAhead] * columns, columns, false);
@@ -294,9 +293,10 @@ class LookUp : public OpKernel {
             const float share = weight ? weight[i] : 1.0f;
             for (int64_t k = 0; k < columns; ++k) total[k] += share * row[k];
           }
+          const float scale = bags.Scale(f, b);
           for (int64_t k = 0; k < columns; ++k) vector[k] = static_cast<T>(scale * total[k]);
-        });
-      }
+        }
+      });
     };
     auto* pool = context->device()->tensorflow_cpu_worker_threads();
     Shard(pool->num_threads, pool->workers, bags.bags, 10 * width * (1 + n / std::max<int64_t>(1, bags.bags)), work);
@@ -672,19 +672,23 @@ class AdagradRows : public OpKernel {
     const float rate = context->input(4).scalar<float>()(), epsilon = context->input(5).scalar<float>()();
 
     auto work = [=](int64_t first, int64_t last) {
-      for (int64_t i = first; i < last; ++i) {
-        if (i + kAhead < last) {
-          Prefetch(weights + rows[i + kAhead] * width, width, true);
-          Prefetch(squares + rows[i + kAhead] * width, width, true);
+      ForWidth(width, [=](auto fixed) {
+        constexpr int64_t kWidth = fixed;
+        const int64_t columns = kWidth ? kWidth : width;
+        for (int64_t i = first; i < last; ++i) {
+          if (i + kAhead < last) {
+            Prefetch(weights + rows[i + kAhead] * columns, columns, true);
+            Prefetch(squares + rows[i + kAhead] * columns, columns, true);
+          }
+          float* __restrict w = weights + rows[i] * columns;
+          float* __restrict a = squares + rows[i] * columns;
+          const float* __restrict g = gradients + i * columns;
+          for (int64_t k = 0; k < columns; ++k) {
+            a[k] += g[k] * g[k];
+            w[k] -= rate * g[k] / std::sqrt(a[k] + epsilon);
+          }
         }
-        float* __restrict w = weights + rows[i] * width;
-        float* __restrict a = squares + rows[i] * width;
-        const float* __restrict g = gradients + i * width;
-        for (int64_t k = 0; k < width; ++k) {
-          a[k] += g[k] * g[k];
-          w[k] -= rate * g[k] / std::sqrt(a[k] + epsilon);
-        }
-      }
+      });
     };
     auto* pool = context->device()->tensorflow_cpu_worker_threads();
     Shard(pool->num_threads, pool->workers, n, 20 * width, work);
