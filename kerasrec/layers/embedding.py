@@ -102,6 +102,7 @@ class DistributedEmbedding(keras.layers.Layer):
         self._variables = [self._rows_variable(shards, rank) for shards in self._shards]
         for shards, stack, variable in zip(self._shards, self._stacks, self._variables, strict=True):
             variable.stack = stack  # by it optimizers and checkpoints know a variable of tables
+            variable.shards = shards
             variable.cut_tables = [each.source.name for each in shards.slices if each.table != each.source]
         if self.plan.ranks > 1:
             self._prepare_exchange(rank)
@@ -124,14 +125,16 @@ class DistributedEmbedding(keras.layers.Layer):
         for shards, variable in zip(self._shards, self._variables, strict=True):
             copies.append(None)
             if shards.copies:
-                copies[-1] = self.add_weight(
+                copied = self.add_weight(
                     name=f"{shards.stack.name}_copies",
                     shape=(shards.copies, shards.stack.embedding_dim),
                     initializer=partial(_first_copies, shards, self.seed),
                     dtype="float32",
                     autocast=False,
                     trainable=False,
-                ).value
+                )
+                copied.copied = shards  # by it checkpoints know that it is held elsewhere
+                copies[-1] = copied.value
                 name = f"{self.name}.{shards.stack.name}"
                 variable.copies = Copies(shards, variable.value, copies[-1], rank, name)
         values = [variable.value for variable in self._variables]
@@ -256,7 +259,7 @@ class DistributedEmbedding(keras.layers.Layer):
         for shards, stack, variable in zip(self._shards, self._stacks, self._variables, strict=True):
             write_rows(variable, _saved_blocks(stack, store))
             if shards.copies:
-                variable.copies.refresh(np.arange(stack.rows))
+                variable.copies.refresh_all()
 
     def get_config(self) -> dict[str, Any]:
         features = {}

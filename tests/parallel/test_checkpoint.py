@@ -112,9 +112,10 @@ def test_files_are_safetensors_by_table(tmp_path):
     train(model, 2)
     kr.save_tables(model, tmp_path / "tables")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["tables"]
-    facts = json.loads((tmp_path / "tables" / "tables.json").read_text())
+    facts = json.loads((tmp_path / "tables" / "manifest.json").read_text())
+    (file,) = facts["tables"]["wide/one"].pop("files")
+    assert file["file"] == f"save-{facts['save']}/wide%2Fone.safetensors"
     assert facts["tables"]["wide/one"] == {
-        "file": "wide%2Fone.safetensors",
         "optimizer": "Adam",
         "arrays": {
             f"wide/one{slot}": {"shape": [5, 8], "dtype": "float32"} for slot in ("", "/momentum", "/velocity")
@@ -122,7 +123,7 @@ def test_files_are_safetensors_by_table(tmp_path):
     }
     read = {}
     for name in ROWS:
-        read |= load_file(tmp_path / "tables" / facts["tables"][name]["file"])
+        read |= load_file(tmp_path / "tables" / facts["tables"][name]["files"][0]["file"])
     assert_equal(state(model), read)
 
 
@@ -186,13 +187,22 @@ def test_restore_checks_all_before_it_changes_any(tmp_path):
     with pytest.raises(ValueError, match=r"table 'user' is \(7, 4\) in .*, but \(8, 4\) in the model"):
         kr.restore_tables(model, tmp_path / "tables")
     np.testing.assert_array_equal(model.tables.table("item"), before["item"])
-    file = tmp_path / "tables" / "user.safetensors"
+    (file,) = tmp_path.glob("tables/save-*/user.safetensors")
     whole = file.read_bytes()
     model = built(("item", "user"), seed=1)
     for size in (len(whole) - 1, 100, 8, 3, 0):
         file.write_bytes(whole[:size])
         with pytest.raises(ValueError, match=r"user.safetensors is damaged or cut short"):
             kr.restore_tables(model, tmp_path / "tables")
+    for place in (len(whole) - 1, 100, 8, 3, 0):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(ValueError, match=r"user.safetensors is damaged"):
+            kr.restore_tables(model, tmp_path / "tables")
+    kr.save_tables(built(("item", "user")), tmp_path / "others")
+    (other,) = tmp_path.glob("others/save-*/user.safetensors")
+    file.write_bytes(other.read_bytes())
+    with pytest.raises(ValueError, match=r"user.safetensors is foreign: it was written by save"):
+        kr.restore_tables(model, tmp_path / "tables")
     file.unlink()
     with pytest.raises(FileNotFoundError, match=r"user.safetensors"):
         kr.restore_tables(model, tmp_path / "tables")
@@ -209,15 +219,20 @@ def test_what_stands_there(tmp_path):
     kr.save_tables(built(seed=1), path, overwrite=True)
     kr.restore_tables(model, path)
     assert_equal(state(model), state(built(seed=1)))
-    facts = json.loads((path / "tables.json").read_text())
+    assert len(list(path.iterdir())) == 2  # the first save's files are gone
+    facts = json.loads((path / "manifest.json").read_text())
     for content, message in (
         (json.dumps({**facts, "format": 2}), "is of format 2; this kerasrec .* reads format 1"),
         ("{}", "is not what save_tables writes"),
         ("[1", "is not what save_tables writes"),
     ):
-        (path / "tables.json").write_text(content)
+        (path / "manifest.json").write_text(content)
         with pytest.raises(ValueError, match=message):
             kr.restore_tables(model, path)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="is no checkpoint: it is not overwritten"):
+        kr.save_tables(model, tmp_path / "own", overwrite=True)
 
 
 def test_models_that_cannot_be_saved(tmp_path):
