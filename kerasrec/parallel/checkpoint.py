@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -292,7 +292,7 @@ def _places(some: range, of: range) -> slice:
     return slice(first, last + 1, some.step // of.step)
 
 
-def _without(name: str, shapes: dict[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
+def _without(name: str, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, tuple[int, ...]]:
     return {key: shape for key, shape in shapes.items() if key != name}
 
 

@@ -95,7 +95,7 @@ def read(folder: Path) -> Manifest:
 
 
 def refuse(folder: Path, *, overwrite: bool) -> None:
-    """Raises `FileExistsError` where a checkpoint stands and is not to be replaced, or where something else does."""
+    """Raises `FileExistsError` where a checkpoint is that is not to be replaced, or something else."""
     if not folder.exists():
         return
     if not folder.is_dir() or _strange(folder):

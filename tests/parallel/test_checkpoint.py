@@ -113,9 +113,10 @@ def test_files_are_safetensors_by_table(tmp_path):
     kr.save_tables(model, tmp_path / "tables")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["tables"]
     facts = json.loads((tmp_path / "tables" / "manifest.json").read_text())
-    (file,) = facts["tables"]["wide/one"].pop("files")
+    (file,) = facts["tables"]["wide/one"]["files"]
     assert file["file"] == f"save-{facts['save']}/wide%2Fone.safetensors"
     assert facts["tables"]["wide/one"] == {
+        "files": [file],
         "optimizer": "Adam",
         "arrays": {
             f"wide/one{slot}": {"shape": [5, 8], "dtype": "float32"} for slot in ("", "/momentum", "/velocity")
