@@ -9,6 +9,7 @@ from typing import TypeVar
 from kerasrec.parallel import comm
 
 T = TypeVar("T")
+KINDS = (ValueError, OSError, FileNotFoundError, FileExistsError, MemoryError)
 
 
 def agree(step: Callable[[], T]) -> T:
@@ -32,6 +33,6 @@ def agree(step: Callable[[], T]) -> T:
     for rank, outcome in enumerate(outcomes):
         if outcome is not None:
             kind = getattr(builtins, outcome[0], RuntimeError)
-            kind = kind if kind in (ValueError, OSError, FileNotFoundError, FileExistsError) else RuntimeError
+            kind = kind if kind in KINDS else RuntimeError
             raise kind(f"rank {rank}: {outcome[1]}")
     return result

@@ -11,6 +11,7 @@ import keras
 import numpy as np
 
 import kerasrec as kr
+from kerasrec.layers import whole_tables
 from kerasrec.parallel import comm, held, rows, shard_files
 from kerasrec.parallel.whole import whole
 
@@ -28,7 +29,7 @@ rows.BLOCK_BYTES = 512  # many blocks of small tables
 
 class Model(keras.Model):
     def __init__(self, placements, seed, own=None):
-        super().__init__()
+        super().__init__(name="ranked")
         tables = {
             name: kr.TableConfig(
                 name,
@@ -173,14 +174,14 @@ def broken(case, folder):
     path = folder / "broken"
     kr.parallel.save(path, model)
     before = state(model)
-    for file in sorted(path.glob("save-*/*")):
+    other = built(case, case["placements"], seed=70)
+    other_before = state(other)
+    for file in sorted(path.glob("save-*/*"))[:3]:
         good = file.read_bytes()
         comm.barrier()
         if comm.rank() == 0:
             file.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
         comm.barrier()
-        other = built(case, case["placements"], seed=70)
-        other_before = state(other)
         refused(ValueError, f"{file.name} is damaged", kr.parallel.restore, path, other)
         if comm.rank() == 0:
             file.unlink()
@@ -205,6 +206,20 @@ def broken(case, folder):
         assert len(list(path.iterdir())) == 2, list(path.iterdir())
     kr.parallel.restore(path, model)
     assert_equal(before, state(model))
+
+
+def export(case, folder):
+    """The same SavedModel as from one rank, which restored the checkpoint; rank 1 never holds a whole table."""
+    model = built(case, case["placements"], seed=3)
+    kr.parallel.save(folder / "exported", model)
+    ids = {name: keras.Input((3,), name=name, dtype="int64") for name in SIZES}
+    functional = keras.Model(ids, model(ids))
+    kr.serving.export(functional, folder / "served")
+    memory, whole_tables.free_memory = whole_tables.free_memory, lambda: 100
+    refused(MemoryError, "tables take", kr.serving.export, functional, folder / "refused")
+    whole_tables.free_memory = memory
+    refused(FileExistsError, "served exists", kr.serving.export, functional, folder / "served")
+    train(model, range(1))  # the layer exchanges again
 
 
 def refused(kind, message, call, *arguments, **options):
@@ -240,6 +255,7 @@ if __name__ == "__main__":
     for number, case in enumerate(cases):
         save_and_restore(case, folder / str(number))
     broken(cases[0], folder)
+    export(cases[0], folder)
     print("finished", comm.rank(), flush=True)
     comm.barrier()
     killed(cases[0], folder)

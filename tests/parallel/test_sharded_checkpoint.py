@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 
 import checkpoint_cases
+import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from checkpoint_cases import SIZES, assert_equal, built, state, train
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,28 +36,29 @@ CASES = [
     {"optimizer": "adagrad", "placements": MIXED, "others": [same("row_wise"), same("column_wise")]},
     {"optimizer": "adam", "placements": same("row_wise"), "others": [same("replicated")]},
     {"optimizer": "rowwise_adagrad", "placements": same("hybrid"), "others": [same("table_wise")]},
-    {"optimizer": "multi", "own": "adam", "placements": same("column_wise"), "others": [MIXED]},
+    {"optimizer": "multi", "own": "adam", "placements": same("column_wise"), "others": [MIXED, same("replicated")]},
 ]
 
 
-def check(ranks, folder, limit):
-    for number, case in enumerate(CASES):
+def check(cases, ranks, folder, limit):
+    for number, case in enumerate(cases):
         place = folder / str(number)
         place.mkdir()
         model = built(case, ALONE, seed=9)
         train(model, range(2))
         kr.parallel.save(place / "alone", model)
         np.savez(place / "alone.npz", **state(model))
-    (folder / "cases.json").write_text(json.dumps(CASES))
+    (folder / "cases.json").write_text(json.dumps(cases))
     script = Path(checkpoint_cases.__file__)
     done = launch(ranks, script, str(folder / "cases.json"), str(folder), limit=limit)
     assert all(f"finished {rank}" in done.output for rank in range(ranks)), done.output[-6000:]
     assert done.code not in (0, -9)  # the last rank was killed
-    for number, case in enumerate(CASES):
+    for number, case in enumerate(cases):
         place = folder / str(number)
         model = built(case, ALONE, seed=11)
         kr.parallel.restore(place / "saved", model)
         assert_equal(dict(np.load(place / "at_save.npz")), state(model))
+    check_served(folder)
     # The save that was cut off left the checkpoint before it as it was, and perhaps some files.
     fresh = built(CASES[0], ALONE, seed=3)
     kept = built(CASES[0], ALONE, seed=4)
@@ -66,14 +69,32 @@ def check(ranks, folder, limit):
     assert len(list((folder / "killed").iterdir())) == 2
 
 
+def check_served(folder):
+    model = built(CASES[0], ALONE, seed=12)
+    kr.parallel.restore(folder / "exported", model)
+    inputs = {name: keras.Input((3,), name=name, dtype="int64") for name in SIZES}
+    kr.serving.export(keras.Model(inputs, model(inputs)), folder / "served_alone")
+    rng = np.random.default_rng(0)
+    features = {}
+    for name, (size, _) in SIZES.items():
+        features[f"{name}__values"] = tf.constant(rng.integers(0, size, 60))
+        features[f"{name}__offsets"] = tf.constant(np.arange(0, 61, 3))
+    served = [tf.saved_model.load(str(folder / name)) for name in ("served", "served_alone")]
+    many, one = (each.signatures["serving_default"](**features) for each in served)
+    assert_equal({k: v.numpy() for k, v in one.items()}, {k: v.numpy() for k, v in many.items()})
+    shapes = [sorted(tuple(v.shape) for v in each.variables_read) for each in served]
+    assert shapes[0] == shapes[1]
+    assert not (folder / "refused").exists()
+
+
 def test_two_ranks(tmp_path):
-    check(2, tmp_path, limit=200)
+    check([CASES[0], CASES[3]], 2, tmp_path, limit=200)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ranks", [3, 4])
-def test_more_ranks(ranks, tmp_path):
-    check(ranks, tmp_path, limit=400)
+@pytest.mark.parametrize("ranks", [2, 3, 4])
+def test_all_cases(ranks, tmp_path):
+    check(CASES, ranks, tmp_path, limit=400)
 
 
 ranges = st.builds(
