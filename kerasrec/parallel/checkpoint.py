@@ -26,8 +26,10 @@ from kerasrec.parallel.rows import write_rows
 from kerasrec.parallel.shard_files import Array, Found
 
 
-def save(path: str | os.PathLike[str], model: keras.Model, *, overwrite: bool = False) -> None:
-    """Save all that training goes on with: tables, dense weights, the optimizer's state, the seeds of random layers.
+def save(
+    path: str | os.PathLike[str], model: keras.Model, *, overwrite: bool = False, optimizer: bool = True
+) -> None:
+    """Save all that training goes on with: tables, dense weights, the optimizer's state, random layers' seeds.
 
     All ranks call it, with a path on a file system that they share. Each writes the rows it holds, some 16 MiB at
     a time; rank 0 the dense part (its own: of weights that are not trained, such as moving means, each rank may
@@ -37,6 +39,8 @@ def save(path: str | os.PathLike[str], model: keras.Model, *, overwrite: bool = 
         path: the checkpoint's folder.
         model: a built model with `DistributedEmbedding` layers, at any depth.
         overwrite: whether a checkpoint that stands there is replaced.
+        optimizer: whether to save the optimizer's state too; a model that is not compiled or was never trained
+            has none.
 
     Raises:
         FileExistsError: a checkpoint is there and `overwrite` is false, or something else is there.
@@ -48,10 +52,10 @@ def save(path: str | os.PathLike[str], model: keras.Model, *, overwrite: bool = 
     >>> kr.parallel.save("run/checkpoint", model, overwrite=True)
     >>> kr.parallel.restore("run/checkpoint", model)   # on any number of ranks, under any plan
     """
-    _save(Path(os.path.abspath(path)), model, overwrite, optimizer=True, dense=True)
+    _save(Path(os.path.abspath(path)), model, overwrite, optimizer, dense=True)
 
 
-def restore(path: str | os.PathLike[str], model: keras.Model) -> None:
+def restore(path: str | os.PathLike[str], model: keras.Model, *, optimizer: bool = True) -> None:
     """Read what `save` wrote, on any number of ranks and under any plan; training goes on as if never interrupted.
 
     All ranks call it. Each reads its own rows; before, all files are read through and checked, each by one rank,
@@ -61,6 +65,7 @@ def restore(path: str | os.PathLike[str], model: keras.Model) -> None:
     Args:
         path: the checkpoint's folder.
         model: a built model. Where it is compiled, its optimizer's state is restored too, if it was saved.
+        optimizer: False reads the weights alone, so that they can be trained on with another optimizer.
 
     Raises:
         FileNotFoundError: there is no checkpoint at `path`, or one of its files is gone.
@@ -68,7 +73,7 @@ def restore(path: str | os.PathLike[str], model: keras.Model) -> None:
             lacks or that has another shape there, other dense weights, the state of another optimizer, or a
             checkpoint of tables alone; names the file or the table. What one rank raises, all do.
     """
-    _restore(Path(path), model, optimizer=True, dense=True)
+    _restore(Path(path), model, optimizer, dense=True)
 
 
 def save_tables(
@@ -235,8 +240,7 @@ class _Checkpoint:
             raise ValueError(
                 f"table {name!r} was saved in {self.path} with the state of {saved.optimizer}, "
                 f"{_without(name, there)}, but the model's {table.optimizer} keeps {_without(name, shapes)}. "
-                "Compile with the same optimizer, or pass optimizer=False to restore_tables, which then restores "
-                "the tables alone"
+                "Compile with the same optimizer, or pass optimizer=False to restore the weights alone"
             )
         if sum(len(range(*file.rows)) * (file.columns[1] - file.columns[0]) for file in saved.files) != np.prod(
             there[name]
@@ -303,6 +307,6 @@ def _optimizer(model: keras.Model) -> Any:
     if optimizer is not None and not hasattr(optimizer, "table_slots"):
         raise ValueError(
             f"{type(optimizer).__name__} does not tell which of its state belongs to a table: use one of "
-            "kr.optimizers, or kr.save_tables and kr.restore_tables with optimizer=False to leave the state out"
+            "kr.optimizers, or pass optimizer=False to leave the state out"
         )
     return optimizer
