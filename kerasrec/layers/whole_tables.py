@@ -72,9 +72,9 @@ def _refuse_too_large(layers: list[DistributedEmbedding]) -> None:
     needed = sum(4 * table.vocabulary_size * table.embedding_dim for table in tables)
     if needed > (free := free_memory()):
         raise MemoryError(
-            f"the model's tables take {needed / 2**30:.1f} GiB in one process, but rank 0 has {free / 2**30:.1f} GiB "
-            "of memory free. A SavedModel is served by one process: save the model with kr.parallel.save, restore "
-            "it in one process on a machine with more memory, and export it there"
+            f"the model's tables take {needed / 2**30:.1f} GiB in one process, but rank 0 has "
+            f"{free / 2**30:.1f} GiB of memory free. A SavedModel is served by one process: save the model with "
+            "kr.parallel.save, restore it in one process on a machine with more memory, and export it there"
         )
 
 

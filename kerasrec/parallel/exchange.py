@@ -208,9 +208,9 @@ class Copies:
 
     def refresh_all(self) -> None:
         """Send every rank all copied rows, some 16 MiB of this rank's at a time. All ranks must come here."""
-        mine, most = (int(f(self.shards.first_local_row[-1])) for f in (lambda held: held[self.rank], max))
-        for start, stop in row_blocks(most, 4 * self.shards.stack.embedding_dim):
-            self.refresh(np.arange(start, min(stop, mine)))
+        held = self.shards.first_local_row[-1]
+        for start, stop in row_blocks(int(held.max()), 4 * self.shards.stack.embedding_dim):
+            self.refresh(np.arange(start, min(stop, int(held[self.rank]))))
 
 
 def bytes_for(largest: int) -> int:

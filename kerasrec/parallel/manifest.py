@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -104,7 +103,7 @@ def refuse(folder: Path, *, overwrite: bool) -> None:
         raise FileExistsError(f"{folder} exists; choose another path, remove it, or pass overwrite=True")
 
 
-def _strange(folder: Path) -> Iterable[str]:
+def _strange(folder: Path) -> list[str]:
     """What no save left in a folder that has no manifest."""
     names = os.listdir(folder)
     return [] if NAME in names else [name for name in names if not name.startswith((FOLDER, f".{NAME}."))]

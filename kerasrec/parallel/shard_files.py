@@ -48,7 +48,7 @@ class Found:
 
 
 def write(path: Path, arrays: Mapping[str, Array], save: str) -> dict[str, int]:
-    """Write a file that is marked as one of the checkpoint `save`; tells how many bytes it has and their CRC-32."""
+    """Write a file that is marked as one of the checkpoint `save`; tells its number of bytes and CRC-32."""
     header: dict[str, Any] = {"__metadata__": {"save": save}}
     end = 0
     for key, array in arrays.items():
