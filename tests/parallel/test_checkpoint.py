@@ -245,3 +245,80 @@ def test_models_that_cannot_be_saved(tmp_path):
     with pytest.raises(ValueError, match="two layers of .* have a table 'item'"):
         kr.save_tables(keras.Model({"item": ids}, twice), tmp_path / "tables")
     assert not list(tmp_path.iterdir())
+
+
+def whole_model(optimizer, seed=0, units=1, names=tuple(ROWS), own=None):
+    """With all that `kr.parallel.save` keeps: moving means, a seed, weights of the dense part."""
+    keras.utils.set_random_seed(seed)
+    ids = {name: keras.Input((), dtype="int32", name=name) for name in ROWS}
+    features = {
+        name: kr.FeatureConfig(
+            name, kr.TableConfig(name, ROWS[name], WIDTHS[name], optimizer=own if name == "user" else None)
+        )
+        for name in names
+    }
+    vectors = kr.layers.DistributedEmbedding(features, seed=seed)(ids)
+    x = keras.layers.Concatenate()([vectors[name] for name in sorted(vectors)])
+    x = keras.layers.BatchNormalization()(keras.layers.Dropout(0.5, seed=seed)(x))
+    model = keras.Model(ids, keras.layers.Dense(units)(x))
+    model.compile(optimizer, loss="mse")
+    return model
+
+
+@pytest.mark.parametrize("name", ["adam", "ftrl", "multi", "scaled"])
+def test_all_goes_on_as_if_never_interrupted(tmp_path, name):
+    def new(seed):
+        scaled = keras.optimizers.LossScaleOptimizer(kr.optimizers.Adam(0.1), initial_scale=8.0)
+        return whole_model(scaled if name == "scaled" else OPTIMIZERS[name](), seed)
+
+    first, second = new(0), new(5)
+    train(first, 3)
+    kr.parallel.save(tmp_path / "all", first)
+    kr.parallel.restore(tmp_path / "all", second)
+    for model in (first, second):
+        train(model, 2)
+    for one, other in zip(first.variables, second.variables, strict=True):
+        np.testing.assert_array_equal(one, other, err_msg=one.path)
+    for one, other in zip(first.optimizer.variables, second.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(one, other, err_msg=one.path)
+    tables = whole_model(OPTIMIZERS["adam"](), seed=6)
+    kr.restore_tables(tables, tmp_path / "all", optimizer=False)
+    kr.save_tables(tables, tmp_path / "tables")
+    with pytest.raises(ValueError, match="has tables alone: read it with kr.restore_tables"):
+        kr.parallel.restore(tmp_path / "tables", first)
+
+
+def test_each_optimizer_gets_its_own_learning_rate_back(tmp_path):
+    """Whichever of their tables comes first."""
+
+    def new(names, *rates):
+        tables, dense, own = map(kr.optimizers.Adagrad, rates)
+        return whole_model(kr.optimizers.Multi({"tables": tables, "dense": dense}), names=names, own=own)
+
+    first, second = new(tuple(ROWS), 0.1, 0.2, 0.3), new(("user", "wide/one", "item"), 0.4, 0.5, 0.6)
+    train(first, 1)
+    kr.parallel.save(tmp_path / "all", first)
+    kr.parallel.restore(tmp_path / "all", second)
+    rates = {
+        variable.stack.tables[0].name if hasattr(variable, "stack") else "dense": round(
+            float(second.optimizer.optimizer_of(variable).learning_rate), 3
+        )
+        for variable in second.trainable_variables
+    }
+    assert rates == {"item": 0.1, "wide/one": 0.1, "user": 0.3, "dense": 0.2}
+
+
+def test_another_dense_part_is_refused(tmp_path):
+    model = whole_model(kr.optimizers.Adam(0.1))
+    train(model, 1)
+    kr.parallel.save(tmp_path / "all", model)
+    other = whole_model(kr.optimizers.Adam(0.1), seed=1, units=2)
+    before = other.get_weights()
+    with pytest.raises(
+        ValueError, match=r"weights/\d+ \(.*kernel\) is \(16, 1\) in .*, but \(16, 2\) in the model"
+    ):
+        kr.parallel.restore(tmp_path / "all", other)
+    with pytest.raises(ValueError, match=r"has 6 dense weights, but .* has 2"):
+        kr.parallel.restore(tmp_path / "all", built(optimizer=kr.optimizers.Adam(0.1)))
+    for one, values in zip(other.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(one, values)
