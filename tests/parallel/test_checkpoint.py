@@ -250,7 +250,7 @@ def test_models_that_cannot_be_saved(tmp_path):
 def whole_model(optimizer, seed=0, units=1, names=tuple(ROWS), own=None):
     """With all that `kr.parallel.save` keeps: moving means, a seed, weights of the dense part."""
     keras.utils.set_random_seed(seed)
-    ids = {name: keras.Input((), dtype="int32", name=name) for name in ROWS}
+    ids = {name: keras.Input((), dtype="int32", name=name.replace("/", "_")) for name in ROWS}
     features = {
         name: kr.FeatureConfig(
             name, kr.TableConfig(name, ROWS[name], WIDTHS[name], optimizer=own if name == "user" else None)

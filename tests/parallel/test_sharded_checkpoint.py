@@ -15,7 +15,7 @@ from launch import launch
 
 import kerasrec as kr
 from kerasrec.parallel import rows
-from kerasrec.parallel.checkpoint import common
+from kerasrec.parallel.checkpoint_reader import common
 
 
 @pytest.fixture(autouse=True, scope="module")
