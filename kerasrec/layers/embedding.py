@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -22,6 +23,25 @@ from kerasrec.parallel.shards import Shards, shard, slices
 from kerasrec.parallel.stacks import Stack
 from kerasrec.parallel.tables import FeatureConfig, TableConfig
 from kerasrec.parallel.whole import whole
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Where a layer looks its features up. (A plain object: Keras would track what is in it.)
+
+    Args:
+        parts: each feature's lookups by name, one for each slice of its table.
+        shards: the stacks of slices.
+        variables: this rank's rows of each stack.
+    """
+
+    parts: tuple[tuple[str, dict[str, FeatureConfig]], ...]
+    shards: tuple[Shards, ...]
+    variables: Sequence[Any]
+
+    @property
+    def ranks(self) -> int:
+        return self.shards[0].ranks
 
 
 @keras.saving.register_keras_serializable("kerasrec")
@@ -105,7 +125,9 @@ class DistributedEmbedding(keras.layers.Layer):
         self._variables = [self._rows_variable(shards, rank) for shards in self._shards]
         for shards, stack, variable in zip(self._shards, self._stacks, self._variables, strict=True):
             variable.stack = stack  # by it optimizers and checkpoints know a variable of tables
+            variable.shards = shards
             variable.cut_tables = [each.source.name for each in shards.slices if each.table != each.source]
+        self.placed = Placed(self._parts, self._shards, tuple(self._variables))
         if self.plan.ranks > 1:
             self._prepare_exchange(rank)
         self.built = True
@@ -127,39 +149,51 @@ class DistributedEmbedding(keras.layers.Layer):
         for shards, variable in zip(self._shards, self._variables, strict=True):
             copies.append(None)
             if shards.copies:
-                copies[-1] = self.add_weight(
+                copied = self.add_weight(
                     name=f"{shards.stack.name}_copies",
                     shape=(shards.copies, shards.stack.embedding_dim),
                     initializer=partial(_first_copies, shards, self.seed),
                     dtype="float32",
                     autocast=False,
                     trainable=False,
-                ).value
+                )
+                copied.copied = shards  # by it checkpoints know that it is held elsewhere
+                copies[-1] = copied.value
                 name = f"{self.name}.{shards.stack.name}"
                 variable.copies = Copies(shards, variable.value, copies[-1], rank, name)
         values = [variable.value for variable in self._variables]
         self._exchange = Exchange(self._shards, values, copies, self.name, self.wire, self.ranks_per_node)
 
+    @contextmanager
+    def placed_as(self, other: Placed) -> Iterator[None]:
+        """For the duration, look features up in tables that are placed in another way."""
+        here, self.placed = self.placed, other
+        try:
+            yield
+        finally:
+            self.placed = here
+
     def call(self, inputs: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
+        placed = self.placed
         ids, weights = self._ids_and_weights(inputs)
         learning = bool(training) and keras.backend.backend() == "tensorflow"
         # A SavedModel must know nothing of our kernels: they read only where gradients are asked for.
-        one_pass = learning and self.plan.ranks == 1 and kernels.fits(self._variables[0].value)
+        one_pass = learning and placed.ranks == 1 and kernels.fits(placed.variables[0].value)
         if learning:
             ids, weights = lookup.without_padding(self.features, ids, weights, one_pass)
         features: dict[str, FeatureConfig] = {}  # of a table cut by columns, one for each of its slices
-        for name, parts in self._parts:
+        for name, parts in placed.parts:
             features.update(parts)
             ids.update(dict.fromkeys(parts, ids[name]))
             weights.update({part: weights[name] for part in parts if name in weights})
-        wanted = [lookup.Wanted.of(shards.stack, features, ids, weights) for shards in self._shards]
+        wanted = [lookup.Wanted.of(shards.stack, features, ids, weights) for shards in placed.shards]
         found: dict[str, Any] = {}
-        if self.plan.ranks == 1:
-            for variable, each in zip(self._variables, wanted, strict=True):
+        if placed.ranks == 1:
+            for variable, each in zip(placed.variables, wanted, strict=True):
                 found.update(lookup.lookup(variable, each, self.compute_dtype, one_pass))
         else:
             found = self._exchanged(wanted, ids, bool(training))
-        return {name: _side_by_side([found[part] for part in parts]) for name, parts in self._parts}
+        return {name: _side_by_side([found[part] for part in parts]) for name, parts in placed.parts}
 
     def _exchanged(self, wanted: list[lookup.Wanted], ids: Mapping[str, Any], training: bool) -> dict[str, Any]:
         """The same when rows are on several ranks."""
@@ -260,7 +294,7 @@ class DistributedEmbedding(keras.layers.Layer):
         for shards, stack, variable in zip(self._shards, self._stacks, self._variables, strict=True):
             write_rows(variable, _saved_blocks(stack, store))
             if shards.copies:
-                variable.copies.refresh(np.arange(stack.rows))
+                variable.copies.refresh_all()
 
     def get_config(self) -> dict[str, Any]:
         features = {}

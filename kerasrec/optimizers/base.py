@@ -175,6 +175,22 @@ class TableOptimizer(_Keras):
         optimizer = self.optimizer_of(variable)
         return self._slots.of(variable) if optimizer is self else optimizer.table_slots(variable)
 
+    def dense_state(self) -> dict[str, Any]:
+        """The optimizer's variables that are no table's, by names that do not depend on where tables live."""
+        if not self.built:
+            return {}
+        state = {"iteration": self._iterations}
+        if isinstance(self._learning_rate, keras.Variable):
+            state["learning_rate"] = self._learning_rate
+        for place, variable in enumerate(v for v in self._parts.own if not hasattr(v, "stack")):
+            state |= {f"{place}:{name}": slot for name, slot in self._slots.of(variable).items()}
+        for optimizer, some in self._parts.others:
+            # Which comes first may depend on the plan; which tables it trains does not.
+            trains = [part.source.name for v in some if hasattr(v, "shards") for part in v.shards.slices]
+            of = f"table {quote(min(trains), safe='')}" if trains else "dense"
+            state |= {f"{of}/{key}": variable for key, variable in optimizer.dense_state().items()}
+        return state
+
     def save_own_variables(self, store: Any) -> None:
         for variable, pieces in self._state():
             values = keras.ops.convert_to_numpy(variable)

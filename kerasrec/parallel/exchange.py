@@ -23,6 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrec.parallel import comm
+from kerasrec.parallel.rows import row_blocks
 from kerasrec.parallel.shards import Shards
 
 WIRES = ("float32", "bfloat16", "float16")
@@ -245,6 +246,12 @@ class Copies:
             indices=unpack(message[:, : self.id_bytes]),
             updates=tf.bitcast(values, tf.float32),
         )
+
+    def refresh_all(self) -> None:
+        """Send every rank all copied rows, some 16 MiB of this rank's at a time. All ranks must come here."""
+        held = self.shards.first_local_row[-1]
+        for start, stop in row_blocks(int(held.max()), 4 * self.shards.stack.embedding_dim):
+            self.refresh(np.arange(start, min(stop, int(held[self.rank]))))
 
 
 def bytes_for(largest: int) -> int:

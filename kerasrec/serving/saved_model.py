@@ -12,6 +12,9 @@ import keras
 import tensorflow as tf
 
 from kerasrec.files import write_aside
+from kerasrec.layers.whole_tables import whole_tables
+from kerasrec.parallel import comm
+from kerasrec.parallel.agree import agree
 from kerasrec.schema import Schema
 from kerasrec.serving.reads import FeatureRead, features_read, target_names
 from kerasrec.serving.rows import EXTRA
@@ -37,6 +40,9 @@ def export(model: Any, path: str | os.PathLike[str], workflow: Any = None, *, ov
         workflow: the fitted `Workflow` that made the features.
         overwrite: whether a SavedModel at `path` is replaced; anything else that stands there never is.
 
+    On several ranks all of them call it. Rank 0 gathers the tables some 16 MiB at a time and writes the same
+    SavedModel as one rank would.
+
     Returns:
         `path`.
 
@@ -46,6 +52,8 @@ def export(model: Any, path: str | os.PathLike[str], workflow: Any = None, *, ov
         FileExistsError: something stands at `path`.
         OSError: it cannot be written; nothing is left under `path`'s name.
         RuntimeError: Keras does not run on TensorFlow.
+        MemoryError: there are several ranks, and rank 0 has not the memory for whole tables. What one rank
+            raises, all do.
 
     Example:
 
@@ -57,9 +65,20 @@ def export(model: Any, path: str | os.PathLike[str], workflow: Any = None, *, ov
     if keras.backend.backend() != "tensorflow":
         raise RuntimeError(f"a SavedModel needs Keras on TensorFlow, not on {keras.backend.backend()}")
     path = Path(os.path.abspath(path))
-    _refuse_to_overwrite(path, overwrite)
+
+    def prepare() -> list[FeatureRead]:
+        if comm.rank() == 0:
+            _refuse_to_overwrite(path, overwrite)
+        return features_read(model, None if workflow is None else workflow.output_schema)
+
+    reads = agree(prepare)
+    with whole_tables(model):
+        agree(lambda: _export(model, reads, path, workflow, overwrite) if comm.rank() == 0 else None)
+    return path
+
+
+def _export(model: Any, reads: list[FeatureRead], path: Path, workflow: Any, overwrite: bool) -> None:
     output_schema = None if workflow is None else workflow.output_schema
-    reads = features_read(model, output_schema)
     predict = _predictor(model, reads, target_names(model, output_schema))
 
     module = tf.Module(name="served")
@@ -81,7 +100,6 @@ def export(model: Any, path: str | os.PathLike[str], workflow: Any = None, *, ov
         extra.mkdir()
         raw = workflow.input_schema if workflow is not None else Schema(features.values())
         raw.features.save(extra)
-    return path
 
 
 def _predictor(model: Any, reads: list[FeatureRead], names: list[str]) -> Predict:

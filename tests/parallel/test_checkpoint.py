@@ -112,9 +112,11 @@ def test_files_are_safetensors_by_table(tmp_path):
     train(model, 2)
     kr.save_tables(model, tmp_path / "tables")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["tables"]
-    facts = json.loads((tmp_path / "tables" / "tables.json").read_text())
+    facts = json.loads((tmp_path / "tables" / "manifest.json").read_text())
+    (file,) = facts["tables"]["wide/one"]["files"]
+    assert file["file"] == f"save-{facts['save']}/wide%2Fone.safetensors"
     assert facts["tables"]["wide/one"] == {
-        "file": "wide%2Fone.safetensors",
+        "files": [file],
         "optimizer": "Adam",
         "arrays": {
             f"wide/one{slot}": {"shape": [5, 8], "dtype": "float32"} for slot in ("", "/momentum", "/velocity")
@@ -122,7 +124,7 @@ def test_files_are_safetensors_by_table(tmp_path):
     }
     read = {}
     for name in ROWS:
-        read |= load_file(tmp_path / "tables" / facts["tables"][name]["file"])
+        read |= load_file(tmp_path / "tables" / facts["tables"][name]["files"][0]["file"])
     assert_equal(state(model), read)
 
 
@@ -186,13 +188,22 @@ def test_restore_checks_all_before_it_changes_any(tmp_path):
     with pytest.raises(ValueError, match=r"table 'user' is \(7, 4\) in .*, but \(8, 4\) in the model"):
         kr.restore_tables(model, tmp_path / "tables")
     np.testing.assert_array_equal(model.tables.table("item"), before["item"])
-    file = tmp_path / "tables" / "user.safetensors"
+    (file,) = tmp_path.glob("tables/save-*/user.safetensors")
     whole = file.read_bytes()
     model = built(("item", "user"), seed=1)
     for size in (len(whole) - 1, 100, 8, 3, 0):
         file.write_bytes(whole[:size])
         with pytest.raises(ValueError, match=r"user.safetensors is damaged or cut short"):
             kr.restore_tables(model, tmp_path / "tables")
+    for place in (len(whole) - 1, 100, 8, 3, 0):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(ValueError, match=r"user.safetensors is damaged"):
+            kr.restore_tables(model, tmp_path / "tables")
+    kr.save_tables(built(("item", "user")), tmp_path / "others")
+    (other,) = tmp_path.glob("others/save-*/user.safetensors")
+    file.write_bytes(other.read_bytes())
+    with pytest.raises(ValueError, match=r"user.safetensors is foreign: it was written by save"):
+        kr.restore_tables(model, tmp_path / "tables")
     file.unlink()
     with pytest.raises(FileNotFoundError, match=r"user.safetensors"):
         kr.restore_tables(model, tmp_path / "tables")
@@ -209,15 +220,20 @@ def test_what_stands_there(tmp_path):
     kr.save_tables(built(seed=1), path, overwrite=True)
     kr.restore_tables(model, path)
     assert_equal(state(model), state(built(seed=1)))
-    facts = json.loads((path / "tables.json").read_text())
+    assert len(list(path.iterdir())) == 2  # the first save's files are gone
+    facts = json.loads((path / "manifest.json").read_text())
     for content, message in (
         (json.dumps({**facts, "format": 2}), "is of format 2; this kerasrec .* reads format 1"),
         ("{}", "is not what save_tables writes"),
         ("[1", "is not what save_tables writes"),
     ):
-        (path / "tables.json").write_text(content)
+        (path / "manifest.json").write_text(content)
         with pytest.raises(ValueError, match=message):
             kr.restore_tables(model, path)
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "notes.txt").write_text("mine")
+    with pytest.raises(FileExistsError, match="is no checkpoint: it is not overwritten"):
+        kr.save_tables(model, tmp_path / "own", overwrite=True)
 
 
 def test_models_that_cannot_be_saved(tmp_path):
@@ -229,3 +245,80 @@ def test_models_that_cannot_be_saved(tmp_path):
     with pytest.raises(ValueError, match="two layers of .* have a table 'item'"):
         kr.save_tables(keras.Model({"item": ids}, twice), tmp_path / "tables")
     assert not list(tmp_path.iterdir())
+
+
+def whole_model(optimizer, seed=0, units=1, names=tuple(ROWS), own=None):
+    """With all that `kr.parallel.save` keeps: moving means, a seed, weights of the dense part."""
+    keras.utils.set_random_seed(seed)
+    ids = {name: keras.Input((), dtype="int32", name=name.replace("/", "_")) for name in ROWS}
+    features = {
+        name: kr.FeatureConfig(
+            name, kr.TableConfig(name, ROWS[name], WIDTHS[name], optimizer=own if name == "user" else None)
+        )
+        for name in names
+    }
+    vectors = kr.layers.DistributedEmbedding(features, seed=seed)(ids)
+    x = keras.layers.Concatenate()([vectors[name] for name in sorted(vectors)])
+    x = keras.layers.BatchNormalization()(keras.layers.Dropout(0.5, seed=seed)(x))
+    model = keras.Model(ids, keras.layers.Dense(units)(x))
+    model.compile(optimizer, loss="mse")
+    return model
+
+
+@pytest.mark.parametrize("name", ["adam", "ftrl", "multi", "scaled"])
+def test_all_goes_on_as_if_never_interrupted(tmp_path, name):
+    def new(seed):
+        scaled = keras.optimizers.LossScaleOptimizer(kr.optimizers.Adam(0.1), initial_scale=8.0)
+        return whole_model(scaled if name == "scaled" else OPTIMIZERS[name](), seed)
+
+    first, second = new(0), new(5)
+    train(first, 3)
+    kr.parallel.save(tmp_path / "all", first)
+    kr.parallel.restore(tmp_path / "all", second)
+    for model in (first, second):
+        train(model, 2)
+    for one, other in zip(first.variables, second.variables, strict=True):
+        np.testing.assert_array_equal(one, other, err_msg=one.path)
+    for one, other in zip(first.optimizer.variables, second.optimizer.variables, strict=True):
+        np.testing.assert_array_equal(one, other, err_msg=one.path)
+    tables = whole_model(OPTIMIZERS["adam"](), seed=6)
+    kr.restore_tables(tables, tmp_path / "all", optimizer=False)
+    kr.save_tables(tables, tmp_path / "tables")
+    with pytest.raises(ValueError, match="has tables alone: read it with kr.restore_tables"):
+        kr.parallel.restore(tmp_path / "tables", first)
+
+
+def test_each_optimizer_gets_its_own_learning_rate_back(tmp_path):
+    """Whichever of their tables comes first."""
+
+    def new(names, *rates):
+        tables, dense, own = map(kr.optimizers.Adagrad, rates)
+        return whole_model(kr.optimizers.Multi({"tables": tables, "dense": dense}), names=names, own=own)
+
+    first, second = new(tuple(ROWS), 0.1, 0.2, 0.3), new(("user", "wide/one", "item"), 0.4, 0.5, 0.6)
+    train(first, 1)
+    kr.parallel.save(tmp_path / "all", first)
+    kr.parallel.restore(tmp_path / "all", second)
+    rates = {
+        variable.stack.tables[0].name if hasattr(variable, "stack") else "dense": round(
+            float(second.optimizer.optimizer_of(variable).learning_rate), 3
+        )
+        for variable in second.trainable_variables
+    }
+    assert rates == {"item": 0.1, "wide/one": 0.1, "user": 0.3, "dense": 0.2}
+
+
+def test_another_dense_part_is_refused(tmp_path):
+    model = whole_model(kr.optimizers.Adam(0.1))
+    train(model, 1)
+    kr.parallel.save(tmp_path / "all", model)
+    other = whole_model(kr.optimizers.Adam(0.1), seed=1, units=2)
+    before = other.get_weights()
+    with pytest.raises(
+        ValueError, match=r"weights/\d+ \(.*kernel\) is \(16, 1\) in .*, but \(16, 2\) in the model"
+    ):
+        kr.parallel.restore(tmp_path / "all", other)
+    with pytest.raises(ValueError, match=r"has 6 dense weights, but .* has 2"):
+        kr.parallel.restore(tmp_path / "all", built(optimizer=kr.optimizers.Adam(0.1)))
+    for one, values in zip(other.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(one, values)

@@ -74,15 +74,15 @@ def test_kill_in_the_middle_leaves_the_old_checkpoint(tmp_path):
     path = tmp_path / "tables"
     child = subprocess.Popen([sys.executable, "-c", SAVE_TWICE, str(path)], stderr=subprocess.DEVNULL)
     try:
-        while not path.exists() or not any(
-            0 < part.stat().st_size < 2**27 for part in tmp_path.glob(".tables.partial-*/tables/*")
+        while not (path / "manifest.json").exists() or not any(
+            0 < part.stat().st_size < 2**27 for part in path.glob("save-*/*")
         ):
             assert child.poll() is None
             time.sleep(0.001)
     finally:
         child.send_signal(signal.SIGKILL)
         child.wait()
-    assert list(tmp_path.glob(".tables.partial-*/tables/*.safetensors"))  # it was cut off while it wrote
+    assert len(list(path.glob("save-*/*.safetensors"))) == 2  # it was cut off while it wrote
     table = kr.TableConfig("item", 2**20, 32)
     layer = kr.layers.DistributedEmbedding({"item": kr.FeatureConfig("item", table)}, seed=2)
     layer.build()

@@ -1,0 +1,38 @@
+"""One outcome on all ranks: what fails on one of them is raised on every one."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable
+from typing import TypeVar
+
+from kerasrec.parallel import comm
+
+T = TypeVar("T")
+KINDS = (ValueError, OSError, FileNotFoundError, FileExistsError, MemoryError)
+
+
+def agree(step: Callable[[], T]) -> T:
+    """Run `step`, which may fail on some ranks and waits for no other rank, and hear how it went on all of them.
+
+    Returns:
+        What `step` returned on this rank.
+
+    Raises:
+        Exception: its own where it failed here; elsewhere one of the same kind, that names the rank.
+    """
+    if comm.size() == 1:
+        return step()
+    try:
+        result, error = step(), None
+    except Exception as failed:
+        error = failed
+    outcomes = comm.gather_objects(None if error is None else (type(error).__name__, str(error)))
+    if error is not None:
+        raise error
+    for rank, outcome in enumerate(outcomes):
+        if outcome is not None:
+            kind = getattr(builtins, outcome[0], RuntimeError)
+            kind = kind if kind in KINDS else RuntimeError
+            raise kind(f"rank {rank}: {outcome[1]}")
+    return result

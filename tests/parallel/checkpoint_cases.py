@@ -1,0 +1,260 @@
+"""Saves, restores and trains on from checkpoints on any number of ranks; run by horovodrun, and imported."""
+
+import json
+import os
+import re
+import signal
+import sys
+from itertools import pairwise
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+
+import kerasrec as kr
+from kerasrec.layers import whole_tables
+from kerasrec.parallel import comm, held, rows, shard_files
+from kerasrec.parallel.whole import whole
+
+SIZES = {"item": (103, 4), "tag": (31, 6), "tiny": (2, 4)}
+OPTIMIZERS = {
+    "adagrad": lambda: kr.optimizers.Adagrad(0.1),
+    "adam": lambda: kr.optimizers.Adam(0.01),
+    "rowwise_adagrad": lambda: kr.optimizers.RowwiseAdagrad(0.1),
+    "multi": lambda: kr.optimizers.Multi(
+        {"tables": kr.optimizers.Adagrad(0.1), "dense": kr.optimizers.Adam(0.01)}
+    ),
+}
+rows.BLOCK_BYTES = 512  # many blocks of small tables
+
+
+class Model(keras.Model):
+    def __init__(self, placements, seed, own, dropout):
+        super().__init__(name="ranked")
+        tables = {
+            name: kr.TableConfig(
+                name,
+                *SIZES[name],
+                placement=placements[name],
+                frequent_rows=2,
+                optimizer=own if name == "tag" else None,
+            )
+            for name in SIZES
+        }
+        features = {name: kr.FeatureConfig(name, table) for name, table in tables.items()}
+        plan = kr.parallel.explicit(features, comm.size())
+        self.tables = kr.layers.DistributedEmbedding(features, seed=seed, plan=plan)
+        self.hidden = keras.layers.Dense(5, "tanh")
+        self.dropout = keras.layers.Dropout(dropout, seed=seed + comm.rank())
+        self.last = keras.layers.Dense(1)
+
+    def build(self, shapes):
+        self.tables.build()
+        self.hidden.build((None, 14))
+        self.last.build((None, 5))
+
+    def call(self, ids, training=None):
+        vectors = self.tables(ids, training=training)
+        hidden = self.hidden(keras.ops.concatenate([vectors[name] for name in sorted(vectors)], axis=-1))
+        return self.last(self.dropout(hidden, training=training))
+
+
+def built(case, placements, seed):
+    keras.utils.set_random_seed(seed)
+    own = OPTIMIZERS[case["own"]]() if case.get("own") else None
+    model = Model(placements, seed, own, case.get("dropout", 0.3))
+    model.compile(OPTIMIZERS[case["optimizer"]](), loss="mse")
+    model.build(None)
+    return model
+
+
+def train(model, steps):
+    """Steps numbered so, on this rank's part of each global batch."""
+    for step in steps:
+        rng = np.random.default_rng(step)
+        ids = {name: np.minimum(rng.zipf(1.3, (12, 3)) - 1, size - 1) for name, (size, _) in SIZES.items()}
+        target = rng.normal(size=(12, 1)).astype("float32")
+        first, last = (12 * place // comm.size() for place in (comm.rank(), comm.rank() + 1))
+        model.train_on_batch({name: each[first:last] for name, each in ids.items()}, target[first:last])
+
+
+def state(model):
+    """All there is of a model: whole tables and slots, gathered by other code than a checkpoint's, the rest."""
+    optimizer, cut = model.optimizer, {}
+    for variable in held.stacks_of(model):
+        slots = optimizer.table_slots(variable) if optimizer.built else {}
+        for slot, each in {"": variable, **slots}.items():
+            for part in variable.shards.slices:
+                columns = whole(variable.shards, part, each)
+                cut.setdefault(f"{part.source.name}/{slot}", []).append((part.columns, columns))
+    found = {
+        key: np.concatenate([each for _, each in sorted(some, key=lambda it: it[0])], 1)
+        for key, some in cut.items()
+    }
+    parts = [v for v in model.weights if not hasattr(v, "stack") and not hasattr(v, "copied")]
+    if optimizer.built:
+        trainer = optimizer["dense"] if isinstance(optimizer, kr.optimizers.Multi) else optimizer
+        parts += [optimizer.iterations, trainer.iterations, trainer.learning_rate]
+        dense = [v for v in model.trainable_variables if not hasattr(v, "stack")]
+        parts += [slot for variable in dense for slot in trainer.table_slots(variable).values()]
+    found |= {f"dense{place}": keras.ops.convert_to_numpy(each) for place, each in enumerate(parts)}
+    return found
+
+
+def assert_equal(one, other, **close):
+    assert one.keys() == other.keys(), (one.keys(), other.keys())
+    for name, values in one.items():
+        compare = np.testing.assert_allclose if close else np.testing.assert_array_equal
+        compare(other[name], values, err_msg=name, **close)
+
+
+def check_copies(model):
+    for variable in held.stacks_of(model):
+        shards = variable.shards
+        if shards.copies and comm.size() > 1:
+            copies = variable.copies.copies.numpy()
+            for each, (first, last) in zip(shards.slices, pairwise(shards.first_copy.tolist()), strict=True):
+                np.testing.assert_array_equal(copies[first:last], whole(shards, each, variable)[: last - first])
+
+
+def bytes_read(model, path):
+    """What a restore looks at of tables, and of which files."""
+    sizes, files, read = [], set(), shard_files.read
+
+    def counted(file, *arguments):
+        out = read(file, *arguments)
+        sizes.append(out.nbytes)
+        files.add(file.name)
+        return out
+
+    shard_files.read = counted
+    try:
+        kr.parallel.restore(path, model)
+    finally:
+        shard_files.read = read
+    return sum(sizes), files
+
+
+def save_and_restore(case, folder):
+    """Uninterrupted training against training from a checkpoint, under this plan and others."""
+    model = built(case, case["placements"], seed=3)
+    train(model, range(3))
+    kr.parallel.save(folder / "saved", model)
+    at_save = state(model)
+    train(model, range(3, 5))
+    after = state(model)
+    again = built(case, case["placements"], seed=50)
+    mine = sum(v.value.numpy().nbytes for v in held.stacks_of(model))
+    mine += sum(
+        slot.numpy().nbytes for v in held.stacks_of(model) for slot in model.optimizer.table_slots(v).values()
+    )
+    read, files = bytes_read(again, folder / "saved")
+    assert read == mine, (read, mine)
+    others = [name for name in files if "@" in name and f"@{comm.rank()}-" not in name]
+    assert not others, f"read files of other ranks: {others}"
+    assert_equal(at_save, state(again))
+    check_copies(again)
+    train(again, range(3, 5))
+    assert_equal(after, state(again))
+    for placements in case["others"]:
+        other = built(case, placements, seed=60)
+        kr.parallel.restore(folder / "saved", other)
+        assert_equal(at_save, state(other))
+        check_copies(other)
+    if comm.rank() == 0:
+        np.savez(folder / "at_save.npz", **at_save)
+        np.savez(folder / "after.npz", **after)
+    # What one rank saved, under this plan.
+    kr.parallel.restore(folder / "alone", again)
+    assert_equal(dict(np.load(folder / "alone.npz")), state(again))
+
+
+def broken(case, folder):
+    """Every rank hears of what only one of them finds, before anything is changed."""
+    model = built(case, case["placements"], seed=3)
+    path = folder / "broken"
+    kr.parallel.save(path, model)
+    before = state(model)
+    other = built(case, case["placements"], seed=70)
+    other_before = state(other)
+    for file in sorted(path.glob("save-*/*"))[:3]:
+        good = file.read_bytes()
+        comm.barrier()
+        if comm.rank() == 0:
+            file.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+        comm.barrier()
+        refused(ValueError, f"{file.name} is damaged", kr.parallel.restore, path, other)
+        if comm.rank() == 0:
+            file.unlink()
+        comm.barrier()
+        refused(FileNotFoundError, file.name, kr.parallel.restore, path, other)
+        assert_equal({k: v for k, v in state(other).items() if k in other_before}, other_before)
+        comm.barrier()
+        if comm.rank() == 0:
+            file.write_bytes(good)
+        comm.barrier()
+    refused(FileExistsError, "overwrite=True", kr.parallel.save, path, model)
+    kr.parallel.save(path, model, overwrite=True)
+    write = shard_files.write
+
+    def full(*arguments):
+        raise OSError("no space left")
+
+    shard_files.write = full if comm.rank() == comm.size() - 1 else write
+    refused(OSError, "no space left", kr.parallel.save, path, model, overwrite=True)
+    shard_files.write = write
+    if comm.rank() == 0:
+        assert len(list(path.iterdir())) == 2, list(path.iterdir())
+    kr.parallel.restore(path, model)
+    assert_equal(before, state(model))
+
+
+def export(case, folder):
+    """The same SavedModel as from one rank, which restored the checkpoint; rank 1 never holds a whole table."""
+    model = built(case, case["placements"], seed=3)
+    train(model, range(2))
+    kr.parallel.save(folder / "exported", model)
+    ids = {name: keras.Input((3,), name=name, dtype="int64") for name in SIZES}
+    functional = keras.Model(ids, model(ids))
+    kr.serving.export(functional, folder / "served")
+    memory, whole_tables.free_memory = whole_tables.free_memory, lambda: 100
+    refused(MemoryError, "tables take", kr.serving.export, functional, folder / "refused")
+    whole_tables.free_memory = memory
+    refused(FileExistsError, "served exists", kr.serving.export, functional, folder / "served")
+    train(model, range(1))  # the layer exchanges again
+
+
+def refused(kind, message, call, *arguments, **options):
+    with pytest.raises(kind, match=re.escape(message)):
+        call(*arguments, **options)
+
+
+def killed(case, folder):
+    """The last rank is killed in the middle of its second table."""
+    model = built(case, case["placements"], seed=3)
+    kr.parallel.save(folder / "killed", model)
+    train(model, range(2))
+    blocks, calls = held.Held.blocks, []
+
+    def dying(self):
+        calls.append(self)
+        for block in blocks(self):
+            yield block
+            if len(calls) == 2:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+    if comm.rank() == comm.size() - 1:
+        held.Held.blocks = dying
+    kr.parallel.save(folder / "killed", model, overwrite=True)
+
+
+if __name__ == "__main__":
+    cases, folder = json.loads(Path(sys.argv[1]).read_text()), Path(sys.argv[2])
+    for number, case in enumerate(cases):
+        save_and_restore(case, folder / str(number))
+    broken(cases[0], folder)
+    export(cases[0], folder)
+    print("finished", comm.rank(), flush=True)
+    comm.barrier()
+    killed(cases[0], folder)
