@@ -4,13 +4,23 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kerasrec.parallel.agree import RanksDiffer
+    from kerasrec.parallel.callback import Callback
     from kerasrec.parallel.layout import Plan, TablePlan, explicit
     from kerasrec.parallel.planner import DoesNotFit, plan
 
 # No module may be named like one of these: importing it would put it in the name's place.
-_HOME = {"DoesNotFit": "planner", "Plan": "layout", "TablePlan": "layout", "explicit": "layout", "plan": "planner"}
+_HOME = {
+    "Callback": "callback",
+    "DoesNotFit": "planner",
+    "Plan": "layout",
+    "RanksDiffer": "agree",
+    "TablePlan": "layout",
+    "explicit": "layout",
+    "plan": "planner",
+}
 
-__all__ = ["DoesNotFit", "Plan", "TablePlan", "explicit", "plan"]
+__all__ = ["Callback", "DoesNotFit", "Plan", "RanksDiffer", "TablePlan", "explicit", "plan"]
 
 
 def __getattr__(name: str) -> Any:

@@ -1,0 +1,145 @@
+"""`Callback`: what `fit` needs to be one training on several ranks."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from typing import Any
+
+import keras
+
+from kerasrec.parallel import comm, facts
+from kerasrec.parallel.agree import check_alike, versions
+from kerasrec.parallel.global_metrics import check_sums
+from kerasrec.parallel.joined import check_optimizer, join
+from kerasrec.parallel.training import start_alike
+from kerasrec.parallel.watchdog import Watchdog
+
+RANK_0_ONLY = (keras.callbacks.TensorBoard, keras.callbacks.CSVLogger, keras.callbacks.RemoteMonitor)
+STEP_LIMIT = 1800.0
+
+
+class Callback(keras.callbacks.Callback):
+    """Makes `fit`, `evaluate` and `predict` of a `keras.Model` one job on all ranks; on one rank it does nothing.
+
+    `kr.models` add it themselves. A model of your own that has a `DistributedEmbedding` needs it as the **first** of
+    its callbacks, in `fit` and in an `evaluate` before any `fit`. Then, on several ranks:
+
+    - **Metrics and losses are global**: `logs` of batches and epochs, of validation, and what `evaluate` returns, are
+      of all ranks' rows and equal on every rank, so `EarlyStopping`, `ReduceLROnPlateau` and the like decide alike.
+      States of metrics are added up over ranks, in one message a step; a metric whose state is no sum is refused.
+    - **Only rank 0 speaks**: the others show no progress and none of Keras's messages (interactive logging is off
+      there). `TensorBoard`, `CSVLogger` and `RemoteMonitor` run on rank 0 alone.
+    - **Only rank 0 writes** what `model.save` and `save_weights` save, as `ModelCheckpoint` does. Every rank must
+      call them, since tables are gathered on rank 0. The file has whole tables and loads on any number of ranks.
+    - **All start alike**: dense weights, trained or not, begin as rank 0's. What must be equal is compared first:
+      versions, plan, schema, layers, loss, metrics, optimizer, number of batches.
+    - **A stuck rank ends the job**: a rank that begins no step of training or validation for `step_limit` seconds
+      prints where it stands and ends.
+
+    A callback of your own runs on every rank and must decide the same on each; `logs` are. `predict` gives each rank
+    the predictions for its own rows. Every rank needs the same number of batches and in each at least one row, as
+    `kr.Loader` deals them: Keras's loss of an empty batch is NaN.
+
+    Args:
+        step_limit: seconds; longer than the longest step, with tracing the first one, or the longest save between
+            steps. None never ends a rank.
+
+    Raises:
+        ValueError: (several ranks) an optimizer that is not of `kr.optimizers`, a metric whose state is no sum, a
+            backend other than TensorFlow, or a place behind other callbacks.
+        RanksDiffer: (several ranks) ranks differ in what must be equal; names what, the ranks and the values.
+
+    Example:
+
+    >>> model.fit(train, callbacks=[kr.parallel.Callback(), keras.callbacks.EarlyStopping("val_loss")])
+
+    Source: what Horovod's `BroadcastGlobalVariablesCallback` and `MetricAverageCallback` are for. The latter averages
+    results, which is not the metric of all rows: not for unequal batches, and not for AUC.
+    """
+
+    async_safe = True  # Keras's own callbacks may go on running beside the steps
+
+    def __init__(self, step_limit: float | None = STEP_LIMIT):
+        super().__init__()
+        self._watchdog = None if step_limit is None else Watchdog(step_limit)
+
+    def set_model(self, model: Any) -> None:
+        super().set_model(model)
+        if comm.size() == 1:
+            return
+        if keras.backend.backend() != "tensorflow":
+            raise ValueError(
+                f"several ranks need Keras's TensorFlow backend, this is {keras.backend.backend()}: "
+                "start one process, or set KERAS_BACKEND=tensorflow"
+            )
+        _leave_to_rank_0(self)
+        check_optimizer(getattr(model, "optimizer", None), f"model {model.name!r}")
+        if comm.rank():
+            keras.utils.disable_interactive_logging()
+        join(model)
+
+    def on_train_begin(self, logs: Any = None) -> None:
+        if comm.size() == 1:
+            return
+        check_sums(self.model.metrics)
+        progress = {"epochs": self.params.get("epochs"), "batches": self.params.get("steps")}
+        check_alike("fit", {"versions": versions(), **progress, **facts.of_model(self.model)})
+        start_alike(facts.dense_weights(self.model))
+        if self._watchdog is not None:
+            self._watchdog.start()
+
+    def on_train_end(self, logs: Any = None) -> None:
+        if self._watchdog is not None:
+            self._watchdog.stop()
+
+    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+        self._alive()
+
+    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self._alive()
+
+    def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
+        self._alive()
+
+    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._alive()
+
+    def _alive(self) -> None:
+        if self._watchdog is not None:
+            self._watchdog.alive()
+
+
+def with_ranks(callbacks: Any) -> Any:
+    """Callbacks as `fit` takes them, with a `Callback` in front where there are several ranks."""
+    if comm.size() == 1 or isinstance(callbacks, keras.callbacks.CallbackList):
+        return callbacks
+    given = keras.tree.flatten(callbacks) if callbacks else []
+    ours = [each for each in given if isinstance(each, Callback)] or [Callback()]
+    return [*ours, *(each for each in given if not isinstance(each, Callback))]
+
+
+def _leave_to_rank_0(ours: Callback) -> None:
+    """Take what writes files out of the list of callbacks that `ours` is in, except on rank 0.
+
+    Keras tells a callback nothing of the others, so the list is found where `set_model` is called from: in it
+    `callbacks` is being gone through, and later ones can still be taken out.
+    """
+    frame: Any = inspect.currentframe()
+    caller = frame.f_back.f_back.f_locals.get("self")
+    if not isinstance(caller, keras.callbacks.CallbackList):
+        return
+    if caller.callbacks[0] is not ours:
+        raise ValueError("on several ranks kr.parallel.Callback() must be the first of the callbacks")
+    _check_tensorboard(caller.callbacks)
+    if comm.rank():
+        caller.callbacks[:] = [each for each in caller.callbacks if not isinstance(each, RANK_0_ONLY)]
+
+
+def _check_tensorboard(callbacks: Iterable[Any]) -> None:
+    for each in callbacks:
+        if getattr(each, "embeddings_freq", 0):
+            raise ValueError(
+                "TensorBoard(embeddings_freq=...) saves the weights on rank 0 alone, which cannot: "
+                "tables are on several ranks; use ModelCheckpoint"
+            )
