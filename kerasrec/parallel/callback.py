@@ -10,7 +10,6 @@ import keras
 
 from kerasrec.parallel import comm, facts
 from kerasrec.parallel.agree import check_alike, versions
-from kerasrec.parallel.global_metrics import check_sums
 from kerasrec.parallel.joined import check_optimizer, join
 from kerasrec.parallel.training import start_alike
 from kerasrec.parallel.watchdog import Watchdog
@@ -82,7 +81,6 @@ class Callback(keras.callbacks.Callback):
     def on_train_begin(self, logs: Any = None) -> None:
         if comm.size() == 1:
             return
-        check_sums(self.model.metrics)
         progress = {"epochs": self.params.get("epochs"), "batches": self.params.get("steps")}
         check_alike("fit", {"versions": versions(), **progress, **facts.of_model(self.model)})
         start_alike(facts.dense_weights(self.model))

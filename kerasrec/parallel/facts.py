@@ -18,7 +18,7 @@ def of_model(model: Any) -> dict[str, Any]:
         "weights": [_variable(weight) for weight in dense_weights(model)],
         "embeddings": [of_embedding(layer) for layer in layers if hasattr(layer, "plan")],
         "loss": _named(getattr(model, "loss", None)),
-        "metrics": [[type(each).__name__, *map(_variable, each.variables)] for each in model.metrics],
+        "metrics": _metrics(model),
         "optimizer": of_optimizer(model.optimizer) if getattr(model, "optimizer", None) is not None else None,
     }
 
@@ -55,6 +55,16 @@ def of_data(data: Any) -> dict[str, Any] | None:
 def dense_weights(model: Any) -> list[Any]:
     """All weights that every rank has a whole copy of; not the tables' rows, and not the copies of some."""
     return [weight for weight in model.weights if not is_sharded(weight)]
+
+
+def _metrics(model: Any) -> list[Any]:
+    """As they were given to `compile`; Keras makes them when it traces the first step."""
+    import keras
+
+    compiled = getattr(model, "_compile_metrics", None)
+    given = [getattr(compiled, f"_user_{kind}", None) for kind in ("metrics", "weighted_metrics")]
+    flat = [each for each in keras.tree.flatten(given) if each is not None]
+    return [each if isinstance(each, str) else [type(each).__name__, _config(each)] for each in flat]
 
 
 def _config(layer: Any) -> Any:

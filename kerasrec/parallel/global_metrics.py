@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import warnings
 from typing import Any
+from weakref import WeakSet
 
 from kerasrec.parallel import comm
 
 OURS = ("keras.", "keras_rs.", "kerasrec.")
+
+_checked: WeakSet[Any] = WeakSet()
 
 
 def global_results(model: Any) -> dict[str, Any]:
@@ -18,6 +21,7 @@ def global_results(model: Any) -> dict[str, Any]:
     so comes out right for unequal batches.
     """
     metrics = list(model.metrics)
+    check_sums(metrics)
     total = iter(comm.allreduce([v.value for metric in metrics for v in metric.variables], "kerasrec.metrics"))
     results: dict[str, Any] = {}
     for metric in metrics:
@@ -28,7 +32,8 @@ def global_results(model: Any) -> dict[str, Any]:
 
 def check_sums(metrics: list[Any]) -> None:
     """Raise `ValueError` for a metric that says its state is no sum; warn of those that nobody knows."""
-    for metric in _single(metrics):
+    for metric in (each for each in _single(metrics) if each not in _checked):
+        _checked.add(metric)
         kind = f"metric {metric.name!r} ({type(metric).__name__})"
         for variable in metric.variables:
             if getattr(variable, "aggregation", "sum") != "sum":
