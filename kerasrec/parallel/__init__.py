@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from kerasrec.parallel.agree import RanksDiffer
     from kerasrec.parallel.callback import Callback
+    from kerasrec.parallel.comm import rank, size
     from kerasrec.parallel.layout import Plan, TablePlan, explicit
     from kerasrec.parallel.planner import DoesNotFit, plan
 
@@ -18,9 +19,11 @@ _HOME = {
     "TablePlan": "layout",
     "explicit": "layout",
     "plan": "planner",
+    "rank": "comm",
+    "size": "comm",
 }
 
-__all__ = ["Callback", "DoesNotFit", "Plan", "RanksDiffer", "TablePlan", "explicit", "plan"]
+__all__ = ["Callback", "DoesNotFit", "Plan", "RanksDiffer", "TablePlan", "explicit", "plan", "rank", "size"]
 
 
 def __getattr__(name: str) -> Any:

@@ -32,7 +32,10 @@ class Callback(keras.callbacks.Callback):
     - **Only rank 0 writes** what `model.save` and `save_weights` save, as `ModelCheckpoint` does. Every rank must
       call them, since tables are gathered on rank 0. The file has whole tables and loads on any number of ranks.
     - **All start alike**: dense weights, trained or not, begin as rank 0's. What must be equal is compared first:
-      versions, plan, schema, layers, loss, metrics, optimizer, number of batches.
+      versions, plan, layers, loss, metrics, optimizer, epochs, number of batches (`kr.models` add the schema and
+      what the loaders deal).
+    - **Weights that are not trained**, such as the moving averages of `BatchNormalization`, follow each rank's own
+      rows; before validation and at an epoch's end they become rank 0's again.
     - **A stuck rank ends the job**: a rank that begins no step of training or validation for `step_limit` seconds
       prints where it stands and ends.
 
@@ -87,6 +90,9 @@ class Callback(keras.callbacks.Callback):
         if self._watchdog is not None:
             self._watchdog.start()
 
+    def on_test_begin(self, logs: Any = None) -> None:
+        self._follow_rank_0()
+
     def on_train_end(self, logs: Any = None) -> None:
         if self._watchdog is not None:
             self._watchdog.stop()
@@ -101,7 +107,11 @@ class Callback(keras.callbacks.Callback):
         self._alive()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+        self._follow_rank_0()
         self._alive()
+
+    def _follow_rank_0(self) -> None:
+        start_alike([weight for weight in facts.dense_weights(self.model) if not weight.trainable])
 
     def _alive(self) -> None:
         if self._watchdog is not None:

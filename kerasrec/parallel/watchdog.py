@@ -11,6 +11,7 @@ import traceback
 from kerasrec.parallel import comm
 
 EXIT_CODE = 70
+FAREWELL = 3  # seconds: the launcher ends the other ranks when one has left, and they may have more to say
 
 
 class Watchdog:
@@ -49,12 +50,13 @@ class Watchdog:
 
     def _end(self) -> None:
         frame = sys._current_frames().get(self._watched or 0)
-        where = "".join(traceback.format_stack(frame)[-6:]) if frame is not None else ""
+        where = "".join(traceback.format_stack(frame)[-4:]) if frame is not None else ""
         print(
             f"{where}rank {comm.rank()} of {comm.size()}: no step has begun for {self.seconds:g} seconds "
-            "(step_limit of kr.parallel.Callback), so this rank ends; above is where it stands, and a rank that "
-            "stands in no collective is the one that the others wait for",
+            "(step_limit of kr.parallel.Callback), so this rank ends. Above is where it stands; one that stands "
+            "elsewhere than in TensorFlow's execute is what the others wait for",
             file=sys.stderr,
             flush=True,
         )
+        time.sleep(FAREWELL)
         os._exit(EXIT_CODE)

@@ -53,8 +53,8 @@ def loaders(folder, **share):
 
 # ---- models -------------------------------------------------------------------------------------------------------
 OPTIMIZERS = {
-    "sgd": lambda: kr.optimizers.SGD(0.1),
-    "adagrad": lambda: kr.optimizers.Adagrad(0.05, initial_accumulator_value=0.01),
+    "sgd": lambda: kr.optimizers.SGD(1.0),
+    "adagrad": lambda: kr.optimizers.Adagrad(0.05, initial_accumulator_value=1e-4),
     "adam": lambda: kr.optimizers.Adam(0.01),
 }
 
@@ -188,7 +188,9 @@ def case_callbacks(folder, work, optimizer):
     model, (train, valid) = dlrm(folder, optimizer), loaders(folder)
     rates = []
     callbacks = [
-        keras.callbacks.EarlyStopping("val_loss", patience=1, min_delta=0.003, restore_best_weights=True, verbose=1),
+        keras.callbacks.EarlyStopping(
+            "val_loss", patience=1, min_delta=0.003, restore_best_weights=True, verbose=1
+        ),
         keras.callbacks.ModelCheckpoint(str(work / "best.keras"), "val_loss", save_best_only=True, verbose=1),
         keras.callbacks.ModelCheckpoint(str(work / "epoch{epoch}.weights.h5"), save_weights_only=True),
         keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.9, verbose=1),
@@ -201,6 +203,25 @@ def case_callbacks(folder, work, optimizer):
     found = left_by(model, history)
     assert len(set(comm.gather_objects(len(rates)))) == 1
     return {**found, "rates": np.array(rates)}
+
+
+def case_alike(folder, work, optimizer):
+    """Moving averages follow each rank's rows, yet end equal on all ranks, as do a step's options of Keras."""
+    model = plain(optimizer)
+    out = keras.layers.Dense(1)(keras.layers.BatchNormalization()(model.layers[-2].output))
+    model = compiled(keras.Model(model.input, out), optimizer)
+    model.compile(optimizer=kr.optimizers.SGD(0.1), loss="mse", metrics=["mse"], steps_per_execution=2)
+    data = as_dataset(parts(comm.rank(), comm.size()))
+    history = model.fit(
+        data, validation_data=data, epochs=2, callbacks=[kr.parallel.Callback()], verbose=2
+    ).history
+    left_by(model, history)
+    assert np.abs(model.non_trainable_weights[0].numpy()).max() > 0
+    np.testing.assert_allclose(history["loss"], history["mse"], rtol=1e-5)
+    eager = plain("sgd")
+    eager.compile(optimizer=kr.optimizers.SGD(0.1), loss="mse", run_eagerly=True)
+    history = eager.fit(data, epochs=1, callbacks=[kr.parallel.Callback()], verbose=2).history
+    return left_by(eager, history)
 
 
 def case_refused(folder, work, optimizer):
@@ -219,7 +240,9 @@ def case_refused(folder, work, optimizer):
     refused("must be the first", lambda: plain("sgd").fit(data, callbacks=[stop, ours()]))
     board = keras.callbacks.TensorBoard(str(work / "refused"), embeddings_freq=1)
     refused("use ModelCheckpoint", lambda: plain("sgd").fit(data, callbacks=[ours(), board]))
-    refused("compute it from sums", lambda: with_metric(Largest("only_first_replica")).fit(data, callbacks=[ours()]))
+    refused(
+        "compute it from sums", lambda: with_metric(Largest("only_first_replica")).fit(data, callbacks=[ours()])
+    )
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         with_metric(Largest("sum")).fit(data, callbacks=[ours()])
@@ -296,6 +319,7 @@ CASES = {
     "plain sgd": (case_plain, "sgd"),
     "plain adam": (case_plain, "adam"),
     "callbacks": (case_callbacks, "adagrad"),
+    "alike": (case_alike, "sgd"),
     "refused": (case_refused, ""),
 }
 

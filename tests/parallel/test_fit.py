@@ -1,8 +1,6 @@
 """`fit` on several ranks against one process with the same global batches: real ranks under horovodrun."""
 
 import csv
-
-
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -32,7 +30,8 @@ def as_one(loaders):
         "tags": tf.RaggedTensorSpec((None, None), tf.int64, 1),
         "age": tf.TensorSpec((None,), tf.float32),
     }
-    return tf.data.Dataset.from_generator(batches, output_signature=(features, tf.TensorSpec((None, 1))))
+    dataset = tf.data.Dataset.from_generator(batches, output_signature=(features, tf.TensorSpec((None, 1))))
+    return dataset.apply(tf.data.experimental.assert_cardinality(len(loaders[0])))
 
 
 def alone(folder, name, ranks, callbacks=()):
@@ -49,12 +48,18 @@ def alone(folder, name, ranks, callbacks=()):
         train, validation_data=valid, epochs=epochs, callbacks=[seen, *callbacks], verbose=0
     ).history
     found = fit_cases.left_by(model, history)
-    (whole,) = (kr.Loader(folder / "valid", batch_size=500, rank=0, ranks=1),)
+    whole = kr.Loader(folder / "valid", batch_size=500, rank=0, ranks=1)
     return model, {
         **found,
         "batch losses": np.array(seen.seen),
         "predicted": model.predict(whole, verbose=0),
     }
+
+
+def assert_same_numbers(name, many, one):
+    """To float32's digits; a prediction that lies at a threshold may fall on either side of it."""
+    loose = {"accuracy": 0.01, "auc": 0.005}.get(name.removeprefix("log ").removeprefix("val_"), 1e-6)
+    np.testing.assert_allclose(many, one, rtol=2e-4, atol=loose, err_msg=name)
 
 
 def assert_same(many, one, before):
@@ -65,7 +70,7 @@ def assert_same(many, one, before):
             assert moved > 1e-2, f"{name} hardly moved"
             assert np.linalg.norm(many[name] - one[name]) <= 1e-4 * moved, name
         else:
-            np.testing.assert_allclose(many[name], one[name], rtol=2e-4, atol=1e-6, err_msg=name)
+            assert_same_numbers(name, many[name], one[name])
 
 
 def weights_before(folder, name):
@@ -126,7 +131,7 @@ def callbacks_act_as_alone(folder, work, ranks):
         "callbacks",
         ranks,
         [
-            keras.callbacks.EarlyStopping("val_loss", patience=1, min_delta=0.003, restore_best_weights=True),
+            keras.callbacks.EarlyStopping("val_loss", patience=1, restore_best_weights=True),
             keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.9),
             keras.callbacks.ReduceLROnPlateau("val_auc", mode="max", factor=0.5, patience=0, min_delta=0.1),
             keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: rates.append(len(rates))),
@@ -137,7 +142,7 @@ def callbacks_act_as_alone(folder, work, ranks):
     assert len(many["rates"]) == epochs, "stopped in another epoch"
     for name in many:
         if name.startswith("log "):
-            np.testing.assert_allclose(many[name], one[name], rtol=2e-4, atol=1e-6, err_msg=name)
+            assert_same_numbers(name, many[name], one[name])
         elif name != "rates":
             np.testing.assert_allclose(many[name], one[name], rtol=1e-3, atol=1e-5, err_msg=name)
     # the best epoch's weights are those that EarlyStopping put back, and what ModelCheckpoint saved
