@@ -1,4 +1,4 @@
-"""Whether all ranks run the same: asked before anything is exchanged, so that a difference is a message, not a hang."""
+"""Whether all ranks run the same: asked before anything is exchanged, so a difference is a message, not a hang."""
 
 from __future__ import annotations
 

@@ -46,11 +46,12 @@ class Watchdog:
     def _watch(self, stopped: threading.Event) -> None:
         while not stopped.wait(min(1.0, self.seconds / 4)):
             if time.monotonic() - self._last > self.seconds:
-                self._end()
+                stack = traceback.extract_stack(sys._current_frames().get(self._watched or 0))
+                if not any(each.name == "fit" for each in stack):
+                    return  # an error ended `fit`, and the script went on
+                self._end("".join(traceback.format_list(stack[-4:])))
 
-    def _end(self) -> None:
-        frame = sys._current_frames().get(self._watched or 0)
-        where = "".join(traceback.format_stack(frame)[-4:]) if frame is not None else ""
+    def _end(self, where: str) -> None:
         print(
             f"{where}rank {comm.rank()} of {comm.size()}: no step has begun for {self.seconds:g} seconds "
             "(step_limit of kr.parallel.Callback), so this rank ends. Above is where it stands; one that stands "

@@ -19,7 +19,7 @@ USERS, ITEMS, TAGS = 40, 103, 31
 BATCH = 32
 
 
-# ---- data: files of unequal sizes, row groups too, and a last short batch ---------------------------------------
+# ---- data: files of unequal sizes, row groups too, and a last short batch ----------------------------------
 def write_data(folder):
     columns = [
         kr.Column("user", "int64", tags=("categorical",), cardinality=USERS),
@@ -51,7 +51,7 @@ def loaders(folder, **share):
     return train, kr.Loader(folder / "valid", batch_size=BATCH, **share)
 
 
-# ---- models -------------------------------------------------------------------------------------------------------
+# ---- models ------------------------------------------------------------------------------------------------
 OPTIMIZERS = {
     "sgd": lambda: kr.optimizers.SGD(1.0),
     "adagrad": lambda: kr.optimizers.Adagrad(0.05, initial_accumulator_value=1e-4),
@@ -122,7 +122,7 @@ def as_dataset(batches):
     return dataset.apply(tf.data.experimental.assert_cardinality(len(batches)))
 
 
-# ---- what a training leaves ---------------------------------------------------------------------------------------
+# ---- what a training leaves --------------------------------------------------------------------------------
 def tables_of(model):
     layers = [layer for layer in model._flatten_layers() if isinstance(layer, kr.layers.DistributedEmbedding)]
     return {f"table {t.table.name}": layer.table(t.table.name) for layer in layers for t in layer.plan.tables}
@@ -152,7 +152,7 @@ class Batches(keras.callbacks.Callback):
         self.seen.append(logs["loss"])
 
 
-# ---- cases: each returns arrays by name, which the test compares with one process's ----------------------------------
+# ---- cases: each returns arrays by name, which the test compares with one process's ------------------------
 def case_loader(folder, work, optimizer):
     model, (train, valid) = dlrm(folder, optimizer), loaders(folder)
     batches = Batches()
@@ -191,7 +191,9 @@ def case_callbacks(folder, work, optimizer):
         keras.callbacks.EarlyStopping(
             "val_loss", patience=1, min_delta=0.003, restore_best_weights=True, verbose=1
         ),
-        keras.callbacks.ModelCheckpoint(str(work / "best.keras"), "val_loss", save_best_only=True, verbose=1),
+        keras.callbacks.ModelCheckpoint(
+            str(work / "new" / "best.keras"), "val_loss", save_best_only=True, verbose=1
+        ),
         keras.callbacks.ModelCheckpoint(str(work / "epoch{epoch}.weights.h5"), save_weights_only=True),
         keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.9, verbose=1),
         keras.callbacks.ReduceLROnPlateau("val_auc", mode="max", factor=0.5, patience=0, min_delta=0.1),
@@ -240,6 +242,10 @@ def case_refused(folder, work, optimizer):
     refused("must be the first", lambda: plain("sgd").fit(data, callbacks=[stop, ours()]))
     board = keras.callbacks.TensorBoard(str(work / "refused"), embeddings_freq=1)
     refused("use ModelCheckpoint", lambda: plain("sgd").fit(data, callbacks=[ours(), board]))
+    backup = keras.callbacks.BackupAndRestore(str(work / "refused"))
+    refused("use ModelCheckpoint", lambda: plain("sgd").fit(data, callbacks=[ours(), backup]))
+    folders = keras.callbacks.ModelCheckpoint(str(work / "{epoch}" / "model.keras"))
+    refused("make its folders at once", lambda: plain("sgd").fit(data, callbacks=[ours(), folders]))
     refused(
         "compute it from sums", lambda: with_metric(Largest("only_first_replica")).fit(data, callbacks=[ours()])
     )
@@ -257,6 +263,11 @@ def case_refused(folder, work, optimizer):
     refused(rf"data.batch_size: {BATCH} on rank 0, {BATCH + 1} on rank 1", lambda: dlrm(folder, "sgd").fit(small))
     fewer = as_dataset([*parts(rank, comm.size())][rank:])
     refused("batches: 4 on rank 0, 3 on rank 1", lambda: plain("sgd").fit(fewer, callbacks=[ours()]))
+    refused("batches: 4 on rank 0, 3 on rank 1", lambda: plain("sgd").evaluate(fewer, callbacks=[ours()]))
+    refused(
+        "start of validation:.*\n.*batches: 4 on rank 0, 3 on rank 1",
+        lambda: plain("sgd").fit(data, validation_data=fewer, callbacks=[ours()]),
+    )
     slow = kr.optimizers.SGD(0.1 + rank)
     refused("optimizer.config.learning_rate: 0.1", lambda: plain(slow).fit(data, callbacks=[ours()]))
     wide = lambda: plain("sgd", "row_wise" if rank else "column_wise")  # noqa: E731

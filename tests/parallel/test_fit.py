@@ -146,7 +146,7 @@ def callbacks_act_as_alone(folder, work, ranks):
         elif name != "rates":
             np.testing.assert_allclose(many[name], one[name], rtol=1e-3, atol=1e-5, err_msg=name)
     # the best epoch's weights are those that EarlyStopping put back, and what ModelCheckpoint saved
-    best = keras.saving.load_model(work / "best.keras")
+    best = keras.saving.load_model(work / "new" / "best.keras")
     for name, values in fit_cases.tables_of(best).items():
         np.testing.assert_array_equal(values, many[name])
     assert len(list(work.glob("epoch*.weights.h5"))) == epochs
