@@ -35,7 +35,8 @@ def of_embedding(layer: Any) -> dict[str, Any]:
         }
         for placed in layer.plan.tables
     }
-    return {"name": layer.name, "seed": layer.seed, "wire": layer.wire, "plan": tables}
+    config = {name: getattr(layer, name) for name in ("name", "seed", "wire", "ranks_per_node")}
+    return {**config, "plan": tables}
 
 
 def of_optimizer(optimizer: Any) -> dict[str, Any]:

@@ -23,17 +23,18 @@ def whole_table(held: Iterable[tuple[Shards, Any]], table: str, root: int | None
     Raises:
         KeyError: the table is in none of the stacks.
     """
-    parts = [
-        whole(shards, part, variable, root)
+    parts = {
+        part.columns: whole(shards, part, variable, root)
         for shards, variable in held
         for part in shards.slices
         if part.source.name == table
-    ]
+    }
     if not parts:
         raise KeyError(f"no table {table!r}")
     if root not in (None, comm.rank()):
         return None
-    return parts[0] if len(parts) == 1 else np.concatenate(parts, axis=1)  # type: ignore[arg-type]
+    in_order: list[Any] = [parts[columns] for columns in sorted(parts)]
+    return in_order[0] if len(in_order) == 1 else np.concatenate(in_order, axis=1)
 
 
 def whole(shards: Shards, part: Slice, variable: Any, root: int | None = None) -> np.ndarray | None:

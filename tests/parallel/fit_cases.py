@@ -186,14 +186,10 @@ def case_plain(folder, work, optimizer):
 
 def case_callbacks(folder, work, optimizer):
     model, (train, valid) = dlrm(folder, optimizer), loaders(folder)
-    rates = []
+    rates, best = [], str(work / "new" / "best.keras")
     callbacks = [
-        keras.callbacks.EarlyStopping(
-            "val_loss", patience=1, min_delta=0.003, restore_best_weights=True, verbose=1
-        ),
-        keras.callbacks.ModelCheckpoint(
-            str(work / "new" / "best.keras"), "val_loss", save_best_only=True, verbose=1
-        ),
+        keras.callbacks.EarlyStopping("val_loss", patience=1, restore_best_weights=True, verbose=1),
+        keras.callbacks.ModelCheckpoint(best, "val_loss", save_best_only=True, verbose=1),
         keras.callbacks.ModelCheckpoint(str(work / "epoch{epoch}.weights.h5"), save_weights_only=True),
         keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.9, verbose=1),
         keras.callbacks.ReduceLROnPlateau("val_auc", mode="max", factor=0.5, patience=0, min_delta=0.1),
