@@ -52,10 +52,11 @@ SWEEPS = {
     "vocabulary": [1_000, 10_000, 100_000, 1_000_000, 2_000_000],
     "batch": [512, 4_096, 16_384, 65_536],
     "width": [16, 32, 64, 128],
-    "hotness": [1, 5, 20],
+    "hotness": [1, 5, 20, 100, 500],
     "optimizer": ["adagrad", "rowwise_adagrad", "adam", "sgd", "ftrl"],
     "policy": ["float32", "mixed_bfloat16"],
 }
+LONG, SHORT_BATCH = 100, 512  # lists from this length on are swept in batches of at most so many rows
 STATES = {"adagrad": 1, "rowwise_adagrad": 0, "adam": 2, "sgd": 0, "ftrl": 2}  # numbers kept beside each weight
 SYSTEMS = ["kerasrec", "torchrec", "keras", "keras_rs"]
 LACKS = {"torchrec": {"adam", "ftrl"}, "keras": {"rowwise_adagrad"}, "keras_rs": {"rowwise_adagrad"}}
@@ -104,9 +105,17 @@ class Worker:
 
 
 def gib(case):
-    """What a case will take: its tables, their state, Keras's gradients as large as tables, and the framework."""
-    copies = 1 + STATES[case.optimizer] + (case.system in ("keras", "keras_rs"))
-    return 1 + (case.system != "floor") * copies * FEATURES * case.vocabulary * case.width * 4 / 2**30
+    """What a case will take: tables, their state, Keras's gradients as large as tables and its vectors of all ids
+    (with their gradients), and the framework."""
+    keras = case.system in ("keras", "keras_rs")
+    rows = (1 + STATES[case.optimizer] + keras) * case.vocabulary + 3 * keras * case.batch * case.hotness
+    return 1 + (case.system != "floor") * rows * FEATURES * case.width * 4 / 2**30
+
+
+def swept(base, name, value):
+    """The default case with one thing changed; long lists come in smaller batches."""
+    short = name == "hotness" and value >= LONG
+    return replace(base, **{name: value}, **({"batch": min(base.batch, SHORT_BATCH)} if short else {}))
 
 
 def groups(cases, memory):
@@ -314,8 +323,8 @@ def main():
         runs = [
             (
                 name,
-                replace(base, **{name: value}),
-                [replace(base, system=system, **{name: value}) for system in SYSTEMS],
+                swept(base, name, value),
+                [swept(replace(base, system=system), name, value) for system in SYSTEMS],
             )
             for name in args.sweep
             for value in SWEEPS[name]

@@ -4,7 +4,9 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <numeric>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 #include "tensorflow/core/framework/op.h"
@@ -18,12 +20,26 @@ namespace kerasrec {
 
 using namespace tensorflow;
 
-// Whether all of `n` rows lie in a table of `size` rows.
+// The first of `n` values that is not in [0, size); null if all are. Branches only to name it: the check is vectorised.
+template <typename Value>
+const Value* Stray(const Value* values, int64_t n, int64_t size) {
+  bool stray = false;
+  for (int64_t i = 0; i < n; ++i) stray |= static_cast<uint64_t>(static_cast<int64_t>(values[i])) >= static_cast<uint64_t>(size);
+  if (!stray) return nullptr;
+  return std::find_if(values, values + n, [size](Value v) { return v < 0 || v >= size; });
+}
+
+template <typename Value>
+bool Rising(const Value* values, int64_t n) {
+  bool falls = false;
+  for (int64_t i = 0; i + 1 < n; ++i) falls |= values[i + 1] < values[i];
+  return !falls;
+}
+
 template <typename Row>
 absl::Status InTable(const Row* rows, int64_t n, int64_t size) {
-  for (int64_t i = 0; i < n; ++i)
-    if (rows[i] < 0 || rows[i] >= size) return errors::InvalidArgument("row ", rows[i], " of ", size);
-  return absl::OkStatus();
+  const Row* stray = Stray(rows, n, size);
+  return stray ? errors::InvalidArgument("row ", *stray, " of ", size) : absl::OkStatus();
 }
 
 // Where the ids of N features lie in a stack of tables: all rows one after another, cut into bags whose vectors are
@@ -82,8 +98,7 @@ class FindRows : public OpKernel {
       for (int64_t f = first; f < last; ++f) {
         const int64_t n = ids[f].NumElements();
         const Index* id = ids[f].flat<Index>().data();
-        for (int64_t i = 0; i < n && !stray[f]; ++i)
-          if (id[i] < 0 || id[i] >= sizes_[f]) stray[f] = id + i;
+        stray[f] = Stray(id, n, sizes_[f]);
         bags[f + 1] = hotness_[f] ? n / hotness_[f] : splits[f].NumElements() - 1;
         rows[f + 1] = padded_[f] ? n - std::count(id, id + n, Index{0}) : n;
       }
@@ -117,10 +132,16 @@ class FindRows : public OpKernel {
   static bool Cuts(const Tensor& splits, int64_t n) {
     const int64_t* cut = splits.flat<int64_t>().data();
     const int64_t cuts = splits.NumElements();
-    return cuts && cut[0] == 0 && cut[cuts - 1] == n && std::is_sorted(cut, cut + cuts);
+    return cuts && cut[0] == 0 && cut[cuts - 1] == n && Rising(cut, cuts);
   }
 
-  void Write(int64_t f, const Index* ids, const int64_t* splits, int64_t bags, int64_t row, Row* rows, int32_t* bag) {
+  void Write(int64_t f, const Index* ids, const int64_t* splits, int64_t bags, int64_t row, Row* __restrict rows,
+             int32_t* __restrict bag) {
+    if (hotness_[f] == 1 && !padded_[f]) {
+      for (int64_t b = 0; b < bags; ++b) rows[row + b] = static_cast<Row>(ids[b] + offsets_[f]);
+      for (int64_t b = 0; b < bags; ++b) bag[b] = row + b;
+      return;
+    }
     for (int64_t b = 0; b < bags; ++b) {
       bag[b] = row;
       const int64_t first = splits ? splits[b] : b * hotness_[f], last = splits ? splits[b + 1] : first + hotness_[f];
@@ -153,8 +174,7 @@ struct Bags {
     rows = all_rows, bags = cuts->NumElements() - 1, features = firsts->NumElements() - 1, combiners = how;
     bag = cuts->flat<int32_t>().data(), first_bag = firsts->flat<int32_t>().data();
     if (bags < 0 || features != static_cast<int64_t>(how.size()) || first_bag[0] || first_bag[features] != bags ||
-        !std::is_sorted(first_bag, first_bag + features + 1) || bag[0] || bag[bags] != rows ||
-        !std::is_sorted(bag, bag + bags + 1))
+        !Rising(first_bag, features + 1) || bag[0] || bag[bags] != rows || !Rising(bag, bags + 1))
       return errors::InvalidArgument("these are not the bags of ", rows, " rows");
     for (int64_t f = 0; f < features; ++f) {
       const int64_t n = given[f].NumElements(), mine = bag[first_bag[f + 1]] - bag[first_bag[f]];
@@ -207,6 +227,22 @@ inline void Prefetch(const float* row, int64_t width, bool write) {
     if (write) __builtin_prefetch(row + k, 1); else __builtin_prefetch(row + k);
 }
 
+// Calls work(Width<w>) for the usual widths, so that a sum of rows stays in registers, and else work(Width<0>).
+template <int64_t w>
+using Width = std::integral_constant<int64_t, w>;
+
+template <typename Work>
+void ForWidth(int64_t width, Work work) {
+  switch (width) {
+    case 8: return work(Width<8>());
+    case 16: return work(Width<16>());
+    case 32: return work(Width<32>());
+    case 64: return work(Width<64>());
+    case 128: return work(Width<128>());
+    default: return work(Width<0>());
+  }
+}
+
 template <typename T, typename Row>
 class LookUp : public OpKernel {
  public:
@@ -246,15 +282,20 @@ class LookUp : public OpKernel {
           for (int64_t k = 0; k < width; ++k) vector[k] = static_cast<T>(row[k]);
           continue;
         }
-        float* __restrict total = sum.data();
-        std::fill(sum.begin(), sum.end(), 0.0f);
-        for (int64_t i = begin; i < end; ++i) {
-          if (i + kAhead < n) Prefetch(from + rows[i + kAhead] * width, width, false);
-          const float* __restrict row = from + rows[i] * width;
-          const float share = weight ? weight[i] : 1.0f;
-          for (int64_t k = 0; k < width; ++k) total[k] += share * row[k];
-        }
-        for (int64_t k = 0; k < width; ++k) vector[k] = static_cast<T>(scale * total[k]);
+        ForWidth(width, [&](auto fixed) {
+          constexpr int64_t kWidth = fixed;
+          float own[kWidth ? kWidth : 1];
+          float* __restrict total = kWidth ? own : sum.data();
+          const int64_t columns = kWidth ? kWidth : width;
+          std::fill(total, total + columns, 0.0f);
+          for (int64_t i = begin; i < end; ++i) {
+            if (i + kAhead < n) Prefetch(from + rows[i + kAhead] * columns, columns, false);
+            const float* __restrict row = from + rows[i] * columns;
+            const float share = weight ? weight[i] : 1.0f;
+            for (int64_t k = 0; k < columns; ++k) total[k] += share * row[k];
+          }
+          for (int64_t k = 0; k < columns; ++k) vector[k] = static_cast<T>(scale * total[k]);
+        });
       }
     };
     auto* pool = context->device()->tensorflow_cpu_worker_threads();
@@ -366,11 +407,13 @@ struct Piece {
   int64_t table, part, parts;
 };
 
-template <typename Cost>
-std::vector<Piece> Cut(int64_t tables, int64_t threads, Cost parts_of) {
+// Cuts a table only where it would keep one thread busy for longer than the others: each part of a table passes over
+// all of its ids.
+std::vector<Piece> Cut(const std::vector<int64_t>& ids, int64_t threads) {
+  const int64_t all = std::accumulate(ids.begin(), ids.end(), int64_t{1});
   std::vector<Piece> pieces;
-  for (int64_t t = 0; t < tables; ++t) {
-    const int64_t parts = std::clamp<int64_t>(parts_of(t), 1, threads);
+  for (int64_t t = 0; t < static_cast<int64_t>(ids.size()); ++t) {
+    const int64_t parts = std::clamp<int64_t>(std::min(ids[t] / 16384, 4 * threads * ids[t] / all), 1, threads);
     for (int64_t part = 0; part < parts; ++part) pieces.push_back({t, part, parts});
   }
   return pieces;
@@ -408,7 +451,7 @@ class DistinctRows : public OpKernel {
 
     // Each piece collects the rows whose hash falls to it, in a hash table of its own that is at most half full.
     auto* pool = context->device()->tensorflow_cpu_worker_threads();
-    const std::vector<Piece> pieces = Cut(tables, pool->num_threads, [&](int64_t t) { return size[t] / 16384; });
+    const std::vector<Piece> pieces = Cut(size, pool->num_threads);
     std::vector<std::vector<Row>> found(pieces.size());
     auto hash_of = [](Row row) { return static_cast<uint64_t>(row) * 0x9e3779b97f4a7c15ull; };
     auto mine = [](const Piece& piece, uint64_t hash) {
@@ -419,21 +462,29 @@ class DistinctRows : public OpKernel {
       for (int64_t p = begin; p < end; ++p) {
         const Piece& piece = pieces[p];
         std::vector<Row>& rows_here = found[p];
-        int shift = 63;
-        while (int64_t{1} << (64 - shift) < 2 * size[piece.table]) --shift;
-        const int64_t slots = int64_t{1} << (64 - shift);
-        slot_of.assign(slots, -1);
+        // As large as the rows found so far need: rows repeat, and what is small stays in the cache.
+        int bits = 12;
+        slot_of.assign(int64_t{1} << bits, -1);
+        auto slot_for = [&](Row row, uint64_t hash) {
+          int64_t slot = hash >> (64 - bits);
+          while (slot_of[slot] >= 0 && rows_here[slot_of[slot]] != row) slot = (slot + 1) & ((int64_t{1} << bits) - 1);
+          return slot;
+        };
         for (int64_t f : features_[piece.table]) {
           for (int64_t i = bag[first_bag[f]]; i < bag[first_bag[f + 1]]; ++i) {
             const uint64_t hash = hash_of(rows[i]);
             if (!mine(piece, hash)) continue;
-            int64_t slot = hash >> shift;
-            while (slot_of[slot] >= 0 && rows_here[slot_of[slot]] != rows[i]) slot = (slot + 1) & (slots - 1);
-            if (slot_of[slot] < 0) {
-              slot_of[slot] = static_cast<int32_t>(rows_here.size());
-              rows_here.push_back(rows[i]);
+            const int64_t slot = slot_for(rows[i], hash);
+            if (slot_of[slot] >= 0) {
+              position[i] = slot_of[slot];
+              continue;
             }
-            position[i] = slot_of[slot];
+            position[i] = slot_of[slot] = static_cast<int32_t>(rows_here.size());
+            rows_here.push_back(rows[i]);
+            if (2 * rows_here.size() <= uint64_t{1} << bits) continue;
+            bits += 2;
+            slot_of.assign(int64_t{1} << bits, -1);
+            for (size_t k = 0; k < rows_here.size(); ++k) slot_of[slot_for(rows_here[k], hash_of(rows_here[k]))] = k;
           }
         }
       }
@@ -503,8 +554,7 @@ class SumRows : public OpKernel {
     const Tensor& position = context->input(1);
     const int64_t n = position.NumElements();
     const int32_t* place = position.flat<int32_t>().data();
-    for (int64_t i = 0; i < n; ++i)
-      OP_REQUIRES(context, place[i] >= 0 && place[i] < rows, errors::InvalidArgument("a position out of range"));
+    OP_REQUIRES(context, !Stray(place, n, rows), errors::InvalidArgument("a position out of range"));
     Bags bags;
     OP_REQUIRES_OK(context, bags.Of(context, n, combiners_));
     OpInputList upstream;
@@ -525,15 +575,12 @@ class SumRows : public OpKernel {
     const int64_t tables = features_.size();
     const int32_t* first_row = firsts.flat<int32_t>().data();
     OP_REQUIRES(context, firsts.NumElements() == tables + 1 && first_row[0] == 0 && first_row[tables] == rows &&
-                std::is_sorted(first_row, first_row + tables + 1), errors::InvalidArgument("these are no rows of tables"));
-    auto ids_of = [&](int64_t t) {
-      int64_t ids = 0;
-      for (int64_t f : features_[t]) ids += bags.bag[bags.first_bag[f + 1]] - bags.bag[bags.first_bag[f]];
-      return ids;
-    };
+                Rising(first_row, tables + 1), errors::InvalidArgument("these are no rows of tables"));
+    std::vector<int64_t> ids(tables, 0);
+    for (int64_t t = 0; t < tables; ++t)
+      for (int64_t f : features_[t]) ids[t] += bags.bag[bags.first_bag[f + 1]] - bags.bag[bags.first_bag[f]];
     auto* pool = context->device()->tensorflow_cpu_worker_threads();
-    const std::vector<Piece> pieces =
-        Cut(tables, pool->num_threads, [&](int64_t t) { return ids_of(t) * width / (1 << 19); });
+    const std::vector<Piece> pieces = Cut(ids, pool->num_threads);
     auto work = [&](int64_t begin, int64_t end) {
       for (int64_t p = begin; p < end; ++p) {
         const auto [t, part, parts] = pieces[p];

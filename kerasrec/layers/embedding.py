@@ -39,6 +39,8 @@ class DistributedEmbedding(keras.layers.Layer):
         seed: initial values are a function of it, the table's name and the row.
         plan: where the tables live when there are several ranks; `kr.parallel.plan` chooses if not given.
         wire: the dtype in which ranks exchange vectors and gradients: "float32", "bfloat16" or "float16".
+        ranks_per_node: how many ranks each machine has; a row then crosses between two machines once. None
+            exchanges between ranks directly.
 
     Inputs: a dict with, for each feature, integer ids of one of these forms:
         - `(batch,)` or `(batch, 1)`: one id a row.
@@ -77,6 +79,7 @@ class DistributedEmbedding(keras.layers.Layer):
         seed: int = 0,
         plan: Plan | None = None,
         wire: str = "float32",
+        ranks_per_node: int | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -84,7 +87,7 @@ class DistributedEmbedding(keras.layers.Layer):
             raise ValueError("DistributedEmbedding needs at least one feature")
         # Keras wraps dict attributes for tracking: a tuple of pairs keeps ours plain.
         self._features = tuple((name, _feature(name, config)) for name, config in features.items())
-        self.seed, self.wire = seed, wire
+        self.seed, self.wire, self.ranks_per_node = seed, wire, ranks_per_node
         tables = [table for table, _ in distinct_tables(config for _, config in self._features)]
         self.plan = _planned(plan, [config for _, config in self._features])
         self._shards = tuple(shard(self.plan, tables))
@@ -137,7 +140,7 @@ class DistributedEmbedding(keras.layers.Layer):
                 name = f"{self.name}.{shards.stack.name}"
                 variable.copies = Copies(shards, variable.value, copies[-1], rank, name)
         values = [variable.value for variable in self._variables]
-        self._exchange = Exchange(self._shards, values, copies, self.name, self.wire)
+        self._exchange = Exchange(self._shards, values, copies, self.name, self.wire, self.ranks_per_node)
 
     def call(self, inputs: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
         ids, weights = self._ids_and_weights(inputs)
@@ -280,7 +283,13 @@ class DistributedEmbedding(keras.layers.Layer):
             if not isinstance(table["initializer"], str):
                 table["initializer"] = keras.initializers.serialize(keras.initializers.get(table["initializer"]))
             features[name] = {"name": config.name, "table": table, "hotness": config.hotness}
-        return {**super().get_config(), "features": features, "seed": self.seed, "wire": self.wire}
+        return {
+            **super().get_config(),
+            "features": features,
+            "seed": self.seed,
+            "wire": self.wire,
+            "ranks_per_node": self.ranks_per_node,
+        }
 
 
 def _is_weighted(given: Any) -> bool:

@@ -4,6 +4,9 @@
     vectors    the owners' answers, in the order they were asked for          one alltoall
     gradients  one for each distinct row, times this rank's share             one alltoall, in the backward pass
 
+Over several nodes it goes in two hops, first to the rank of one's own node that has the owner's place there: that
+one asks once for what its node's ranks ask of it, so a row crosses between two nodes once.
+
 Copied rows (those of replicated tables, the frequent ones of hybrid tables) are read from this rank's own copy. In
 training their owners are told their ids as well, since the gradients go to the owners; after the update these send
 every rank the rows that changed (`Copies`).
@@ -13,8 +16,7 @@ TensorFlow only. Source: HugeCTR's embeddings (https://arxiv.org/abs/2210.08803)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -35,21 +37,25 @@ class Exchange:
         copies: the copied rows of each stack, `tf.Variable`s; None where a stack has none.
         name: of the messages, equal on every rank.
         wire: the dtype in which vectors and gradients travel.
+        ranks_per_node: ranks are counted node by node, so many on each; None, or all of them, is one node.
     """
 
     def __init__(
-        self, shards: Sequence[Shards], variables: Sequence[Any], copies: Sequence[Any], name: str, wire: str
-    ):
+        self, shards: Sequence[Shards], variables: Sequence[Any], copies: Sequence[Any], name: str, wire: str,
+        ranks_per_node: int | None = None,
+    ):  # fmt: skip
         self.shards, self.variables, self.copies, self.name = shards, variables, copies, name
         self.wire = tf.as_dtype(wire)
         self.ranks = shards[0].ranks
+        self.per_node = ranks_per_node or self.ranks
+        if self.ranks % self.per_node:
+            raise ValueError(f"{self.ranks} ranks are not {self.per_node} on every node")
         # A request's kind is its stack; copied rows, which need no answer, are kinds of their own after these.
-        self.widths = [each.stack.embedding_dim for each in shards] * 2
+        self.widths = np.array([each.stack.embedding_dim for each in shards] * 2, np.int32)
         sizes = [int(each.first_local_row[-1].max()) for each in shards]
         some_copies = any(each.copies for each in shards)
         # What is sent for a row is its number in its owner's variables, one variable after another.
         self.bases = np.cumsum([0, *sizes, *(sizes if some_copies else [0] * len(sizes))])
-        self.id_bytes = bytes_for(self.bases[-1] - 1)
 
     def vectors(self, wanted: Sequence[Any], share: Any | None) -> list[Any]:
         """The vectors of distinct rows of each stack.
@@ -61,116 +67,151 @@ class Exchange:
         Returns:
             For each stack (n, width) float32. The gradients of `variables` are those of all ranks together.
         """
-        requests = self._route(wanted)
-        kinds, stacks = len(self.widths), len(self.shards)
-        told = tf.fill(tf.shape(requests.kind), True) if share is not None else requests.kind < stacks
-        place = tf.boolean_mask(requests.rank * kinds + requests.kind, told)
-        sent = tf.reshape(tf.math.bincount(place, minlength=self.ranks * kinds), (self.ranks, kinds))
-        message = pack(tf.boolean_mask(requests.address, told), self.id_bytes)
-        packed, parts = comm.alltoall(message, tf.reduce_sum(sent, axis=1), f"{self.name}.ids")
-        asked = unpack(packed)
-        kind = tf.searchsorted(tf.constant(self.bases[1:], tf.int64), asked, side="right")
-        source = tf.repeat(tf.range(self.ranks), parts)
-        got = tf.math.bincount(source * kinds + kind, minlength=self.ranks * kinds)
-        got = tf.reshape(got, (self.ranks, kinds))
-        rows = asked - tf.gather(tf.constant(self.bases[:-1], tf.int64), kind)
-        owned = [tf.gather(self.variables[k % stacks], tf.boolean_mask(rows, kind == k)) for k in range(kinds)]
-        answers = self._answers(owned, self._copied(wanted, requests), sent, got, share)
-        return [self._in_order(k, wanted[k], requests, answers) for k in range(stacks)]
+        found = [self._locate(k, tf.cast(rows, tf.int64)) for k, rows in enumerate(wanted)]
+        rank, kind, address, _ = (tf.concat(parts, 0) for parts in zip(*found, strict=True))
+        if share is None:  # then nobody needs to know of copied rows
+            told = kind < len(self.shards)
+            rank, address = tf.boolean_mask(rank, told), tf.boolean_mask(address, told)
+        if self.per_node == self.ranks:
+            answers = self._ask(rank, address, 1, self._owned, share, "")
+        else:
+            relay = comm.rank() // self.per_node * self.per_node + rank % self.per_node
+            node = tf.cast(rank // self.per_node, tf.int64)
+            nodes = self.ranks // self.per_node
+            answers = self._ask(relay, node * self.bases[-1] + address, nodes, self._relayed(share), share, "")
+        return [self._with_copies(k, answers, *found[k][1::2], share) for k in range(len(self.shards))]
 
-    # ---- who is asked for what --------------------------------------------------------------------------------
-    def _route(self, wanted: Sequence[Any]) -> Requests:
-        ranks, kinds, addresses, places = [], [], [], []
-        for k, (shards, rows) in enumerate(zip(self.shards, wanted, strict=True)):
-            rows = tf.cast(rows, tf.int64)
-            of = tf.searchsorted(tf.constant(shards.first_row[1:], tf.int64), rows, side="right")
-            row = rows - tf.gather(tf.constant(shards.first_row, tf.int64), of)
-            count = tf.gather(tf.constant(shards.owner_count, tf.int64), of)
-            place = tf.cast(row % count, tf.int32)
-            rank = tf.gather_nd(tf.constant(shards.owners, tf.int32), tf.stack([of, place], axis=1))
-            first = tf.gather_nd(tf.constant(shards.first_local_row, tf.int64), tf.stack([of, rank], axis=1))
-            copied = row < tf.gather(tf.constant(shards.frequent_rows, tf.int64), of)
-            kind = tf.where(copied, k + len(self.shards), k)
-            ranks.append(rank)
-            kinds.append(kind)
-            addresses.append(tf.gather(tf.constant(self.bases, tf.int64), kind) + first + row // count)
-            places.append(tf.range(tf.size(rows)))
-        rank, kind = tf.concat(ranks, 0), tf.concat(kinds, 0)
-        order = tf.argsort(rank * len(self.widths) + kind, stable=True)
-        parts = (rank, kind, tf.concat(addresses, 0), tf.concat(places, 0))
-        return Requests(*(tf.gather(part, order) for part in parts))
-
-    def _copied(self, wanted: Sequence[Any], requests: Requests) -> list[Any]:
-        """This rank's copies of rows it would ask for otherwise; by stack, in the order of requests."""
-        copied = []
-        for k, shards in enumerate(self.shards):
-            if self.copies[k] is None:
-                copied.append(tf.zeros((0, shards.stack.embedding_dim)))
-                continue
-            rows = tf.gather(wanted[k], requests.place_of(k + len(self.shards)))
-            copied.append(tf.gather(self.copies[k], self._copy_of(shards, rows)))
-        return copied
-
-    @staticmethod
-    def _copy_of(shards: Shards, rows: Any) -> Any:
-        rows = tf.cast(rows, tf.int64)
+    def _locate(self, k: int, rows: Any) -> tuple[Any, Any, Any, Any]:
+        """Of rows of a stack: their owner, the kind of request, what is sent for them, where their copies are."""
+        shards = self.shards[k]
         of = tf.searchsorted(tf.constant(shards.first_row[1:], tf.int64), rows, side="right")
-        return rows + tf.gather(tf.constant(shards.first_copy[:-1] - shards.first_row[:-1], tf.int64), of)
+        row = rows - tf.gather(tf.constant(shards.first_row, tf.int64), of)
+        count = tf.gather(tf.constant(shards.owner_count, tf.int64), of)
+        place = tf.cast(row % count, tf.int32)
+        rank = tf.gather_nd(tf.constant(shards.owners, tf.int32), tf.stack([of, place], axis=1))
+        first = tf.gather_nd(tf.constant(shards.first_local_row, tf.int64), tf.stack([of, rank], axis=1))
+        copied = row < tf.gather(tf.constant(shards.frequent_rows, tf.int64), of)
+        kind = tf.where(copied, k + len(self.shards), k)
+        address = tf.gather(tf.constant(self.bases, tf.int64), kind) + first + row // count
+        return rank, kind, address, row + tf.gather(tf.constant(shards.first_copy, tf.int64), of)
 
-    # ---- vectors there, gradients back ------------------------------------------------------------------------
-    def _answers(self, owned: list[Any], copied: list[Any], sent: Any, got: Any, share: Any) -> list[Any]:
-        """By kind, the vectors of what this rank asked for: owners' answers and its own copies."""
-        stacks = len(self.shards)
+    def _with_copies(self, k: int, answers: list[Any], kind: Any, copy: Any, share: Any | None) -> Any:
+        """A stack's vectors in the order in which they were wanted: owners' answers, and this rank's copies."""
+        if self.copies[k] is None:
+            return tf.ensure_shape(answers[k], (None, self.widths[k]))
+        copied = kind != k
+        own = tf.stop_gradient(tf.gather(self.copies[k], tf.boolean_mask(copy, copied)))
+        if share is not None:
+            own += answers[k + len(self.shards)]  # zeros: by them gradients find their way to the owner
+        places = tf.cast(tf.where(~copied)[:, 0], tf.int32), tf.cast(tf.where(copied)[:, 0], tf.int32)
+        return tf.ensure_shape(tf.dynamic_stitch(places, (answers[k], own)), (None, self.widths[k]))
+
+    # ---- one hop ----------------------------------------------------------------------------------------------
+    def _ask(
+        self,
+        rank: Any,
+        number: Any,
+        nodes: int,
+        answer: Callable[[Any, Any], list[Any]],
+        share: Any | None,
+        hop: str,
+    ) -> list[Any]:
+        """Ask ranks for rows.
+
+        Args:
+            rank: whom to ask for each row, (n,) int32.
+            number: what the row is sent as, (n,) int64: its address and, times `bases[-1]`, its owner's node.
+            nodes: how many nodes are told apart in it.
+            answer: on the rank that is asked, numbers and kinds -> the vectors of each kind.
+            share: what gradients are multiplied by on their way back.
+            hop: a part of the messages' names.
+
+        Returns:
+            By kind, its rows' vectors in the order of the requests; zeros for the kinds that need no answer.
+        """
+        kinds, stacks = len(self.widths), len(self.shards)
+        kind = self._kind(number)
+        order = tf.argsort(rank * kinds + kind, stable=True)
+        sent = self._counts(rank, kind)
+        message = pack(tf.gather(number, order), bytes_for(self.bases[-1] * nodes - 1))
+        packed, parts = comm.alltoall(message, tf.reduce_sum(sent, axis=1), f"{self.name}{hop}.ids")
+        asked = unpack(packed)
+        kind_asked = self._kind(asked)
+        got = self._counts(tf.repeat(tf.range(self.ranks), parts), kind_asked)
         answered = np.array([1] * stacks + [0] * stacks, np.int32)
 
         @tf.custom_gradient
-        def answer(*owned: Any) -> Any:
-            received = self._swap(owned[:stacks], got * answered, sent * answered, "vectors")
+        def answers(*mine: Any) -> Any:
+            received = self._swap(mine[:stacks], got * answered, sent * answered, f"{hop}.vectors")
+            silent = [tf.zeros((tf.reduce_sum(sent[:, k]), self.widths[k])) for k in range(stacks, kinds)]
 
             def gradient(*upstream: Any) -> list[Any]:
-                mine = [tf.math.multiply_no_nan(tf.convert_to_tensor(each), share) for each in upstream]
-                return self._swap(mine, sent, got, "gradients")
+                if share is None:
+                    raise ValueError(f"{self.name}: where gradients are asked for, call it with training=True")
+                scaled = [tf.math.multiply_no_nan(tf.convert_to_tensor(each), share) for each in upstream]
+                return self._swap(scaled, sent, got, f"{hop}.gradients")
 
-            return [*received[:stacks], *map(tf.stop_gradient, copied)], gradient
+            return [*received[:stacks], *silent], gradient
 
-        return answer(*owned)
+        kind_sent = tf.gather(kind, order)
+        found = []
+        for k, vectors in enumerate(answers(*answer(asked, kind_asked))):
+            within = tf.cumsum(tf.cast(kind == k, tf.int32)) - 1  # the place of a request among those of its kind
+            places = tf.gather(within, tf.boolean_mask(order, kind_sent == k))
+            found.append(tf.gather(vectors, tf.math.invert_permutation(places)))
+        return found
+
+    def _kind(self, number: Any) -> Any:
+        address = number % max(1, self.bases[-1])
+        return tf.searchsorted(tf.constant(self.bases[1:], tf.int64), address, side="right")
+
+    def _counts(self, rank: Any, kind: Any) -> Any:
+        """(ranks, kinds) int32: how many requests are for each rank, of each kind."""
+        kinds = len(self.widths)
+        return tf.reshape(tf.math.bincount(rank * kinds + kind, minlength=self.ranks * kinds), (self.ranks, kinds))
+
+    def _owned(self, number: Any, kind: Any) -> list[Any]:
+        """This rank's own rows."""
+        row = number - tf.gather(tf.constant(self.bases[:-1], tf.int64), kind)
+        return [
+            tf.gather(self.variables[k % len(self.shards)], tf.boolean_mask(row, kind == k))
+            for k in range(len(self.widths))
+        ]
+
+    def _relayed(self, share: Any | None) -> Callable[[Any, Any], list[Any]]:
+        """Rows of the ranks that have this rank's place in their nodes, asked for once for all of this node."""
+        onwards = None if share is None else tf.ones(())  # each rank's share is in the gradients already
+
+        def answer(number: Any, kind: Any) -> list[Any]:
+            distinct, position = tf.unique(number)
+            node = tf.cast(distinct // self.bases[-1], tf.int32)
+            rank = node * self.per_node + comm.rank() % self.per_node
+            address = distinct % self.bases[-1]
+            kind_distinct = self._kind(distinct)
+            answers = self._ask(rank, address, 1, self._owned, onwards, ".nodes")
+            found = []
+            for k, vectors in enumerate(answers):
+                within = tf.cumsum(tf.cast(kind_distinct == k, tf.int32)) - 1
+                found.append(tf.gather(vectors, tf.gather(within, tf.boolean_mask(position, kind == k))))
+            return found
+
+        return answer
 
     def _swap(self, vectors: Sequence[Any], there: Any, here: Any, what: str) -> list[Any]:
         """Send vectors of each kind and receive as many as `here` says; both are counts (ranks, kinds)."""
-        widths = self.widths[: len(vectors)]
         # One message a rank: its vectors of the first kind, those of the second, ... as plain numbers.
         flat = [
-            tf.RaggedTensor.from_row_lengths(tf.reshape(each, (-1,)), there[:, k] * width, validate=False)
-            for k, (each, width) in enumerate(zip(vectors, widths, strict=True))
+            tf.RaggedTensor.from_row_lengths(tf.reshape(each, (-1,)), there[:, k] * self.widths[k], validate=False)
+            for k, each in enumerate(vectors)
         ]
         message = (flat[0] if len(flat) == 1 else tf.concat(flat, axis=1)).values
-        splits = tf.reduce_sum(there * np.array(self.widths, np.int32), axis=1)
-        received, _ = comm.alltoall(tf.cast(message, self.wire), splits, f"{self.name}.{what}")
-        lengths = tf.reshape(here * np.array(self.widths, np.int32), (-1,))
+        splits = tf.reduce_sum(there * self.widths, axis=1)
+        received, _ = comm.alltoall(tf.cast(message, self.wire), splits, f"{self.name}{what}")
+        lengths = tf.reshape(here * self.widths, (-1,))
         parts = tf.RaggedTensor.from_row_lengths(tf.cast(received, tf.float32), lengths, validate=False)
         return [
             tf.reshape(parts[k :: len(self.widths)].values, (-1, width)) for k, width in enumerate(self.widths)
         ]
-
-    def _in_order(self, k: int, wanted: Any, requests: Requests, answers: list[Any]) -> Any:
-        """A stack's vectors, from the order of requests back to that of `wanted`."""
-        kinds = (k, k + len(self.shards))
-        places = tf.concat([requests.place_of(kind) for kind in kinds], 0)
-        found = tf.gather(tf.concat([answers[kind] for kind in kinds], 0), tf.math.invert_permutation(places))
-        return tf.ensure_shape(found, (None, self.widths[k]))
-
-
-@dataclass(frozen=True)
-class Requests:
-    """What is asked for, sorted by the rank that is asked and the kind: tensors (n,)."""
-
-    rank: Any
-    kind: Any
-    address: Any
-    place: Any  # in what was wanted of the stack
-
-    def place_of(self, kind: int) -> Any:
-        return tf.boolean_mask(self.place, self.kind == kind)
 
 
 class Copies:

@@ -47,7 +47,10 @@ def layer_of(case):
         "tiny": kr.FeatureConfig("tiny", tables["tiny"]),
     }
     plan = kr.parallel.explicit(features, comm.size())
-    return kr.layers.DistributedEmbedding(features, seed=3, plan=plan, wire=case.get("wire", "float32"))
+    per_node = case.get("ranks_per_node") if comm.size() == 4 else None
+    return kr.layers.DistributedEmbedding(
+        features, seed=3, plan=plan, wire=case.get("wire", "float32"), ranks_per_node=per_node
+    )
 
 
 def batches(case):

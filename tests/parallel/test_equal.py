@@ -37,6 +37,9 @@ def everyday():
         case(same("table_wise"), "adamw"),
         case(same("row_wise"), "clipnorm"),
         case(same("row_wise"), "global_clipnorm"),
+        # Two nodes of two ranks, where there are four.
+        *(case(same(placement), ranks_per_node=2) for placement in PLACEMENTS),
+        case(MIXED, "adam", ranks_per_node=2, weighted=True),
     ]
     return cases
 
