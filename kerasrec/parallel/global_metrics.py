@@ -33,7 +33,6 @@ def global_results(model: Any) -> dict[str, Any]:
 def check_sums(metrics: list[Any]) -> None:
     """Raise `ValueError` for a metric that says its state is no sum; warn of those that nobody knows."""
     for metric in (each for each in _single(metrics) if each not in _checked):
-        _checked.add(metric)
         kind = f"metric {metric.name!r} ({type(metric).__name__})"
         for variable in metric.variables:
             if getattr(variable, "aggregation", "sum") != "sum":
@@ -47,6 +46,7 @@ def check_sums(metrics: list[Any]) -> None:
                 "if update_state only adds to them",
                 stacklevel=2,
             )
+        _checked.add(metric)
 
 
 def _single(metrics: list[Any]) -> list[Any]:

@@ -28,8 +28,9 @@ def join(model: Any) -> None:
     model.train_step = _counting_rows(model.train_step)
     model.save = _rank_0_writes(model.save)
     model.save_weights = _rank_0_writes(model.save_weights)
-    if getattr(model, "compiled", False):  # what was traced before has its own rank's metrics
-        model.train_function = model.test_function = None
+    if getattr(model, "compiled", False):
+        model.jit_compile = False  # XLA has no operations of Horovod's
+        model.train_function = model.test_function = None  # traced before, they have their own rank's metrics
 
 
 def check_optimizer(optimizer: Any, of: str) -> None:
