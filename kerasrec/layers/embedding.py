@@ -16,12 +16,13 @@ from kerasrec.layers import lookup
 from kerasrec.parallel import comm
 from kerasrec.parallel.initial_values import piece_blocks
 from kerasrec.parallel.joined import check_optimizer
+from kerasrec.parallel.keras_files import saved_blocks, whole_for_file
 from kerasrec.parallel.layout import Plan, distinct_tables, explicit
 from kerasrec.parallel.planner import plan as make_plan
-from kerasrec.parallel.rows import new_rows, saved_blocks, write_rows
+from kerasrec.parallel.rows import new_rows, write_rows
 from kerasrec.parallel.shards import Shards, shard, slices
 from kerasrec.parallel.tables import FeatureConfig, TableConfig
-from kerasrec.parallel.whole import whole_table
+from kerasrec.parallel.whole import whole
 
 
 @keras.saving.register_keras_serializable("kerasrec")
@@ -128,7 +129,7 @@ class DistributedEmbedding(keras.layers.Layer):
         for shards, variable in zip(self._shards, self._variables, strict=True):
             copies.append(None)
             if shards.copies:
-                weight = self.add_weight(
+                copied = self.add_weight(
                     name=f"{shards.stack.name}_copies",
                     shape=(shards.copies, shards.stack.embedding_dim),
                     initializer=partial(_first_copies, shards, self.seed),
@@ -136,7 +137,8 @@ class DistributedEmbedding(keras.layers.Layer):
                     autocast=False,
                     trainable=False,
                 )
-                weight.shards, copies[-1] = shards, weight.value
+                copied.copied = shards  # by it checkpoints know that it is held elsewhere
+                copies[-1] = copied.value
                 name = f"{self.name}.{shards.stack.name}"
                 variable.copies = Copies(shards, variable.value, copies[-1], rank, name)
         values = [variable.value for variable in self._variables]
@@ -245,21 +247,21 @@ class DistributedEmbedding(keras.layers.Layer):
 
         On several ranks all of them must call it, and each gets the whole table.
         """
-        known = [table.table.name for table in self.plan.tables]
-        if name not in known:
-            raise KeyError(f"no table {name!r}; there are: {known}")
-        rows = whole_table(self._held, name)
-        assert rows is not None
-        return rows
-
-    @property
-    def _held(self) -> list[tuple[Shards, Any]]:
-        return list(zip(self._shards, self._variables, strict=True))
+        parts = {
+            each.columns: whole(shards, each, variable)
+            for shards, variable in zip(self._shards, self._variables, strict=True)
+            for each in shards.slices
+            if each.source.name == name
+        }
+        if not parts:
+            raise KeyError(f"no table {name!r}; there are: {[table.table.name for table in self.plan.tables]}")
+        in_order = [parts[columns] for columns in sorted(parts)]
+        return in_order[0] if len(parts) == 1 else np.concatenate(in_order, axis=1)
 
     def save_own_variables(self, store: Any) -> None:
         """On several ranks all of them must call it, and only rank 0's store gets the tables."""
         for placed in self.plan.tables:
-            rows = whole_table(self._held, placed.table.name, root=0)
+            rows = whole_for_file(self._shards, self._variables, placed.table.name)
             if rows is not None:
                 store[placed.table.name] = rows
 
@@ -271,8 +273,7 @@ class DistributedEmbedding(keras.layers.Layer):
             if there != here:
                 raise ValueError(f"{self.name}: table {table.name!r} is {there} in the file, but {here} here")
         for shards, stack, variable in zip(self._shards, self._stacks, self._variables, strict=True):
-            for name in dict.fromkeys(piece.table for piece in stack.pieces):
-                write_rows(variable, saved_blocks(stack, name, store[name]))
+            write_rows(variable, saved_blocks(stack, store))
             if shards.copies:
                 variable.copies.refresh(np.arange(stack.rows))
 

@@ -15,7 +15,7 @@ from kerasrec.layers import MLP, DistributedEmbedding
 from kerasrec.layers.inputs import ContinuousInputs, ids_of, present
 from kerasrec.models.first_order import FirstOrder
 from kerasrec.parallel import comm, facts
-from kerasrec.parallel.agree import check_alike, versions
+from kerasrec.parallel.alike import check_alike, versions
 from kerasrec.parallel.callback import with_ranks
 from kerasrec.parallel.features import embedding_features
 from kerasrec.parallel.joined import check_optimizer, join

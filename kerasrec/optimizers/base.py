@@ -12,12 +12,12 @@ import keras
 
 from kerasrec.optimizers.sparse import Rows, is_sparse, is_table, unique_rows
 from kerasrec.parallel import comm
-from kerasrec.parallel.agree import check_alike, versions
+from kerasrec.parallel.alike import check_alike, versions
 from kerasrec.parallel.facts import of_optimizer
-from kerasrec.parallel.rows import filled_rows, saved_blocks, write_rows
+from kerasrec.parallel.keras_files import saved_blocks, whole_for_file
+from kerasrec.parallel.rows import filled_rows, write_rows
 from kerasrec.parallel.shards import is_sharded
 from kerasrec.parallel.training import average, gather, start_alike
-from kerasrec.parallel.whole import whole_table
 
 # A mixin: what it calls on `super()` is the Keras optimizer that it is put before.
 _Keras: Any = keras.optimizers.Optimizer if TYPE_CHECKING else object
@@ -191,15 +191,20 @@ class TableOptimizer(_Keras):
         """On several ranks all of them must call it, and only rank 0's store gets the tables' state."""
         for key, variable in self._dense_state().items():
             store[key] = keras.ops.convert_to_numpy(variable)
-        for key, (table, held) in self._table_state().items():
-            rows = whole_table([(variable.shards, slot) for variable, slot in held], table, root=0)
+        held: dict[tuple[str, str], list[tuple[Any, Any]]] = {}  # a table's columns may be in several stacks
+        for variable, slot, keys in self._table_state():
+            for table, key in keys.items():
+                held.setdefault((table, key), []).append((variable.shards, slot))
+        for (table, key), parts in held.items():
+            rows = whole_for_file(*zip(*parts, strict=True), table)
             if rows is not None:
                 store[key] = rows
 
     def load_own_variables(self, store: Any) -> None:
         dense, tables = self._dense_state(), self._table_state()
-        if {*dense, *tables} != set(store.keys()):
-            differ = ", ".join(sorted({*dense, *tables} ^ set(store.keys()))[:4])
+        known = {*dense, *(key for _, _, keys in tables for key in keys.values())}
+        if known != set(store.keys()):
+            differ = ", ".join(sorted(known ^ set(store.keys()))[:4])
             warnings.warn(
                 f"{self.name}: the optimizer keeps its state, since that in the file is of other variables "
                 f"({differ}, ...)",
@@ -208,9 +213,8 @@ class TableOptimizer(_Keras):
             return
         for key, variable in dense.items():
             variable.assign(store[key])
-        for key, (table, held) in tables.items():
-            for variable, slot in held:
-                write_rows(slot, saved_blocks(variable.stack, table, store[key]))
+        for variable, slot, keys in tables:
+            write_rows(slot, saved_blocks(variable.stack, {table: store[key] for table, key in keys.items()}))
 
     def _dense_state(self, prefix: str = "") -> dict[str, Any]:
         """The optimizer's variables that are not of tables, by the key under which each is saved."""
@@ -226,18 +230,17 @@ class TableOptimizer(_Keras):
             state |= optimizer._dense_state(f"{prefix}{part}.")
         return state
 
-    def _table_state(self, prefix: str = "") -> dict[str, tuple[str, list[tuple[Any, Any]]]]:
-        """By key, a table and those stacks, each with the optimizer's variable for it, that rows of it are in."""
+    def _table_state(self, prefix: str = "") -> list[tuple[Any, Any, dict[str, str]]]:
+        """Each stack of tables with each variable that the optimizer has for it, and the tables' keys in a file."""
         if not self.built:
-            return {}
-        state: dict[str, tuple[str, list[tuple[Any, Any]]]] = {}
+            return []
+        state = []
         for variable in (v for v in self._parts.own if hasattr(v, "stack")):
-            for table in dict.fromkeys(part.source.name for part in variable.shards.slices):
-                for name, slot in self._slots.of(variable).items():
-                    key = f"{prefix}{quote(table, safe='')}:{name}"
-                    state.setdefault(key, (table, []))[1].append((variable, slot))
+            tables = [part.source.name for part in variable.shards.slices]
+            for name, slot in self._slots.of(variable).items():
+                state.append((variable, slot, {t: f"{prefix}{quote(t, safe='')}:{name}" for t in tables}))
         for part, (optimizer, _) in enumerate(self._parts.others):
-            state |= optimizer._table_state(f"{prefix}{part}.")
+            state += optimizer._table_state(f"{prefix}{part}.")
         return state
 
 

@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kerasrec.parallel.agree import RanksDiffer
+    from kerasrec.parallel.alike import RanksDiffer
     from kerasrec.parallel.callback import Callback
     from kerasrec.parallel.comm import rank, size
     from kerasrec.parallel.layout import Plan, TablePlan, explicit
@@ -15,7 +15,7 @@ _HOME = {
     "Callback": "callback",
     "DoesNotFit": "planner",
     "Plan": "layout",
-    "RanksDiffer": "agree",
+    "RanksDiffer": "alike",
     "TablePlan": "layout",
     "explicit": "layout",
     "plan": "planner",

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from kerasrec.parallel import comm, facts
-from kerasrec.parallel.agree import check_alike, versions
+from kerasrec.parallel.alike import check_alike, versions
 from kerasrec.parallel.joined import check_optimizer, join
 from kerasrec.parallel.training import start_alike
 from kerasrec.parallel.watchdog import Watchdog

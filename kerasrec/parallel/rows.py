@@ -16,8 +16,6 @@ import keras
 import numpy as np
 from keras import ops
 
-from kerasrec.parallel.stacks import Stack
-
 Blocks = Iterable[tuple[int, np.ndarray]]  # consecutive rows, with the number of the first
 
 BLOCK_BYTES = 2**24
@@ -92,21 +90,6 @@ def write_rows(variable: keras.Variable, blocks: Blocks) -> None:
             variable.value.data[first : first + len(rows)] = rows
     else:
         variable.assign(_fill(np.array(variable), blocks))
-
-
-def saved_blocks(stack: Stack, table: str, saved: Any) -> Blocks:
-    """The rows that a rank's stack holds of a table out of the whole one, an array or a dataset of a file.
-
-    `saved` may also be one of an optimizer's numbers for the table's rows, with a single column.
-    """
-    for part, piece in zip(stack.tables, stack.pieces, strict=True):
-        if piece.table != table:
-            continue
-        columns = slice(*piece.columns)
-        for start, stop in row_blocks(part.vocabulary_size, 4 * part.embedding_dim):
-            rows = piece.rows[start:stop]
-            values = np.asarray(saved[rows.start : rows.stop], np.float32)
-            yield stack.offsets[part.name] + start, values[:: rows.step, columns]
 
 
 def _read(variable: keras.Variable, start: int, stop: int) -> np.ndarray:

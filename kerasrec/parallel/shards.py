@@ -109,7 +109,7 @@ class Shards:
 
 def is_sharded(variable: Any) -> bool:
     """Whether a variable holds rows of tables that ranks have different ones of, or copies of such rows."""
-    return hasattr(variable, "shards")
+    return hasattr(variable, "shards") or hasattr(variable, "copied")
 
 
 def shard(plan: Plan, tables: Iterable[TableConfig]) -> list[Shards]:

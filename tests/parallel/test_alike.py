@@ -4,12 +4,12 @@ import keras
 import numpy as np
 
 import kerasrec as kr
-from kerasrec.parallel import agree, callback, comm, facts
+from kerasrec.parallel import alike, callback, comm, facts
 
 
 def differences(*values):
     """What is said of these values of ranks 0, 1, ..."""
-    return list(agree._differences(list(values), ""))
+    return list(alike._differences(list(values), ""))
 
 
 def test_equal_values_differ_in_nothing():
@@ -35,7 +35,7 @@ def test_long_values_and_many_ranks_are_cut_short():
 
 def test_one_rank_compares_nothing_and_needs_nothing(monkeypatch):
     monkeypatch.setattr(comm, "gather_objects", None)
-    agree.check_alike("fit", {"a": 1})
+    alike.check_alike("fit", {"a": 1})
     model = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")  # a foreign optimizer is welcome
     model.fit(np.ones((4, 2)), np.ones((4, 1)), verbose=0, callbacks=[kr.parallel.Callback()])
