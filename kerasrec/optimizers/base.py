@@ -231,7 +231,7 @@ class TableOptimizer(_Keras):
         return state
 
     def _table_state(self, prefix: str = "") -> list[tuple[Any, Any, dict[str, str]]]:
-        """Each stack of tables with each variable that the optimizer has for it, and the tables' keys in a file."""
+        """Each stack of tables with each variable the optimizer has for it, and its tables' keys in a file."""
         if not self.built:
             return []
         state = []

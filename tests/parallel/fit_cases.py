@@ -12,7 +12,7 @@ import polars as pl
 import tensorflow as tf
 
 import kerasrec as kr
-from kerasrec.parallel import comm
+from kerasrec.parallel import comm, facts
 
 not_refused = []
 USERS, ITEMS, TAGS = 40, 103, 31
@@ -129,8 +129,7 @@ def tables_of(model):
 
 
 def dense_of(model):
-    weights = [weight for weight in model.weights if not hasattr(weight, "shards")]
-    return np.concatenate([np.ravel(weight.numpy()) for weight in weights])
+    return np.concatenate([np.ravel(weight.numpy()) for weight in facts.dense_weights(model)])
 
 
 def left_by(model, history):
@@ -188,7 +187,7 @@ def case_callbacks(folder, work, optimizer):
     model, (train, valid) = dlrm(folder, optimizer), loaders(folder)
     rates, best = [], str(work / "new" / "best.keras")
     callbacks = [
-        keras.callbacks.EarlyStopping("val_loss", patience=1, restore_best_weights=True, verbose=1),
+        keras.callbacks.EarlyStopping("val_loss", min_delta=0.003, restore_best_weights=True, verbose=1),
         keras.callbacks.ModelCheckpoint(best, "val_loss", save_best_only=True, verbose=1),
         keras.callbacks.ModelCheckpoint(str(work / "epoch{epoch}.weights.h5"), save_weights_only=True),
         keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.9, verbose=1),

@@ -67,7 +67,7 @@ def assert_same(many, one, before):
     for name in many:
         if name == "dense" or name.startswith("table "):
             moved = np.linalg.norm(one[name] - before[name])
-            assert moved > 1e-2, f"{name} hardly moved"
+            assert moved > 5e-3, f"{name} hardly moved"
             assert np.linalg.norm(many[name] - one[name]) <= 1e-4 * moved, name
         else:
             assert_same_numbers(name, many[name], one[name])
@@ -131,7 +131,7 @@ def callbacks_act_as_alone(folder, work, ranks):
         "callbacks",
         ranks,
         [
-            keras.callbacks.EarlyStopping("val_loss", patience=1, restore_best_weights=True),
+            keras.callbacks.EarlyStopping("val_loss", min_delta=0.003, restore_best_weights=True),
             keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.9),
             keras.callbacks.ReduceLROnPlateau("val_auc", mode="max", factor=0.5, patience=0, min_delta=0.1),
             keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: rates.append(len(rates))),
@@ -145,10 +145,10 @@ def callbacks_act_as_alone(folder, work, ranks):
             assert_same_numbers(name, many[name], one[name])
         elif name != "rates":
             np.testing.assert_allclose(many[name], one[name], rtol=1e-3, atol=1e-5, err_msg=name)
-    # the best epoch's weights are those that EarlyStopping put back, and what ModelCheckpoint saved
     best = keras.saving.load_model(work / "new" / "best.keras")
-    for name, values in fit_cases.tables_of(best).items():
-        np.testing.assert_array_equal(values, many[name])
+    _, valid = fit_cases.loaders(folder, rank=0, ranks=1)
+    loss = best.evaluate(valid, return_dict=True, verbose=0)["loss"]
+    np.testing.assert_allclose(loss, many["log val_loss"].min(), rtol=1e-5)
     assert len(list(work.glob("epoch*.weights.h5"))) == epochs
     best.load_weights(work / f"epoch{epochs}.weights.h5")
     with (work / "log.csv").open() as file:
