@@ -92,8 +92,8 @@ def compiled(model, optimizer):
     return model
 
 
-def arrays(rows=90):
-    """Global batches of unequal parts: rank r of n takes every n-th row from the r-th, 90 rows of n = 2, 3."""
+def arrays(rows=120):
+    """Rows for the batches of `parts`."""
     frame = rows_of(np.random.default_rng(5), rows)
     ids = {name: frame[name].to_numpy() for name in ("user", "item")}
     return ids, frame["liked"].to_numpy().astype("float32")[:, None]
