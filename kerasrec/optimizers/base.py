@@ -196,7 +196,7 @@ class TableOptimizer(_Keras):
             for table, key in keys.items():
                 held.setdefault((table, key), []).append((variable.shards, slot))
         for (table, key), parts in held.items():
-            rows = whole_for_file(*zip(*parts, strict=True), table)
+            rows = whole_for_file([shards for shards, _ in parts], [slot for _, slot in parts], table)
             if rows is not None:
                 store[key] = rows
 
