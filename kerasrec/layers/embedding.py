@@ -16,11 +16,12 @@ from kerasrec import kernels
 from kerasrec.layers import lookup
 from kerasrec.parallel import comm
 from kerasrec.parallel.initial_values import piece_blocks
+from kerasrec.parallel.joined import check_optimizer
+from kerasrec.parallel.keras_files import saved_blocks, whole_for_file
 from kerasrec.parallel.layout import Plan, distinct_tables, explicit
 from kerasrec.parallel.planner import plan as make_plan
-from kerasrec.parallel.rows import new_rows, row_blocks, write_rows
+from kerasrec.parallel.rows import new_rows, write_rows
 from kerasrec.parallel.shards import Shards, shard, slices
-from kerasrec.parallel.stacks import Stack
 from kerasrec.parallel.tables import FeatureConfig, TableConfig
 from kerasrec.parallel.whole import whole
 
@@ -125,7 +126,7 @@ class DistributedEmbedding(keras.layers.Layer):
         self._variables = [self._rows_variable(shards, rank) for shards in self._shards]
         for shards, stack, variable in zip(self._shards, self._stacks, self._variables, strict=True):
             variable.stack = stack  # by it optimizers and checkpoints know a variable of tables
-            variable.shards = shards
+            variable.shards = shards  # and by these what the other ranks hold
             variable.cut_tables = [each.source.name for each in shards.slices if each.table != each.source]
         self.placed = Placed(self._parts, self._shards, tuple(self._variables))
         if self.plan.ranks > 1:
@@ -176,6 +177,8 @@ class DistributedEmbedding(keras.layers.Layer):
     def call(self, inputs: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
         placed = self.placed
         ids, weights = self._ids_and_weights(inputs)
+        if training and self.plan.ranks > 1:
+            self._check_trainer()
         learning = bool(training) and keras.backend.backend() == "tensorflow"
         # A SavedModel must know nothing of our kernels: they read only where gradients are asked for.
         one_pass = learning and placed.ranks == 1 and kernels.fits(placed.variables[0].value)
@@ -209,6 +212,12 @@ class DistributedEmbedding(keras.layers.Layer):
             dtype = self.compute_dtype if each.single else "float32"
             found.update(lookup.combine(tf.gather(tf.cast(some, dtype), position), each, self.compute_dtype))
         return found
+
+    def _check_trainer(self) -> None:
+        """Refuse a foreign optimizer: the model that is being called is the entry of Keras's call context."""
+        model = getattr(self._get_call_context(), "entry_layer", None)
+        if isinstance(model, keras.Model) and getattr(model, "compiled", False):
+            check_optimizer(model.optimizer, f"model {model.name!r}")
 
     def _ids_and_weights(self, inputs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """The ids of each feature, and the weights of those that have some."""
@@ -281,8 +290,11 @@ class DistributedEmbedding(keras.layers.Layer):
         return in_order[0] if len(parts) == 1 else np.concatenate(in_order, axis=1)
 
     def save_own_variables(self, store: Any) -> None:
+        """On several ranks all of them must call it, and only rank 0's store gets the tables."""
         for placed in self.plan.tables:
-            store[placed.table.name] = self.table(placed.table.name)
+            rows = whole_for_file(self._shards, self._variables, placed.table.name)
+            if rows is not None:
+                store[placed.table.name] = rows
 
     def load_own_variables(self, store: Any) -> None:
         for table in (placed.table for placed in self.plan.tables):
@@ -292,7 +304,7 @@ class DistributedEmbedding(keras.layers.Layer):
             if there != here:
                 raise ValueError(f"{self.name}: table {table.name!r} is {there} in the file, but {here} here")
         for shards, stack, variable in zip(self._shards, self._stacks, self._variables, strict=True):
-            write_rows(variable, _saved_blocks(stack, store))
+            write_rows(variable, saved_blocks(stack, store))
             if shards.copies:
                 variable.copies.refresh_all()
 
@@ -389,13 +401,3 @@ def _first_copies(shards: Shards, seed: int, shape: tuple[int, int], dtype: str)
                     yield start + first, rows
 
     return new_rows(shape, dtype, blocks())
-
-
-def _saved_blocks(stack: Stack, store: Any) -> Iterator[tuple[int, np.ndarray]]:
-    """The rows of a rank out of a Keras file of whole tables, block by block."""
-    for table, piece in zip(stack.tables, stack.pieces, strict=True):
-        saved, offset = store[piece.table], stack.offsets[table.name]
-        for start, stop in row_blocks(table.vocabulary_size, 4 * table.embedding_dim):
-            rows = piece.rows[start:stop]
-            values = np.asarray(saved[rows.start : rows.stop], np.float32)
-            yield offset + start, values[:: rows.step, slice(*piece.columns)]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -13,7 +14,11 @@ from keras import ops
 from kerasrec.layers import MLP, DistributedEmbedding
 from kerasrec.layers.inputs import ContinuousInputs, ids_of, present
 from kerasrec.models.first_order import FirstOrder
+from kerasrec.parallel import comm, facts
+from kerasrec.parallel.alike import check_alike, versions
+from kerasrec.parallel.callback import with_ranks
 from kerasrec.parallel.features import embedding_features
+from kerasrec.parallel.joined import check_optimizer, join
 from kerasrec.schema import Column, Schema, SchemaError, Tag
 
 
@@ -52,6 +57,7 @@ class SchemaModel(keras.Model):
             self.embeddings = DistributedEmbedding(configs, dtype=self.dtype_policy, name="embeddings")
             self.embeddings.build(dict.fromkeys(configs, (None,)))
         self.widths = [config.table.embedding_dim for config in configs.values()]
+        join(self)
 
     # ---- parts that a subclass puts together ---------------------------------------------------------------
     def make_tower(self, units: Sequence[int], dropout: float, name: str) -> MLP:
@@ -109,21 +115,30 @@ class SchemaModel(keras.Model):
         }
 
     def fit(self, x: Any = None, *args: Any, validation_data: Any = None, **kwargs: Any) -> Any:
-        """Keras's `fit`. Raises `SchemaError` first where a loader's schema does not match the model's."""
+        """Keras's `fit`. Raises `SchemaError` first where a loader's schema does not match the model's.
+
+        On several ranks it is one training, as with `kr.parallel.Callback`, which is added; first of all ranks
+        compare what must be equal, the schema and what the loaders deal included (`kr.parallel.RanksDiffer`).
+        """
         self._check_loss()
         self._check_data(x, "the training data", learning=True)
         self._check_data(validation_data, "the validation data", learning=True)
-        return super().fit(x, *args, validation_data=validation_data, **kwargs)
+        if comm.size() > 1:
+            check_optimizer(getattr(self, "optimizer", None), f"model {self.name!r}")
+            data = {"data": facts.of_data(x), "validation data": facts.of_data(validation_data)}
+            schema = {column.name: column.to_dict() for column in self.schema}
+            check_alike("fit", {"versions": versions(), "schema": schema, **data})
+        return _call(super().fit, x, *args, validation_data=validation_data, **kwargs)
 
     def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Keras's `evaluate`, after the same check."""
+        """Keras's `evaluate`, after the same check of the data; on several ranks its results are of all rows."""
         self._check_data(x, "the data", learning=True)
-        return super().evaluate(x, *args, **kwargs)
+        return _call(super().evaluate, x, *args, **kwargs)
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        """Keras's `predict`, after the same check."""
+        """Keras's `predict`, after the same check; on several ranks each gets the predictions of its own rows."""
         self._check_data(x, "the data", learning=False)
-        return super().predict(x, *args, **kwargs)
+        return _call(super().predict, x, *args, **kwargs)
 
     def _check_data(self, data: Any, said: str, learning: bool) -> None:
         if not isinstance(schema := getattr(data, "schema", None), Schema):
@@ -155,6 +170,15 @@ class SchemaModel(keras.Model):
             raise ValueError(f"these weights are not of a kerasrec model: they name no schema for {self.name!r}")
         saved = Schema.from_dict(json.loads(np.asarray(store["schema"]).tobytes()))
         check_same_features(self.schema, saved, "the saved model")
+
+
+def _call(method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    """`fit`, `evaluate` or `predict` with what several ranks need among its callbacks."""
+    if comm.size() == 1:
+        return method(*args, **kwargs)
+    call = inspect.signature(method).bind(*args, **kwargs)
+    call.arguments["callbacks"] = with_ranks(call.arguments.get("callbacks"))
+    return method(*call.args, **call.kwargs)
 
 
 def chain(shape: Any, *layers: keras.layers.Layer) -> Any:

@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote  # HDF5 makes groups of names with a slash
 
 import keras
-import numpy as np
 
 from kerasrec.optimizers.sparse import Rows, is_sparse, is_table, unique_rows
 from kerasrec.parallel import comm
-from kerasrec.parallel.rows import filled_rows
-from kerasrec.parallel.training import average, start_alike
+from kerasrec.parallel.alike import check_alike, versions
+from kerasrec.parallel.facts import of_optimizer
+from kerasrec.parallel.keras_files import saved_blocks, whole_for_file
+from kerasrec.parallel.rows import filled_rows, write_rows
+from kerasrec.parallel.shards import is_sharded
+from kerasrec.parallel.training import average, gather, start_alike
 
 # A mixin: what it calls on `super()` is the Keras optimizer that it is put before.
 _Keras: Any = keras.optimizers.Optimizer if TYPE_CHECKING else object
@@ -35,6 +38,7 @@ class TableOptimizer(_Keras):
     """
 
     decays_rows = False
+    averages_over_ranks = True
 
     def update_rows(self, at: Rows, table: Any, gradient: Any, learning_rate: Any) -> None:
         """Update the rows `at` of `table`; `gradient` (n, dim) is those rows' whole gradient."""
@@ -61,7 +65,13 @@ class TableOptimizer(_Keras):
         self._slots = _Slots()
         with _eagerly():
             super().build(self._parts.own)
-            start_alike([v for v in self._parts.own if not is_table(v)])
+            self._start_alike([v for v in self._parts.own if not is_sharded(v)])
+
+    def _start_alike(self, dense: list[Any]) -> None:
+        if comm.size() > 1:
+            shapes = [[list(v.shape), str(v.dtype)] for v in dense]
+            check_alike("training", {"versions": versions(), "optimizer": of_optimizer(self), "weights": shapes})
+            start_alike(dense)
 
     def apply(self, grads: Sequence[Any], trainable_variables: Iterable[Any] | None = None) -> None:
         variables = list(self._trainable_variables if trainable_variables is None else trainable_variables)
@@ -82,15 +92,13 @@ class TableOptimizer(_Keras):
             self._iterations.assign_add(1)
 
     def _averaged(self, pairs: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
-        """With the dense gradients of the global batch; those of tables come so from their layer."""
+        """With the gradients of the global batch; those of `DistributedEmbedding` come so from the layer."""
         if comm.size() == 1:
             return pairs
+        sparse = [(g if is_sharded(v) else gather(g), v) for g, v in pairs if is_sparse(g)]
         dense = [(g, v) for g, v in pairs if not is_sparse(g)]
         averaged = average([g for g, _ in dense])
-        return [
-            *((g, v) for g, v in pairs if is_sparse(g)),
-            *zip(averaged, (v for _, v in dense), strict=True),
-        ]
+        return [*sparse, *zip(averaged, (v for _, v in dense), strict=True)]
 
     def _apply_rows(self, pairs: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
         """Update the tables' rows; returns what is left, the dense gradients."""
@@ -125,8 +133,12 @@ class TableOptimizer(_Keras):
             return [(t, r, tf.clip_by_value(g, -self.clipvalue, self.clipvalue)) for t, r, g in lookups], dense
         if not (self.clipnorm or self.global_clipnorm):
             return lookups, dense
-        # A stack's rows may be spread over ranks.
-        squares = comm.allreduce([tf.reduce_sum(g * g) for _, _, g in lookups], "kerasrec.norms")
+        squares = [tf.reduce_sum(g * g) for _, _, g in lookups]
+        spread = [place for place, (table, _, _) in enumerate(lookups) if is_sharded(table)]
+        if spread:
+            sums = comm.allreduce([squares[place] for place in spread], "kerasrec.norms")
+            for place, total in zip(spread, sums, strict=True):
+                squares[place] = total
         if self.clipnorm:
             factors = [self.clipnorm / tf.maximum(tf.sqrt(each), self.clipnorm) for each in squares]
             lookups = [(t, r, g * factor) for (t, r, g), factor in zip(lookups, factors, strict=True)]
@@ -192,14 +204,21 @@ class TableOptimizer(_Keras):
         return state
 
     def save_own_variables(self, store: Any) -> None:
-        for variable, pieces in self._state():
-            values = keras.ops.convert_to_numpy(variable)
-            for key, rows in pieces:
-                store[key] = values[rows]
+        """On several ranks all of them must call it, and only rank 0's store gets the tables' state."""
+        for key, variable in self._dense_state().items():
+            store[key] = keras.ops.convert_to_numpy(variable)
+        held: dict[tuple[str, str], list[tuple[Any, Any]]] = {}  # a table's columns may be in several stacks
+        for variable, slot, keys in self._table_state():
+            for table, key in keys.items():
+                held.setdefault((table, key), []).append((variable.shards, slot))
+        for (table, key), parts in held.items():
+            rows = whole_for_file([shards for shards, _ in parts], [slot for _, slot in parts], table)
+            if rows is not None:
+                store[key] = rows
 
     def load_own_variables(self, store: Any) -> None:
-        state = self._state()
-        known = {key for _, pieces in state for key, _ in pieces}
+        dense, tables = self._dense_state(), self._table_state()
+        known = {*dense, *(key for _, _, keys in tables for key in keys.values())}
         if known != set(store.keys()):
             differ = ", ".join(sorted(known ^ set(store.keys()))[:4])
             warnings.warn(
@@ -208,29 +227,36 @@ class TableOptimizer(_Keras):
                 stacklevel=2,
             )
             return
-        for variable, pieces in state:
-            values = np.empty(variable.shape, keras.backend.standardize_dtype(variable.dtype))
-            for key, rows in pieces:
-                values[rows] = store[key]
-            variable.assign(values)
+        for key, variable in dense.items():
+            variable.assign(store[key])
+        for variable, slot, keys in tables:
+            write_rows(slot, saved_blocks(variable.stack, {table: store[key] for table, key in keys.items()}))
 
-    def _state(self, prefix: str = "") -> list[tuple[Any, list[tuple[str, Any]]]]:
-        """Each of the optimizer's variables with the (key, rows) pieces that it is saved in."""
+    def _dense_state(self, prefix: str = "") -> dict[str, Any]:
+        """The optimizer's variables that are not of tables, by the key under which each is saved."""
         if not self.built:
-            return []
-        state: list[tuple[Any, list[tuple[str, Any]]]] = [(self._iterations, [(f"{prefix}iteration", ...)])]
+            return {}
+        state: dict[str, Any] = {f"{prefix}iteration": self._iterations}
         if isinstance(self._learning_rate, keras.Variable):
-            state.append((self._learning_rate, [(f"{prefix}learning_rate", ...)]))
+            state[f"{prefix}learning_rate"] = self._learning_rate
         for place, variable in enumerate(v for v in self._parts.own if not hasattr(v, "stack")):
             for name, slot in self._slots.of(variable).items():
-                state.append((slot, [(f"{prefix}{place}:{name}", ...)]))
-        for variable in (v for v in self._parts.own if hasattr(v, "stack")):
-            spans = {table.name: slice(*variable.stack.span(table.name)) for table in variable.stack.tables}
-            for name, slot in self._slots.of(variable).items():
-                pieces = [(f"{prefix}{quote(table, safe='')}:{name}", rows) for table, rows in spans.items()]
-                state.append((slot, pieces))
+                state[f"{prefix}{place}:{name}"] = slot
         for part, (optimizer, _) in enumerate(self._parts.others):
-            state += optimizer._state(f"{prefix}{part}.")
+            state |= optimizer._dense_state(f"{prefix}{part}.")
+        return state
+
+    def _table_state(self, prefix: str = "") -> list[tuple[Any, Any, dict[str, str]]]:
+        """Each stack of tables with each variable the optimizer has for it, and its tables' keys in a file."""
+        if not self.built:
+            return []
+        state = []
+        for variable in (v for v in self._parts.own if hasattr(v, "stack")):
+            tables = [part.source.name for part in variable.shards.slices]
+            for name, slot in self._slots.of(variable).items():
+                state.append((variable, slot, {t: f"{prefix}{quote(t, safe='')}:{name}" for t in tables}))
+        for part, (optimizer, _) in enumerate(self._parts.others):
+            state += optimizer._table_state(f"{prefix}{part}.")
         return state
 
 

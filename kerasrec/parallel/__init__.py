@@ -4,22 +4,41 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from kerasrec.parallel.alike import RanksDiffer
+    from kerasrec.parallel.callback import Callback
     from kerasrec.parallel.checkpoint import restore, save
+    from kerasrec.parallel.comm import rank, size
     from kerasrec.parallel.layout import Plan, TablePlan, explicit
     from kerasrec.parallel.planner import DoesNotFit, plan
 
 # No module may be named like one of these: importing it would put it in the name's place.
 _HOME = {
+    "Callback": "callback",
     "DoesNotFit": "planner",
     "Plan": "layout",
+    "RanksDiffer": "alike",
     "TablePlan": "layout",
     "explicit": "layout",
     "plan": "planner",
+    "rank": "comm",
     "restore": "checkpoint",
     "save": "checkpoint",
+    "size": "comm",
 }
 
-__all__ = ["DoesNotFit", "Plan", "TablePlan", "explicit", "plan", "restore", "save"]
+__all__ = [
+    "Callback",
+    "DoesNotFit",
+    "Plan",
+    "RanksDiffer",
+    "TablePlan",
+    "explicit",
+    "plan",
+    "rank",
+    "restore",
+    "save",
+    "size",
+]
 
 
 def __getattr__(name: str) -> Any:

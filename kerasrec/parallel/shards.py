@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -104,6 +105,11 @@ class Shards:
         )
         pieces = tuple(Piece(each.source.name, rank, rows, each.columns) for each, rows in held if rows)
         return replace(self.stack, tables=tables, pieces=pieces)
+
+
+def is_sharded(variable: Any) -> bool:
+    """Whether a variable holds rows of tables that ranks have different ones of, or copies of such rows."""
+    return hasattr(variable, "shards") or hasattr(variable, "copied")
 
 
 def shard(plan: Plan, tables: Iterable[TableConfig]) -> list[Shards]:

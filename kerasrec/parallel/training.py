@@ -47,12 +47,21 @@ def average(gradients: Sequence[Any]) -> list[Any]:
 
     if comm.size() == 1 or not gradients:
         return list(gradients)
-    graph = _graph()
-    share = (_eager[0] if _eager else None) if graph is None else _shares.get(graph)
-    if share is None:
-        share = tf.constant(1 / comm.size())
+    share = _known_share()
     mine = [tf.math.multiply_no_nan(g, tf.cast(share, g.dtype)) for g in gradients]
     return comm.allreduce(mine, "kerasrec.gradients")
+
+
+def gather(gradient: Any) -> Any:
+    """This rank's `tf.IndexedSlices` of a table that every rank has whole -> those of all ranks, their mean's."""
+    import tensorflow as tf
+
+    values = tf.math.multiply_no_nan(gradient.values, tf.cast(_known_share(), gradient.values.dtype))
+    return tf.IndexedSlices(
+        comm.allgather(values, "kerasrec.slices"),
+        comm.allgather(gradient.indices, "kerasrec.slice_rows"),
+        gradient.dense_shape,
+    )
 
 
 def start_alike(variables: Sequence[Any]) -> None:
@@ -62,6 +71,14 @@ def start_alike(variables: Sequence[Any]) -> None:
     values = comm.broadcast([variable.value for variable in variables], 0, "kerasrec.start")
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
+
+
+def _known_share() -> Any:
+    import tensorflow as tf
+
+    graph = _graph()
+    share = (_eager[0] if _eager else None) if graph is None else _shares.get(graph)
+    return tf.constant(1 / comm.size()) if share is None else share
 
 
 def _graph() -> Any:

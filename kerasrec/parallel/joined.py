@@ -1,0 +1,80 @@
+"""What a Keras model must do otherwise when it is one of several ranks' copies."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Callable
+from types import MethodType
+from typing import Any
+
+import keras
+
+from kerasrec.parallel import comm
+from kerasrec.parallel.global_metrics import global_results
+from kerasrec.parallel.training import share_of
+
+
+def join(model: Any) -> None:
+    """Make a model's metrics global, weigh its steps by the rows of each rank's batch, and let rank 0 alone write
+    its files; with one rank, leave it as it is.
+
+    `save` and `save_weights` remain what every rank must call, since tables are gathered on rank 0; the file is
+    complete when they return, on every rank.
+    """
+    if comm.size() == 1 or "get_metrics_result" in vars(model):
+        return
+    model.get_metrics_result = MethodType(global_results, model)
+    model.train_step = _counting_rows(model.train_step)
+    model.save = _rank_0_writes(model.save)
+    model.save_weights = _rank_0_writes(model.save_weights)
+    if getattr(model, "compiled", False):
+        model.jit_compile = False  # XLA has no operations of Horovod's
+        model.train_function = model.test_function = None  # traced before, they have their own rank's metrics
+
+
+def check_optimizer(optimizer: Any, of: str) -> None:
+    """Raise `ValueError` for an optimizer that would let ranks drift apart."""
+    if comm.size() == 1 or optimizer is None or getattr(optimizer, "averages_over_ranks", False):
+        return
+    if isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+        raise ValueError(
+            f"{of}: mixed_float16 scales the loss by what one rank's gradients overflow, so {comm.size()} ranks "
+            "would part; use mixed_bfloat16, or compile(auto_scale_loss=False)"
+        )
+    raise ValueError(
+        f"{of} is compiled with {type(optimizer).__module__}.{type(optimizer).__name__}, which knows nothing of "
+        f"ranks: each of the {comm.size()} would train on its own gradients and their weights would drift apart. "
+        "Use one of kr.optimizers (SGD, Adagrad, RowwiseAdagrad, Adam, AdamW, Ftrl, Multi), which average them"
+    )
+
+
+def _counting_rows(train_step: Callable[..., Any]) -> Callable[..., Any]:
+    def step(data: Any) -> Any:
+        first = next(each for each in keras.tree.flatten(data) if each is not None)
+        share_of(first.nrows() if hasattr(first, "nrows") else keras.ops.shape(first)[0])
+        return train_step(data)
+
+    return step
+
+
+def _rank_0_writes(save: Callable[..., Any]) -> Callable[..., Any]:
+    def only_rank_0_writes(filepath: Any, overwrite: bool = True, *args: Any, **kwargs: Any) -> None:
+        name = os.path.basename(str(filepath)) if isinstance(filepath, str | os.PathLike) else "model.keras"
+        if name.endswith((".h5", ".hdf5")) and not name.endswith(".weights.h5"):
+            raise ValueError(
+                f"{name!r}: Keras's old HDF5 format would hold only this rank's rows of the tables; "
+                "save as .keras, or weights as .weights.h5"
+            )
+        if comm.rank() == 0:
+            if not overwrite and isinstance(filepath, str | os.PathLike) and os.path.exists(filepath):
+                raise FileExistsError(
+                    f"{filepath} exists, and {comm.size()} ranks cannot ask whether to overwrite it"
+                )
+            save(filepath, True, *args, **kwargs)
+        else:  # it takes part in gathering the tables; its own file has none
+            with tempfile.TemporaryDirectory(prefix="kerasrec-") as folder:
+                save(os.path.join(folder, name), True, *args, **kwargs)
+        comm.barrier()
+
+    return only_rank_0_writes

@@ -1,0 +1,342 @@
+"""`fit` on any number of ranks; run by horovodrun with a folder made by `test_fit.py`, and imported by it."""
+
+import json
+import re
+import sys
+import warnings
+from pathlib import Path
+
+import keras
+import numpy as np
+import polars as pl
+import tensorflow as tf
+
+import kerasrec as kr
+from kerasrec.parallel import comm, facts
+
+not_refused = []
+USERS, ITEMS, TAGS = 40, 103, 31
+BATCH = 32
+
+
+# ---- data: files of unequal sizes, row groups too, and a last short batch ----------------------------------
+def write_data(folder):
+    columns = [
+        kr.Column("user", "int64", tags=("categorical",), cardinality=USERS),
+        kr.Column("item", "int64", tags=("categorical",), cardinality=ITEMS),
+        kr.Column("tags", "int64", tags=("categorical", "list"), cardinality=TAGS),
+        kr.Column("age", "float32", tags=("continuous",)),
+        kr.Column("liked", "int8", tags=("target", "binary")),
+    ]
+    schema, rng = kr.Schema(columns), np.random.default_rng(0)
+    for part, sizes in {"train": (301, 7, 150), "valid": (95, 30)}.items():
+        (folder / part).mkdir()
+        schema.save(folder / part)
+        for number, rows in enumerate(sizes):
+            frame = rows_of(rng, rows)
+            frame.write_parquet(folder / part / f"{number}.parquet", row_group_size=60)
+
+
+def rows_of(rng, rows):
+    user, item = rng.integers(0, USERS, rows), np.minimum(rng.zipf(1.3, rows), ITEMS - 1)
+    tags = [rng.integers(0, TAGS, n).tolist() for n in rng.integers(0, 4, rows)]
+    age = rng.normal(size=rows).astype("float32")
+    liked = (np.sin(user) + np.cos(item) + age + rng.normal(size=rows) > 0).astype("int8")
+    types = {"user": pl.Int64, "item": pl.Int64, "tags": pl.List(pl.Int64), "age": pl.Float32, "liked": pl.Int8}
+    return pl.DataFrame({"user": user, "item": item, "tags": tags, "age": age, "liked": liked}, schema=types)
+
+
+def loaders(folder, **share):
+    train = kr.Loader(folder / "train", batch_size=BATCH, shuffle=True, pool_rows=100, seed=3, **share)
+    return train, kr.Loader(folder / "valid", batch_size=BATCH, **share)
+
+
+# ---- models ------------------------------------------------------------------------------------------------
+OPTIMIZERS = {
+    "sgd": lambda: kr.optimizers.SGD(1.0),
+    "adagrad": lambda: kr.optimizers.Adagrad(0.05, initial_accumulator_value=1e-4),
+    "adam": lambda: kr.optimizers.Adam(0.01),
+}
+
+
+def seeded():
+    keras.utils.set_random_seed(7 if comm.rank() == 0 else 100 + comm.rank())
+
+
+def dlrm(folder, optimizer):
+    seeded()
+    schema = kr.Schema.load(folder / "train")
+    model = kr.models.DLRM(schema, embedding_dim=6, bottom_units=[8, 6], top_units=[8])
+    return compiled(model, optimizer)
+
+
+def plain(optimizer, placement="column_wise"):
+    """An ordinary functional model around the layer; the width of `item` cannot be halved."""
+    seeded()
+    item = kr.TableConfig("item", ITEMS, 5, "mean", "normal", placement=placement)
+    user = kr.TableConfig("user", USERS, 4, "mean", "normal", placement="row_wise")
+    features = {"item": kr.FeatureConfig("item", item), "user": kr.FeatureConfig("user", user)}
+    layer = kr.layers.DistributedEmbedding(features, seed=3, plan=kr.parallel.explicit(features, comm.size()))
+    ids = {name: keras.Input((), dtype="int64", name=name) for name in features}
+    known = keras.layers.Flatten()(keras.layers.Embedding(USERS, 3)(keras.ops.expand_dims(ids["user"], 1)))
+    x = keras.layers.Concatenate()([*layer(ids).values(), known])
+    x = keras.layers.Dense(1, activation="sigmoid")(keras.layers.Dense(8, activation="tanh")(x))
+    return compiled(keras.Model(ids, x), optimizer)
+
+
+def compiled(model, optimizer):
+    if optimizer in OPTIMIZERS:
+        optimizer = OPTIMIZERS[optimizer]()
+    metrics = [keras.metrics.AUC(name="auc"), keras.metrics.BinaryAccuracy(name="accuracy"), "mse"]
+    model.compile(optimizer=optimizer, loss="binary_crossentropy", metrics=metrics)
+    return model
+
+
+def arrays(rows=120):
+    """Rows for the batches of `parts`."""
+    frame = rows_of(np.random.default_rng(5), rows)
+    ids = {name: frame[name].to_numpy() for name in ("user", "item")}
+    return ids, frame["liked"].to_numpy().astype("float32")[:, None]
+
+
+def unequal(ranks):
+    """(batches, ranks): how many rows each rank has of each global batch."""
+    return np.array([[5 + 3 * rank + batch for rank in range(ranks)] for batch in range(4)])
+
+
+def parts(rank, ranks):
+    """A rank's batches of `arrays`; all rows' with ranks in the place of rank None."""
+    ids, target = arrays()
+    first = 0
+    for sizes in unequal(ranks):
+        ends = first + np.cumsum([0, *sizes])
+        start, stop = (ends[0], ends[-1]) if rank is None else ends[rank : rank + 2]
+        yield {name: values[start:stop] for name, values in ids.items()}, target[start:stop]
+        first = ends[-1]
+
+
+def as_dataset(batches):
+    batches = list(batches)
+    signature = ({name: tf.TensorSpec((None,), tf.int64) for name in ("user", "item")}, tf.TensorSpec((None, 1)))
+    dataset = tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=signature)
+    return dataset.apply(tf.data.experimental.assert_cardinality(len(batches)))
+
+
+# ---- what a training leaves --------------------------------------------------------------------------------
+def tables_of(model):
+    layers = [layer for layer in model._flatten_layers() if isinstance(layer, kr.layers.DistributedEmbedding)]
+    return {f"table {t.table.name}": layer.table(t.table.name) for layer in layers for t in layer.plan.tables}
+
+
+def dense_of(model):
+    return np.concatenate([np.ravel(weight.numpy()) for weight in facts.dense_weights(model)])
+
+
+def left_by(model, history):
+    dense = dense_of(model)
+    assert len(set(comm.gather_objects(dense.tobytes()))) == 1, "dense weights differ between ranks"
+    logs = {f"log {name}": np.array(values) for name, values in history.items()}
+    assert len(set(comm.gather_objects(json.dumps(history)))) == 1, "logs differ between ranks"
+    return {"dense": dense, **tables_of(model), **logs}
+
+
+class Batches(keras.callbacks.Callback):
+    """Keeps the logs of every batch."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.seen.append(logs["loss"])
+
+
+# ---- cases: each returns arrays by name, which the test compares with one process's ------------------------
+def case_loader(folder, work, optimizer):
+    model, (train, valid) = dlrm(folder, optimizer), loaders(folder)
+    batches = Batches()
+    history = model.fit(train, validation_data=valid, epochs=2, callbacks=[batches], verbose=2).history
+    found = left_by(model, history)
+    evaluated = model.evaluate(loaders(folder)[1], return_dict=True)
+    np.testing.assert_allclose([found[f"log val_{name}"][-1] for name in evaluated], list(evaluated.values()))
+    predicted = comm.gather_objects(model.predict(loaders(folder)[1]))
+    return {**found, "batch losses": np.array(batches.seen), "predicted": np.concatenate(predicted)}
+
+
+def case_plain(folder, work, optimizer):
+    model = plain(optimizer)
+    data = as_dataset(parts(comm.rank(), comm.size()))
+    history = model.fit(data, epochs=3, callbacks=[kr.parallel.Callback()], verbose=2).history
+    path = work / f"plain_{optimizer}.keras"
+    model.save(path)
+    assert path.exists()
+    again = keras.saving.load_model(path)  # every rank reads rank 0's file
+    state, restored = {}, {}
+    model.optimizer.save_own_variables(state)
+    again.optimizer.save_own_variables(restored)
+    assert state.keys() == restored.keys()
+    for name in state:
+        np.testing.assert_array_equal(state[name], restored[name])
+    found = left_by(model, history)
+    for name, values in tables_of(again).items():
+        np.testing.assert_array_equal(values, found[name])
+    return found
+
+
+def case_callbacks(folder, work, optimizer):
+    model, (train, valid) = dlrm(folder, optimizer), loaders(folder)
+    rates, best = [], str(work / "new" / "best.keras")
+    callbacks = [
+        keras.callbacks.EarlyStopping("val_loss", min_delta=0.003, restore_best_weights=True, verbose=1),
+        keras.callbacks.ModelCheckpoint(best, "val_loss", save_best_only=True, verbose=1),
+        keras.callbacks.ModelCheckpoint(str(work / "epoch{epoch}.weights.h5"), save_weights_only=True),
+        keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.9, verbose=1),
+        keras.callbacks.ReduceLROnPlateau("val_auc", mode="max", factor=0.5, patience=0, min_delta=0.1),
+        keras.callbacks.CSVLogger(str(work / "log.csv")),
+        keras.callbacks.TensorBoard(str(work / "board")),
+        keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: rates.append(float(model.optimizer.learning_rate))),
+    ]
+    history = model.fit(train, validation_data=valid, epochs=12, callbacks=callbacks, verbose=2).history
+    found = left_by(model, history)
+    assert len(set(comm.gather_objects(len(rates)))) == 1
+    return {**found, "rates": np.array(rates)}
+
+
+def case_alike(folder, work, optimizer):
+    """Moving averages follow each rank's rows, yet end equal on all ranks, as do a step's options of Keras."""
+    model = plain(optimizer)
+    out = keras.layers.Dense(1)(keras.layers.BatchNormalization()(model.layers[-2].output))
+    model = compiled(keras.Model(model.input, out), optimizer)
+    model.compile(optimizer=kr.optimizers.SGD(0.1), loss="mse", metrics=["mse"], steps_per_execution=2)
+    data = as_dataset(parts(comm.rank(), comm.size()))
+    history = model.fit(
+        data, validation_data=data, epochs=2, callbacks=[kr.parallel.Callback()], verbose=2
+    ).history
+    left_by(model, history)
+    assert np.abs(model.non_trainable_weights[0].numpy()).max() > 0
+    np.testing.assert_allclose(history["loss"], history["mse"], rtol=1e-5)
+    eager = plain("sgd")
+    eager.compile(optimizer=kr.optimizers.SGD(0.1), loss="mse", run_eagerly=True)
+    history = eager.fit(data, epochs=1, callbacks=[kr.parallel.Callback()], verbose=2).history
+    return left_by(eager, history)
+
+
+def case_refused(folder, work, optimizer):
+    """Refusals, each on every rank and before anything was trained; on one rank there is nothing to refuse."""
+    if comm.size() == 1:
+        return {}
+    rank = comm.rank()
+    ours, data = kr.parallel.Callback, as_dataset(parts(rank, comm.size()))
+    foreign = "would drift apart. Use one of kr.optimizers"
+    refused(foreign, lambda: plain(keras.optimizers.Adam()).fit(data, callbacks=[ours()]))
+    refused(foreign, lambda: plain(keras.optimizers.SGD()).fit(data))
+    refused(foreign, lambda: dlrm(folder, keras.optimizers.SGD()).fit(loaders(folder)[0]))
+    scaled = keras.optimizers.LossScaleOptimizer(kr.optimizers.SGD(0.1))
+    refused("mixed_bfloat16", lambda: plain(scaled).fit(data, callbacks=[ours()]))
+    stop = keras.callbacks.EarlyStopping("loss")
+    refused("must be the first", lambda: plain("sgd").fit(data, callbacks=[stop, ours()]))
+    board = keras.callbacks.TensorBoard(str(work / "refused"), embeddings_freq=1)
+    refused("use ModelCheckpoint", lambda: plain("sgd").fit(data, callbacks=[ours(), board]))
+    backup = keras.callbacks.BackupAndRestore(str(work / "refused"))
+    refused("use ModelCheckpoint", lambda: plain("sgd").fit(data, callbacks=[ours(), backup]))
+    folders = keras.callbacks.ModelCheckpoint(str(work / "{epoch}" / "model.keras"))
+    refused("make its folders at once", lambda: plain("sgd").fit(data, callbacks=[ours(), folders]))
+    refused(
+        "compute it from sums", lambda: with_metric(Largest("only_first_replica")).fit(data, callbacks=[ours()])
+    )
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        with_metric(Largest("sum")).fit(data, callbacks=[ours()])
+    assert any("metric 'largest' (Largest) is not Keras's" in str(each.message) for each in told)
+    refused("would hold only this rank's rows", lambda: joined().save(work / "old.h5"))
+
+    # what differs between ranks
+    mine = loaders(folder)[0]
+    mine.epoch = rank
+    refused(r"data.epoch: 0 on rank 0, 1 on rank 1", lambda: dlrm(folder, "sgd").fit(mine))
+    small = kr.Loader(folder / "train", batch_size=BATCH + rank)
+    refused(rf"data.batch_size: {BATCH} on rank 0, {BATCH + 1} on rank 1", lambda: dlrm(folder, "sgd").fit(small))
+    fewer = as_dataset([*parts(rank, comm.size())][rank:])
+    refused("batches: 4 on rank 0, 3 on rank 1", lambda: plain("sgd").fit(fewer, callbacks=[ours()]))
+    refused("batches: 4 on rank 0, 3 on rank 1", lambda: plain("sgd").evaluate(fewer, callbacks=[ours()]))
+    refused(
+        "start of validation:.*\n.*batches: 4 on rank 0, 3 on rank 1",
+        lambda: plain("sgd").fit(data, validation_data=fewer, callbacks=[ours()]),
+    )
+    slow = kr.optimizers.SGD(0.1 + rank)
+    refused("optimizer.config.learning_rate: 0.1", lambda: plain(slow).fit(data, callbacks=[ours()]))
+    wide = lambda: plain("sgd", "row_wise" if rank else "column_wise")  # noqa: E731
+    refused(r"embeddings\[0\].plan.item.placement", lambda: wide().fit(data, callbacks=[ours()]))
+    schema = kr.Schema(
+        [
+            kr.Column("user", "int64", tags=("categorical",), cardinality=USERS + rank),
+            kr.Column("liked", "int8", tags=("target", "binary")),
+        ]
+    )
+    other = compiled(kr.models.DeepFM(schema, embedding_dim=4, deep_units=[4]), "sgd")
+    refused("schema.user.cardinality: 40 on rank 0, 41 on rank 1", lambda: other.fit(data))
+    deep = compiled(kr.models.DCN(kr.Schema.load(folder / "train"), 4, deep_units=[4 + rank]), "sgd")
+    refused(r"config.units.*: 4 on rank 0, 5 on rank 1|weights", lambda: deep.fit(loaders(folder)[0]))
+    assert not not_refused, not_refused
+    return {}
+
+
+class Largest(keras.metrics.Metric):
+    """No sum."""
+
+    def __init__(self, aggregation):
+        super().__init__(name="largest")
+        self.value = self.add_variable((), "zeros", aggregation=aggregation)
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        self.value.assign(keras.ops.maximum(self.value, keras.ops.max(y_pred)))
+
+    def result(self):
+        return self.value.value
+
+
+def with_metric(metric):
+    model = plain("sgd")
+    model.compile(optimizer=kr.optimizers.SGD(0.1), loss="mse", metrics=[metric])
+    return model
+
+
+def joined():
+    model = plain("sgd")
+    model.fit(as_dataset(parts(comm.rank(), comm.size())), callbacks=[kr.parallel.Callback()])
+    return model
+
+
+def refused(said, run):
+    """Whether every rank refuses, in these words."""
+    told = "nothing"
+    try:
+        run()
+    except (ValueError, FileExistsError, kr.parallel.RanksDiffer) as error:
+        told = str(error)
+    everyones = comm.gather_objects(told)
+    if not all(re.search(said, each) for each in everyones):
+        not_refused.append((said, everyones))
+
+
+CASES = {
+    "loader sgd": (case_loader, "sgd"),
+    "loader adagrad": (case_loader, "adagrad"),
+    "plain sgd": (case_plain, "sgd"),
+    "plain adam": (case_plain, "adam"),
+    "callbacks": (case_callbacks, "adagrad"),
+    "alike": (case_alike, "sgd"),
+    "refused": (case_refused, ""),
+}
+
+
+if __name__ == "__main__":
+    folder = Path(sys.argv[1])
+    work = folder / f"on_{comm.size()}"
+    work.mkdir(exist_ok=True)
+    for name in sys.argv[2:] or CASES:
+        case, optimizer = CASES[name]
+        found = case(folder, work, optimizer)
+        if comm.rank() == 0:
+            np.savez(work / f"{name}.npz", **found)
+        print(f"case {name}: done", flush=True)
