@@ -200,12 +200,12 @@ class TableOptimizer(_Keras):
             # Which comes first may depend on the plan; which tables it trains does not.
             trains = [part.source.name for v in some if hasattr(v, "shards") for part in v.shards.slices]
             of = f"table {quote(min(trains), safe='')}" if trains else "dense"
-            state |= {f"{of}/{key}": variable for key, variable in optimizer.dense_state().items()}
+            state |= {f"{of}.{key}": variable for key, variable in optimizer.dense_state().items()}
         return state
 
     def save_own_variables(self, store: Any) -> None:
         """On several ranks all of them must call it, and only rank 0's store gets the tables' state."""
-        for key, variable in self._dense_state().items():
+        for key, variable in self.dense_state().items():
             store[key] = keras.ops.convert_to_numpy(variable)
         held: dict[tuple[str, str], list[tuple[Any, Any]]] = {}  # a table's columns may be in several stacks
         for variable, slot, keys in self._table_state():
@@ -217,7 +217,7 @@ class TableOptimizer(_Keras):
                 store[key] = rows
 
     def load_own_variables(self, store: Any) -> None:
-        dense, tables = self._dense_state(), self._table_state()
+        dense, tables = self.dense_state(), self._table_state()
         known = {*dense, *(key for _, _, keys in tables for key in keys.values())}
         if known != set(store.keys()):
             differ = ", ".join(sorted(known ^ set(store.keys()))[:4])
@@ -232,21 +232,7 @@ class TableOptimizer(_Keras):
         for variable, slot, keys in tables:
             write_rows(slot, saved_blocks(variable.stack, {table: store[key] for table, key in keys.items()}))
 
-    def _dense_state(self, prefix: str = "") -> dict[str, Any]:
-        """The optimizer's variables that are not of tables, by the key under which each is saved."""
-        if not self.built:
-            return {}
-        state: dict[str, Any] = {f"{prefix}iteration": self._iterations}
-        if isinstance(self._learning_rate, keras.Variable):
-            state[f"{prefix}learning_rate"] = self._learning_rate
-        for place, variable in enumerate(v for v in self._parts.own if not hasattr(v, "stack")):
-            for name, slot in self._slots.of(variable).items():
-                state[f"{prefix}{place}:{name}"] = slot
-        for part, (optimizer, _) in enumerate(self._parts.others):
-            state |= optimizer._dense_state(f"{prefix}{part}.")
-        return state
-
-    def _table_state(self, prefix: str = "") -> list[tuple[Any, Any, dict[str, str]]]:
+    def _table_state(self) -> list[tuple[Any, Any, dict[str, str]]]:
         """Each stack of tables with each variable the optimizer has for it, and its tables' keys in a file."""
         if not self.built:
             return []
@@ -254,9 +240,9 @@ class TableOptimizer(_Keras):
         for variable in (v for v in self._parts.own if hasattr(v, "stack")):
             tables = [part.source.name for part in variable.shards.slices]
             for name, slot in self._slots.of(variable).items():
-                state.append((variable, slot, {t: f"{prefix}{quote(t, safe='')}:{name}" for t in tables}))
-        for part, (optimizer, _) in enumerate(self._parts.others):
-            state += optimizer._table_state(f"{prefix}{part}.")
+                state.append((variable, slot, {table: f"{quote(table, safe='')}:{name}" for table in tables}))
+        for optimizer, _ in self._parts.others:
+            state += optimizer._table_state()
         return state
 
 
