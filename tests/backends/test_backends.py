@@ -96,9 +96,10 @@ def test_our_optimizers_are_kerass_where_gradients_are_dense(tensorflow, other):
 
 
 def test_tensorflow_is_not_needed(other):
-    """But by its own features: the workflow's TensorFlow face and the SavedModel."""
+    """But by its own features: the workflow's TensorFlow face, the exchange between ranks, the SavedModel."""
     assert not other.facts["tensorflow imported"]
-    assert other.facts["not importable"] == ["kerasrec.etl.tensors", "kerasrec.serving.saved_model"]
+    own = ["kerasrec.etl.tensors", "kerasrec.parallel.exchange", "kerasrec.serving.saved_model"]
+    assert other.facts["not importable"] == own
 
 
 def test_jax_compiles_and_tensorflow_does_without_xla(tensorflow, other):
