@@ -139,11 +139,10 @@ class Workflow:
             KeyError: no operator made such a table.
         """
         self._fitted_inputs()
-        nodes = [node for node in in_order(self._root) if node.op is not None and node.op.frames]
-        for node in nodes:
-            if table in node.op.frames:  # type: ignore[union-attr]
-                return node.op.vocabulary(table)  # type: ignore[union-attr]
-        there = [name for node in nodes for name in node.op.frames]  # type: ignore[union-attr]
+        ops = {t: node.op for node in in_order(self._root) if node.op for t in node.op.vocabularies(node.inputs)}
+        if table in ops and table in ops[table].frames:
+            return ops[table].vocabulary(table)  # type: ignore[attr-defined]
+        there = [name for name, op in ops.items() if name in op.frames]
         raise KeyError(f"no vocabulary {table!r}; there are: {', '.join(there)}")
 
     def __repr__(self) -> str:

@@ -6,13 +6,15 @@ from kerasrec.etl.ops.bucketize import Bucketize
 from kerasrec.etl.ops.categorify import Categorify
 from kerasrec.etl.ops.clip import Clip
 from kerasrec.etl.ops.fill_missing import FillMissing
+from kerasrec.etl.ops.join_groupby import JoinGroupby
 from kerasrec.etl.ops.log import LogOp
 from kerasrec.etl.ops.normalize import Normalize
 from kerasrec.etl.ops.rename import Rename
 from kerasrec.etl.ops.target import Target
 
 OPERATORS: dict[str, type[Operator]] = {
-    op.__name__: op for op in (AddTags, Bucketize, Categorify, Clip, FillMissing, LogOp, Normalize, Rename, Target)
+    op.__name__: op
+    for op in (AddTags, Bucketize, Categorify, Clip, FillMissing, JoinGroupby, LogOp, Normalize, Rename, Target)
 }
 
 __all__ = [*OPERATORS, "OPERATORS", "Elementwise", "Operator"]
