@@ -5,7 +5,9 @@ from kerasrec.etl.ops.base import Elementwise, Operator
 from kerasrec.etl.ops.bucketize import Bucketize
 from kerasrec.etl.ops.categorify import Categorify
 from kerasrec.etl.ops.clip import Clip
+from kerasrec.etl.ops.drop_na import DropNA
 from kerasrec.etl.ops.fill_missing import FillMissing
+from kerasrec.etl.ops.filter import Filter
 from kerasrec.etl.ops.join_groupby import JoinGroupby
 from kerasrec.etl.ops.log import LogOp
 from kerasrec.etl.ops.normalize import Normalize
@@ -14,7 +16,20 @@ from kerasrec.etl.ops.target import Target
 
 OPERATORS: dict[str, type[Operator]] = {
     op.__name__: op
-    for op in (AddTags, Bucketize, Categorify, Clip, FillMissing, JoinGroupby, LogOp, Normalize, Rename, Target)
+    for op in (
+        AddTags,
+        Bucketize,
+        Categorify,
+        Clip,
+        DropNA,
+        FillMissing,
+        Filter,
+        JoinGroupby,
+        LogOp,
+        Normalize,
+        Rename,
+        Target,
+    )
 }
 
 __all__ = [*OPERATORS, "OPERATORS", "Elementwise", "Operator"]
