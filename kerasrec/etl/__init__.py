@@ -24,6 +24,7 @@ from kerasrec.etl.ops import (
     Operator,
     Rename,
     Target,
+    TargetEncoding,
 )
 from kerasrec.etl.workflow import Workflow
 
@@ -44,5 +45,6 @@ __all__ = [
     "Operator",
     "Rename",
     "Target",
+    "TargetEncoding",
     "Workflow",
 ]

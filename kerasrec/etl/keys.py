@@ -129,9 +129,14 @@ class _Values:
         return find
 
 
+def gathered(series: pl.Series, at: pl.Expr) -> pl.Expr:
+    """What stands at positions `at` in `series`; its last value where the position is null."""
+    return pl.lit(series).gather(at.fill_null(len(series) - 1))
+
+
 def taken(series: pl.Series, resources: list[Any]) -> Callable[[tf.Tensor], TensorColumn]:
-    """A function of positions that gives what stands there in `series`, the last value at position -1. A series of
-    lists gives a list column, null lists as empty ones."""
+    """A function of positions that does what `gathered` does, with -1 for null. A series of lists gives a list
+    column, null lists as empty ones."""
     import tensorflow as tf
 
     from kerasrec.etl.tensors import TensorColumn

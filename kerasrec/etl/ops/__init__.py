@@ -13,6 +13,7 @@ from kerasrec.etl.ops.log import LogOp
 from kerasrec.etl.ops.normalize import Normalize
 from kerasrec.etl.ops.rename import Rename
 from kerasrec.etl.ops.target import Target
+from kerasrec.etl.ops.target_encoding import TargetEncoding
 
 OPERATORS: dict[str, type[Operator]] = {
     op.__name__: op
@@ -29,6 +30,7 @@ OPERATORS: dict[str, type[Operator]] = {
         Normalize,
         Rename,
         Target,
+        TargetEncoding,
     )
 }
 

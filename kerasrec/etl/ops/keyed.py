@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import polars as pl
 
 from kerasrec.etl.graph import Columns, Node, as_node
-from kerasrec.etl.keys import Keys, check_keys, taken
+from kerasrec.etl.keys import Keys, check_keys, gathered, taken
 from kerasrec.etl.ops.base import Operator
 from kerasrec.schema import Column, Tag
 
@@ -100,17 +100,17 @@ class Keyed(Operator):
     def found(self, key: Sequence[str]) -> Keys:
         return Keys(self.frames[self.stored(key)].select(f"key:{name}" for name in key))
 
-    def expressions(self, columns: Sequence[Column], values: Sequence[pl.Expr]) -> list[pl.Expr]:
+    def positions(self, columns: Sequence[Column], values: Sequence[pl.Expr]) -> dict[str, pl.Expr]:
+        """For each output that can be made, where its value stands among those of its key; null where unseen."""
         given = {column.name: value for column, value in zip(columns, values, strict=True)}
-        positions: dict[str, pl.Expr] = {}
-        made = []
-        for output, columns_of_key in self.made_of(columns):
-            key = [column.name for column in columns_of_key]
-            if (stored := self.stored(key)) not in positions:
-                positions[stored] = self.found(key).position([given[name] for name in key])
-            series = self.values(output)
-            made.append(pl.lit(series).gather(positions[stored].fill_null(len(series) - 1)))
-        return made
+        made = [(output, [column.name for column in key]) for output, key in self.made_of(columns)]
+        keys = {self.stored(key): key for _, key in made}
+        found = {stored: self.found(key).position([given[name] for name in key]) for stored, key in keys.items()}
+        return {output: found[self.stored(key)] for output, key in made}
+
+    def expressions(self, columns: Sequence[Column], values: Sequence[pl.Expr]) -> list[pl.Expr]:
+        found = self.positions(columns, values)
+        return [gathered(self.values(output), at) for output, at in found.items()]
 
     def tensorflow(
         self, columns: Sequence[Column], resources: list[Any]
