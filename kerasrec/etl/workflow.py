@@ -127,7 +127,8 @@ class Workflow:
         wanted = self.output_schema if targets else self.output_schema.features
         made = self._outputs(served=not targets, fitted=fitted)
         needed = reads(value for value in made if value.column.name in wanted)
-        source.require([name for name in inputs.names if name in needed], optional=inputs.targets.names)
+        optional = inputs.targets.names if targets else ()
+        source.require([name for name in inputs.names if name in needed], optional=optional)
         raw = {
             column.name: Value(column, source.clean(column) if column.name in needed else pl.lit(None))
             for column in self._fitted_inputs()

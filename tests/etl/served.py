@@ -13,8 +13,8 @@ from kerasrec import etl
 
 
 def transformed(workflow: etl.Workflow, frame: pl.DataFrame) -> pl.DataFrame:
-    """The features of all rows, nulls and all."""
-    return workflow.transform(frame, targets=False).lazy().collect(engine="streaming")
+    """The features of all rows, nulls and all, as new rows get them."""
+    return workflow.transform(frame, targets=False, fitted=False).lazy().collect(engine="streaming")
 
 
 def served(workflow: etl.Workflow, frame: pl.DataFrame) -> pl.DataFrame:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import reprlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import polars as pl
 
 from kerasrec.etl.graph import Columns, Node, as_node
-from kerasrec.schema import Column
+from kerasrec.schema import Column, SchemaError
 
 if TYPE_CHECKING:
     from kerasrec.etl.tensors import TensorColumn
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 80
 
 
 @dataclass(repr=False)
@@ -49,7 +55,9 @@ class Operator:
     def __repr__(self) -> str:
         defaults = {item.name: item.default for item in fields(self)}
         given = (
-            f"{name}={value!r}" for name, value in self.settings.items() if value != defaults[name] and value != {}
+            f"{name}={_SHORT.repr(value)}"
+            for name, value in self.settings.items()
+            if value != defaults[name] and value != {}
         )
         return f"{type(self).__name__}({', '.join(given)})"
 
@@ -92,6 +100,11 @@ class Operator:
         here and appended to `resources`, so that a SavedModel tracks them."""
         raise NotImplementedError
 
+    def unserved(self, columns: Sequence[Column], why: str) -> SchemaError:
+        """What `tensorflow` raises in an operator without that face."""
+        names = ", ".join(repr(column.name) for column in columns)
+        return SchemaError(f"{self!r} of column {names} cannot be served to single raw rows: {why}")
+
     # ---- learning --------------------------------------------------------------------------------------------
     def partial(self, frame: pl.LazyFrame, columns: Sequence[Column]) -> list[pl.LazyFrame]:
         """Queries for the statistics of `frame`, one part of the data; each makes a small frame."""
@@ -125,9 +138,7 @@ class Elementwise(Operator):
 
     def expressions(self, columns: Sequence[Column], values: Sequence[pl.Expr]) -> list[pl.Expr]:
         return [
-            value.list.eval(self.expression(pl.element(), column))
-            if column.is_list
-            else self.expression(value, column)
+            each(column, value, partial(self.expression, column=column))
             for column, value in zip(columns, values, strict=True)
         ]
 
@@ -138,9 +149,29 @@ class Elementwise(Operator):
         return lambda values: [function(x) for function, x in zip(functions, values, strict=True)]
 
 
+def each(column: Column, value: pl.Expr, function: Callable[[pl.Expr], pl.Expr]) -> pl.Expr:
+    """`function` of the elements of `column`, of a list column's in their lists."""
+    return value.list.eval(function(pl.element())) if column.is_list else function(value)
+
+
 def elements(frame: pl.LazyFrame, column: Column) -> pl.LazyFrame:
     """`column` of `frame` alone, a list column's elements one a row."""
     if not column.is_list:
         return frame.select(column.name)
     some = frame.select(column.name).filter(pl.col(column.name).list.len() > 0)
     return some.select(pl.col(column.name).explode())
+
+
+def setting(value: Any, name: str) -> Any:
+    """What a setting, which may be a dict by name, says for `name`; None where it says nothing."""
+    return value.get(name) if isinstance(value, Mapping) else value
+
+
+def check_names(op: str, argument: str, value: Any, names: Sequence[str], *, all_of_them: bool = False) -> None:
+    """Raise `ValueError` where a setting that is a dict names others than `names`, or not `all_of_them`."""
+    if not isinstance(value, Mapping):
+        return
+    if unknown := [name for name in value if name not in names]:
+        raise ValueError(f"{op}: {argument} names {unknown}, but the columns are: {', '.join(names)}")
+    if all_of_them and (missing := [name for name in names if name not in value]):
+        raise ValueError(f"{op}: {argument} says nothing of column {', '.join(map(repr, missing))}")

@@ -10,6 +10,7 @@ from typing import Any, ClassVar
 import polars as pl
 
 from kerasrec.etl.graph import Columns, as_node
+from kerasrec.etl.hashing import mixed
 from kerasrec.etl.keys import gathered
 from kerasrec.etl.ops.keyed import Keyed, tags_of
 from kerasrec.etl.types import ROW, float_of, is_integer
@@ -177,13 +178,3 @@ class TargetEncoding(Keyed):
 
 def _smoothed(total: pl.Expr, n: pl.Expr, p_smooth: float, mean: float) -> pl.Expr:
     return pl.when(n + p_smooth > 0).then((total + p_smooth * mean) / (n + p_smooth)).otherwise(mean)
-
-
-def mixed(x: pl.Expr) -> pl.Expr:
-    """SplitMix64 of UInt64 numbers (Steele, Lea and Flood, 2014)."""
-    u64 = [pl.lit(n, pl.UInt64) for n in (0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB)]
-    half = [pl.lit(1 << n, pl.UInt64) for n in (30, 27, 31)]
-    x = x + u64[0]
-    x = (x ^ (x // half[0])) * u64[1]
-    x = (x ^ (x // half[1])) * u64[2]
-    return x ^ (x // half[2])
