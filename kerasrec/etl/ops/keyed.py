@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import polars as pl
 
 from kerasrec.etl.graph import Columns, Node, as_node
-from kerasrec.etl.keys import Keys, check_keys, gathered, taken
+from kerasrec.etl.keys import Gathered, Keys, check_keys, in_order
 from kerasrec.etl.ops.base import Operator
 from kerasrec.schema import Column, Tag
 
@@ -92,16 +92,25 @@ class Keyed(Operator):
         """What a key that was not seen gets; None for null."""
         return None
 
-    def values(self, output: str) -> pl.Series:
-        """The values of an output by the position of their keys, and at the end that of unseen ones."""
-        series = self.frames[self.stored(dict(self.made())[output])][output]
-        return series.extend_constant(self.default(output), 1)
+    def values(self, output: str) -> Gathered:
+        """The values of an output by the position of their keys."""
+        return Gathered(self.frames[self.stored(dict(self.made())[output])], [output], self.default(output))
 
     def found(self, key: Sequence[str]) -> Keys:
-        return Keys(self.frames[self.stored(key)].select(f"key:{name}" for name in key))
+        """What finds a key's position; made once for what was learned."""
+        frame, cache = self.frames[self.stored(key)], self.__dict__.setdefault("_found", {})
+        if (known := cache.get(self.stored(key))) and known[0] is frame:
+            return known[1]
+        keys = Keys(frame.select(f"key:{name}" for name in key))
+        cache[self.stored(key)] = frame, keys
+        return keys
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_found"}
 
     def positions(self, columns: Sequence[Column], values: Sequence[pl.Expr]) -> dict[str, pl.Expr]:
-        """For each output that can be made, where its value stands among those of its key; null where unseen."""
+        """The position of the key of each output that can be made; one expression a key, which Polars computes
+        once."""
         given = {column.name: value for column, value in zip(columns, values, strict=True)}
         made = [(output, [column.name for column in key]) for output, key in self.made_of(columns)]
         keys = {self.stored(key): key for _, key in made}
@@ -109,8 +118,7 @@ class Keyed(Operator):
         return {output: found[self.stored(key)] for output, key in made}
 
     def expressions(self, columns: Sequence[Column], values: Sequence[pl.Expr]) -> list[pl.Expr]:
-        found = self.positions(columns, values)
-        return [gathered(self.values(output), at) for output, at in found.items()]
+        return [self.values(output).expression(at) for output, at in self.positions(columns, values).items()]
 
     def tensorflow(
         self, columns: Sequence[Column], resources: list[Any]
@@ -118,7 +126,7 @@ class Keyed(Operator):
         names = [column.name for column in columns]
         outputs = [(output, [column.name for column in key]) for output, key in self.made_of(columns)]
         finders = {self.stored(key): (key, self.found(key).tensors(resources)) for _, key in outputs}
-        takers = [(self.stored(key), taken(self.values(output), resources)) for output, key in outputs]
+        takers = [(self.stored(key), self.values(output).tensor(resources)) for output, key in outputs]
 
         def look_up(values: list[TensorColumn]) -> list[TensorColumn]:
             given = dict(zip(names, values, strict=True))
@@ -130,9 +138,8 @@ class Keyed(Operator):
     # ---- learning --------------------------------------------------------------------------------------------
     def finalize(self, statistics: Sequence[pl.DataFrame], columns: Sequence[Column]) -> None:
         for key, frame in zip(self.groups, statistics, strict=True):
-            names = [f"key:{name}" for name in key]
-            # Sorted, so that any split of the data learns the same frame.
-            self.frames[self.stored(key)] = self.learned(key, frame.sort(names, nulls_last=True))
+            # In order, so that any split of the data learns the same frame.
+            self.frames[self.stored(key)] = in_order(self.learned(key, frame), [f"key:{name}" for name in key])
 
     def learned(self, key: Sequence[str], frame: pl.DataFrame) -> pl.DataFrame:
         """What is kept of a key's statistics: the key's columns, and those that `values` gives."""

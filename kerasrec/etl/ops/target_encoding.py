@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
+import numpy as np
 import polars as pl
 
 from kerasrec.etl.graph import Columns, as_node
 from kerasrec.etl.hashing import mixed
-from kerasrec.etl.keys import gathered
+from kerasrec.etl.keys import Gathered, Keys
 from kerasrec.etl.ops.keyed import Keyed, tags_of
 from kerasrec.etl.types import ROW, float_of, is_integer
 from kerasrec.schema import Column, SchemaError
@@ -115,23 +116,19 @@ class TargetEncoding(Keyed):
             return self.expressions(columns, values)
         given = {column.name: value for column, value in zip(columns, values, strict=True)}
         fold = self._fold(pl.col(ROW) if self.fold is None else given[self.fold])
-        found = self.positions(columns, values)
-        return [
-            gathered(self._without(output), at.cast(pl.Int64) * self.kfold + fold) for output, at in found.items()
-        ]
-
-    def _without(self, output: str) -> pl.Series:
-        """The encodings without each fold, key after key, and at the end that of unseen keys."""
-        frame = self.frames[self.stored(dict(self.made())[output])]
-        folds = frame.select(f"{output} without {fold}" for fold in range(self.kfold))
-        return pl.Series([*folds.to_numpy().ravel(), self.default(output)], dtype=pl.Float64)
+        made = []
+        for output, at in self.positions(columns, values).items():
+            frame = self.frames[self.stored(dict(self.made())[output])]
+            others = [f"{output} without {number}" for number in range(self.kfold)]
+            made.append(Gathered(frame, others, self.default(output)).expression(at * self.kfold + fold))
+        return made
 
     def _fold(self, x: pl.Expr) -> pl.Expr:
         """A row's fold, by its number or its value in the column `fold`."""
         if self.fold is not None:
-            return x.mod(self.kfold).cast(pl.Int64).fill_null(0)
+            return x.mod(self.kfold).cast(pl.Int32).fill_null(0)
         seed = pl.lit(self.fold_seed % 2**64, pl.UInt64)
-        return mixed(mixed(seed) + x.cast(pl.UInt64)).mod(self.kfold).cast(pl.Int64)
+        return mixed(mixed(seed) + x.cast(pl.UInt64)).mod(self.kfold).cast(pl.Int32)
 
     # ---- learning --------------------------------------------------------------------------------------------
     def partial(self, frame: pl.LazyFrame, columns: Sequence[Column]) -> list[pl.LazyFrame]:
@@ -164,17 +161,26 @@ class TargetEncoding(Keyed):
         super().finalize(statistics, columns)
 
     def learned(self, key: Sequence[str], frame: pl.DataFrame) -> pl.DataFrame:
-        kept = [pl.col(f"key:{name}") for name in key]
+        keys = frame.select(f"key:{name}" for name in key)
+        kept = keys.unique()
+        at = Keys(kept).find(keys.get_columns()) * self.kfold + frame["fold"].to_numpy()
+
+        def by_fold(part: str, target: str) -> np.ndarray[Any, Any]:
+            weights = frame[f"{part}:{target}"].to_numpy().astype(np.float64)
+            sums = np.bincount(at, weights, len(kept) * self.kfold)
+            return sums.reshape(len(kept), self.kfold)
+
         for target in self.targets:
-            n, total = pl.col(f"n:{target}"), pl.col(f"sum:{target}")
-            mean, name = self.facts[target]["mean"], self._name(key, target)
-            kept.append(_smoothed(total.sum(), n.sum(), self.p_smooth, mean).alias(name))
-            for fold in range(self.kfold) if self.kfold > 1 else ():
-                others = pl.col("fold") != fold
-                smoothed = _smoothed(total.filter(others).sum(), n.filter(others).sum(), self.p_smooth, mean)
-                kept.append(smoothed.alias(f"{name} without {fold}"))
-        return frame.group_by(kept[: len(key)], maintain_order=True).agg(kept[len(key) :])
+            n, total, name = by_fold("n", target), by_fold("sum", target), self._name(key, target)
+            made = {name: self._smoothed(total.sum(1), n.sum(1), target)}
+            if self.kfold > 1:
+                others = n.sum(1, keepdims=True) - n
+                smoothed = self._smoothed(total.sum(1, keepdims=True) - total, others, target)
+                made |= {f"{name} without {fold}": smoothed[:, fold] for fold in range(self.kfold)}
+            kept = kept.with_columns(**{column: pl.Series(values) for column, values in made.items()})
+        return kept
 
-
-def _smoothed(total: pl.Expr, n: pl.Expr, p_smooth: float, mean: float) -> pl.Expr:
-    return pl.when(n + p_smooth > 0).then((total + p_smooth * mean) / (n + p_smooth)).otherwise(mean)
+    def _smoothed(self, total: Any, n: Any, target: str) -> Any:
+        p, mean = self.p_smooth, self.facts[target]["mean"]
+        known = n + p > 0
+        return np.where(known, (np.where(n > 0, total, 0) + p * mean) / np.where(known, n + p, 1), mean)
