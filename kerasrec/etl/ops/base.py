@@ -154,6 +154,11 @@ def setting(value: Any, name: str) -> Any:
     return value.get(name) if isinstance(value, Mapping) else value
 
 
+def all_of(value: Any) -> list[Any]:
+    """What a setting says, for whichever name."""
+    return list(value.values()) if isinstance(value, Mapping) else [value]
+
+
 def check_names(op: str, argument: str, value: Any, names: Sequence[str], *, all_of_them: bool = False) -> None:
     """Raise `ValueError` where a setting that is a dict names others than `names`, or not `all_of_them`."""
     if not isinstance(value, Mapping):
