@@ -10,6 +10,7 @@ from kerasrec.etl.ops.fill_median import FillMedian
 from kerasrec.etl.ops.fill_missing import FillMissing
 from kerasrec.etl.ops.hash_bucket import HashBucket
 from kerasrec.etl.ops.hashed_cross import HashedCross
+from kerasrec.etl.ops.lambda_op import LambdaOp
 from kerasrec.etl.ops.list_slice import ListSlice
 from kerasrec.etl.ops.log import LogOp
 from kerasrec.etl.ops.normalize import Normalize
@@ -31,6 +32,7 @@ OPERATORS: dict[str, type[Operator]] = {
         FillMissing,
         HashBucket,
         HashedCross,
+        LambdaOp,
         ListSlice,
         LogOp,
         Normalize,

@@ -45,10 +45,14 @@ class Operator:
         """The arguments that make this operator again."""
         return {item.name: getattr(self, item.name) for item in fields(self) if item.init}
 
+    def saved(self, names: Sequence[str]) -> dict[str, Any]:
+        """The settings as plain JSON values, of an operator that reads columns `names`."""
+        return self.settings
+
     def __repr__(self) -> str:
         defaults = {item.name: item.default for item in fields(self)}
         given = (
-            f"{name}={_SHORT.repr(value)}"
+            f"{name}={getattr(value, '__qualname__', None) or _SHORT.repr(value)}"
             for name, value in self.settings.items()
             if value != defaults[name] and value != {}
         )
