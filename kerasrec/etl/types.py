@@ -8,6 +8,8 @@ import polars as pl
 
 from kerasrec.schema import Column, SchemaError
 
+ROW = "__row__"  # a column of each row's number in its source, from 0
+
 _POLARS: dict[str, Any] = {
     "bool": pl.Boolean(),
     **{f"int{bits}": getattr(pl, f"Int{bits}")() for bits in (8, 16, 32, 64)},

@@ -11,9 +11,9 @@ import polars as pl
 from hypothesis import strategies as st
 
 from kerasrec.etl import Operator, Workflow, engine
-from kerasrec.etl.engine import Value
 from kerasrec.etl.sources import scan
 from kerasrec.etl.types import is_float, to_polars
+from kerasrec.etl.values import Value
 from kerasrec.schema import Column, Schema
 
 WORDS = st.text(alphabet="ab\n\x00é ", max_size=2)

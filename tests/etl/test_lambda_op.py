@@ -132,7 +132,9 @@ def test_what_is_refused() -> None:
     for f, message in [
         (lambda x: 7, "LambdaOp of column 'zip' made 7, which is no Polars expression"),
         (lambda x: x + 1, "LambdaOp of column 'zip' does not fit its type"),
-        (lambda x: x.str.to_date(), "LambdaOp makes column 'zip' of type Date; kerasrec takes numbers"),
+        (lambda x: x.sort(), "LambdaOp of column 'zip' makes a row of others"),
+        (lambda x: x.fill_null(x.first()), "LambdaOp of column 'zip' makes a row of others"),
+        (lambda x: x.str.to_date("%Y"), "LambdaOp makes column 'zip' of type Date; kerasrec takes numbers"),
     ]:
         with pytest.raises(SchemaError, match=message):
             etl.Workflow(["zip"] >> etl.LambdaOp(f)).fit(FRAME)

@@ -6,8 +6,10 @@ from kerasrec.etl.ops.bucketize import Bucketize
 from kerasrec.etl.ops.categorify import Categorify
 from kerasrec.etl.ops.clip import Clip
 from kerasrec.etl.ops.drop_low_cardinality import DropLowCardinality
+from kerasrec.etl.ops.drop_na import DropNA
 from kerasrec.etl.ops.fill_median import FillMedian
 from kerasrec.etl.ops.fill_missing import FillMissing
+from kerasrec.etl.ops.filter import Filter
 from kerasrec.etl.ops.hash_bucket import HashBucket
 from kerasrec.etl.ops.hashed_cross import HashedCross
 from kerasrec.etl.ops.lambda_op import LambdaOp
@@ -28,8 +30,10 @@ OPERATORS: dict[str, type[Operator]] = {
         Categorify,
         Clip,
         DropLowCardinality,
+        DropNA,
         FillMedian,
         FillMissing,
+        Filter,
         HashBucket,
         HashedCross,
         LambdaOp,

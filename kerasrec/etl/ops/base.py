@@ -34,6 +34,9 @@ class Operator:
     """
 
     stateful: ClassVar[bool] = False
+    windowed: ClassVar[bool] = False  # whether a row's output depends on other rows of the data that is passing
+    makes_rows: ClassVar[bool] = False  # see `ops.rows`
+    numbered: ClassVar[bool] = False  # whether `partial` wants a column `types.ROW`: each row's number
     facts: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     frames: dict[str, pl.DataFrame] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -81,8 +84,14 @@ class Operator:
         raise NotImplementedError
 
     def expressions(self, columns: Sequence[Column], values: Sequence[pl.Expr]) -> list[pl.Expr]:
-        """Polars expressions of the outputs, given those of the inputs."""
+        """Polars expressions of the outputs, given those of the inputs. They may use `pl.col(types.ROW)` as well,
+        each row's number."""
         raise NotImplementedError
+
+    def fitted_expressions(self, columns: Sequence[Column], values: Sequence[pl.Expr]) -> list[pl.Expr]:
+        """`expressions` over the very rows that the operator was fitted on, where those need others: a row must
+        not see what was learned from itself."""
+        return self.expressions(columns, values)
 
     def tensorflow(
         self, columns: Sequence[Column], resources: list[Any]

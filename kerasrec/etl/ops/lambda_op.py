@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from kerasrec.etl.expressions import looks_around
 from kerasrec.etl.ops.base import Operator
 from kerasrec.etl.types import column_type, plain_type, to_name, to_polars
 from kerasrec.schema import Column, SchemaError, Tag
@@ -24,7 +25,7 @@ class LambdaOp(Operator):
     """A function of a Polars expression, applied to each column by itself, or (with `name`) to all at once.
 
     The type of the result is what Polars infers. It may be a list where the column is none, and vice versa. Rows
-    must not depend on each other: files are read in parts, so that `x.mean()` may be that of a part.
+    must not depend on each other: `x.mean()` would be another number in each file, and none where a row is served.
 
     NVTabular's `LambdaOp` gives `f` a cuDF or pandas series and, as a second argument, the whole frame; other
     columns that it reads are its `dependency`. Here those come through `name`.
@@ -38,8 +39,8 @@ class LambdaOp(Operator):
             the result, whatever stands there. Without it, a model cannot be exported with this column.
 
     Raises:
-        SchemaError: (when fitted) `f` does not fit a column's type, or makes no type that kerasrec knows; (when
-            served) there is no `tf`.
+        SchemaError: (when fitted) `f` does not fit a column's type, makes no type that kerasrec knows, or (where
+            Polars can tell) makes a row of others; (when served) there is no `tf`.
         ValueError: (when saved) a lambda, or a function of a script or inside of another: a workflow saves where a
             function stands, not what it does, and importing it must give the same one.
 
@@ -88,10 +89,13 @@ class LambdaOp(Operator):
         types = pl.LazyFrame(schema={column.name: column_type(column) for column in columns})
         try:
             asked = call([pl.col(column.name) for column in columns]).alias(name)
-            return name, call(values), types.select(asked).collect_schema()[name]
+            dtype = types.select(asked).collect_schema()[name]
         except pl.exceptions.PolarsError as error:
             reason = str(error).split("\n")[0]
             raise SchemaError(f"LambdaOp of column {names} does not fit its type: {reason}") from error
+        if looks_around(asked, types.collect_schema()):
+            raise SchemaError(f"LambdaOp of column {names} makes a row of others, not of itself alone: {asked}")
+        return name, call(values), dtype
 
     def output(self, columns: Sequence[Column]) -> list[Column]:
         made = []
