@@ -22,6 +22,7 @@ from kerasrec.etl.ops import (
     Filter,
     HashBucket,
     HashedCross,
+    JoinGroupby,
     LambdaOp,
     ListSlice,
     LogOp,
@@ -31,6 +32,7 @@ from kerasrec.etl.ops import (
     ReduceDtypeSize,
     Rename,
     Target,
+    TargetEncoding,
     ValueCount,
 )
 from kerasrec.etl.workflow import Workflow
@@ -49,6 +51,7 @@ __all__ = [
     "Filter",
     "HashBucket",
     "HashedCross",
+    "JoinGroupby",
     "LambdaOp",
     "ListSlice",
     "LogOp",
@@ -59,6 +62,7 @@ __all__ = [
     "ReduceDtypeSize",
     "Rename",
     "Target",
+    "TargetEncoding",
     "ValueCount",
     "Workflow",
 ]
