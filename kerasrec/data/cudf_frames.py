@@ -10,13 +10,16 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kerasrec.data.chunks import Chunk
 from kerasrec.data.device_frames import Decoded, DeviceFrames
 from kerasrec.data.frames import Batch, Frame, Layout, Rows
 from kerasrec.parallel import comm
 from kerasrec.schema import Column
+
+if TYPE_CHECKING:
+    import pylibcudf
 
 
 class CudfFrames(DeviceFrames):
@@ -25,12 +28,15 @@ class CudfFrames(DeviceFrames):
     RMM's current memory resource is replaced by an asynchronous one where it is still the plain default, which
     would stop the device at each allocation.
 
+    Args:
+        wide: as `DeviceFrames`'.
+
     Raises:
         ImportError: cuDF or CuPy is not installed.
         RuntimeError: there is no GPU, or a rank of several sees more than its own.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, wide: bool) -> None:
         try:
             import cupy
             import pylibcudf
@@ -45,7 +51,7 @@ class CudfFrames(DeviceFrames):
                 f'engine="cudf": rank {comm.rank()} sees {devices} GPUs, and each rank must see its own alone; '
                 "set CUDA_VISIBLE_DEVICES to HOROVOD_LOCAL_RANK before TensorFlow and kerasrec are imported"
             )
-        super().__init__(cupy, self._decode)
+        super().__init__(cupy, self._decode, wide)
         self._cudf = pylibcudf
         self._device = cupy.cuda.Device()
         with self._device:
@@ -89,14 +95,14 @@ class CudfFrames(DeviceFrames):
         found = dict(zip(table.column_names(), table.tbl.columns(), strict=True))
         return {column.name: self._decoded(column, found[column.name]) for column in columns}
 
-    def _decoded(self, column: Column, found: Any) -> Decoded:
+    def _decoded(self, column: Column, found: pylibcudf.Column) -> Decoded:
         if not column.is_list:
             return Decoded(self._array(found, column.dtype), found.null_count())
         parts = found.list_view()
         elements, offsets = parts.child(), self._array(parts.offsets(), "int32")
         return Decoded(self._array(elements, column.dtype), elements.null_count(), offsets)
 
-    def _array(self, column: Any, dtype: str) -> Any:
+    def _array(self, column: pylibcudf.Column, dtype: str) -> Any:
         """A column of cuDF's as an array of CuPy's on its memory, which lives as long as either."""
         cuda, data = self.xp.cuda, column.data()
         if not column.size() or data is None:

@@ -35,6 +35,7 @@ class Decoded:
     offsets: Any = None
 
 
+STEP = 512  # bytes; every framework takes memory that starts at multiples of it
 LENT = 8  # batches that are kept before the device is waited for
 Decode = Callable[[Path, list[int], list[Column]], dict[str, Decoded]]  # a file, row groups, columns -> by name
 
@@ -45,10 +46,13 @@ class DeviceFrames:
     Args:
         xp: an array module with NumPy's functions.
         decode: makes arrays of `xp` out of row groups of a file.
+        wide: gather int32 as int64. TensorFlow keeps int32 inputs of a compiled step in the host's memory, on a
+            GPU too; those of 64 bits stay where they are.
     """
 
-    def __init__(self, xp: Any, decode: Decode):
+    def __init__(self, xp: Any, decode: Decode, wide: bool = False):
         self.xp, self.decode = xp, decode
+        self._dtypes = {"int32": "int64"} if wide else {}
 
     def read(self, chunks: Sequence[Chunk], layout: Layout, permute: bool) -> Frame:
         total = sum(chunk.rows for chunk in chunks)
@@ -84,15 +88,23 @@ class DeviceFrames:
         moved = [(frame, rows if isinstance(rows, slice) else xp.asarray(rows)) for frame, rows in pieces]
         sizes = [rows.stop - rows.start if isinstance(rows, slice) else len(rows) for _, rows in pieces]
         bounds = np.cumsum([0, *sizes]).tolist()
-        blocks = {dtype: xp.empty((len(names), bounds[-1]), dtype) for dtype, names in layout.blocks.items()}
+        blocks = {dtype: self._columns(len(names), bounds[-1], dtype) for dtype, names in layout.blocks.items()}
         for (frame, rows), start, stop in zip(moved, bounds, bounds[1:], strict=False):
             for dtype, block in blocks.items():
                 block[:, start:stop] = frame.blocks[dtype][rows].T
         lists: dict[str, Any] = {}
         for column in layout.lists:
             ragged = self._concat([self._gather_list(frame.lists[column.name], rows) for frame, rows in moved])
+            values = ragged.values.astype(self._dtypes.get(column.dtype, column.dtype), copy=False)
+            ragged = Ragged(values, ragged.offsets)
             lists[column.name] = self._pad(ragged, column) if layout.pad else ragged
         return Batch(blocks, lists)
+
+    def _columns(self, columns: int, rows: int, dtype: str) -> Any:
+        """(columns, rows), each column starting at a multiple of `STEP` bytes from the first."""
+        kind = np.dtype(self._dtypes.get(dtype, dtype))
+        step = STEP // kind.itemsize
+        return self.xp.empty((columns, -(-rows // step) * step), kind)[:, :rows]
 
     def host(self, array: Any) -> np.ndarray:
         return self.xp.asnumpy(array) if hasattr(self.xp, "asnumpy") else array
@@ -144,8 +156,7 @@ class DeviceFrames:
             part = self._slice(Decoded(column.values, 0, column.offsets), rows)
             return Ragged(part.values.copy(), part.offsets)
         starts, ends = column.offsets[rows], column.offsets[rows + 1]
-        offsets = xp.zeros(len(rows) + 1, "int64")
-        xp.cumsum(ends - starts, out=offsets[1:])
+        offsets = xp.concatenate([xp.zeros(1, "int64"), xp.cumsum(ends - starts)])
         places = xp.arange(int(offsets[-1]))
         row = xp.searchsorted(offsets, places, side="right") - 1
         return Ragged(column.values[(starts - offsets[:-1])[row] + places], offsets)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Generator, Iterator, Sequence
 from typing import Any, Protocol
 
+import keras
 import numpy as np
 
 from kerasrec.data import frames
@@ -48,5 +49,5 @@ def make_engine(name: str) -> Engine:
     if name == "cudf":
         from kerasrec.data.cudf_frames import CudfFrames
 
-        return CudfFrames()
+        return CudfFrames(wide=keras.backend.backend() == "tensorflow")
     raise ValueError(f'engine must be "arrow" or "cudf", not {name!r}')

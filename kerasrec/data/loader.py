@@ -72,7 +72,8 @@ class Loader(Frameworks, DataAdapter):
     **On a GPU.** `engine="cudf"` decodes, permutes and gathers on the GPU: the same rows in the same order, after
     the same checks. What is iterated are tensors of Keras's backend, which lie there; so do those that `kr.models`
     and Keras's JAX and torch trainers get. `fit` of any other model with TensorFlow goes by `tf.data`, so each
-    batch is copied to the host and back; `fit(loader.tensorflow())` copies nothing.
+    batch is copied to the host and back; `fit(loader.tensorflow())` copies nothing. For TensorFlow int32 columns
+    come as int64: it would keep those of 32 bits on the host.
 
     **Limits.** Keras leaves `class_weight=` and `sample_weight=` of `fit` out, without a word, for any data
     adapter that is not its own. A functional `keras.Model` wants a dict of exactly its inputs: name them in

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from kerasrec.data.frames import Batch, Ragged
+from kerasrec.data.frames import Ragged
 
 if TYPE_CHECKING:
     from kerasrec.data.loader import Loader
@@ -24,13 +24,13 @@ class JaxBatches:
         return len(self.loader)
 
     def __iter__(self) -> Iterator[Any]:
-        layout, arrange = self.loader._layout, self.loader._arrange
         for batch in self.loader._lend():
+            arrays = _pairs(self.loader._arrange(self.loader._layout.columns_of(batch)))
             if all(isinstance(block, np.ndarray) for block in batch.blocks.values()):
                 # All at once costs half of taking one after another by DLPack, on the same memory.
-                yield jax.device_put(_pairs(arrange(layout.columns_of(batch))), may_alias=True)
+                yield jax.device_put(arrays, may_alias=True)
             else:
-                yield _pairs(arrange(_on_device(batch, layout.blocks)))
+                yield jax.tree.map(jax.dlpack.from_dlpack, arrays)
 
 
 def _pairs(value: Any) -> Any:
@@ -39,16 +39,3 @@ def _pairs(value: Any) -> Any:
     if isinstance(value, tuple):
         return tuple(map(_pairs, value))
     return (value.values, value.offsets) if isinstance(value, Ragged) else value
-
-
-def _on_device(batch: Batch, names: dict[str, list[str]]) -> dict[str, Any]:
-    """Whole blocks by DLPack; XLA takes only what starts at a round address, so it cuts the columns itself."""
-    take = jax.dlpack.from_dlpack
-    columns: dict[str, Any] = {}
-    for dtype, block in batch.blocks.items():
-        columns.update(zip(names[dtype], jax.numpy.unstack(take(block)), strict=True))
-    for name, column in batch.lists.items():
-        columns[name] = (
-            Ragged(take(column.values), take(column.offsets)) if isinstance(column, Ragged) else take(column)
-        )
-    return columns

@@ -9,7 +9,7 @@ import numpy as np
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
 from kerasrec.data.aligned import BYTES
-from kerasrec.data.frames import Batch, Ragged
+from kerasrec.data.frames import Ragged
 
 if TYPE_CHECKING:
     from kerasrec.data.loader import Loader
@@ -27,7 +27,8 @@ class TensorFlowBatches(DataAdapter):
     def __iter__(self) -> Iterator[Any]:
         loader = self.loader
         for batch in loader._lend():
-            yield loader._arrange(_columns(batch, loader._layout.blocks, loader.lists))
+            columns = loader._layout.columns_of(batch)
+            yield loader._arrange({name: _whole(column, loader.lists) for name, column in columns.items()})
 
     # ---- what Keras asks of its data -----------------------------------------------------------------------
     def get_tf_dataset(self) -> Any:
@@ -54,20 +55,13 @@ class TensorFlowBatches(DataAdapter):
         return self.loader.partial_batch_size
 
 
-def _columns(batch: Batch, names: dict[str, list[str]], lists: str) -> dict[str, Any]:
-    """Whole blocks by DLPack; TensorFlow takes only what starts at round addresses: it cuts columns itself."""
+def _whole(column: Any, lists: str) -> Any:
+    if not isinstance(column, Ragged):
+        return _tensor(column)
     import tensorflow as tf
 
-    columns: dict[str, Any] = {}
-    for dtype, block in batch.blocks.items():
-        columns.update(zip(names[dtype], tf.unstack(_tensor(block), num=len(names[dtype])), strict=True))
-    for name, column in batch.lists.items():
-        if not isinstance(column, Ragged):
-            columns[name] = _tensor(column)
-            continue
-        parts = _tensor(column.values), _tensor(column.offsets)
-        columns[name] = parts if lists == "offsets" else tf.RaggedTensor.from_row_splits(*parts, validate=False)
-    return columns
+    parts = _tensor(column.values), _tensor(column.offsets)
+    return parts if lists == "offsets" else tf.RaggedTensor.from_row_splits(*parts, validate=False)
 
 
 def _tensor(array: Any) -> Any:

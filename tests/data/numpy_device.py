@@ -21,7 +21,7 @@ def decoded(array, column):
     return Decoded(elements.to_numpy(zero_copy_only=False), elements.null_count, offsets)
 
 
-def on_device(loader):
+def on_device(loader, wide=False):
     """The same loader with this engine in place of arrow's."""
-    loader._engine, loader.engine = DeviceFrames(np, decode), "numpy"
+    loader._engine, loader.engine = DeviceFrames(np, decode, wide), "numpy"
     return loader

@@ -1,6 +1,7 @@
 """A device's engine gives arrow's batches, bit by bit; here with NumPy as the device (see numpy_device)."""
 
 import threading
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -115,29 +116,37 @@ def test_errors_are_arrows(tmp_path, case):
     assert told[0] == told[1]
 
 
-def test_tensorflow_yields_the_loaders_batches(folder):
-    for lists in ("ragged", "padded", "offsets"):
-        for engine in (lambda loader: loader, on_device):
-            arguments = {"batch_size": 96, "shuffle": True, "lists": lists}
-            found = engine(Loader(folder, **arguments)).tensorflow()
-            assert len(found) == 8
-            expected, staged = Loader(folder, **arguments), engine(Loader(folder, **arguments)).get_tf_dataset()
-            for batch, arrays, from_dataset in zip(found, expected, staged, strict=True):
-                assert tf.is_tensor(batch[0]["user"])
-                assert_equal(tf.nest.map_structure(lambda t: t, batch), from_dataset)
-                assert_equal(tf.nest.map_structure(lambda t: t.numpy(), batch[1]), arrays[1])
-                assert np.array_equal(batch[0]["user"], arrays[0]["user"])
+@pytest.mark.parametrize("lists", ["ragged", "padded", "offsets"])
+def test_tensorflow_yields_the_loaders_batches(folder, lists):
+    arguments = {"batch_size": 96, "shuffle": True, "lists": lists}
+    found, on_gpu = Loader(folder, **arguments).tensorflow(), on_device(Loader(folder, **arguments), wide=True)
+    assert len(found) == 8
+    staged = Loader(folder, **arguments).get_tf_dataset(), on_gpu.get_tf_dataset()
+    for batch, expected, also in zip(found, *staged, strict=True):
+        assert_equal(batch, expected)
+        assert_equal(also, expected)
 
 
-def test_tensorflow_takes_blocks_where_they_are(folder):
-    loader = Loader(folder, 100, shuffle=True)
+def test_for_tensorflow_32_bits_become_64(folder):
+    """It keeps int32 inputs of a compiled step in the host's memory."""
+    for lists in ("padded", "offsets"):
+        loaders = [Loader(folder, 96, lists=lists) for _ in range(2)]
+        for (found, target), (expected, other) in zip(on_device(loaders[0], wide=True), loaders[1], strict=True):
+            expected["user"] = expected["user"].astype("int64")
+            tags = expected["tags"]
+            expected["tags"] = tags.astype("int64") if lists == "padded" else (tags[0].astype("int64"), tags[1])
+            assert_equal((found, target), (expected, other))
+
+
+def test_tensorflow_takes_columns_where_they_are(folder):
+    loader = Loader(folder, 112, shuffle=True)
     for batch in loader._lend():
-        for block in batch.blocks.values():
-            assert block.ctypes.data % 64 == 0
-            tensor = to_tensorflow._tensor(block)
-            assert np.asarray(memoryview(tensor)).ctypes.data == block.ctypes.data
-            odd = block.reshape(-1)[1:]  # an operation on such memory, taken as it is, ends the process
-            assert np.array_equal(to_tensorflow._tensor(odd) + 0, odd)
+        for column in loader._layout.columns_of(batch).values():
+            if isinstance(column, np.ndarray) and len(column) == 112:
+                tensor = to_tensorflow._tensor(column)
+                assert np.asarray(memoryview(tensor)).ctypes.data == column.ctypes.data
+                odd = column[1:]  # an operation on such memory, taken as it is, ends the process
+                assert np.array_equal(to_tensorflow._tensor(odd) + 0, odd)
 
 
 def threads():
@@ -171,7 +180,7 @@ class TestModels:
         assert expected["predicted"].shape == (ROWS, 1)
         monkeypatch.delattr(Loader, "get_tf_dataset")
         for options in {}, {"steps_per_execution": 3}:
-            found = self.trained(folder, on_device, **options)
+            found = self.trained(folder, partial(on_device, wide=True), **options)
             assert found.keys() == expected.keys()
             for name, value in expected.items():
                 np.testing.assert_allclose(found[name], value, rtol=1e-6)
