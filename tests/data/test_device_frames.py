@@ -1,7 +1,6 @@
-"""A device's engine gives arrow's batches, bit by bit; here with NumPy as the device (see numpy_device)."""
+"""A device's engine gives arrow's batches, bit by bit: cuDF, and where it does not run NumPy as the device."""
 
 import threading
-from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -10,10 +9,10 @@ import numpy as np
 import pyarrow as pa
 import pytest
 import tensorflow as tf
+from device_engines import ENGINES, by_numpy, host_batches, no_cudf, widened
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from loader_data import make_schema, make_table, write
-from numpy_device import on_device
 
 import kerasrec as kr
 from kerasrec.data import Loader, to_tensorflow
@@ -44,6 +43,13 @@ def assert_equal(found, expected):
         assert np.array_equal(found, expected)
 
 
+def assert_batches_are_arrows(engine, *args, epochs=1, **options):
+    found, expected = engine(*args, **options), Loader(*args, **options)
+    for _ in range(epochs):
+        assert_equal(tuple(host_batches(found)), tuple(map(widened, host_batches(expected))))
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 @settings(max_examples=25, deadline=None)
 @given(
     rows=st.integers(1, 60),
@@ -58,7 +64,7 @@ def assert_equal(found, expected):
     seed=st.integers(0, 2**40),
 )
 def test_batches_are_arrows(
-    rows, files, row_group_rows, batch_size, pool_rows, longest, lists, shuffle, place, seed
+    engine, rows, files, row_group_rows, batch_size, pool_rows, longest, lists, shuffle, place, seed
 ):
     rank, ranks = place
     rows = max(rows, ranks)
@@ -66,12 +72,11 @@ def test_batches_are_arrows(
         table, schema = make_table(rows, seed=seed % 1000, longest=longest), make_schema(max(longest, 1))
         folder = write(Path(name), table, schema, files=files, row_group_rows=row_group_rows)
         arguments = {"shuffle": shuffle, "seed": seed, "lists": lists, "pool_rows": pool_rows}
-        loaders = [Loader(folder, batch_size, rank=rank, ranks=ranks, **arguments) for _ in range(2)]
-        for _ in range(2):  # epochs
-            assert_equal(tuple(on_device(loaders[0])), tuple(loaders[1]))
+        assert_batches_are_arrows(engine, folder, batch_size, rank=rank, ranks=ranks, epochs=2, **arguments)
 
 
-def test_other_kinds_of_columns(tmp_path):
+@pytest.mark.parametrize("engine", ENGINES)
+def test_other_kinds_of_columns(tmp_path, engine):
     """Null, large and fixed-size lists; targets of other dtypes; booleans and 8 bits."""
     values = [[1, 2], None, [], [3]]
     table = make_table(4).append_column("stars", pa.array([1, 2, 3, 4], pa.int8()))
@@ -84,8 +89,7 @@ def test_other_kinds_of_columns(tmp_path):
     ):
         write(tmp_path, table.set_column(3, "tags", array), Schema([*make_schema(), *more]), row_group_rows=3)
         for shuffle in (False, True):
-            loaders = [Loader(tmp_path, 3, shuffle=shuffle, lists="offsets") for _ in range(2)]
-            assert_equal(tuple(on_device(loaders[0])), tuple(loaders[1]))
+            assert_batches_are_arrows(engine, tmp_path, 3, shuffle=shuffle, lists="offsets")
 
 
 def broken(name, values, kind):
@@ -104,38 +108,34 @@ BROKEN = {
 }
 
 
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("case", BROKEN)
-def test_errors_are_arrows(tmp_path, case):
+def test_errors_are_arrows(tmp_path, case, engine):
     """Without statistics in the footers, so that decoded values are looked at."""
     write(tmp_path, BROKEN[case], write_statistics=False)
     told = []
-    for loader in (Loader(tmp_path, 3, lists="padded"), on_device(Loader(tmp_path, 3, lists="padded"))):
+    for loader in (Loader(tmp_path, 3, lists="padded"), engine(tmp_path, 3, lists="padded")):
         with pytest.raises(ValueError, match=": column |^list column ") as error:
             list(loader)
         told.append(str(error.value))
     assert told[0] == told[1]
 
 
+@pytest.mark.parametrize("engine", [pytest.param(Loader, id="arrow"), *ENGINES])
 @pytest.mark.parametrize("lists", ["ragged", "padded", "offsets"])
-def test_tensorflow_yields_the_loaders_batches(folder, lists):
+def test_tensorflow_yields_the_loaders_batches(folder, lists, engine):
+    """32 bits as 64 from a device: TensorFlow keeps int32 inputs of a compiled step in the host's memory."""
     arguments = {"batch_size": 96, "shuffle": True, "lists": lists}
-    found, on_gpu = Loader(folder, **arguments).tensorflow(), on_device(Loader(folder, **arguments), wide=True)
+    found, staged = engine(folder, **arguments).tensorflow(), engine(folder, **arguments).get_tf_dataset()
+    expected = Loader(folder, **arguments).get_tf_dataset()
     assert len(found) == 8
-    staged = Loader(folder, **arguments).get_tf_dataset(), on_gpu.get_tf_dataset()
-    for batch, expected, also in zip(found, *staged, strict=True):
-        assert_equal(batch, expected)
-        assert_equal(also, expected)
-
-
-def test_for_tensorflow_32_bits_become_64(folder):
-    """It keeps int32 inputs of a compiled step in the host's memory."""
-    for lists in ("padded", "offsets"):
-        loaders = [Loader(folder, 96, lists=lists) for _ in range(2)]
-        for (found, target), (expected, other) in zip(on_device(loaders[0], wide=True), loaders[1], strict=True):
-            expected["user"] = expected["user"].astype("int64")
-            tags = expected["tags"]
-            expected["tags"] = tags.astype("int64") if lists == "padded" else (tags[0].astype("int64"), tags[1])
-            assert_equal((found, target), (expected, other))
+    for batch, other, right in zip(found, staged, expected, strict=True):
+        assert_equal(other, right)
+        if engine is not Loader:
+            right = tf.nest.map_structure(lambda t: tf.cast(t, "int64") if t.dtype == "int32" else t, right)
+        assert_equal(batch, right)
+        if engine not in (Loader, by_numpy):
+            assert all("GPU" in tensor.device for tensor in tf.nest.flatten(batch, expand_composites=True))
 
 
 def test_tensorflow_takes_columns_where_they_are(folder):
@@ -154,7 +154,7 @@ def threads():
 
 
 def test_leaving_early_ends_the_threads(folder):
-    for loader in (Loader(folder, 10, pool_rows=50), on_device(Loader(folder, 10, pool_rows=50))):
+    for loader in (Loader(folder, 10, pool_rows=50), by_numpy(folder, 10, pool_rows=50)):
         for _ in loader.tensorflow():
             assert threads()
             break
@@ -167,23 +167,24 @@ class TestModels:
     def trained(self, folder, engine, **options):
         keras.utils.set_random_seed(1)
         columns = {"lists": "padded", "columns": ["user", "tags", "age"]}
-        train = engine(Loader(folder, 64, shuffle=True, **columns))
-        valid = engine(Loader(folder, 150, **columns))
+        train = engine(folder, 64, shuffle=True, **columns)
+        valid = engine(folder, 150, **columns)
         model = kr.models.DLRM(train.schema, embedding_dim=4, bottom_units=[4], top_units=[4])
         model.compile(kr.optimizers.Adagrad(0.1), "binary_crossentropy", **options)
         history = model.fit(train, validation_data=valid, epochs=2, verbose=0).history
         results = {**history, "evaluated": model.evaluate(valid, verbose=0)}
         return {**results, "predicted": model.predict(valid, verbose=0)}
 
-    def test_fit_evaluate_predict(self, folder, monkeypatch):
-        expected = self.trained(folder, lambda loader: loader)
+    @pytest.mark.parametrize("engine", ENGINES)
+    def test_fit_evaluate_predict(self, folder, monkeypatch, engine):
+        expected = self.trained(folder, Loader)
         assert expected["predicted"].shape == (ROWS, 1)
         monkeypatch.delattr(Loader, "get_tf_dataset")
         for options in {}, {"steps_per_execution": 3}:
-            found = self.trained(folder, partial(on_device, wide=True), **options)
+            found = self.trained(folder, engine, **options)
             assert found.keys() == expected.keys()
             for name, value in expected.items():
-                np.testing.assert_allclose(found[name], value, rtol=1e-6)
+                np.testing.assert_allclose(found[name], value, rtol=1e-6 if engine is by_numpy else 1e-3)
 
     def test_any_model_can_be_given_the_tensors(self, folder, monkeypatch):
         monkeypatch.delattr(Loader, "get_tf_dataset")
@@ -204,10 +205,6 @@ class TestModels:
 def test_an_engine_that_cannot_run_here_says_so(folder):
     with pytest.raises(ValueError, match='"arrow" or "cudf", not \'gpu\''):
         Loader(folder, engine="gpu")
-    try:
-        import pylibcudf  # noqa: F401
-    except ImportError:
-        with pytest.raises(ImportError, match=r'needs cuDF and CuPy .* pip install "kerasrec\[gpu\]"'):
+    if no_cudf:
+        with pytest.raises((ImportError, RuntimeError), match=r'engine="cudf" needs'):
             Loader(folder, engine="cudf")
-    else:
-        pytest.skip("cuDF is installed: test_cudf.py tests it")
