@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import glob
+import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from kerasrec.etl import csv_files, parquet_files
-from kerasrec.etl.types import integer_range, is_float, is_integer, to_name, to_polars
+from kerasrec.etl.types import ROW, integer_range, is_float, is_integer, to_name, to_polars
 from kerasrec.schema import Column, SchemaError, Tag
 
+ENDS = 65_536
 READERS = {
     **dict.fromkeys((".parquet", ".pq"), parquet_files),
     **dict.fromkeys((".csv", ".tsv"), csv_files),
@@ -31,9 +33,12 @@ class Source:
         types: their Polars types.
         name: what to call it in messages.
         rows: how many rows there are, where that is known without reading them.
-        files: where it lies in files, each with its number of rows; in the frame's order.
+        files: where it lies in files, each with its number of rows; in the frame's order, from row number 0 on.
         read: makes a frame of some of the files.
         columnar: whether one column can be read without paying for the others.
+        start: the number of the first row; not 0 where this is a part of a larger source.
+        keep: what makes this a part of a larger source, by words for it: expressions over raw columns and ROW that
+            are true where a row belongs to it.
     """
 
     frame: pl.LazyFrame
@@ -43,14 +48,56 @@ class Source:
     files: Sequence[tuple[Path, int]] = ()
     read: Callable[[Sequence[Path]], pl.LazyFrame] | None = None
     columnar: bool = False
+    start: int = 0
+    keep: Mapping[str, pl.Expr] = field(default_factory=dict)
+
+    def lazy(self) -> pl.LazyFrame:
+        """The rows, with their numbers in a column ROW. (Where nobody reads that, Polars does not make it.)"""
+        frame = self.frame.with_row_index(ROW, offset=self.start)
+        for keep in self.keep.values():
+            frame = frame.filter(keep)
+        return frame
+
+    def parts(self, rows: int) -> list[Source]:
+        """The same rows as several sources, each of at most so many rows of one file; a source without files is
+        one part. Rows keep their numbers."""
+        if self.read is None or self.start:
+            return [self]
+        found, number = [], 0
+        for path, count in self.files:
+            frame = self.read([path])
+            for first in range(0, max(count, 1), rows):
+                some = min(rows, count - first)
+                piece = frame if some == count else frame.slice(first, some)
+                found.append(replace(self, frame=piece, rows=some, start=number + first, name=str(path)))
+            number += count
+        return found
 
     def locate(self, row: int) -> str:
-        """Words for where the row with this index stands."""
+        """Words for where the row with this number stands."""
         for path, rows in self.files:
             if row < rows:
                 return f"{path}, row {row}"
             row -= rows
         return f"{self.name}, row {row}"
+
+    def fingerprint(self, names: Sequence[str]) -> str | None:
+        """The same for the same rows in the same order, so far as columns `names` go; of files, so far as their
+        sizes and their first and last bytes tell. None where nobody can know it without reading everything."""
+        digest = hashlib.blake2b(repr((self.start, list(self.keep))).encode(), digest_size=16)
+        for path, rows in self.files:
+            digest.update(repr((rows, path.stat().st_size)).encode())
+            with path.open("rb") as file:
+                digest.update(file.read(ENDS))  # of a Parquet file, the last bytes tell of all of its columns
+                file.seek(max(0, path.stat().st_size - ENDS))
+                digest.update(file.read())
+        if self.files:
+            return digest.hexdigest()
+        if self.rows is None:
+            return None
+        frame = self.frame.select(names).with_row_index(ROW).collect()
+        digest.update(frame.hash_rows().to_numpy().tobytes())
+        return digest.hexdigest()
 
     @contextmanager
     def telling(self) -> Iterator[None]:

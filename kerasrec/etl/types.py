@@ -8,6 +8,8 @@ import polars as pl
 
 from kerasrec.schema import Column, SchemaError
 
+ROW = "__row__"  # a column of each row's number in its source, from 0
+
 _POLARS: dict[str, Any] = {
     "bool": pl.Boolean(),
     **{f"int{bits}": getattr(pl, f"Int{bits}")() for bits in (8, 16, 32, 64)},
@@ -54,3 +56,22 @@ def integer_range(dtype: str) -> tuple[int, int]:
     """The least and the greatest value of an integer type."""
     bits = int(dtype.lstrip("uint"))
     return (0, 2**bits - 1) if dtype.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+
+
+def fitting(value: Any, column: Column, op: str) -> Any:
+    """`value` as one of the column's type. Raises `SchemaError` where it is none."""
+    dtype = column.dtype
+    number = isinstance(value, int | float)
+    if dtype == "string":
+        fits = isinstance(value, str)
+    elif dtype == "bool":
+        fits = number and value in (0, 1)
+    elif is_integer(dtype):
+        low, high = integer_range(dtype)
+        fits = number and low <= value <= high and int(value) == value
+    else:
+        fits = number and value == value
+    if not fits:
+        raise SchemaError(f"column {column.name!r} is {dtype}: {op}({value!r}) does not fit it")
+    cast: Any = str if dtype == "string" else bool if dtype == "bool" else float if is_float(dtype) else int
+    return cast(value)

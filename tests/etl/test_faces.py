@@ -28,6 +28,12 @@ OPS: dict[str, tuple[Callable[[], etl.Operator], list[str]]] = {
     "Bucketize": (lambda: etl.Bucketize([-2.5, 0.1, 1, 1.5, 1e6]), NUMBERS),
     "Target": (etl.Target, NUMBERS),
     "Target threshold": (lambda: etl.Target(threshold=1.5), NUMBERS),
+    "FillMedian": (etl.FillMedian, NUMBERS),
+    "NormalizeMinMax": (etl.NormalizeMinMax, NUMBERS),
+    "HashBucket": (lambda: etl.HashBucket(5), KEYS),
+    "HashBucket many": (lambda: etl.HashBucket(2**40), ["string", "int64"]),
+    "ReduceDtypeSize": (etl.ReduceDtypeSize, NUMBERS),
+    "DropLowCardinality": (etl.DropLowCardinality, NUMBERS),
     "Rename": (lambda: etl.Rename({"x": "x"}), list(ELEMENTS)),
     "AddTags": (lambda: etl.AddTags("user"), list(ELEMENTS)),
 }

@@ -21,6 +21,9 @@ CASES = {
     "categorify": (lambda: etl.Categorify(min_count=2, max_size=6), [WORD, LIST]),
     "normalize": (etl.Normalize, [NUMBER, LIST]),
     "target": (etl.Target, [NUMBER]),
+    "fill median": (etl.FillMedian, [NUMBER, LIST]),
+    "min max": (etl.NormalizeMinMax, [NUMBER, LIST]),
+    "value count": (etl.ValueCount, [LIST]),
     "observe": (Observe, [NUMBER, WORD, LIST]),
 }
 ROW = st.tuples(

@@ -10,14 +10,13 @@ import numpy as np
 import polars as pl
 
 from kerasrec.etl.ops.base import Elementwise, elements
+from kerasrec.etl.ops.ids import FIRST, NULL, UNKNOWN
 from kerasrec.etl.types import is_float
 from kerasrec.parallel.frequencies import head_of_counts
 from kerasrec.schema import Column, SchemaError, Tag, suggest_embedding_dim
 
 if TYPE_CHECKING:
     from kerasrec.etl.tensors import TensorColumn
-
-NULL, UNKNOWN, FIRST = 1, 2, 3  # 0 is padding
 
 
 @dataclass(repr=False)
