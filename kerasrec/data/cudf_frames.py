@@ -39,7 +39,7 @@ class CudfFrames(DeviceFrames):
     def __init__(self, wide: bool) -> None:
         try:
             import cupy
-            import pylibcudf
+            import pylibcudf  # noqa: F401
             import rmm.mr
         except ImportError as error:
             raise ImportError(
@@ -52,7 +52,6 @@ class CudfFrames(DeviceFrames):
                 "set CUDA_VISIBLE_DEVICES to HOROVOD_LOCAL_RANK before TensorFlow and kerasrec are imported"
             )
         super().__init__(cupy, self._decode, wide)
-        self._cudf = pylibcudf
         self._device = cupy.cuda.Device()
         with self._device:
             if isinstance(rmm.mr.get_current_device_resource(), rmm.mr.CudaMemoryResource):
@@ -84,7 +83,8 @@ class CudfFrames(DeviceFrames):
             ) from error
 
     def _decode(self, path: Path, row_groups: list[int], columns: list[Column]) -> dict[str, Decoded]:
-        cudf = self._cudf
+        import pylibcudf as cudf
+
         try:
             options = cudf.io.parquet.ParquetReaderOptions.builder(cudf.io.SourceInfo([str(path)])).build()
             options.set_row_groups([row_groups])
