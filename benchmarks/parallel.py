@@ -66,7 +66,7 @@ def described(model, rows, exponent):
     return features, dense, bottom, top
 
 
-def built(features, dense, bottom, top, plan):
+def built(features, dense, bottom, top, plan, wire="float32"):
     import keras
 
     x = keras.Input((dense,), name="dense")
@@ -74,13 +74,13 @@ def built(features, dense, bottom, top, plan):
         name: keras.Input(() if each.hotness == 1 else (int(each.hotness),), name=name, dtype="int32")
         for name, each in features.items()
     }
-    vectors = list(kr.layers.DistributedEmbedding(features, plan=plan, name="emb")(ids).values())
+    vectors = list(kr.layers.DistributedEmbedding(features, plan=plan, wire=wire, name="emb")(ids).values())
     if bottom:
-        below = kr.layers.MLP(bottom)(x)
+        below = kr.layers.MLP(bottom, name="bottom")(x)
         vectors = [below, kr.layers.DotInteraction()([below, *vectors])]
     else:
         vectors.append(x)
-    above = kr.layers.MLP(top)(keras.layers.Concatenate()(vectors))
+    above = kr.layers.MLP(top, name="top")(keras.layers.Concatenate()(vectors))
     return keras.Model({"dense": x, **ids}, keras.layers.Dense(1, activation="sigmoid")(above))
 
 
@@ -117,7 +117,7 @@ def worker(case):
     plan = kr.parallel.plan(
         features, ranks, memory=None, batch_size=batch, optimizer=case["optimizer"], wire=case["wire"]
     )
-    model = built(features, dense, bottom, top, plan)
+    model = built(features, dense, bottom, top, plan, case["wire"])
     trainer = {"adagrad": kr.optimizers.Adagrad, "rowwise_adagrad": kr.optimizers.RowwiseAdagrad}
     model.compile(trainer[case["optimizer"]](0.01), loss="binary_crossentropy", jit_compile=False)
     data = batches(features, dense, batch, case["exponent"], comm.rank())
