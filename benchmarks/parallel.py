@@ -287,7 +287,7 @@ def main():
         *("model", "ranks", "ms", "CPU ms", *(f"{phase}, KB" for phase in PHASES)),
         *("counted, KB", "predicted", "ratio", "dense, KB", "kernel, KB", "ratio"),
         title=title,
-        caption="KB = 1,000 bytes that the mean rank sends in a step; in brackets what the plan predicts",
+        caption="KB is 1,000 bytes that the mean rank sends in a step; in brackets what the plan predicts",
     )
     results = []
     for model in args.models:

@@ -31,13 +31,13 @@ BOTTOM, BACKWARD = "bottom tower", "bottom tower, gradients"
 # Of a TensorFlow operation, by what its name holds; the first that fits.
 KINDS = (
     ("gradient_tape/functional_1/bottom", BACKWARD),
-    ("gradient_tape", "gradients of the rest"),
+    ("gradient_tape", "gradients of the rest, rows to update"),
     ("functional_1/bottom", BOTTOM),
     ("functional_1/emb", "lookup: rows wanted, answered, put in place"),
     ("adagrad", "update"),
     ("functional_1/", "interaction, top tower"),
     ("compile_loss", "interaction, top tower"),
-    ("", "gradients of the rest"),
+    ("", "gradients of the rest, rows to update"),
 )
 MESSAGES = (
     ("kerasrec.rows", "message: how many rows"),
@@ -50,8 +50,8 @@ MESSAGES = (
 )
 LANES = (
     BOTTOM, "lookup: rows wanted, answered, put in place", "message: how many rows", "message: rows asked for",
-    "message: vectors", "interaction, top tower", "message: metrics", "gradients of the rest", BACKWARD,
-    "message: gradients of rows", "message: dense gradients", "update", "message: changed copies",
+    "message: vectors", "interaction, top tower", "message: metrics", "gradients of the rest, rows to update",
+    BACKWARD, "message: gradients of rows", "message: dense gradients", "update", "message: changed copies",
 )  # fmt: skip
 
 
@@ -85,7 +85,7 @@ def worker(rows, batch, late, folder):
 
 # ---- what it left --------------------------------------------------------------------------------------------
 def messages(path):
-    """(start, end, lane, whether it moves or waits for ranks to be ready), in microseconds since 1970."""
+    """(start, end, lane, whether it moves or waits for the other rank), in microseconds since 1970."""
     text = path.read_text().rstrip().rstrip(",")
     events = json.loads(text if text.endswith("]") else text + "]")
     facts = [each.get("args", {}) for each in events]
@@ -95,15 +95,21 @@ def messages(path):
     names = {
         each["pid"]: each["args"]["name"] for each in events if each.get("name") == "process_name" and each["pid"]
     }
-    found, stack = set(), {}
+    found, stack, ready = set(), {}, {}
     for each in events:
-        if each["ph"] == "B":
+        if (
+            each["ph"] == "X" and each["name"] == "0"
+        ):  # a negotiation begins when the first rank is ready: now this one
+            ready[each["pid"]] = each["ts"]
+        elif each["ph"] == "B":
             stack.setdefault(each["pid"], []).append((each["name"], each["ts"]))
         elif each["ph"] == "E" and stack.get(each["pid"]):
             (name, start), depth = stack[each["pid"]].pop(), len(stack[each["pid"]])
             lane = next((lane for word, lane in MESSAGES if word in names[each["pid"]]), None)
+            moves = not name.startswith("NEGOTIATE")
             if lane and depth == 0:  # of tensors that travel together, the same times: kept once
-                found.add((began + start, began + each["ts"], lane, not name.startswith("NEGOTIATE")))
+                start = start if moves else max(start, ready.get(each["pid"], start))
+                found.add((began + start, began + each["ts"], lane, moves))
     return sorted(found)
 
 
@@ -207,7 +213,7 @@ def draw(steps, path):
     legend = {
         "bottom tower computes": "#d9822b",
         "other operations": "#8a9199",
-        "waits until both ranks are ready": "#b9d6ee",
+        "message waits for rank 1": "#b9d6ee",
         "message moves": "#1f6fb2",
     }
     handles = [Patch(color=colour, label=label) for label, colour in legend.items()]
@@ -225,7 +231,7 @@ def trace(steps):
             own = {"pid": process, "tid": thread}
             events.append({"ph": "M", "name": "thread_name", **own, "args": {"name": f"{thread:02} {lane}"}})
         for each in step["spans"]:
-            name = each.get("op", "moves" if each.get("moves") else "waits for ranks")
+            name = each.get("op", "moves" if each.get("moves") else "waits for rank 1")
             start, length = round(each["start"] * 1e3, 1), round((each["end"] - each["start"]) * 1e3, 1)
             own = {"pid": process, "tid": LANES.index(each["lane"])}
             events.append({"ph": "X", "name": name, "ts": start, "dur": length, **own})
