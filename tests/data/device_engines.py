@@ -25,9 +25,9 @@ def decoded(array, column):
 
 
 def by_numpy(*args, wide=True, **options):
-    """A loader with NumPy for the device's arrays and pyarrow for its decoder."""
+    """A loader that takes NumPy for its device and pyarrow for the decoder there."""
     loader = Loader(*args, **options)
-    loader._engine, loader.engine = DeviceFrames(np, decode, wide), "numpy"
+    loader._engine, loader.engine = DeviceFrames(np, decode, wide), "cudf"
     return loader
 
 

@@ -127,10 +127,12 @@ def test_tensorflow_yields_the_loaders_batches(folder, lists, engine):
     """32 bits as 64 from a device: TensorFlow keeps int32 inputs of a compiled step in the host's memory."""
     arguments = {"batch_size": 96, "shuffle": True, "lists": lists}
     found, staged = engine(folder, **arguments).tensorflow(), engine(folder, **arguments).get_tf_dataset()
+    itself = engine(folder, **arguments)
     expected = Loader(folder, **arguments).get_tf_dataset()
     assert len(found) == 8
-    for batch, other, right in zip(found, staged, expected, strict=True):
+    for batch, iterated, other, right in zip(found, itself, staged, expected, strict=True):
         assert_equal(other, right)
+        assert tf.is_tensor(iterated[1]) == (engine is not Loader)
         if engine is not Loader:
             right = tf.nest.map_structure(lambda t: tf.cast(t, "int64") if t.dtype == "int32" else t, right)
         assert_equal(batch, right)
