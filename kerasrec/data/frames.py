@@ -15,7 +15,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kerasrec.data.checks import check_ids, check_nulls
+from kerasrec.data import aligned
+from kerasrec.data.checks import check_ids, check_nan, check_nulls
 from kerasrec.data.chunks import Chunk
 from kerasrec.schema import Column, Schema, SchemaError, Tag
 
@@ -53,7 +54,7 @@ class Batch:
     """Rows ready for a model, in few arrays: what tensors cost one by one makes a batch of many columns slow.
 
     Args:
-        blocks: dtype -> (columns of that dtype, rows).
+        blocks: dtype -> (columns of that dtype, rows), aligned; nobody but the batch's owner has it.
         lists: a list column's name -> `Ragged`, or padded (rows, max hotness).
     """
 
@@ -73,6 +74,13 @@ class Layout:
             if not column.is_list:
                 dtype = "float32" if Tag.TARGET in column.tags else column.dtype
                 self.blocks.setdefault(dtype, []).append(column.name)
+
+    def columns_of(self, batch: Batch) -> dict[str, np.ndarray | Ragged]:
+        """A batch by columns: views of its blocks, and its lists."""
+        columns: dict[str, np.ndarray | Ragged] = {}
+        for dtype, names in self.blocks.items():
+            columns.update(zip(names, batch.blocks[dtype], strict=True))
+        return columns | batch.lists
 
 
 def read(chunks: Sequence[Chunk], layout: Layout, permute: bool) -> Frame:
@@ -135,8 +143,8 @@ def _contiguous(column: pa.ChunkedArray) -> pa.Array:
 def _check_values(column: Column, values: np.ndarray, path: Path, ids: bool) -> None:
     if ids and len(values):
         check_ids(column, values.min(), values.max(), path)
-    if values.dtype.kind == "f" and len(values) and np.isnan(values.min()):  # one NaN makes the minimum NaN
-        raise ValueError(f"{path}: column {column.name!r} holds NaN; fill it first, as etl.FillMissing does")
+    if values.dtype.kind == "f" and len(values):
+        check_nan(column, values.min(), path)
 
 
 def _offsets(array: pa.Array) -> np.ndarray:
@@ -161,7 +169,7 @@ def gather(pieces: Sequence[tuple[Frame, Rows]], layout: Layout) -> Batch:
     """
     sizes = [rows.stop - rows.start if isinstance(rows, slice) else len(rows) for _, rows in pieces]
     bounds = np.cumsum([0, *sizes])
-    blocks = {dtype: np.empty((len(names), bounds[-1]), dtype) for dtype, names in layout.blocks.items()}
+    blocks = {dtype: aligned.empty((len(names), bounds[-1]), dtype) for dtype, names in layout.blocks.items()}
     for (frame, rows), start, stop in zip(pieces, bounds, bounds[1:], strict=False):
         for dtype, block in blocks.items():
             _transpose(frame.blocks[dtype], rows, block[:, start:stop])
@@ -199,12 +207,10 @@ def _pad(ragged: Ragged, column: Column) -> np.ndarray:
     """(rows, max hotness), short rows filled up with 0."""
     lengths = np.diff(ragged.offsets)
     width = max_hotness(column)
-    if len(lengths) and lengths.max() > width:
-        raise ValueError(
-            f"list column {column.name!r} has a row of {lengths.max()} elements, the schema says at most {width}: "
-            'such a row does not fit when padded; lists="ragged" takes any length'
-        )
-    out = np.zeros((len(lengths), width), ragged.values.dtype)
+    if len(lengths):
+        check_hotness(column, lengths.max())
+    out = aligned.empty((len(lengths), width), ragged.values.dtype)
+    out[:] = 0
     out[np.arange(width) < lengths[:, None]] = ragged.values
     return out
 
@@ -217,3 +223,12 @@ def max_hotness(column: Column) -> int:
             'add it to the schema, or pass lists="ragged"'
         )
     return column.hotness.max
+
+
+def check_hotness(column: Column, longest: int) -> None:
+    """Whether a row of so many elements fits when padded. Raises `ValueError`."""
+    if longest > (width := max_hotness(column)):
+        raise ValueError(
+            f"list column {column.name!r} has a row of {longest} elements, the schema says at most {width}: "
+            'such a row does not fit when padded; lists="ragged" takes any length'
+        )

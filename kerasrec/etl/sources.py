@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from kerasrec.etl import csv_files, parquet_files
-from kerasrec.etl.types import ROW, integer_range, is_float, is_integer, to_name, to_polars
+from kerasrec.etl.types import ROW, integer_range, is_float, is_integer, plain_type, to_name, to_polars
 from kerasrec.schema import Column, SchemaError, Tag
 
 READERS = {
@@ -111,7 +111,7 @@ class Source:
         dtype, is_list = self.types[name], False
         if isinstance(dtype, pl.List | pl.Array):
             dtype, is_list = dtype.inner, True  # type: ignore[assignment]
-        known = to_name(_plain(dtype))
+        known = to_name(plain_type(dtype))
         if known is None:
             raise SchemaError(f"{self.name}: column {name!r} is of type {dtype}; {_remedy(dtype)}")
         return Column(name, known, (Tag.LIST,) if is_list else ())
@@ -210,21 +210,12 @@ def _files(path: Path) -> list[Path]:
     return found
 
 
-def _plain(dtype: Any) -> pl.DataType:
-    """The type that a column of type `dtype` is read as."""
-    if isinstance(dtype, pl.Categorical | pl.Enum):
-        return pl.String()
-    if isinstance(dtype, pl.Decimal):
-        return pl.Float64()
-    return pl.Float32() if str(dtype) == "Float16" else dtype
-
-
 def _fits(given: pl.DataType, wanted: str) -> bool:
     """Whether a column of type `given` can stand for one fitted as `wanted` and keep its values (a float's
     rounding aside)."""
     if given == pl.Null:
         return True
-    name = to_name(_plain(given))
+    name = to_name(plain_type(given))
     if name is None or name == wanted:
         return name == wanted
     if is_float(wanted):

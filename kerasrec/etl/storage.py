@@ -38,7 +38,7 @@ def save(folder: Path, root: Node, inputs: list[Column], fitted_on: list[str] | 
                 files = {name: f"node-{i:03d}-{j:03d}.parquet" for j, name in enumerate(node.op.frames)}
                 for name, file in files.items():
                     pq.write_table(node.op.frames[name].to_arrow(), aside / file)
-                values |= {"op": type(node.op).__name__, "settings": node.op.settings}
+                values |= {"op": type(node.op).__name__, "settings": node.op.saved(node.inputs)}
                 values |= {"facts": node.op.facts, "frames": files}
             described.append({name: value for name, value in values.items() if value not in ({}, None)})
         lines = ",\n".join("  " + json.dumps(values, ensure_ascii=False) for values in described)

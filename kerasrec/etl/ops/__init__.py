@@ -13,6 +13,7 @@ from kerasrec.etl.ops.filter import Filter
 from kerasrec.etl.ops.hash_bucket import HashBucket
 from kerasrec.etl.ops.hashed_cross import HashedCross
 from kerasrec.etl.ops.join_groupby import JoinGroupby
+from kerasrec.etl.ops.lambda_op import LambdaOp
 from kerasrec.etl.ops.list_slice import ListSlice
 from kerasrec.etl.ops.log import LogOp
 from kerasrec.etl.ops.normalize import Normalize
@@ -38,6 +39,7 @@ OPERATORS: dict[str, type[Operator]] = {
         HashBucket,
         HashedCross,
         JoinGroupby,
+        LambdaOp,
         ListSlice,
         LogOp,
         Normalize,
