@@ -1,14 +1,32 @@
 #!/bin/sh
-# Makes the peers' virtual environments beside this file, one a peer since their pins exclude each other's.
-# keras-rs needs none: it is one of the project's own development dependencies.
+# Makes the peers' virtual environments beside this file, one a peer since their pins exclude each other's: all of
+# them, or those that are named (`sh setup.sh merlin`). keras-rs needs none: it is one of the project's own
+# development dependencies.
 set -eu
 cd "$(dirname "$0")"
 PYTHON=${PYTHON:-python3}
 
-pip=.venv-torchrec/bin/pip
-[ -x $pip ] || "$PYTHON" -m venv .venv-torchrec
-$pip install --quiet torch==2.13.0
-# TorchRec's own requirements name the CUDA build of fbgemm.
-$pip install --quiet --no-deps 'fbgemm-gpu-cpu==1.8.*' 'torchrec==1.8.*'
-$pip install --quiet numpy tqdm pyre-extensions iopath tensordict torchmetrics==1.0.3
-.venv-torchrec/bin/python -c 'import fbgemm_gpu, torch; print("torchrec: torch", torch.__version__)'
+torchrec() {
+    pip=.venv-torchrec/bin/pip
+    [ -x $pip ] || "$PYTHON" -m venv .venv-torchrec
+    $pip install --quiet torch==2.13.0
+    # TorchRec's own requirements name the CUDA build of fbgemm.
+    $pip install --quiet --no-deps 'fbgemm-gpu-cpu==1.8.*' 'torchrec==1.8.*'
+    $pip install --quiet numpy tqdm pyre-extensions iopath tensordict torchmetrics==1.0.3
+    .venv-torchrec/bin/python -c 'import fbgemm_gpu, torch; print("torchrec: torch", torch.__version__)'
+}
+
+# NVIDIA Merlin 23.8 on CPUs: NVTabular and its dataloader. It is of Python 3.11 or older, and calls what later
+# releases of each of these dropped.
+merlin() {
+    pip=.venv-merlin/bin/pip
+    [ -x $pip ] || "$PYTHON" -m venv .venv-merlin
+    $pip install --quiet 'tensorflow-cpu<2.13' 'numpy<2' 'pandas<2' 'pyarrow<15' 'setuptools<70' 'fsspec<2024' \
+        dask==2023.5.1 distributed==2023.5.1 'tensorflow-metadata<1.15' 'betterproto<2' 'pynvml<11.5' numba \
+        npy-append-array packaging scipy tqdm
+    # Merlin's own requirements name dask-cuda, which it does not use on CPUs and whose pins exclude this dask.
+    $pip install --quiet --no-deps merlin-core==23.8.0 merlin-dataloader==23.8.0 nvtabular==23.8.0
+    .venv-merlin/bin/python -W ignore -c 'import nvtabular; print("merlin: nvtabular", nvtabular.__version__)'
+}
+
+for peer in ${*:-torchrec merlin}; do "$peer"; done

@@ -14,8 +14,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from kerasrec.data import aligned
 from kerasrec.data.buffers import Buffers
-from kerasrec.data.checks import check_ids, check_nulls
+from kerasrec.data.checks import check_ids, check_nan, check_nulls
 from kerasrec.data.chunks import Chunk
 from kerasrec.schema import Column, Schema, SchemaError, Tag
 
@@ -40,9 +41,9 @@ class Frame:
     """A pool of decoded rows.
 
     Args:
-        blocks: (rows, columns) each. To be read in order: by dtype, and column by column in memory. To be permuted:
-            by the bytes of an item (all dtypes of 4 bytes together), and row by row: fetching a row then touches
-            two or three cache lines instead of one a column, which makes it several times cheaper.
+        blocks: (rows, columns) each. To be read in order: by dtype, and column by column in memory. To be
+            permuted: by the size of an item, all dtypes of 4 bytes together, and row by row: fetching a row then
+            touches two or three cache lines instead of one a column, which makes it several times cheaper.
         lists: name -> list column.
     """
 
@@ -80,11 +81,16 @@ class Layout:
             if not column.is_list:
                 dtype = "float32" if Tag.TARGET in column.tags else column.dtype
                 self.blocks.setdefault(dtype, []).append(column.name)
-        self.rowwise: dict[
-            str, dict[str, list[str]]
-        ] = {}  # dtype as which items of its size are permuted -> blocks
+        self.rowwise: dict[str, dict[str, list[str]]] = {}  # the same by size of an item: uint32 -> {float32: ...}
         for dtype, names in self.blocks.items():
             self.rowwise.setdefault(f"uint{8 * np.dtype(dtype).itemsize}", {})[dtype] = names
+
+    def columns_of(self, batch: Batch) -> dict[str, np.ndarray | Ragged]:
+        """A batch by columns: views of its blocks, and its lists."""
+        columns: dict[str, np.ndarray | Ragged] = {}
+        for dtype, names in self.blocks.items():
+            columns.update(zip(names, batch.blocks[dtype], strict=True))
+        return columns | batch.lists
 
 
 def read(chunks: Sequence[Chunk], layout: Layout, permute: bool) -> Frame:
@@ -170,8 +176,8 @@ def _contiguous(column: pa.ChunkedArray) -> pa.Array:
 def _check_values(column: Column, values: np.ndarray, path: Path, ids: bool) -> None:
     if ids and len(values):
         check_ids(column, values.min(), values.max(), path)
-    if values.dtype.kind == "f" and len(values) and np.isnan(values.min()):  # one NaN makes the minimum NaN
-        raise ValueError(f"{path}: column {column.name!r} holds NaN; fill it first, as etl.FillMissing does")
+    if values.dtype.kind == "f" and len(values):
+        check_nan(column, values.min(), path)
 
 
 def _offsets(array: pa.Array) -> np.ndarray:
@@ -237,12 +243,10 @@ def _pad(ragged: Ragged, column: Column) -> np.ndarray:
     """(rows, max hotness), short rows filled up with 0."""
     lengths = np.diff(ragged.offsets)
     width = max_hotness(column)
-    if len(lengths) and lengths.max() > width:
-        raise ValueError(
-            f"list column {column.name!r} has a row of {lengths.max()} elements, the schema says at most {width}: "
-            'such a row does not fit when padded; lists="ragged" takes any length'
-        )
-    out = np.zeros((len(lengths), width), ragged.values.dtype)
+    if len(lengths):
+        check_hotness(column, lengths.max())
+    out = aligned.empty((len(lengths), width), ragged.values.dtype)
+    out[:] = 0
     out[np.arange(width) < lengths[:, None]] = ragged.values
     return out
 
@@ -255,3 +259,12 @@ def max_hotness(column: Column) -> int:
             'add it to the schema, or pass lists="ragged"'
         )
     return column.hotness.max
+
+
+def check_hotness(column: Column, longest: int) -> None:
+    """Whether a row of so many elements fits when padded. Raises `ValueError`."""
+    if longest > (width := max_hotness(column)):
+        raise ValueError(
+            f"list column {column.name!r} has a row of {longest} elements, the schema says at most {width}: "
+            'such a row does not fit when padded; lists="ragged" takes any length'
+        )

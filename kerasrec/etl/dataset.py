@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kerasrec.etl.engine import Value
 from kerasrec.etl.observe import nulls
 from kerasrec.etl.progress import bar
 from kerasrec.etl.sources import Source
-from kerasrec.etl.types import column_type
+from kerasrec.etl.types import ROW, column_type
+from kerasrec.etl.values import Value, select
 from kerasrec.files import write_aside
 from kerasrec.schema import Schema, SchemaError, Tag
 
@@ -41,10 +41,14 @@ class Dataset:
 
     def lazy(self) -> pl.LazyFrame:
         """The rows as a lazy Polars frame; nobody has checked them for nulls."""
-        return self.source.frame.select(
-            value.expr.cast(column_type(column)).alias(column.name)
+        return self._lazy()
+
+    def _lazy(self, *, numbered: bool = False) -> pl.LazyFrame:
+        values = [
+            replace(value, column=column, expr=value.expr.cast(column_type(column)))
             for column, value in zip(self.schema, self.values, strict=True)
-        )
+        ]
+        return select(self.source.lazy(), values, numbered=numbered)
 
     def collect(self) -> pl.DataFrame:
         """All rows in memory.
@@ -93,22 +97,35 @@ class Dataset:
         folder = Path(folder)
         with (
             write_aside(folder, overwrite=overwrite) as aside,
-            bar("transform", self.source.rows, "rows", show=progress) as advance,
+            bar("transform", self._rows(), "rows", show=progress) as advance,
         ):
             aside.mkdir()
-            with naming(folder), _Parts(aside, rows, per_file) as parts, self.source.telling():
-
-                def write(frame: pl.DataFrame) -> None:
-                    self._check(frame, parts.rows)
-                    parts.write(frame)
-                    advance(len(frame))
-
-                self.lazy().sink_batches(write, chunk_size=rows, maintain_order=True, engine="streaming")
-                if not parts.rows:
-                    parts.write(pl.DataFrame(schema=[(c.name, column_type(c)) for c in self.schema]))
-                parts.flush()
+            with naming(folder):
+                self.write_files(aside, rows, per_file, advance)
             self.schema.save(aside)
         return folder
+
+    def write_files(
+        self, folder: Path, rows: int, per_file: int, advance: Callable[[int], None], prefix: str = "part-"
+    ) -> int:
+        """Write `prefix00000.parquet`, ... into a folder that stands, no schema; returns the number of rows.
+
+        Args:
+            rows, per_file: rows in a row group, and in a file.
+            advance: called with each number of rows written.
+        """
+        with _Parts(folder, rows, per_file, prefix) as parts, self.source.telling():
+
+            def write(frame: pl.DataFrame) -> None:
+                self._check(frame, parts.rows)
+                parts.write(frame)
+                advance(len(frame))
+
+            self.lazy().sink_batches(write, chunk_size=rows, maintain_order=True, engine="streaming")
+            if not parts.rows:
+                parts.write(pl.DataFrame(schema=[(c.name, column_type(c)) for c in self.schema]))
+            parts.flush()
+            return parts.rows
 
     def _check(self, frame: pl.DataFrame, start: int) -> None:
         """Raise `SchemaError` where `frame`, whose first row is row `start`, is not what the schema says."""
@@ -127,12 +144,28 @@ class Dataset:
             if is_null.any():
                 row = int(is_null.arg_true()[0])
                 raise SchemaError(
-                    f"{self.source.locate(start + row)}: column {name!r} is null after its operators "
-                    f"(one of {count:,} here); add FillMissing, or drop such rows from the input"
+                    f"{self._place(start + row)}: column {name!r} is null after its operators "
+                    f"(one of {count:,} here); add FillMissing or DropNA"
                 )
             row = int((~values.is_in([0.0, 1.0])).arg_true()[0])
-            place = self.source.locate(start + row)
+            place = self._place(start + row)
             raise SchemaError(f"{place}: target {name!r} is {values[row]}, but it held only 0 and 1 when fitted")
+
+    def _rows(self) -> int | None:
+        """How many rows there are, where that is known without reading them."""
+        rows = self.values[0].rows
+        return None if rows.ops or self.source.keep else self.source.rows
+
+    def _place(self, row: int) -> str:
+        """Words for where the row that came out as number `row` stands."""
+        rows = self.values[0].rows
+        dropped = bool(rows.masks or self.source.keep)
+        if dropped:  # its number before that
+            with self.source.telling():
+                row = self._lazy(numbered=True).select(ROW).slice(row, 1).collect(engine="streaming").item()
+        if rows.maker is not None:
+            return f"{self.source.name}: row {row} of those that {rows.maker!r} makes"
+        return self.source.locate(row if dropped else self.source.start + row)
 
 
 @contextmanager
@@ -147,8 +180,9 @@ def naming(folder: Path) -> Iterator[None]:
 class _Parts:
     """Parquet files in a folder, of a set number of rows in row groups of a set number of rows."""
 
-    def __init__(self, folder: Path, row_group_rows: int, rows_per_file: int):
+    def __init__(self, folder: Path, row_group_rows: int, rows_per_file: int, prefix: str):
         self.folder, self.row_group_rows, self.rows_per_file = folder, row_group_rows, rows_per_file
+        self.prefix = prefix
         self.rows = 0  # taken, of which the last ones wait for their row group to fill
         self._waiting: pl.DataFrame | None = None
         self._written = 0
@@ -176,7 +210,7 @@ class _Parts:
         table: pa.Table = frame.to_arrow()
         if self._in_file == 0:
             self._close()
-            path = self.folder / f"part-{self._written // self.rows_per_file:05d}.parquet"
+            path = self.folder / f"{self.prefix}{self._written // self.rows_per_file:05d}.parquet"
             self._writer = pq.ParquetWriter(path, table.schema, compression="snappy")
         assert self._writer is not None
         self._writer.write_table(table, row_group_size=self.row_group_rows)

@@ -3,25 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import polars as pl
 
 from kerasrec.etl.graph import Node, in_order, trace
 from kerasrec.etl.observe import Observe
 from kerasrec.etl.ops.base import Operator
+from kerasrec.etl.ops.rows import KeepsRows, MakesRows
 from kerasrec.etl.sources import Source
+from kerasrec.etl.types import ROW
+from kerasrec.etl.values import Mask, Rows, Value, select, unite
 from kerasrec.schema import Column, SchemaError
 
 BATCH_ROWS = 262_144
-
-
-@dataclass(frozen=True)
-class Value:
-    """A column's facts, and the expression that makes it from raw columns."""
-
-    column: Column
-    expr: pl.Expr
 
 
 def raw_names(root: Node) -> list[str]:
@@ -29,22 +24,47 @@ def raw_names(root: Node) -> list[str]:
     return list(dict.fromkeys(name for node in in_order(root) if not node.parents for name in node.outputs))
 
 
-def evaluate(root: Node, raw: Mapping[str, Value]) -> list[Value]:
+def evaluate(root: Node, raw: Mapping[str, Value], *, fitted: bool = False, served: bool = False) -> list[Value]:
     """The outputs of `root`, given the raw columns. Its operators are fitted, or only facts that do not depend
-    on that are read."""
+    on that are read.
+
+    Args:
+        fitted: whether the rows are those that the operators were fitted on.
+        served: whether each row is to come out, as of a served model: none dropped, none added.
+    """
     made: dict[int, list[Value]] = {}
-    for node in in_order(root):
+    for place, node in enumerate(in_order(root)):
         if not node.parents:
             made[id(node)] = [raw[name] for name in node.outputs]
             continue
-        values = [value for parent in node.parents for value in made[id(parent)]]
-        if node.op is not None:
-            columns, exprs = [v.column for v in values], [v.expr for v in values]
-            made_columns = node.op.output(columns)
-            made_exprs = node.op.expressions(columns, exprs)
-            values = [Value(*pair) for pair in zip(made_columns, made_exprs, strict=True)]
-        made[id(node)] = values
+        values = unite([value for parent in node.parents for value in made[id(parent)]])
+        if node.op is None:
+            given = {value.column.name: value for value in values}
+            made[id(node)] = [given[name] for name in node.outputs if name in given]  # others: DropLowCardinality
+        else:
+            made[id(node)] = _applied(node.op, place, values, fitted, served)
+    if served:
+        return [replace(value, rows=replace(value.rows, masks={})) for value in made[id(root)]]
     return made[id(root)]
+
+
+def _applied(op: Operator, place: int, values: list[Value], fitted: bool, served: bool) -> list[Value]:
+    """The outputs of one operator, which stands at `place` in its graph."""
+    columns, exprs, rows = [v.column for v in values], [v.expr for v in values], values[0].rows
+    made = op.output(columns)
+    if isinstance(op, MakesRows) and not (served and op.passes):
+        return [Value(column, pl.col(column.name), Rows({}, op, values)) for column in made]
+    if isinstance(op, KeepsRows):
+        rows = replace(rows, masks={**rows.masks, place: Mask(op, values)})
+    if op.windowed and rows.masks:
+        before = ", ".join(repr(mask.op) for mask in rows.masks.values())
+        raise SchemaError(
+            f"{op!r} looks at other rows of column {columns[0].name!r} than the one it is for, so it cannot stand "
+            f"behind what drops rows ({before}): put that behind it, or drop the rows from the input"
+        )
+    windowed = op.windowed or any(value.windowed for value in values)
+    expressions = op.fitted_expressions if fitted else op.expressions
+    return [Value(c, e, rows, windowed) for c, e in zip(made, expressions(columns, exprs), strict=True)]
 
 
 def fit(root: Node, source: Source, step: Callable[[int], None]) -> list[Column]:
@@ -62,7 +82,8 @@ def fit(root: Node, source: Source, step: Callable[[int], None]) -> list[Column]
         for node in nodes:
             assert node.op is not None
             node.op.facts, node.op.frames = {}, {}
-            jobs.append(Job(node.op, [value for parent in node.parents for value in evaluate(parent, raw)]))
+            values = [value for parent in node.parents for value in evaluate(parent, raw, fitted=True)]
+            jobs.append(Job(node.op, unite(values)))
         for job in jobs:
             job.op.output(job.columns)  # refuses types before any data is read
         for job, statistics in zip(jobs, gather(source, names, jobs), strict=True):
@@ -74,7 +95,13 @@ def fit(root: Node, source: Source, step: Callable[[int], None]) -> list[Column]
     return facts.output(columns)
 
 
-@dataclass(frozen=True)
+def tells_rows_apart(root: Node) -> bool:
+    """Whether an operator has other values for the rows that it was fitted on."""
+    usual = Operator.fitted_expressions
+    return any(node.op is not None and type(node.op).fitted_expressions is not usual for node in in_order(root))
+
+
+@dataclass(frozen=True, eq=False)
 class Job:
     """An operator to be fitted on some columns."""
 
@@ -85,34 +112,51 @@ class Job:
     def columns(self) -> list[Column]:
         return [value.column for value in self.values]
 
-    def queries(self, frame: pl.LazyFrame) -> list[pl.LazyFrame]:
-        made = frame.select(value.expr.alias(value.column.name) for value in self.values)
-        return self.op.partial(made, self.columns)
+    @property
+    def whole(self) -> bool:
+        """Whether the statistics of parts of the data cannot be merged."""
+        numbers_made_rows = self.op.numbered and self.values[0].rows.maker is not None
+        return (
+            (isinstance(self.op, MakesRows) and self.op.whole)
+            or self.op.windowed
+            or numbers_made_rows
+            or any(value.whole for value in self.values)
+        )
+
+    def queries(self, raw: pl.LazyFrame) -> list[pl.LazyFrame]:
+        """Of some of the source's numbered rows; of all, if `whole`."""
+        return self.op.partial(select(raw, self.values, numbered=self.op.numbered), self.columns)
 
 
 def gather(source: Source, names: Sequence[str], jobs: Sequence[Job]) -> list[list[pl.DataFrame]]:
     """The statistics of each job over the whole source, whose raw columns `names` they read.
 
-    Where columns can be read apart, each query runs by itself and reads what it needs. Otherwise (CSV, an
-    unknown lazy frame) rows pass once, in batches that are parts to merge. (Both keep memory bounded. One
-    `collect_all` does not: it holds the rows that its queries share until the slowest has read them.)
+    Where columns can be read apart, and for jobs that need all rows at once, each query runs by itself and reads
+    what it needs. Otherwise (CSV, an unknown lazy frame) rows pass once, in batches that are parts to merge. (Both
+    keep memory bounded. One `collect_all` does not: it holds the rows that its queries share until the slowest has
+    read them.)
     """
     with source.telling():
-        if source.columnar:
-            frames = [job.queries(source.frame) for job in jobs]
-            return [[query.collect(engine="streaming") for query in queries] for queries in frames]
-        parts = [_Statistics(job) for job in jobs]
+        apart = [job for job in jobs if source.columnar or job.whole]
+        alone = iter([[q.collect(engine="streaming") for q in job.queries(source.lazy())] for job in apart])
+        parts = [_Statistics(job) for job in jobs if job not in apart]
+        if parts:
+            _pass(source.lazy().select(*names, ROW), parts)
+        merged = iter([part.merged() for part in parts])
+        return [next(alone) if job in apart else next(merged) for job in jobs]
 
-        def add(batch: pl.DataFrame) -> None:
-            queries = [part.job.queries(batch.lazy()) for part in parts]
-            results = iter(pl.collect_all([query for some in queries for query in some]))
-            for part, some in zip(parts, queries, strict=True):
-                part.add([next(results) for _ in some])
 
-        frame = source.frame.select(names)
-        add(frame.head(0).collect())
-        frame.sink_batches(add, chunk_size=BATCH_ROWS, maintain_order=False, engine="streaming")
-        return [part.merged() for part in parts]
+def _pass(frame: pl.LazyFrame, parts: Sequence[_Statistics]) -> None:
+    """Add the statistics of each batch of `frame`."""
+
+    def add(batch: pl.DataFrame) -> None:
+        queries = [part.job.queries(batch.lazy()) for part in parts]
+        results = iter(pl.collect_all([query for some in queries for query in some]))
+        for part, some in zip(parts, queries, strict=True):
+            part.add([next(results) for _ in some])
+
+    add(frame.head(0).collect())
+    frame.sink_batches(add, chunk_size=BATCH_ROWS, maintain_order=False, engine="streaming")
 
 
 class _Statistics:
@@ -150,17 +194,21 @@ def levels(root: Node) -> list[list[Node]]:
 
 def refuse_nulls(root: Node, source: Source, raw: Mapping[str, Value]) -> None:
     """Raise `SchemaError` where outputs of `root` hold nulls."""
-    values = [value for value in evaluate(root, raw) if value.column.nullable]
-    if not values:
+    values = evaluate(root, raw, fitted=True)
+    rows = values[0].rows
+    some = [value for value in values if value.column.nullable]
+    if not some and not rows.ops:
         return
-    job = Job(Observe(), values)
+    job = Job(Observe(), some or values[:1])
     job.op.finalize(gather(source, list(raw), [job])[0], job.columns)
+    if not all(told["rows"] for told in job.op.facts.values()):
+        behind = ", ".join(map(repr, rows.ops))
+        raise SchemaError(f"{source.name}: no rows are left to fit on behind {behind}")
     counts = {name: told["nulls"] for name, told in job.op.facts.items() if told["nulls"]}
     if counts:
         columns = ", ".join(f"column {name!r} ({count:,})" for name, count in counts.items())
         raise SchemaError(
-            f"{source.name}: nulls are left after the operators, in {columns}; add FillMissing, "
-            "or drop those rows from the input"
+            f"{source.name}: nulls are left after the operators, in {columns}; add FillMissing, or DropNA"
         )
 
 

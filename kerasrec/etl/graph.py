@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -13,21 +13,28 @@ if TYPE_CHECKING:
 class Node:
     """Columns, and where they come from.
 
-    A node without an operator selects raw columns (no parents) or unites its parents' columns; one with an
-    operator applies it to its parents' columns. You rarely make one: `["age"] >> FillMissing() >> Normalize()`
-    does, and `cats + conts` unites nodes. Lists and single names count as selections on either side.
+    A node without an operator selects raw columns (no parents), or unites its parents' columns, or selects some of
+    them; one with an operator applies it to its parents' columns. You rarely make one:
+    `["age"] >> FillMissing() >> Normalize()` does, `cats + conts` unites nodes, `node["age", "city"]` and
+    `node - ["city"]` select columns. Lists and single names count as selections on either side.
 
     Attributes:
         op: the node's own copy of the operator; its fitted state lives there.
         inputs: names of the columns that the operator reads.
         outputs: names of the columns that the node makes.
+        maker: the node whose operator made the rows that the columns have; None where they are the source's.
     """
 
-    def __init__(self, op: Operator | None, parents: Sequence[Node], names: Sequence[str] = ()):
+    def __init__(self, op: Operator | None, parents: Sequence[Node], names: Sequence[str] | None = None):
         self.op = copy.deepcopy(op)
         self.parents = tuple(parents)
         self.inputs = [name for parent in parents for name in parent.outputs]
-        self.outputs: list[str] = list(names) if not parents else self.inputs
+        self.outputs: list[str] = list(self.inputs if names is None else names)
+        if not self.outputs:
+            raise ValueError("no columns are left")
+        if parents and (unknown := [name for name in self.outputs if name not in self.inputs]):
+            raise ValueError(f"no columns {unknown}; there are: {', '.join(self.inputs)}")
+        self.maker = _maker(self)
         if self.op is not None:
             unique(self.inputs, f"the columns that {self.op} reads")
             self.outputs = self.op.output_names(self.inputs)
@@ -40,7 +47,7 @@ class Node:
             raise TypeError(f"an operator is applied as an instance: write {op.__name__}()")
         if not isinstance(op, Operator):
             raise TypeError(f"only an operator can follow >>, not {op!r}")
-        return Node(op, [self])
+        return op.apply(self)
 
     def __add__(self, other: Columns) -> Node:
         return Node(None, [self, as_node(other)])
@@ -48,10 +55,21 @@ class Node:
     def __radd__(self, other: Columns) -> Node:
         return Node(None, [as_node(other), self])
 
+    def __getitem__(self, names: str | Sequence[str]) -> Node:
+        return Node(None, [self], [names] if isinstance(names, str) else list(names))
+
+    def __sub__(self, names: str | Sequence[str]) -> Node:
+        others = self[names].outputs
+        return Node(None, [self], [name for name in self.outputs if name not in others])
+
+    def __iter__(self) -> Iterator[str]:
+        raise TypeError("a node is no list of columns; its names are in node.outputs")
+
     def __repr__(self) -> str:
         before = " + ".join(map(repr, self.parents)) if self.parents else repr(self.outputs)
         if self.op is None:
-            return before
+            some = self.parents and self.outputs != self.inputs
+            return f"({before})[{', '.join(map(repr, self.outputs))}]" if some else before
         return f"({before}) >> {self.op!r}" if len(self.parents) > 1 else f"{before} >> {self.op!r}"
 
 
@@ -104,6 +122,21 @@ def trace(node: Node, name: str) -> tuple[list[str], list[Operator]]:
                 raw += [column for column in more if column not in raw]
                 ops += [op for op in before if not any(op is other for other in ops)]
     return raw, ops + own
+
+
+def _maker(node: Node) -> Node | None:
+    """The node that makes the rows of `node`. Raises `ValueError` where its parents' rows are not the same."""
+    makers = {id(parent.maker): parent for parent in node.parents}
+    if len(makers) > 1:
+        rows = (
+            f"{', '.join(map(repr, parent.outputs))} "
+            + (f"of rows that {parent.maker.op!r} makes" if parent.maker else "of the source's rows")
+            for parent in makers.values()
+        )
+        raise ValueError(f"columns of different rows cannot stand side by side: {'; '.join(rows)}")
+    if node.op is not None and node.op.makes_rows:
+        return node
+    return node.parents[0].maker if node.parents else None
 
 
 def unique(names: Sequence[str], what: str) -> None:

@@ -6,14 +6,14 @@ import glob
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from kerasrec.etl import csv_files, parquet_files
-from kerasrec.etl.types import integer_range, is_float, is_integer, to_name, to_polars
+from kerasrec.etl.types import ROW, integer_range, is_float, is_integer, plain_type, to_name, to_polars
 from kerasrec.schema import Column, SchemaError, Tag
 
 READERS = {
@@ -31,9 +31,12 @@ class Source:
         types: their Polars types.
         name: what to call it in messages.
         rows: how many rows there are, where that is known without reading them.
-        files: where it lies in files, each with its number of rows; in the frame's order.
+        files: where it lies in files, each with its number of rows; in the frame's order, from row number 0 on.
         read: makes a frame of some of the files.
         columnar: whether one column can be read without paying for the others.
+        start: the number of the first row; not 0 where this is a part of a larger source.
+        keep: what makes this a part of a larger source, by words for it: expressions over raw columns and ROW that
+            are true where a row belongs to it.
     """
 
     frame: pl.LazyFrame
@@ -43,9 +46,33 @@ class Source:
     files: Sequence[tuple[Path, int]] = ()
     read: Callable[[Sequence[Path]], pl.LazyFrame] | None = None
     columnar: bool = False
+    start: int = 0
+    keep: Mapping[str, pl.Expr] = field(default_factory=dict)
+
+    def lazy(self) -> pl.LazyFrame:
+        """The rows, with their numbers in a column ROW. (Where nobody reads that, Polars does not make it.)"""
+        frame = self.frame.with_row_index(ROW, offset=self.start)
+        for keep in self.keep.values():
+            frame = frame.filter(keep)
+        return frame
+
+    def parts(self, rows: int) -> list[Source]:
+        """The same rows as several sources, each of at most so many rows of one file; a source without files is
+        one part. Rows keep their numbers."""
+        if self.read is None or self.start:
+            return [self]
+        found, number = [], 0
+        for path, count in self.files:
+            frame = self.read([path])
+            for first in range(0, max(count, 1), rows):
+                some = min(rows, count - first)
+                piece = frame if some == count else frame.slice(first, some)
+                found.append(replace(self, frame=piece, rows=some, start=number + first, name=str(path)))
+            number += count
+        return found
 
     def locate(self, row: int) -> str:
-        """Words for where the row with this index stands."""
+        """Words for where the row with this number stands."""
         for path, rows in self.files:
             if row < rows:
                 return f"{path}, row {row}"
@@ -84,7 +111,7 @@ class Source:
         dtype, is_list = self.types[name], False
         if isinstance(dtype, pl.List | pl.Array):
             dtype, is_list = dtype.inner, True  # type: ignore[assignment]
-        known = to_name(_plain(dtype))
+        known = to_name(plain_type(dtype))
         if known is None:
             raise SchemaError(f"{self.name}: column {name!r} is of type {dtype}; {_remedy(dtype)}")
         return Column(name, known, (Tag.LIST,) if is_list else ())
@@ -183,21 +210,12 @@ def _files(path: Path) -> list[Path]:
     return found
 
 
-def _plain(dtype: Any) -> pl.DataType:
-    """The type that a column of type `dtype` is read as."""
-    if isinstance(dtype, pl.Categorical | pl.Enum):
-        return pl.String()
-    if isinstance(dtype, pl.Decimal):
-        return pl.Float64()
-    return pl.Float32() if str(dtype) == "Float16" else dtype
-
-
 def _fits(given: pl.DataType, wanted: str) -> bool:
     """Whether a column of type `given` can stand for one fitted as `wanted` and keep its values (a float's
     rounding aside)."""
     if given == pl.Null:
         return True
-    name = to_name(_plain(given))
+    name = to_name(plain_type(given))
     if name is None or name == wanted:
         return name == wanted
     if is_float(wanted):

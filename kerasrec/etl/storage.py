@@ -10,9 +10,10 @@ import polars as pl
 import pyarrow.parquet as pq
 
 from kerasrec.etl.dataset import naming
-from kerasrec.etl.engine import Value, evaluate
+from kerasrec.etl.engine import evaluate
 from kerasrec.etl.graph import Node, in_order
 from kerasrec.etl.ops import OPERATORS
+from kerasrec.etl.values import Value
 from kerasrec.files import write_aside
 from kerasrec.schema import Column, Schema, SchemaError
 
@@ -20,8 +21,8 @@ VERSION = 1
 FILENAME = "workflow.json"
 
 
-def save(folder: Path, root: Node, inputs: list[Column], *, overwrite: bool) -> Path:
-    """Write a fitted graph into a new folder."""
+def save(folder: Path, root: Node, inputs: list[Column], fitted_on: list[str] | None, *, overwrite: bool) -> Path:
+    """Write a fitted graph, and the fingerprint of what it was fitted on, into a new folder."""
     nodes = in_order(root)
     numbers = {id(node): i for i, node in enumerate(nodes)}
     with write_aside(folder, overwrite=overwrite) as aside, naming(folder):
@@ -31,24 +32,27 @@ def save(folder: Path, root: Node, inputs: list[Column], *, overwrite: bool) -> 
             values: dict[str, Any] = {"parents": [numbers[id(parent)] for parent in node.parents]}
             if not node.parents:
                 values = {"columns": node.outputs}
+            elif node.op is None and node.outputs != node.inputs:
+                values["columns"] = node.outputs
             if node.op is not None:
                 files = {name: f"node-{i:03d}-{j:03d}.parquet" for j, name in enumerate(node.op.frames)}
                 for name, file in files.items():
                     pq.write_table(node.op.frames[name].to_arrow(), aside / file)
-                values |= {"op": type(node.op).__name__, "settings": node.op.settings}
+                values |= {"op": type(node.op).__name__, "settings": node.op.saved(node.inputs)}
                 values |= {"facts": node.op.facts, "frames": files}
             described.append({name: value for name, value in values.items() if value not in ({}, None)})
         lines = ",\n".join("  " + json.dumps(values, ensure_ascii=False) for values in described)
         schema = json.dumps(Schema(inputs).to_dict(), ensure_ascii=False)
         (aside / FILENAME).write_text(
-            f'{{"kerasrec_workflow": {VERSION},\n "inputs": {schema},\n "nodes": [\n{lines}\n ]}}\n',
+            f'{{"kerasrec_workflow": {VERSION},\n "fitted_on": {json.dumps(fitted_on)},\n "inputs": {schema},\n'
+            f' "nodes": [\n{lines}\n ]}}\n',
             encoding="utf-8",
         )
     return folder
 
 
-def load(folder: Path) -> tuple[Node, list[Column]]:
-    """Read what `save` wrote: the graph, and the raw columns it was fitted on."""
+def load(folder: Path) -> tuple[Node, list[Column], list[str] | None]:
+    """Read what `save` wrote: the graph, the raw columns it was fitted on, and the fingerprint."""
     path = folder / FILENAME
     if not path.exists():
         raise FileNotFoundError(f"no workflow at {path}")
@@ -68,17 +72,15 @@ def load(folder: Path) -> tuple[Node, list[Column]]:
         inputs = list(Schema.from_dict(values["inputs"]))
         # Fails where an operator lacks what it learned.
         evaluate(nodes[-1], {column.name: Value(column, pl.col(column.name)) for column in inputs})
-        return nodes[-1], inputs
+        return nodes[-1], inputs, values.get("fitted_on")
     except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
         raise SchemaError(f"{path}: broken: {type(error).__name__}: {error}") from error
 
 
 def _node(described: dict[str, Any], nodes: list[Node], folder: Path) -> Node:
-    if "columns" in described:
-        return Node(None, [], described["columns"])
-    parents = [nodes[i] for i in described["parents"]]
+    parents = [nodes[i] for i in described.get("parents", [])]
     if "op" not in described:
-        return Node(None, parents)
+        return Node(None, parents, described["columns"] if not parents else described.get("columns"))
     node = Node(OPERATORS[described["op"]](**described.get("settings", {})), parents)
     assert node.op is not None
     node.op.facts = described.get("facts", {})

@@ -8,6 +8,8 @@ import polars as pl
 
 from kerasrec.schema import Column, SchemaError
 
+ROW = "__row__"  # a column of each row's number in its source, from 0
+
 _POLARS: dict[str, Any] = {
     "bool": pl.Boolean(),
     **{f"int{bits}": getattr(pl, f"Int{bits}")() for bits in (8, 16, 32, 64)},
@@ -35,6 +37,15 @@ def to_name(dtype: pl.DataType) -> str | None:
     return _NAMES.get(dtype)
 
 
+def plain_type(dtype: Any) -> pl.DataType:
+    """The Polars type that values of type `dtype` are read as."""
+    if isinstance(dtype, pl.Categorical | pl.Enum):
+        return pl.String()
+    if isinstance(dtype, pl.Decimal):
+        return pl.Float64()
+    return pl.Float32() if str(dtype) == "Float16" else dtype
+
+
 def is_float(dtype: str) -> bool:
     return dtype.startswith("float")
 
@@ -54,3 +65,22 @@ def integer_range(dtype: str) -> tuple[int, int]:
     """The least and the greatest value of an integer type."""
     bits = int(dtype.lstrip("uint"))
     return (0, 2**bits - 1) if dtype.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+
+
+def fitting(value: Any, column: Column, op: str) -> Any:
+    """`value` as one of the column's type. Raises `SchemaError` where it is none."""
+    dtype = column.dtype
+    number = isinstance(value, int | float)
+    if dtype == "string":
+        fits = isinstance(value, str)
+    elif dtype == "bool":
+        fits = number and value in (0, 1)
+    elif is_integer(dtype):
+        low, high = integer_range(dtype)
+        fits = number and low <= value <= high and int(value) == value
+    else:
+        fits = number and value == value
+    if not fits:
+        raise SchemaError(f"column {column.name!r} is {dtype}: {op}({value!r}) does not fit it")
+    cast: Any = str if dtype == "string" else bool if dtype == "bool" else float if is_float(dtype) else int
+    return cast(value)

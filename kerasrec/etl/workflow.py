@@ -11,11 +11,12 @@ import polars as pl
 
 from kerasrec.etl import engine, storage
 from kerasrec.etl.dataset import Dataset
-from kerasrec.etl.engine import Value
+from kerasrec.etl.fitted_rows import are_fitted, fingerprint
 from kerasrec.etl.graph import Columns, as_node, in_order, trace
 from kerasrec.etl.progress import bar
-from kerasrec.etl.sources import scan
-from kerasrec.etl.types import column_type
+from kerasrec.etl.sources import Source, scan
+from kerasrec.etl.types import ROW, column_type
+from kerasrec.etl.values import Value, reads
 from kerasrec.schema import Column, Schema, SchemaError, Tag
 
 if TYPE_CHECKING:
@@ -53,6 +54,7 @@ class Workflow:
                 "or put the columns that share one under the same Categorify"
             )
         self._inputs: list[Column] | None = None
+        self._fitted_on: list[str] | None = None
         self._module: tf.Module | None = None
 
     # ---- learning and applying -------------------------------------------------------------------------------
@@ -80,44 +82,70 @@ class Workflow:
             engine.refuse_nulls(root, source, raw)
             for value in engine.evaluate(root, raw):
                 _finished(value.column)
+            fitted = copy.copy(self)
+            fitted._root, fitted._inputs, fitted._module, fitted._fitted_on = root, inputs, None, None
+            if engine.tells_rows_apart(root):
+                fitted._fitted_on = fingerprint(source, fitted.input_schema.features.names)
             advance(1)
-        self._root, self._inputs, self._module = root, inputs, None
+        self.__dict__.update(fitted.__dict__)
         return self
 
-    def transform(self, source: Any, *, targets: bool = True) -> Dataset:
+    def transform(self, source: Any, *, targets: bool = True, fitted: bool | None = None) -> Dataset:
         """The source's rows as the model takes them; nothing is computed before they are collected or written.
+
+        `TargetEncoding` has other values for the rows that were fitted, which must not see their own targets. They
+        are recognised, in whatever form they come (files, copies of them, a frame that was read from them), if all
+        of them come in their order. Some of the fitted files are refused. Other parts of the fitted rows, or those
+        rows in another order, cannot be told from new ones: say `fitted=True`.
 
         Args:
             source: as for `fit`; columns may have a narrower type than those that were fitted.
-            targets: false leaves the targets out, for rows that are to be scored and hold none.
+            targets: false leaves the targets out, for rows that are to be scored and hold none. As in a served
+                model, no row is dropped then (`Filter`, `DropNA`) and none is added (`NegativeSampling`).
+            fitted: whether these are rows that were fitted; by default that is found out. True for parts of
+                them, or another order, needs a column that deals the folds, `TargetEncoding(fold=...)`; false
+                gives fitted rows what a served model would.
 
         Raises:
-            SchemaError: a missing column or one of another type; a file that cannot be read.
+            SchemaError: a missing column or one of another type; a file that cannot be read; fitted files among
+                others.
+            ValueError: `fitted=True`, but folds go by the positions of rows, and those have changed.
             RuntimeError: the workflow is not fitted.
         """
         if isinstance(source, Dataset):
             raise TypeError("these rows are transformed already")
         inputs = self.input_schema
         source = scan(source, {column.name: column_type(column) for column in inputs})
+        if self._fitted_on is None:
+            return self._transform(source, targets, fitted=False)
+        by_position = any(ROW in value.expr.meta.root_names() for value in self._outputs(fitted=True))
+        same = are_fitted(source, self.input_schema.features.names, self._fitted_on, fitted, by_position)
+        return self._transform(source, targets, fitted=same)
+
+    def _transform(self, source: Source, targets: bool, fitted: bool) -> Dataset:
+        inputs = self.input_schema
         wanted = self.output_schema if targets else self.output_schema.features
-        needed = self._raw_of(wanted.names)
-        source.require([name for name in inputs.names if name in needed], optional=inputs.targets.names)
+        made = self._outputs(served=not targets, fitted=fitted)
+        needed = reads(value for value in made if value.column.name in wanted)
+        optional = inputs.targets.names if targets else ()
+        source.require([name for name in inputs.names if name in needed], optional=optional)
         raw = {
             column.name: Value(column, source.clean(column) if column.name in needed else pl.lit(None))
             for column in self._fitted_inputs()
         }
-        made = {value.column.name: value for value in engine.evaluate(self._root, raw)}
-        return Dataset(wanted, [made[name] for name in wanted.names], source)
+        values = engine.evaluate(self._root, raw, fitted=fitted, served=not targets)
+        by_name = {value.column.name: value for value in values}
+        return Dataset(wanted, [by_name[name] for name in wanted.names], source)
 
     def fit_transform(self, source: Any, *, progress: bool = True) -> Dataset:
         """`fit`, then `transform`, of the same source."""
         source = scan(source)
-        return self.fit(source, progress=progress).transform(source)
+        return self.fit(source, progress=progress)._transform(source, targets=True, fitted=True)
 
     # ---- facts -----------------------------------------------------------------------------------------------
     @property
     def input_schema(self) -> Schema:
-        """The raw columns as they were when fitted; those that only targets are made from are tagged TARGET."""
+        """The raw columns as they were when fitted; those that no feature is made from are tagged TARGET."""
         features = self._raw_of(
             value.column.name for value in self._outputs() if Tag.TARGET not in value.column.tags
         )
@@ -139,11 +167,12 @@ class Workflow:
             KeyError: no operator made such a table.
         """
         self._fitted_inputs()
-        nodes = [node for node in in_order(self._root) if node.op is not None and node.op.frames]
-        for node in nodes:
-            if table in node.op.frames:  # type: ignore[union-attr]
+        there: list[str] = []
+        for node in in_order(self._root):
+            names = node.op.vocabularies(node.inputs) if node.op is not None else []
+            if table in names and table in node.op.frames:  # type: ignore[union-attr]
                 return node.op.vocabulary(table)  # type: ignore[union-attr]
-        there = [name for node in nodes for name in node.op.frames]  # type: ignore[union-attr]
+            there += names
         raise KeyError(f"no vocabulary {table!r}; there are: {', '.join(there)}")
 
     def __repr__(self) -> str:
@@ -195,7 +224,7 @@ class Workflow:
             FileExistsError: `folder` exists and `overwrite` is false.
             RuntimeError: the workflow is not fitted.
         """
-        return storage.save(Path(folder), self._root, self._fitted_inputs(), overwrite=overwrite)
+        return storage.save(Path(folder), self._root, self._fitted_inputs(), self._fitted_on, overwrite=overwrite)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Workflow:
@@ -205,9 +234,9 @@ class Workflow:
             FileNotFoundError: there is no workflow in `folder`.
             SchemaError: one that is broken or of another version; the message names the file.
         """
-        root, inputs = storage.load(Path(folder))
+        root, inputs, fitted_on = storage.load(Path(folder))
         workflow = cls(root)
-        workflow._root, workflow._inputs = root, inputs
+        workflow._root, workflow._inputs, workflow._fitted_on = root, inputs, fitted_on
         return workflow
 
     def __getstate__(self) -> dict[str, Any]:
@@ -219,9 +248,9 @@ class Workflow:
             raise RuntimeError("the workflow is not fitted yet: call fit(source) first")
         return self._inputs
 
-    def _outputs(self) -> list[Value]:
+    def _outputs(self, *, served: bool = False, fitted: bool = False) -> list[Value]:
         raw = {column.name: Value(column, pl.col(column.name)) for column in self._fitted_inputs()}
-        return engine.evaluate(self._root, raw)
+        return engine.evaluate(self._root, raw, served=served, fitted=fitted)
 
     def _raw_of(self, outputs: Any) -> set[str]:
         return {name for output in outputs for name in trace(self._root, output)[0]}

@@ -89,7 +89,7 @@ def test_tensorflow_takes_a_batch_over_without_a_copy(tmp_path):
         return array
 
     loader._layout.buffers.empty = noting
-    batches = [features for features in loader.get_tf_dataset()]
+    batches = list(loader.get_tf_dataset())
     addresses = {np.asarray(memoryview(batch["user"])).ctypes.data for batch in batches}
     assert len(addresses) == 8
     assert addresses <= lent

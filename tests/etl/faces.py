@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import polars as pl
 from hypothesis import strategies as st
 
-from kerasrec.etl import Operator, engine
-from kerasrec.etl.engine import Value
+from kerasrec.etl import Operator, Workflow, engine
 from kerasrec.etl.sources import scan
 from kerasrec.etl.types import is_float, to_polars
+from kerasrec.etl.values import Value
 from kerasrec.schema import Column, Schema
 
 WORDS = st.text(alphabet="ab\n\x00é ", max_size=2)
@@ -112,3 +113,23 @@ def same(expected: pl.Series, got: list[Any], ulps: int = 0) -> None:
 
 def is_null(value: Any, dtype: str) -> bool:
     return value is None or (is_float(dtype) and value != value)
+
+
+def table_faces(
+    root: Any, names: Sequence[str], kinds: Sequence[str], seen: list[Any], rows: list[Any]
+) -> tuple[Workflow, pl.DataFrame, dict[str, Any]]:
+    """A workflow over several scalar columns fitted on rows (tuples), and what both faces make of other rows."""
+    schema = {name: to_polars(kind) for name, kind in zip(names, kinds, strict=True)}
+
+    def frame(rows: list[Any]) -> pl.DataFrame:
+        columns = list(zip(*rows, strict=True)) or [()] * len(names)
+        data = zip(schema.items(), columns, strict=True)
+        return pl.DataFrame([pl.Series(name, column, dtype=dtype, strict=False) for (name, dtype), column in data])
+
+    workflow = Workflow(root).fit(frame(seen))
+    raw: dict[str, Any] = {}
+    given = frame(rows)
+    for column in workflow.input_schema.features:
+        raw |= wire(given[column.name].to_list(), column)
+    tensors = {name: tensor.numpy() for name, tensor in workflow.tensorflow(raw).items()}
+    return workflow, workflow.transform(given).collect(), tensors

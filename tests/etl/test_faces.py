@@ -19,6 +19,7 @@ KEYS = ["string", "bool", "int8", "int32", "int64", "uint64"]
 OPS: dict[str, tuple[Callable[[], etl.Operator], list[str]]] = {
     "Categorify": (etl.Categorify, KEYS),
     "Categorify rare": (lambda: etl.Categorify(min_count=2, max_size=5), KEYS),
+    "Categorify buckets": (lambda: etl.Categorify(min_count=2, num_buckets=3), ["string", "bool", "int64"]),
     "FillMissing words": (lambda: etl.FillMissing("?"), ["string"]),
     "FillMissing": (lambda: etl.FillMissing(1), NUMBERS),
     "Clip": (lambda: etl.Clip(min=0, max=3), NUMBERS),
@@ -28,6 +29,12 @@ OPS: dict[str, tuple[Callable[[], etl.Operator], list[str]]] = {
     "Bucketize": (lambda: etl.Bucketize([-2.5, 0.1, 1, 1.5, 1e6]), NUMBERS),
     "Target": (etl.Target, NUMBERS),
     "Target threshold": (lambda: etl.Target(threshold=1.5), NUMBERS),
+    "FillMedian": (etl.FillMedian, NUMBERS),
+    "NormalizeMinMax": (etl.NormalizeMinMax, NUMBERS),
+    "HashBucket": (lambda: etl.HashBucket(5), KEYS),
+    "HashBucket many": (lambda: etl.HashBucket(2**40), ["string", "int64"]),
+    "ReduceDtypeSize": (etl.ReduceDtypeSize, NUMBERS),
+    "DropLowCardinality": (etl.DropLowCardinality, NUMBERS),
     "Rename": (lambda: etl.Rename({"x": "x"}), list(ELEMENTS)),
     "AddTags": (lambda: etl.AddTags("user"), list(ELEMENTS)),
 }

@@ -5,14 +5,51 @@ from kerasrec.etl.ops.base import Elementwise, Operator
 from kerasrec.etl.ops.bucketize import Bucketize
 from kerasrec.etl.ops.categorify import Categorify
 from kerasrec.etl.ops.clip import Clip
+from kerasrec.etl.ops.drop_low_cardinality import DropLowCardinality
+from kerasrec.etl.ops.drop_na import DropNA
+from kerasrec.etl.ops.fill_median import FillMedian
 from kerasrec.etl.ops.fill_missing import FillMissing
+from kerasrec.etl.ops.filter import Filter
+from kerasrec.etl.ops.hash_bucket import HashBucket
+from kerasrec.etl.ops.hashed_cross import HashedCross
+from kerasrec.etl.ops.join_groupby import JoinGroupby
+from kerasrec.etl.ops.lambda_op import LambdaOp
+from kerasrec.etl.ops.list_slice import ListSlice
 from kerasrec.etl.ops.log import LogOp
 from kerasrec.etl.ops.normalize import Normalize
+from kerasrec.etl.ops.normalize_min_max import NormalizeMinMax
+from kerasrec.etl.ops.reduce_dtype_size import ReduceDtypeSize
 from kerasrec.etl.ops.rename import Rename
 from kerasrec.etl.ops.target import Target
+from kerasrec.etl.ops.target_encoding import TargetEncoding
+from kerasrec.etl.ops.value_count import ValueCount
 
 OPERATORS: dict[str, type[Operator]] = {
-    op.__name__: op for op in (AddTags, Bucketize, Categorify, Clip, FillMissing, LogOp, Normalize, Rename, Target)
+    op.__name__: op
+    for op in (
+        AddTags,
+        Bucketize,
+        Categorify,
+        Clip,
+        DropLowCardinality,
+        DropNA,
+        FillMedian,
+        FillMissing,
+        Filter,
+        HashBucket,
+        HashedCross,
+        JoinGroupby,
+        LambdaOp,
+        ListSlice,
+        LogOp,
+        Normalize,
+        NormalizeMinMax,
+        ReduceDtypeSize,
+        Rename,
+        Target,
+        TargetEncoding,
+        ValueCount,
+    )
 }
 
 __all__ = [*OPERATORS, "OPERATORS", "Elementwise", "Operator"]

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import reprlib
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import polars as pl
 
 from kerasrec.etl.graph import Columns, Node, as_node
-from kerasrec.schema import Column
+from kerasrec.schema import Column, SchemaError
 
 if TYPE_CHECKING:
     from kerasrec.etl.tensors import TensorColumn
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 80
 
 
 @dataclass(repr=False)
@@ -28,21 +34,34 @@ class Operator:
     """
 
     stateful: ClassVar[bool] = False
+    windowed: ClassVar[bool] = False  # whether a row's output depends on other rows of the data that is passing
+    makes_rows: ClassVar[bool] = False  # see `ops.rows`
+    numbered: ClassVar[bool] = False  # whether `partial` wants a column `types.ROW`: each row's number
     facts: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     frames: dict[str, pl.DataFrame] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __rrshift__(self, columns: Columns) -> Node:
-        return as_node(columns) >> self
+        return self.apply(columns)
+
+    def apply(self, columns: Columns) -> Node:
+        """What `columns >> self` is: a node with a copy of this operator, which may have more parents than one."""
+        return Node(self, [as_node(columns)])
 
     @property
     def settings(self) -> dict[str, Any]:
         """The arguments that make this operator again."""
         return {item.name: getattr(self, item.name) for item in fields(self) if item.init}
 
+    def saved(self, names: Sequence[str]) -> dict[str, Any]:
+        """The settings as plain JSON values, of an operator that reads columns `names`."""
+        return self.settings
+
     def __repr__(self) -> str:
         defaults = {item.name: item.default for item in fields(self)}
         given = (
-            f"{name}={value!r}" for name, value in self.settings.items() if value != defaults[name] and value != {}
+            f"{name}={getattr(value, '__qualname__', None) or _SHORT.repr(value)}"
+            for name, value in self.settings.items()
+            if value != defaults[name] and value != {}
         )
         return f"{type(self).__name__}({', '.join(given)})"
 
@@ -69,8 +88,14 @@ class Operator:
         raise NotImplementedError
 
     def expressions(self, columns: Sequence[Column], values: Sequence[pl.Expr]) -> list[pl.Expr]:
-        """Polars expressions of the outputs, given those of the inputs."""
+        """Polars expressions of the outputs, given those of the inputs. They may use `pl.col(types.ROW)` as well,
+        each row's number."""
         raise NotImplementedError
+
+    def fitted_expressions(self, columns: Sequence[Column], values: Sequence[pl.Expr]) -> list[pl.Expr]:
+        """`expressions` over the very rows that the operator was fitted on, where those need others: a row must
+        not see what was learned from itself."""
+        return self.expressions(columns, values)
 
     def tensorflow(
         self, columns: Sequence[Column], resources: list[Any]
@@ -78,6 +103,11 @@ class Operator:
         """A function of the inputs' tensors that makes the outputs'. Tables and variables it needs are made
         here and appended to `resources`, so that a SavedModel tracks them."""
         raise NotImplementedError
+
+    def unserved(self, columns: Sequence[Column], why: str) -> SchemaError:
+        """What `tensorflow` raises in an operator without that face."""
+        names = ", ".join(repr(column.name) for column in columns)
+        return SchemaError(f"{self!r} of column {names} cannot be served to single raw rows: {why}")
 
     # ---- learning --------------------------------------------------------------------------------------------
     def partial(self, frame: pl.LazyFrame, columns: Sequence[Column]) -> list[pl.LazyFrame]:
@@ -112,9 +142,7 @@ class Elementwise(Operator):
 
     def expressions(self, columns: Sequence[Column], values: Sequence[pl.Expr]) -> list[pl.Expr]:
         return [
-            value.list.eval(self.expression(pl.element(), column))
-            if column.is_list
-            else self.expression(value, column)
+            each(column, value, partial(self.expression, column=column))
             for column, value in zip(columns, values, strict=True)
         ]
 
@@ -125,9 +153,34 @@ class Elementwise(Operator):
         return lambda values: [function(x) for function, x in zip(functions, values, strict=True)]
 
 
+def each(column: Column, value: pl.Expr, function: Callable[[pl.Expr], pl.Expr]) -> pl.Expr:
+    """`function` of the elements of `column`, of a list column's in their lists."""
+    return value.list.eval(function(pl.element())) if column.is_list else function(value)
+
+
 def elements(frame: pl.LazyFrame, column: Column) -> pl.LazyFrame:
     """`column` of `frame` alone, a list column's elements one a row."""
     if not column.is_list:
         return frame.select(column.name)
     some = frame.select(column.name).filter(pl.col(column.name).list.len() > 0)
     return some.select(pl.col(column.name).explode())
+
+
+def setting(value: Any, name: str) -> Any:
+    """What a setting, which may be a dict by name, says for `name`; None where it says nothing."""
+    return value.get(name) if isinstance(value, Mapping) else value
+
+
+def all_of(value: Any) -> list[Any]:
+    """What a setting says, for whichever name."""
+    return list(value.values()) if isinstance(value, Mapping) else [value]
+
+
+def check_names(op: str, argument: str, value: Any, names: Sequence[str], *, all_of_them: bool = False) -> None:
+    """Raise `ValueError` where a setting that is a dict names others than `names`, or not `all_of_them`."""
+    if not isinstance(value, Mapping):
+        return
+    if unknown := [name for name in value if name not in names]:
+        raise ValueError(f"{op}: {argument} names {unknown}, but the columns are: {', '.join(names)}")
+    if all_of_them and (missing := [name for name in names if name not in value]):
+        raise ValueError(f"{op}: {argument} says nothing of column {', '.join(map(repr, missing))}")

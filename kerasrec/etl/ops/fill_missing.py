@@ -2,26 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from kerasrec.etl.ops.base import Elementwise
-from kerasrec.etl.types import integer_range, is_float, is_integer, to_polars
-from kerasrec.schema import Column, SchemaError
+from kerasrec.etl.ops.base import Elementwise, each
+from kerasrec.etl.types import fitting, to_polars
+from kerasrec.schema import Column
 
 if TYPE_CHECKING:
     from kerasrec.etl.tensors import TensorColumn
 
 
 @dataclass(repr=False)
-class FillMissing(Elementwise):
-    """Replaces nulls (and NaN, which counts as null) by `value`; in a list column, null elements.
+class Fill(Elementwise):
+    """What the operators that fill nulls share: `fill` says with what."""
+
+    def fill(self, column: Column) -> Any:
+        """The value for nulls of `column`, of the type that `column()` says."""
+        raise NotImplementedError
+
+    @property
+    def tells(self) -> bool:
+        """Whether a second column says which values were filled."""
+        return bool(self.settings["add_binary_cols"])
+
+    def output_names(self, names: list[str]) -> list[str]:
+        return [*names, *(f"{name}_filled" for name in names if self.tells)]
+
+    def reads(self, output: str, names: list[str]) -> list[str]:
+        return [names[self.output_names(names).index(output) % len(names)]]
+
+    def output(self, columns: Sequence[Column]) -> list[Column]:
+        told = [c.evolve(name=f"{c.name}_filled", dtype="bool", nullable=False) for c in columns if self.tells]
+        return [self.column(column) for column in columns] + told
+
+    def expressions(self, columns: Sequence[Column], values: Sequence[pl.Expr]) -> list[pl.Expr]:
+        filled = super().expressions(columns, values)
+        pairs = zip(columns, values, strict=True)
+        return filled + [each(column, value, pl.Expr.is_null) for column, value in pairs if self.tells]
+
+    def tensorflow(
+        self, columns: Sequence[Column], resources: list[Any]
+    ) -> Callable[[list[TensorColumn]], list[TensorColumn]]:
+        import tensorflow as tf
+
+        filled = super().tensorflow(columns, resources)
+
+        def null(x: TensorColumn) -> TensorColumn:
+            mask = tf.zeros_like(x.values, tf.bool) if x.valid is None else tf.logical_not(x.valid)
+            return x.evolve(values=mask, valid=None)
+
+        return lambda values: filled(values) + [null(x) for x in values if self.tells]
+
+    def expression(self, x: pl.Expr, column: Column) -> pl.Expr:
+        dtype = to_polars(self.column(column).dtype)
+        return x.cast(dtype).fill_null(pl.lit(self.fill(column), dtype=dtype))
+
+    def tensor(self, column: Column, resources: list[Any]) -> Callable[[TensorColumn], TensorColumn]:
+        import tensorflow as tf
+
+        dtype = self.column(column).dtype
+
+        def fill(x: TensorColumn) -> TensorColumn:
+            values = tf.cast(x.values, dtype)
+            if x.valid is not None:
+                values = tf.where(x.valid, values, tf.constant(self.fill(column), dtype))
+            return x.evolve(values=values, valid=None)
+
+        return fill
+
+
+@dataclass(repr=False)
+class FillMissing(Fill):
+    """Replaces nulls (and NaN, which counts as null) by a value; in a list column, null elements.
+
+    NVTabular's `FillMissing` takes `fill_val`; the column of flags has the same name there.
 
     Args:
         value: what to put there; it must be a value of the columns' own type, which stays as it is.
+        add_binary_cols: whether each column `x` is followed by one `x_filled`, 1 where a null was filled, else 0.
+
+    Raises (when fitted):
+        SchemaError: `value` is none of a column's type.
 
     Example:
 
@@ -29,40 +94,11 @@ class FillMissing(Elementwise):
     """
 
     value: bool | int | float | str = 0
+    add_binary_cols: bool = False
 
     def column(self, column: Column) -> Column:
-        self._typed(column)
+        self.fill(column)
         return column.evolve(nullable=False)
 
-    def expression(self, x: pl.Expr, column: Column) -> pl.Expr:
-        return x.fill_null(pl.lit(self._typed(column), dtype=to_polars(column.dtype)))
-
-    def tensor(self, column: Column, resources: list[Any]) -> Callable[[TensorColumn], TensorColumn]:
-        import tensorflow as tf
-
-        def fill(x: TensorColumn) -> TensorColumn:
-            if x.valid is None:
-                return x
-            value = tf.constant(self._typed(column), x.values.dtype)
-            return x.evolve(values=tf.where(x.valid, x.values, value), valid=None)
-
-        return fill
-
-    def _typed(self, column: Column) -> Any:
-        """`value` as one of the column's type."""
-        dtype = column.dtype
-        value: Any = self.value
-        number = isinstance(value, int | float)
-        if dtype == "string":
-            fits = isinstance(value, str)
-        elif dtype == "bool":
-            fits = number and value in (0, 1)
-        elif is_integer(dtype):
-            low, high = integer_range(dtype)
-            fits = number and low <= value <= high and int(value) == value
-        else:
-            fits = number and value == value
-        if not fits:
-            raise SchemaError(f"column {column.name!r} is {dtype}: FillMissing({value!r}) does not fit it")
-        cast: Any = str if dtype == "string" else bool if dtype == "bool" else float if is_float(dtype) else int
-        return cast(value)
+    def fill(self, column: Column) -> Any:
+        return fitting(self.value, column, "FillMissing")

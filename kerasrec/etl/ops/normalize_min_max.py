@@ -1,0 +1,92 @@
+"""NormalizeMinMax: from 0 to 1."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+import polars as pl
+
+from kerasrec.etl.ops.base import Elementwise, elements
+from kerasrec.etl.types import float_of, to_polars
+from kerasrec.schema import Column, SchemaError
+
+if TYPE_CHECKING:
+    from kerasrec.etl.tensors import TensorColumn
+
+
+@dataclass(repr=False)
+class NormalizeMinMax(Elementwise):
+    """(x - min) / (max - min), with the least and the greatest value seen when fitted.
+
+    Nulls stay null. A column of one value only becomes 0 (NVTabular: 0.5); a value outside of what was seen falls
+    outside of 0 to 1, as in NVTabular's `NormalizeMinMax`: `Clip(0, 1)` after it where that must not be.
+
+    Raises (when fitted):
+        SchemaError: a column of strings, of nulls only, with infinities, or whose range is beyond its precision.
+
+    Example:
+
+    >>> prices = ["price"] >> NormalizeMinMax()
+    """
+
+    stateful: ClassVar[bool] = True
+
+    def column(self, column: Column) -> Column:
+        return column.evolve(dtype=float_of(column, "NormalizeMinMax"))
+
+    def expression(self, x: pl.Expr, column: Column) -> pl.Expr:
+        dtype = to_polars(float_of(column, "NormalizeMinMax"))
+        least, scale = self._range(column)
+        return (x.cast(dtype) - pl.lit(least, dtype=dtype)) * pl.lit(scale, dtype=dtype)
+
+    def tensor(self, column: Column, resources: list[Any]) -> Callable[[TensorColumn], TensorColumn]:
+        import tensorflow as tf
+
+        dtype = float_of(column, "NormalizeMinMax")
+        least, scale = self._range(column)
+
+        def normalize(x: TensorColumn) -> TensorColumn:
+            values = (tf.cast(x.values, dtype) - tf.constant(least, dtype)) * tf.constant(scale, dtype)
+            return x.evolve(values=values)
+
+        return normalize
+
+    def _range(self, column: Column) -> tuple[float, float]:
+        """The least value, and 1 / (max - min): both faces multiply, as Polars makes that of a division."""
+        least, greatest = self.facts[column.name]["min"], self.facts[column.name]["max"]
+        # Where 1 / (max - min) would overflow the column's precision, its values count as one.
+        tiny = np.finfo(float_of(column, "NormalizeMinMax")).tiny
+        return least, 1 / (greatest - least) if greatest - least > tiny else 1.0
+
+    # ---- learning --------------------------------------------------------------------------------------------
+    def partial(self, frame: pl.LazyFrame, columns: Sequence[Column]) -> list[pl.LazyFrame]:
+        x = [pl.col(column.name).cast(pl.Float64) for column in columns]
+        return [
+            elements(frame, column).select(min=value.min(), max=value.max())
+            for column, value in zip(columns, x, strict=True)
+        ]
+
+    def merge(self, parts: Sequence[Sequence[pl.DataFrame]]) -> list[pl.DataFrame]:
+        return [
+            pl.concat(frames).select(pl.col("min").min(), pl.col("max").max())
+            for frames in zip(*parts, strict=True)
+        ]
+
+    def finalize(self, statistics: Sequence[pl.DataFrame], columns: Sequence[Column]) -> None:
+        for column, frame in zip(columns, statistics, strict=True):
+            told = frame.row(0, named=True)
+            if told["min"] is None:
+                raise SchemaError(f"column {column.name!r} holds no value to normalize by")
+            limit = np.finfo(float_of(column, "NormalizeMinMax")).max
+            if not (math.isfinite(told["min"]) and math.isfinite(told["max"])):
+                raise SchemaError(f"column {column.name!r} holds infinities; Clip them before NormalizeMinMax")
+            if told["max"] - told["min"] > limit:
+                raise SchemaError(
+                    f"column {column.name!r} ranges from {told['min']} to {told['max']}, which is too far for "
+                    f"{float_of(column, 'NormalizeMinMax')}; Clip it before NormalizeMinMax"
+                )
+            self.facts[column.name] = told

@@ -1,0 +1,136 @@
+"""Columns as expressions, and the rows that those are over."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import polars as pl
+
+from kerasrec.etl.ops.base import Operator
+from kerasrec.etl.ops.rows import KeepsRows, MakesRows
+from kerasrec.etl.types import ROW
+from kerasrec.schema import Column
+
+
+@dataclass(frozen=True)
+class Value:
+    """A column's facts, and the expression that makes it.
+
+    Attributes:
+        column: the facts.
+        expr: over the raw columns, or over those of the frame that an operator made.
+        rows: which rows the column has.
+        windowed: whether the expression looks at other rows than the one it is for.
+    """
+
+    column: Column
+    expr: pl.Expr
+    rows: Rows = field(default_factory=lambda: Rows())
+    windowed: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether all of the data is needed at once to make any part of the column."""
+        numbers_made_rows = self.rows.maker is not None and ROW in self.expr.meta.root_names()
+        return self.windowed or self.rows.whole or numbers_made_rows
+
+
+@dataclass(frozen=True)
+class Mask:
+    """What drops rows: an operator, and the columns that it decides by."""
+
+    op: KeepsRows
+    values: Sequence[Value]
+
+    @property
+    def columns(self) -> list[Column]:
+        return [value.column for value in self.values]
+
+    @property
+    def whole(self) -> bool:
+        return not self.op.rowwise(self.columns) or any(value.windowed for value in self.values)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Which rows columns have.
+
+    Attributes:
+        masks: what drops some of them, by the place in the graph, which is the order they are applied in.
+        maker: what made them, out of the rows of the columns `of`; None where they are the source's.
+    """
+
+    masks: Mapping[int, Mask] = field(default_factory=dict)
+    maker: MakesRows | None = None
+    of: Sequence[Value] = ()
+
+    @property
+    def ops(self) -> list[Operator]:
+        """The operators that made these rows, or dropped some."""
+        return [*([self.maker] if self.maker else []), *(mask.op for mask in self.masks.values())]
+
+    @property
+    def whole(self) -> bool:
+        if self.maker is not None and (self.maker.whole or any(value.whole for value in self.of)):
+            return True
+        return any(mask.whole for mask in self.masks.values())
+
+    def frame(self, raw: pl.LazyFrame) -> pl.LazyFrame:
+        """The rows before any is dropped, given the source's, with their numbers."""
+        if self.maker is None:
+            return raw
+        given = select(raw, self.of, numbered=self.maker.numbered)
+        return self.maker.rows(given, [value.column for value in self.of]).with_row_index(ROW)
+
+
+def unite(values: Sequence[Value]) -> list[Value]:
+    """The same columns, each without the rows that any of them dropped."""
+    masks = {place: mask for value in values for place, mask in value.rows.masks.items()}
+    rows = replace(values[0].rows, masks=dict(sorted(masks.items())))
+    return [replace(value, rows=rows) for value in values]
+
+
+def select(raw: pl.LazyFrame, values: Sequence[Value], *, numbered: bool = False) -> pl.LazyFrame:
+    """Columns that have the same rows as a frame, by name, given the source's numbered rows.
+
+    Args:
+        numbered: whether the frame has a column ROW as well: the rows' numbers before any was dropped.
+    """
+    rows = values[0].rows
+    outputs = {value.column.name: value.expr for value in values}
+    if numbered:
+        outputs[ROW] = pl.col(ROW)
+    frame = rows.frame(raw)
+    if not rows.masks:
+        return frame.select(**outputs)
+    # What masks read gets its own names for as long as its mask is looked at; Polars drops what is idle here, and
+    # filters when it reads where it can.
+    waiting = {
+        f"{place} {value.column.name}": value.expr for place, mask in rows.masks.items() for value in mask.values
+    }
+    frame = frame.select(**{f"out {name}": expr for name, expr in outputs.items()}, **waiting)
+    for place, mask in rows.masks.items():
+        names = {f"{place} {value.column.name}": value.column.name for value in mask.values}
+        for name in names:
+            del waiting[name]
+        later = [*(f"out {name}" for name in outputs), *waiting]
+        frame = frame.select(*later, *(pl.col(name).alias(plain) for name, plain in names.items()))
+        frame = frame.filter(mask.op.keeps(mask.columns)).select(later)
+    return frame.select(pl.col(f"out {name}").alias(name) for name in outputs)
+
+
+def reads(values: Iterable[Value]) -> set[str]:
+    """The raw columns that are read to make `values`."""
+    found: set[str] = set()
+    for value in values:
+        for mask in value.rows.masks.values():
+            found |= reads(replace(v, rows=replace(v.rows, masks={})) for v in mask.values)
+        names = {name for name in value.expr.meta.root_names() if name != ROW}
+        maker, of = value.rows.maker, value.rows.of
+        if maker is not None:
+            inputs = [v.column.name for v in of]
+            wanted = {name for output in names for name in maker.reads(output, inputs)}
+            names = reads(v for v in of if v.column.name in wanted)
+        found |= names
+    return found
