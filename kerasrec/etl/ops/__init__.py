@@ -10,6 +10,7 @@ from kerasrec.etl.ops.drop_na import DropNA
 from kerasrec.etl.ops.fill_median import FillMedian
 from kerasrec.etl.ops.fill_missing import FillMissing
 from kerasrec.etl.ops.filter import Filter
+from kerasrec.etl.ops.groupby import Groupby
 from kerasrec.etl.ops.hash_bucket import HashBucket
 from kerasrec.etl.ops.hashed_cross import HashedCross
 from kerasrec.etl.ops.join_groupby import JoinGroupby
@@ -36,6 +37,7 @@ OPERATORS: dict[str, type[Operator]] = {
         FillMedian,
         FillMissing,
         Filter,
+        Groupby,
         HashBucket,
         HashedCross,
         JoinGroupby,
