@@ -55,6 +55,7 @@ class Workflow:
         self._inputs: list[Column] | None = None
         self._fitted_on: str | None = None
         self._module: tf.Module | None = None
+        self._values: dict[bool, list[Value]] = {}
 
     # ---- learning and applying -------------------------------------------------------------------------------
     def fit(self, source: Any, *, progress: bool = True) -> Workflow:
@@ -78,12 +79,14 @@ class Workflow:
         with bar("fit", len(engine.levels(root)) + 1, "passes", show=progress) as advance:
             inputs = engine.fit(root, source, advance)
             raw = {column.name: Value(column, source.clean(column)) for column in inputs}
-            engine.refuse_nulls(root, source, raw)
-            for value in engine.evaluate(root, raw):
+            made = engine.evaluate(root, raw, fitted=True)
+            engine.refuse_nulls(source, list(raw), made)
+            for value in made:
                 _finished(value.column)
             fingerprint = source.fingerprint(engine.raw_names(root)) if engine.tells_rows_apart(root) else None
             advance(1)
-        self._root, self._inputs, self._module, self._fitted_on = root, inputs, None, fingerprint
+        self._root, self._inputs, self._fitted_on = root, inputs, fingerprint
+        self._module, self._values = None, {}
         return self
 
     def transform(self, source: Any, *, targets: bool = True) -> Dataset:
@@ -220,7 +223,7 @@ class Workflow:
         return workflow
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_module": None}
+        return {**self.__dict__, "_module": None, "_values": {}}
 
     # ---- helpers ---------------------------------------------------------------------------------------------
     def _fitted_inputs(self) -> list[Column]:
@@ -229,8 +232,11 @@ class Workflow:
         return self._inputs
 
     def _outputs(self, *, served: bool = False) -> list[Value]:
-        raw = {column.name: Value(column, pl.col(column.name)) for column in self._fitted_inputs()}
-        return engine.evaluate(self._root, raw, served=served)
+        """Kept, as a large vocabulary costs some time whenever an expression of it is made."""
+        if served not in self._values:
+            raw = {column.name: Value(column, pl.col(column.name)) for column in self._fitted_inputs()}
+            self._values[served] = engine.evaluate(self._root, raw, served=served)
+        return self._values[served]
 
     def _raw_of(self, outputs: Any) -> set[str]:
         return {name for output in outputs for name in trace(self._root, output)[0]}
