@@ -22,6 +22,8 @@ from kerasrec.etl.ops import (
     Filter,
     HashBucket,
     HashedCross,
+    JoinGroupby,
+    LambdaOp,
     ListSlice,
     LogOp,
     Normalize,
@@ -30,6 +32,7 @@ from kerasrec.etl.ops import (
     ReduceDtypeSize,
     Rename,
     Target,
+    TargetEncoding,
     ValueCount,
 )
 from kerasrec.etl.workflow import Workflow
@@ -48,6 +51,8 @@ __all__ = [
     "Filter",
     "HashBucket",
     "HashedCross",
+    "JoinGroupby",
+    "LambdaOp",
     "ListSlice",
     "LogOp",
     "Node",
@@ -57,6 +62,7 @@ __all__ = [
     "ReduceDtypeSize",
     "Rename",
     "Target",
+    "TargetEncoding",
     "ValueCount",
     "Workflow",
 ]

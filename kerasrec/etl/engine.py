@@ -40,7 +40,7 @@ def evaluate(root: Node, raw: Mapping[str, Value], *, fitted: bool = False, serv
         values = unite([value for parent in node.parents for value in made[id(parent)]])
         if node.op is None:
             given = {value.column.name: value for value in values}
-            made[id(node)] = [given[name] for name in node.outputs]
+            made[id(node)] = [given[name] for name in node.outputs if name in given]  # others: DropLowCardinality
         else:
             made[id(node)] = _applied(node.op, place, values, fitted, served)
     if served:

@@ -12,6 +12,8 @@ from kerasrec.etl.ops.fill_missing import FillMissing
 from kerasrec.etl.ops.filter import Filter
 from kerasrec.etl.ops.hash_bucket import HashBucket
 from kerasrec.etl.ops.hashed_cross import HashedCross
+from kerasrec.etl.ops.join_groupby import JoinGroupby
+from kerasrec.etl.ops.lambda_op import LambdaOp
 from kerasrec.etl.ops.list_slice import ListSlice
 from kerasrec.etl.ops.log import LogOp
 from kerasrec.etl.ops.normalize import Normalize
@@ -19,6 +21,7 @@ from kerasrec.etl.ops.normalize_min_max import NormalizeMinMax
 from kerasrec.etl.ops.reduce_dtype_size import ReduceDtypeSize
 from kerasrec.etl.ops.rename import Rename
 from kerasrec.etl.ops.target import Target
+from kerasrec.etl.ops.target_encoding import TargetEncoding
 from kerasrec.etl.ops.value_count import ValueCount
 
 OPERATORS: dict[str, type[Operator]] = {
@@ -35,6 +38,8 @@ OPERATORS: dict[str, type[Operator]] = {
         Filter,
         HashBucket,
         HashedCross,
+        JoinGroupby,
+        LambdaOp,
         ListSlice,
         LogOp,
         Normalize,
@@ -42,6 +47,7 @@ OPERATORS: dict[str, type[Operator]] = {
         ReduceDtypeSize,
         Rename,
         Target,
+        TargetEncoding,
         ValueCount,
     )
 }
