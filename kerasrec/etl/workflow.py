@@ -56,6 +56,7 @@ class Workflow:
         self._inputs: list[Column] | None = None
         self._fitted_on: list[str] | None = None
         self._module: tf.Module | None = None
+        self._values: dict[tuple[bool, bool], list[Value]] = {}
 
     # ---- learning and applying -------------------------------------------------------------------------------
     def fit(self, source: Any, *, progress: bool = True) -> Workflow:
@@ -79,11 +80,13 @@ class Workflow:
         with bar("fit", len(engine.levels(root)) + 1, "passes", show=progress) as advance:
             inputs = engine.fit(root, source, advance)
             raw = {column.name: Value(column, source.clean(column)) for column in inputs}
-            engine.refuse_nulls(root, source, raw)
-            for value in engine.evaluate(root, raw):
+            made = engine.evaluate(root, raw, fitted=True)
+            engine.refuse_nulls(source, list(raw), made)
+            for value in made:
                 _finished(value.column)
             fitted = copy.copy(self)
-            fitted._root, fitted._inputs, fitted._module, fitted._fitted_on = root, inputs, None, None
+            fitted._root, fitted._inputs, fitted._fitted_on = root, inputs, None
+            fitted._module, fitted._values = None, {}
             if engine.tells_rows_apart(root):
                 fitted._fitted_on = fingerprint(source, fitted.input_schema.features.names)
             advance(1)
@@ -240,7 +243,7 @@ class Workflow:
         return workflow
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_module": None}
+        return {**self.__dict__, "_module": None, "_values": {}}
 
     # ---- helpers ---------------------------------------------------------------------------------------------
     def _fitted_inputs(self) -> list[Column]:
@@ -249,8 +252,12 @@ class Workflow:
         return self._inputs
 
     def _outputs(self, *, served: bool = False, fitted: bool = False) -> list[Value]:
-        raw = {column.name: Value(column, pl.col(column.name)) for column in self._fitted_inputs()}
-        return engine.evaluate(self._root, raw, served=served, fitted=fitted)
+        """Kept, as a large vocabulary costs some time whenever an expression of it is made."""
+        key = served, fitted
+        if key not in self._values:
+            raw = {column.name: Value(column, pl.col(column.name)) for column in self._fitted_inputs()}
+            self._values[key] = engine.evaluate(self._root, raw, served=served, fitted=fitted)
+        return self._values[key]
 
     def _raw_of(self, outputs: Any) -> set[str]:
         return {name for output in outputs for name in trace(self._root, output)[0]}
