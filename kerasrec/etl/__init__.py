@@ -31,6 +31,7 @@ from kerasrec.etl.ops import (
     ReduceDtypeSize,
     Rename,
     Target,
+    TimeFeatures,
     ValueCount,
 )
 from kerasrec.etl.workflow import Workflow
@@ -59,6 +60,7 @@ __all__ = [
     "ReduceDtypeSize",
     "Rename",
     "Target",
+    "TimeFeatures",
     "ValueCount",
     "Workflow",
 ]

@@ -20,6 +20,7 @@ from kerasrec.etl.ops.normalize_min_max import NormalizeMinMax
 from kerasrec.etl.ops.reduce_dtype_size import ReduceDtypeSize
 from kerasrec.etl.ops.rename import Rename
 from kerasrec.etl.ops.target import Target
+from kerasrec.etl.ops.time_features import TimeFeatures
 from kerasrec.etl.ops.value_count import ValueCount
 
 OPERATORS: dict[str, type[Operator]] = {
@@ -44,6 +45,7 @@ OPERATORS: dict[str, type[Operator]] = {
         ReduceDtypeSize,
         Rename,
         Target,
+        TimeFeatures,
         ValueCount,
     )
 }
