@@ -178,8 +178,8 @@ def test_columns_of_another_type(change: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([timedelta(1)], "column 'x' is of type Duration.*; take the parts that matter from it"),
-        ([{"a": 1}], "column 'x' is of type Struct.*numbers, strings, booleans, and lists of those"),
+        ([timedelta(1)], "column 'x' is of type Duration.*; cast it to an integer"),
+        ([{"a": 1}], "column 'x' is of type Struct.*numbers, strings, booleans, dates, and lists of those"),
         ([None], "column 'x' is of type Null; it holds nulls only"),
         ([[[1]]], "column 'x' is of type List"),
     ],
