@@ -192,15 +192,14 @@ def levels(root: Node) -> list[list[Node]]:
     return found
 
 
-def refuse_nulls(root: Node, source: Source, raw: Mapping[str, Value]) -> None:
-    """Raise `SchemaError` where outputs of `root` hold nulls."""
-    values = evaluate(root, raw, fitted=True)
+def refuse_nulls(source: Source, names: Sequence[str], values: Sequence[Value]) -> None:
+    """Raise `SchemaError` where `values`, outputs that read raw columns `names`, hold nulls."""
     rows = values[0].rows
     some = [value for value in values if value.column.nullable]
     if not some and not rows.ops:
         return
-    job = Job(Observe(), some or values[:1])
-    job.op.finalize(gather(source, list(raw), [job])[0], job.columns)
+    job = Job(Observe(), list(some or values[:1]))
+    job.op.finalize(gather(source, names, [job])[0], job.columns)
     if not all(told["rows"] for told in job.op.facts.values()):
         behind = ", ".join(map(repr, rows.ops))
         raise SchemaError(f"{source.name}: no rows are left to fit on behind {behind}")

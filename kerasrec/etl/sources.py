@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -17,7 +16,6 @@ from kerasrec.etl import csv_files, parquet_files
 from kerasrec.etl.types import ROW, integer_range, is_float, is_integer, plain_type, to_name, to_polars
 from kerasrec.schema import Column, SchemaError, Tag
 
-ENDS = 65_536
 READERS = {
     **dict.fromkeys((".parquet", ".pq"), parquet_files),
     **dict.fromkeys((".csv", ".tsv"), csv_files),
@@ -80,24 +78,6 @@ class Source:
                 return f"{path}, row {row}"
             row -= rows
         return f"{self.name}, row {row}"
-
-    def fingerprint(self, names: Sequence[str]) -> str | None:
-        """The same for the same rows in the same order, so far as columns `names` go; of files, so far as their
-        sizes and their first and last bytes tell. None where nobody can know it without reading everything."""
-        digest = hashlib.blake2b(repr((self.start, list(self.keep))).encode(), digest_size=16)
-        for path, rows in self.files:
-            digest.update(repr((rows, path.stat().st_size)).encode())
-            with path.open("rb") as file:
-                digest.update(file.read(ENDS))  # of a Parquet file, the last bytes tell of all of its columns
-                file.seek(max(0, path.stat().st_size - ENDS))
-                digest.update(file.read())
-        if self.files:
-            return digest.hexdigest()
-        if self.rows is None:
-            return None
-        frame = self.frame.select(names).with_row_index(ROW).collect()
-        digest.update(frame.hash_rows().to_numpy().tobytes())
-        return digest.hexdigest()
 
     @contextmanager
     def telling(self) -> Iterator[None]:

@@ -21,7 +21,7 @@ VERSION = 1
 FILENAME = "workflow.json"
 
 
-def save(folder: Path, root: Node, inputs: list[Column], fitted_on: str | None, *, overwrite: bool) -> Path:
+def save(folder: Path, root: Node, inputs: list[Column], fitted_on: list[str] | None, *, overwrite: bool) -> Path:
     """Write a fitted graph, and the fingerprint of what it was fitted on, into a new folder."""
     nodes = in_order(root)
     numbers = {id(node): i for i, node in enumerate(nodes)}
@@ -51,7 +51,7 @@ def save(folder: Path, root: Node, inputs: list[Column], fitted_on: str | None, 
     return folder
 
 
-def load(folder: Path) -> tuple[Node, list[Column], str | None]:
+def load(folder: Path) -> tuple[Node, list[Column], list[str] | None]:
     """Read what `save` wrote: the graph, the raw columns it was fitted on, and the fingerprint."""
     path = folder / FILENAME
     if not path.exists():

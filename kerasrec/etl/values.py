@@ -131,6 +131,7 @@ def reads(values: Iterable[Value]) -> set[str]:
         if maker is not None:
             inputs = [v.column.name for v in of]
             wanted = {name for output in names for name in maker.reads(output, inputs)}
+            wanted |= set(maker.decides_by(inputs))
             names = reads(v for v in of if v.column.name in wanted)
         found |= names
     return found

@@ -10,8 +10,10 @@ from kerasrec.etl.ops.drop_na import DropNA
 from kerasrec.etl.ops.fill_median import FillMedian
 from kerasrec.etl.ops.fill_missing import FillMissing
 from kerasrec.etl.ops.filter import Filter
+from kerasrec.etl.ops.groupby import Groupby
 from kerasrec.etl.ops.hash_bucket import HashBucket
 from kerasrec.etl.ops.hashed_cross import HashedCross
+from kerasrec.etl.ops.join_groupby import JoinGroupby
 from kerasrec.etl.ops.lambda_op import LambdaOp
 from kerasrec.etl.ops.list_slice import ListSlice
 from kerasrec.etl.ops.log import LogOp
@@ -20,6 +22,7 @@ from kerasrec.etl.ops.normalize_min_max import NormalizeMinMax
 from kerasrec.etl.ops.reduce_dtype_size import ReduceDtypeSize
 from kerasrec.etl.ops.rename import Rename
 from kerasrec.etl.ops.target import Target
+from kerasrec.etl.ops.target_encoding import TargetEncoding
 from kerasrec.etl.ops.time_features import TimeFeatures
 from kerasrec.etl.ops.value_count import ValueCount
 
@@ -35,8 +38,10 @@ OPERATORS: dict[str, type[Operator]] = {
         FillMedian,
         FillMissing,
         Filter,
+        Groupby,
         HashBucket,
         HashedCross,
+        JoinGroupby,
         LambdaOp,
         ListSlice,
         LogOp,
@@ -45,6 +50,7 @@ OPERATORS: dict[str, type[Operator]] = {
         ReduceDtypeSize,
         Rename,
         Target,
+        TargetEncoding,
         TimeFeatures,
         ValueCount,
     )

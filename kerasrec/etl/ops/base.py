@@ -41,7 +41,11 @@ class Operator:
     frames: dict[str, pl.DataFrame] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __rrshift__(self, columns: Columns) -> Node:
-        return as_node(columns) >> self
+        return self.apply(columns)
+
+    def apply(self, columns: Columns) -> Node:
+        """What `columns >> self` is: a node with a copy of this operator, which may have more parents than one."""
+        return Node(self, [as_node(columns)])
 
     @property
     def settings(self) -> dict[str, Any]:

@@ -34,13 +34,20 @@ class MakesRows(Operator):
     """An operator whose outputs are columns of other rows than its inputs.
 
     Attributes:
-        whole: whether it needs all of the data at once to make any row.
         passes: whether rows that are served pass through it as they are, but for targets it adds.
     """
 
     makes_rows: ClassVar[bool] = True
-    whole: ClassVar[bool] = True
     passes: ClassVar[bool] = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether it needs all of the data at once to make any row."""
+        return True
+
+    def decides_by(self, names: list[str]) -> list[str]:
+        """Which of the inputs `names` say what rows there are, whichever outputs are wanted."""
+        return list(names)
 
     def rows(self, frame: pl.LazyFrame, columns: Sequence[Column]) -> pl.LazyFrame:
         """The outputs by name, given a frame of the inputs by name (with their `types.ROW` if `numbered`)."""
