@@ -34,6 +34,7 @@ from kerasrec.etl.ops import (
     Rename,
     Target,
     TargetEncoding,
+    TimeFeatures,
     ValueCount,
 )
 from kerasrec.etl.workflow import Workflow
@@ -65,6 +66,7 @@ __all__ = [
     "Rename",
     "Target",
     "TargetEncoding",
+    "TimeFeatures",
     "ValueCount",
     "Workflow",
 ]
