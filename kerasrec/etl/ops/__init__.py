@@ -15,6 +15,7 @@ from kerasrec.etl.ops.hash_bucket import HashBucket
 from kerasrec.etl.ops.hashed_cross import HashedCross
 from kerasrec.etl.ops.list_slice import ListSlice
 from kerasrec.etl.ops.log import LogOp
+from kerasrec.etl.ops.negative_sampling import NegativeSampling
 from kerasrec.etl.ops.normalize import Normalize
 from kerasrec.etl.ops.normalize_min_max import NormalizeMinMax
 from kerasrec.etl.ops.reduce_dtype_size import ReduceDtypeSize
@@ -39,6 +40,7 @@ OPERATORS: dict[str, type[Operator]] = {
         HashedCross,
         ListSlice,
         LogOp,
+        NegativeSampling,
         Normalize,
         NormalizeMinMax,
         ReduceDtypeSize,
