@@ -34,6 +34,7 @@ from kerasrec.etl.ops import (
     Target,
     ValueCount,
 )
+from kerasrec.etl.splits import SplitByTime, SplitLeaveOneOut
 from kerasrec.etl.workflow import Workflow
 
 __all__ = [
@@ -60,6 +61,8 @@ __all__ = [
     "Operator",
     "ReduceDtypeSize",
     "Rename",
+    "SplitByTime",
+    "SplitLeaveOneOut",
     "Target",
     "ValueCount",
     "Workflow",

@@ -197,14 +197,19 @@ def refuse_nulls(root: Node, source: Source, raw: Mapping[str, Value]) -> None:
     values = evaluate(root, raw, fitted=True)
     rows = values[0].rows
     some = [value for value in values if value.column.nullable]
-    if not some and not rows.ops:
-        return
-    job = Job(Observe(), some or values[:1])
-    job.op.finalize(gather(source, list(raw), [job])[0], job.columns)
-    if not all(told["rows"] for told in job.op.facts.values()):
+    counts: dict[str, int] = {}
+    empty = False
+    if some:
+        job = Job(Observe(), some)
+        job.op.finalize(gather(source, list(raw), [job])[0], job.columns)
+        counts = {name: told["nulls"] for name, told in job.op.facts.items() if told["nulls"]}
+        empty = not all(told["rows"] for told in job.op.facts.values())
+    elif rows.ops:
+        with source.telling():
+            empty = select(source.lazy(), values[:1]).head(1).collect(engine="streaming").is_empty()
+    if empty:
         behind = ", ".join(map(repr, rows.ops))
         raise SchemaError(f"{source.name}: no rows are left to fit on behind {behind}")
-    counts = {name: told["nulls"] for name, told in job.op.facts.items() if told["nulls"]}
     if counts:
         columns = ", ".join(f"column {name!r} ({count:,})" for name, count in counts.items())
         raise SchemaError(
