@@ -75,6 +75,12 @@ def check_ids(column: Column, low: int, high: int, path: Path) -> None:
         )
 
 
+def check_nan(column: Column, low: float, path: Path) -> None:
+    """Whether values whose least is `low` are numbers: one NaN makes the least NaN. Raises `ValueError`."""
+    if low != low:
+        raise ValueError(f"{path}: column {column.name!r} holds NaN; fill it first, as etl.FillMissing does")
+
+
 def _some(names: Iterable[str], most: int = 12) -> str:
     names = list(names)
     return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

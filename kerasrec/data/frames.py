@@ -5,19 +5,22 @@ Here with pyarrow and NumPy; everything that cuDF and CuPy would do otherwise is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kerasrec.data.checks import check_ids, check_nulls
+from kerasrec.data import aligned
+from kerasrec.data.buffers import Buffers
+from kerasrec.data.checks import check_ids, check_nan, check_nulls
 from kerasrec.data.chunks import Chunk
 from kerasrec.schema import Column, Schema, SchemaError, Tag
+
+PORTION_ROWS = 65_536  # row groups of fewer rows are decoded together up to this many
 
 Rows: TypeAlias = slice | np.ndarray  # which rows of a frame: a range, or indices in any order
 
@@ -38,9 +41,9 @@ class Frame:
     """A pool of decoded rows.
 
     Args:
-        blocks: dtype -> (rows, columns of that dtype). To be read in order they lie column by column in memory. To
-            be permuted, row by row: fetching a row then touches one or two cache lines instead of one a column,
-            which makes it several times cheaper.
+        blocks: (rows, columns) each. To be read in order: by dtype, and column by column in memory. To be
+            permuted: by the size of an item, all dtypes of 4 bytes together, and row by row: fetching a row then
+            touches two or three cache lines instead of one a column, which makes it several times cheaper.
         lists: name -> list column.
     """
 
@@ -53,7 +56,8 @@ class Batch:
     """Rows ready for a model, in few arrays: what tensors cost one by one makes a batch of many columns slow.
 
     Args:
-        blocks: dtype -> (columns of that dtype, rows).
+        blocks: dtype -> (columns of that dtype, rows), 64-byte aligned. The memory is lent: once nothing refers
+            to a block or a view of it, a later batch has it.
         lists: a list column's name -> `Ragged`, or padded (rows, max hotness).
     """
 
@@ -62,35 +66,52 @@ class Batch:
 
 
 class Layout:
-    """Where a schema's columns stand in a `Frame` and a `Batch`; targets are float32 whatever they are on disk."""
+    """Where a schema's columns stand in a `Frame` and a `Batch`, and the memory they are in.
+
+    Targets are float32 whatever they are on disk.
+    """
 
     def __init__(self, schema: Schema, pad: bool):
         self.columns = list(schema)
         self.pad = pad
+        self.buffers = Buffers()
         self.lists = [column for column in schema if column.is_list]
         self.blocks: dict[str, list[str]] = {}  # dtype -> the names of its scalar columns
         for column in schema:
             if not column.is_list:
                 dtype = "float32" if Tag.TARGET in column.tags else column.dtype
                 self.blocks.setdefault(dtype, []).append(column.name)
+        self.rowwise: dict[str, dict[str, list[str]]] = {}  # the same by size of an item: uint32 -> {float32: ...}
+        for dtype, names in self.blocks.items():
+            self.rowwise.setdefault(f"uint{8 * np.dtype(dtype).itemsize}", {})[dtype] = names
+
+    def columns_of(self, batch: Batch) -> dict[str, np.ndarray | Ragged]:
+        """A batch by columns: views of its blocks, and its lists."""
+        columns: dict[str, np.ndarray | Ragged] = {}
+        for dtype, names in self.blocks.items():
+            columns.update(zip(names, batch.blocks[dtype], strict=True))
+        return columns | batch.lists
 
 
 def read(chunks: Sequence[Chunk], layout: Layout, permute: bool) -> Frame:
     """Decode chunks into one frame, in the order given; `permute` tells what it is laid out for.
 
-    Whole neighbours of a file are decoded in one go, a row group of which a part is wanted by itself.
+    Small whole neighbours of a file are decoded in one go, a row group of which a part is wanted by itself.
 
     Raises:
         OSError: a file cannot be read, named.
         ValueError: nulls, NaNs, or ids outside [0, cardinality), with file and column.
     """
     total = sum(chunk.rows for chunk in chunks)
-    order: Literal["C", "F"] = "C" if permute else "F"
-    blocks = {dtype: np.empty((total, len(names)), dtype, order) for dtype, names in layout.blocks.items()}
+    places = layout.rowwise if permute else {dtype: {dtype: names} for dtype, names in layout.blocks.items()}
+    blocks = {
+        kind: layout.buffers.empty((total, sum(map(len, parts.values()))), kind, "C" if permute else "F")
+        for kind, parts in places.items()
+    }
     lists: dict[str, list[Ragged]] = {column.name: [] for column in layout.lists}
     start = 0
-    for (path, _), group in groupby(chunks, lambda c: (c.path, None if c.start is None else c.row_group)):
-        neighbours = list(group)
+    for neighbours in _portions(chunks):
+        path = neighbours[0].path
         table = _decode(
             path, [chunk.row_group for chunk in neighbours], [column.name for column in layout.columns]
         )
@@ -107,10 +128,30 @@ def read(chunks: Sequence[Chunk], layout: Layout, permute: bool) -> Frame:
                 lists[column.name].append(Ragged(values, _offsets(array)))
             else:
                 scalars[column.name] = values
-        for dtype, names in layout.blocks.items():
-            _interleave([scalars[name] for name in names], blocks[dtype][start : start + table.num_rows])
+        for kind, parts in places.items():
+            columns = [
+                scalars[name].astype(dtype, copy=False).view(kind) for dtype in parts for name in parts[dtype]
+            ]
+            _interleave(columns, blocks[kind][start : start + table.num_rows])
         start += table.num_rows
     return Frame(blocks, {name: _concat(parts) for name, parts in lists.items()})
+
+
+def _portions(chunks: Sequence[Chunk]) -> Iterator[list[Chunk]]:
+    """Chunks to be decoded in one go: of one file, and few rows. Arrow's memory then stays in the cache, and what
+    it gives back for one portion it has again for the next one."""
+    portion: list[Chunk] = []
+    for chunk in chunks:
+        if portion and not (
+            portion[0].path == chunk.path
+            and portion[0].start is chunk.start is None
+            and sum(each.rows for each in portion) + chunk.rows <= PORTION_ROWS
+        ):
+            yield portion
+            portion = []
+        portion.append(chunk)
+    if portion:
+        yield portion
 
 
 def _interleave(columns: Sequence[np.ndarray], out: np.ndarray, step: int = 4096) -> None:
@@ -135,8 +176,8 @@ def _contiguous(column: pa.ChunkedArray) -> pa.Array:
 def _check_values(column: Column, values: np.ndarray, path: Path, ids: bool) -> None:
     if ids and len(values):
         check_ids(column, values.min(), values.max(), path)
-    if values.dtype.kind == "f" and len(values) and np.isnan(values.min()):  # one NaN makes the minimum NaN
-        raise ValueError(f"{path}: column {column.name!r} holds NaN; fill it first, as etl.FillMissing does")
+    if values.dtype.kind == "f" and len(values):
+        check_nan(column, values.min(), path)
 
 
 def _offsets(array: pa.Array) -> np.ndarray:
@@ -161,10 +202,14 @@ def gather(pieces: Sequence[tuple[Frame, Rows]], layout: Layout) -> Batch:
     """
     sizes = [rows.stop - rows.start if isinstance(rows, slice) else len(rows) for _, rows in pieces]
     bounds = np.cumsum([0, *sizes])
-    blocks = {dtype: np.empty((len(names), bounds[-1]), dtype) for dtype, names in layout.blocks.items()}
+    blocks = {d: layout.buffers.empty((len(names), bounds[-1]), d) for d, names in layout.blocks.items()}
     for (frame, rows), start, stop in zip(pieces, bounds, bounds[1:], strict=False):
-        for dtype, block in blocks.items():
-            _transpose(frame.blocks[dtype], rows, block[:, start:stop])
+        if isinstance(rows, slice):
+            for dtype, block in blocks.items():
+                block[:, start:stop] = frame.blocks[dtype][rows].T
+        else:
+            for kind, parts in layout.rowwise.items():
+                _transpose(frame.blocks[kind], rows, [blocks[dtype][:, start:stop].view(kind) for dtype in parts])
     lists: dict[str, np.ndarray | Ragged] = {}
     for column in layout.lists:
         ragged = _concat([_gather_list(frame.lists[column.name], rows) for frame, rows in pieces])
@@ -172,17 +217,16 @@ def gather(pieces: Sequence[tuple[Frame, Rows]], layout: Layout) -> Batch:
     return Batch(blocks, lists)
 
 
-def _transpose(frame: np.ndarray, rows: Rows, out: np.ndarray, step: int = 4096) -> None:
-    """out = frame[rows].T, by way of a part that stays in the cache."""
-    if isinstance(rows, slice):
-        out[:] = frame[rows].T
-        return
+def _transpose(frame: np.ndarray, rows: np.ndarray, outs: Sequence[np.ndarray], step: int = 4096) -> None:
+    """np.concatenate(outs) = frame[rows].T, by way of a part that stays in the cache."""
     part = np.empty((step, frame.shape[1]), frame.dtype)
     for start in range(0, len(rows), step):
         some = rows[start : start + step]
         # The default mode would check each index and write through a buffer; these are a permutation's.
         np.take(frame, some, axis=0, out=part[: len(some)], mode="clip")
-        out[:, start : start + step] = part[: len(some)].T
+        first = 0
+        for out in outs:
+            out[:, start : start + step] = part[: len(some), first : (first := first + len(out))].T
 
 
 def _gather_list(column: Ragged, rows: Rows) -> Ragged:
@@ -199,12 +243,10 @@ def _pad(ragged: Ragged, column: Column) -> np.ndarray:
     """(rows, max hotness), short rows filled up with 0."""
     lengths = np.diff(ragged.offsets)
     width = max_hotness(column)
-    if len(lengths) and lengths.max() > width:
-        raise ValueError(
-            f"list column {column.name!r} has a row of {lengths.max()} elements, the schema says at most {width}: "
-            'such a row does not fit when padded; lists="ragged" takes any length'
-        )
-    out = np.zeros((len(lengths), width), ragged.values.dtype)
+    if len(lengths):
+        check_hotness(column, lengths.max())
+    out = aligned.empty((len(lengths), width), ragged.values.dtype)
+    out[:] = 0
     out[np.arange(width) < lengths[:, None]] = ragged.values
     return out
 
@@ -217,3 +259,12 @@ def max_hotness(column: Column) -> int:
             'add it to the schema, or pass lists="ragged"'
         )
     return column.hotness.max
+
+
+def check_hotness(column: Column, longest: int) -> None:
+    """Whether a row of so many elements fits when padded. Raises `ValueError`."""
+    if longest > (width := max_hotness(column)):
+        raise ValueError(
+            f"list column {column.name!r} has a row of {longest} elements, the schema says at most {width}: "
+            'such a row does not fit when padded; lists="ragged" takes any length'
+        )

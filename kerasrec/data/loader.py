@@ -15,7 +15,9 @@ from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 from kerasrec.data.arguments import choose, place, whole
 from kerasrec.data.checks import check_loadable
 from kerasrec.data.chunks import Source, find_files, find_schema, pools, scan
-from kerasrec.data.frames import Batch, Frame, Layout, Ragged, Rows, gather, max_hotness, read
+from kerasrec.data.engines import make_engine
+from kerasrec.data.frames import Batch, Frame, Layout, Ragged, Rows, max_hotness
+from kerasrec.data.frameworks import Frameworks
 from kerasrec.data.prefetch import prefetch
 from kerasrec.data.shares import Share
 from kerasrec.schema import Schema
@@ -27,11 +29,12 @@ READ_ROWS = 65_536  # unshuffled, at least this many rows are read at once
 POOL_ROWS = 262_144  # shuffled, at least this many are permuted together
 
 
-class Loader(DataAdapter):
+class Loader(Frameworks, DataAdapter):
     """Batches of a Parquet dataset, for plain `keras.Model.fit`, `evaluate`, `predict` or a `for` loop.
 
     Iterating it yields `(features, target)`. `features` is a dict by name: a scalar column is an array (batch,) of
-    the schema's dtype; a list column a `tf.RaggedTensor` (batch, None), or padded with 0 to (batch, max hotness).
+    the schema's dtype; a list column a `tf.RaggedTensor` (batch, None), or padded with 0 to (batch, max hotness),
+    or a pair (values, offsets) of which row i is `values[offsets[i]:offsets[i + 1]]`.
     `target` is float32 (batch, 1), a dict of such by name where there are several targets; without a target only
     `features` is yielded. Each `iter`, each epoch of `fit`, is one pass in which every row comes once.
 
@@ -63,7 +66,14 @@ class Loader(DataAdapter):
 
     **Where it runs.** Two background threads decode pools and cut batches, ahead of the model. Features are NumPy
     arrays when iterated directly, so Keras's JAX and torch backends take a loader as well, with `lists="padded"`;
-    TensorFlow gets a `tf.data.Dataset` (`get_tf_dataset`). Leaving a pass early ends its threads.
+    TensorFlow gets a `tf.data.Dataset` (`get_tf_dataset`). `torch()`, `jax()` and `tensorflow()` give tensors to
+    loops of one's own. Leaving a pass early ends its threads.
+
+    **On a GPU.** `engine="cudf"` decodes, permutes and gathers on the GPU: the same rows in the same order, after
+    the same checks. What is iterated are tensors of Keras's backend, which lie there; so do those that `kr.models`
+    and Keras's JAX and torch trainers get. `fit` of any other model with TensorFlow goes by `tf.data`, so each
+    batch is copied to the host and back; `fit(loader.tensorflow())` copies nothing. For TensorFlow int32 columns
+    come as int64: it would keep those of 32 bits on the host.
 
     **Limits.** Keras leaves `class_weight=` and `sample_weight=` of `fit` out, without a word, for any data
     adapter that is not its own. A functional `keras.Model` wants a dict of exactly its inputs: name them in
@@ -74,7 +84,7 @@ class Loader(DataAdapter):
         batch_size: rows a batch on each rank; the last one has what is left.
         shuffle: whether rows come in random order.
         seed: of the shuffle, a whole number from 0.
-        lists: "ragged" (TensorFlow only) or "padded".
+        lists: "ragged" (TensorFlow only), "padded" or "offsets" (no layer of Keras or this package takes it).
         drop_last: leave out a last batch shorter than `batch_size`; on all ranks where it is so on one.
         schema: what the columns are; read from the `schema.json` beside the data if not given.
         columns: names of the features to yield; all of the schema's if not given.
@@ -83,6 +93,7 @@ class Loader(DataAdapter):
             groups if not given.
         rank, ranks: which share of how many to read, from 0; this process's among the job's if not given.
             `rank=0, ranks=1` reads all rows in every process.
+        engine: "arrow", or "cudf" for an NVIDIA GPU, the one that the process sees first.
 
     Attributes:
         num_rows: rows of this rank in one pass, before `drop_last`.
@@ -95,6 +106,7 @@ class Loader(DataAdapter):
         ValueError: an argument out of range, an unreadable file, nulls, ids outside [0, cardinality), no rows,
             fewer than ranks, or batches of one row that do not come out even over the ranks.
             What footers do not tell is found when the rows are decoded, and raised then.
+        ImportError, RuntimeError: cuDF is not installed, or there is no GPU, for `engine="cudf"`.
 
     Example:
 
@@ -120,13 +132,15 @@ class Loader(DataAdapter):
         pool_rows: int | None = None,
         rank: int | None = None,
         ranks: int | None = None,
+        engine: str = "arrow",
     ):
         self._batch_size = whole("batch_size", batch_size, least=1)
         self.rank, self.ranks = place(rank, ranks)
         self.seed = whole("seed", seed, least=0)
         self.shuffle, self.drop_last = bool(shuffle), bool(drop_last)
-        if lists not in ("ragged", "padded"):
-            raise ValueError(f'lists must be "ragged" or "padded", not {lists!r}')
+        if lists not in ("ragged", "padded", "offsets"):
+            raise ValueError(f'lists must be "ragged", "padded" or "offsets", not {lists!r}')
+        self.lists, self.engine, self._engine = lists, engine, make_engine(engine)
         self.files = find_files(source)
         self.schema = choose(find_schema(self.files) if schema is None else schema, columns, targets)
         check_loadable(self.schema)
@@ -134,10 +148,10 @@ class Loader(DataAdapter):
         if lists == "padded":
             for column in self._layout.lists:
                 max_hotness(column)  # raises where the schema does not say it
-        elif self._layout.lists and keras.backend.backend() != "tensorflow":
+        elif lists == "ragged" and self._layout.lists and keras.backend.backend() != "tensorflow":
             raise ValueError(
                 f"ragged lists need Keras's TensorFlow backend, this is {keras.backend.backend()}: "
-                f'pass lists="padded" for column {self._layout.lists[0].name!r}'
+                f'pass lists="padded" for column {self._layout.lists[0].name!r}, or lists="offsets"'
             )
         self._chunks = scan(self.files, self.schema)
         self.total_rows = sum(chunk.rows for chunk in self._chunks)
@@ -156,13 +170,26 @@ class Loader(DataAdapter):
         return self._share.batches
 
     def __iter__(self) -> Iterator[Any]:
-        for batch in prefetch(self._batches(), depth=2):
-            scalars = {
-                name: row
-                for dtype, names in self._layout.blocks.items()
-                for name, row in zip(names, batch.blocks[dtype], strict=True)
-            }
-            yield self._arrange({**scalars, **{name: _tensor(column) for name, column in batch.lists.items()}})
+        if self.engine == "cudf":
+            yield from getattr(self, keras.backend.backend())()
+            return
+        for batch in self._lend():
+            columns = self._layout.columns_of(batch)
+            yield self._arrange({name: self._whole(column) for name, column in columns.items()})
+
+    def _lend(self) -> Iterator[Batch]:
+        """One pass, gathered ahead."""
+        return self._engine.lend(prefetch(self._batches(), depth=2))
+
+    def _whole(self, column: np.ndarray | Ragged) -> Any:
+        """A column as it is yielded from the loader itself."""
+        if not isinstance(column, Ragged):
+            return column
+        if self.lists == "offsets":
+            return column.values, column.offsets
+        import tensorflow as tf
+
+        return tf.RaggedTensor.from_row_splits(column.values, column.offsets, validate=False)
 
     def _batches(self) -> Generator[Batch, None, None]:
         """One pass: decode a pool, permute it, slice it. Everything else here is bookkeeping around this."""
@@ -170,7 +197,7 @@ class Loader(DataAdapter):
         self.epoch += 1
         todo = pools(self._chunks, self._share.span, self.pool_rows, rng)
         frames = prefetch(
-            ((read(pool, self._layout, self.shuffle), sum(c.rows for c in pool)) for pool in todo), 1
+            ((self._engine.read(pool, self._layout, self.shuffle), sum(c.rows for c in pool)) for pool in todo), 1
         )
         # Row groups are drawn alike on all ranks, rows within a pool by a stream of each rank's own.
         stream = None if rng is None else [rng, *rng.spawn(self.ranks - 1)][self.rank]
@@ -187,7 +214,7 @@ class Loader(DataAdapter):
                     missing -= stop - start
                     start = stop
                     if not missing:
-                        yield gather(pieces, self._layout)
+                        yield self._engine.gather(pieces, self._layout)
                         pieces, missing = [], next(sizes, 0)
                         if not missing:  # every batch is out; with drop_last, rows may be left
                             return
@@ -249,11 +276,11 @@ class Loader(DataAdapter):
                 specs += [tf.TensorSpec((None,), column.dtype), splits]
 
         def arrays() -> Iterator[tuple[np.ndarray, ...]]:
-            for batch in prefetch(self._batches(), depth=2):
+            for batch in self._lend():
                 flat = [batch.blocks[dtype] for dtype in blocks]
                 for column in map(batch.lists.__getitem__, (column.name for column in lists)):
                     flat += [column.values, column.offsets] if isinstance(column, Ragged) else [column]
-                yield tuple(flat)
+                yield tuple(map(self._engine.host, flat))
 
         @tf.autograph.experimental.do_not_convert
         def name_them(*flat: tf.Tensor) -> Any:
@@ -262,11 +289,14 @@ class Loader(DataAdapter):
             for names in blocks.values():
                 columns.update(zip(names, tf.unstack(next(parts), num=len(names)), strict=True))
             for column in lists:
-                columns[column.name] = (
-                    next(parts)
-                    if self._layout.pad
-                    else tf.RaggedTensor.from_row_splits(next(parts), next(parts), validate=False)
-                )
+                if self._layout.pad:
+                    columns[column.name] = next(parts)
+                elif self.lists == "offsets":
+                    columns[column.name] = next(parts), next(parts)
+                else:
+                    columns[column.name] = tf.RaggedTensor.from_row_splits(
+                        next(parts), next(parts), validate=False
+                    )
             return self._arrange(columns)
 
         dataset = tf.data.Dataset.from_generator(arrays, output_signature=tuple(specs)).map(name_them)
@@ -297,11 +327,3 @@ class Loader(DataAdapter):
             f"{len(self):,} batches of {self._batch_size:,}{short}\n"
             f"  {len(features)} features ({kinds}); target: {', '.join(self.schema.targets.names) or 'none'}"
         )
-
-
-def _tensor(column: np.ndarray | Ragged) -> Any:
-    if not isinstance(column, Ragged):
-        return column
-    import tensorflow as tf
-
-    return tf.RaggedTensor.from_row_splits(column.values, column.offsets, validate=False)

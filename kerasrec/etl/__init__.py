@@ -23,6 +23,8 @@ from kerasrec.etl.ops import (
     Groupby,
     HashBucket,
     HashedCross,
+    JoinGroupby,
+    LambdaOp,
     ListSlice,
     LogOp,
     NegativeSampling,
@@ -32,6 +34,7 @@ from kerasrec.etl.ops import (
     ReduceDtypeSize,
     Rename,
     Target,
+    TargetEncoding,
     ValueCount,
 )
 from kerasrec.etl.splits import SplitByTime, SplitLeaveOneOut
@@ -52,6 +55,8 @@ __all__ = [
     "Groupby",
     "HashBucket",
     "HashedCross",
+    "JoinGroupby",
+    "LambdaOp",
     "ListSlice",
     "LogOp",
     "NegativeSampling",
@@ -64,6 +69,7 @@ __all__ = [
     "SplitByTime",
     "SplitLeaveOneOut",
     "Target",
+    "TargetEncoding",
     "ValueCount",
     "Workflow",
 ]

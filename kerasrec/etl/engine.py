@@ -40,7 +40,7 @@ def evaluate(root: Node, raw: Mapping[str, Value], *, fitted: bool = False, serv
         values = unite([value for parent in node.parents for value in made[id(parent)]])
         if node.op is None:
             given = {value.column.name: value for value in values}
-            made[id(node)] = [given[name] for name in node.outputs]
+            made[id(node)] = [given[name] for name in node.outputs if name in given]  # others: DropLowCardinality
         else:
             made[id(node)] = _applied(node.op, place, values, fitted, served)
     if served:
@@ -116,12 +116,7 @@ class Job:
     def whole(self) -> bool:
         """Whether the statistics of parts of the data cannot be merged."""
         numbers_made_rows = self.op.numbered and self.values[0].rows.maker is not None
-        return (
-            (isinstance(self.op, MakesRows) and self.op.whole)
-            or self.op.windowed
-            or numbers_made_rows
-            or any(value.whole for value in self.values)
-        )
+        return self.op.windowed or numbers_made_rows or any(value.whole for value in self.values)
 
     def queries(self, raw: pl.LazyFrame) -> list[pl.LazyFrame]:
         """Of some of the source's numbered rows; of all, if `whole`."""
@@ -192,16 +187,15 @@ def levels(root: Node) -> list[list[Node]]:
     return found
 
 
-def refuse_nulls(root: Node, source: Source, raw: Mapping[str, Value]) -> None:
-    """Raise `SchemaError` where outputs of `root` hold nulls."""
-    values = evaluate(root, raw, fitted=True)
+def refuse_nulls(source: Source, names: Sequence[str], values: Sequence[Value]) -> None:
+    """Raise `SchemaError` where `values`, outputs that read raw columns `names`, hold nulls."""
     rows = values[0].rows
     some = [value for value in values if value.column.nullable]
     counts: dict[str, int] = {}
     empty = False
     if some:
-        job = Job(Observe(), some)
-        job.op.finalize(gather(source, list(raw), [job])[0], job.columns)
+        job = Job(Observe(), list(some))
+        job.op.finalize(gather(source, names, [job])[0], job.columns)
         counts = {name: told["nulls"] for name, told in job.op.facts.items() if told["nulls"]}
         empty = not all(told["rows"] for told in job.op.facts.values())
     elif rows.ops:

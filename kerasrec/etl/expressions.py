@@ -33,6 +33,15 @@ def is_rowwise(expr: pl.Expr, types: Mapping[str, pl.DataType]) -> bool:
         return False
 
 
+def looks_around(expr: pl.Expr, types: Mapping[str, pl.DataType]) -> bool:
+    """Whether the expression's value in a row surely depends on other rows, as by a mean or a sort."""
+    try:
+        separable = expr.meta.is_row_separable()
+        return not separable or any(looks_around(e, types) for e in expr.meta.pop(schema=types))
+    except (pl.exceptions.PolarsError, AttributeError):  # it cannot be told, or not by this version of Polars
+        return False
+
+
 def to_json(expr: pl.Expr) -> dict[str, str]:
     """An expression as JSON values.
 

@@ -47,7 +47,7 @@ class Node:
             raise TypeError(f"an operator is applied as an instance: write {op.__name__}()")
         if not isinstance(op, Operator):
             raise TypeError(f"only an operator can follow >>, not {op!r}")
-        return Node(op, [self])
+        return op.apply(self)
 
     def __add__(self, other: Columns) -> Node:
         return Node(None, [self, as_node(other)])

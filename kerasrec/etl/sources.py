@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import hashlib
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,10 +13,9 @@ from typing import Any
 import polars as pl
 
 from kerasrec.etl import csv_files, parquet_files
-from kerasrec.etl.types import ROW, integer_range, is_float, is_integer, to_name, to_polars
+from kerasrec.etl.types import ROW, integer_range, is_float, is_integer, plain_type, to_name, to_polars
 from kerasrec.schema import Column, SchemaError, Tag
 
-ENDS = 65_536
 READERS = {
     **dict.fromkeys((".parquet", ".pq"), parquet_files),
     **dict.fromkeys((".csv", ".tsv"), csv_files),
@@ -81,24 +79,6 @@ class Source:
             row -= rows
         return f"{self.name}, row {row}"
 
-    def fingerprint(self, names: Sequence[str]) -> str | None:
-        """The same for the same rows in the same order, so far as columns `names` go; of files, so far as their
-        sizes and their first and last bytes tell. None where nobody can know it without reading everything."""
-        digest = hashlib.blake2b(repr((self.start, list(self.keep))).encode(), digest_size=16)
-        for path, rows in self.files:
-            digest.update(repr((rows, path.stat().st_size)).encode())
-            with path.open("rb") as file:
-                digest.update(file.read(ENDS))  # of a Parquet file, the last bytes tell of all of its columns
-                file.seek(max(0, path.stat().st_size - ENDS))
-                digest.update(file.read())
-        if self.files:
-            return digest.hexdigest()
-        if self.rows is None:
-            return None
-        frame = self.frame.select(names).with_row_index(ROW).collect()
-        digest.update(frame.hash_rows().to_numpy().tobytes())
-        return digest.hexdigest()
-
     @contextmanager
     def telling(self) -> Iterator[None]:
         """What Polars could not read is told as a `SchemaError` that names the file."""
@@ -131,7 +111,7 @@ class Source:
         dtype, is_list = self.types[name], False
         if isinstance(dtype, pl.List | pl.Array):
             dtype, is_list = dtype.inner, True  # type: ignore[assignment]
-        known = to_name(_plain(dtype))
+        known = to_name(plain_type(dtype))
         if known is None:
             raise SchemaError(f"{self.name}: column {name!r} is of type {dtype}; {_remedy(dtype)}")
         return Column(name, known, (Tag.LIST,) if is_list else ())
@@ -230,21 +210,12 @@ def _files(path: Path) -> list[Path]:
     return found
 
 
-def _plain(dtype: Any) -> pl.DataType:
-    """The type that a column of type `dtype` is read as."""
-    if isinstance(dtype, pl.Categorical | pl.Enum):
-        return pl.String()
-    if isinstance(dtype, pl.Decimal):
-        return pl.Float64()
-    return pl.Float32() if str(dtype) == "Float16" else dtype
-
-
 def _fits(given: pl.DataType, wanted: str) -> bool:
     """Whether a column of type `given` can stand for one fitted as `wanted` and keep its values (a float's
     rounding aside)."""
     if given == pl.Null:
         return True
-    name = to_name(_plain(given))
+    name = to_name(plain_type(given))
     if name is None or name == wanted:
         return name == wanted
     if is_float(wanted):

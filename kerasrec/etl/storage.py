@@ -21,7 +21,7 @@ VERSION = 1
 FILENAME = "workflow.json"
 
 
-def save(folder: Path, root: Node, inputs: list[Column], fitted_on: str | None, *, overwrite: bool) -> Path:
+def save(folder: Path, root: Node, inputs: list[Column], fitted_on: list[str] | None, *, overwrite: bool) -> Path:
     """Write a fitted graph, and the fingerprint of what it was fitted on, into a new folder."""
     nodes = in_order(root)
     numbers = {id(node): i for i, node in enumerate(nodes)}
@@ -38,7 +38,7 @@ def save(folder: Path, root: Node, inputs: list[Column], fitted_on: str | None, 
                 files = {name: f"node-{i:03d}-{j:03d}.parquet" for j, name in enumerate(node.op.frames)}
                 for name, file in files.items():
                     pq.write_table(node.op.frames[name].to_arrow(), aside / file)
-                values |= {"op": type(node.op).__name__, "settings": node.op.settings}
+                values |= {"op": type(node.op).__name__, "settings": node.op.saved(node.inputs)}
                 values |= {"facts": node.op.facts, "frames": files}
             described.append({name: value for name, value in values.items() if value not in ({}, None)})
         lines = ",\n".join("  " + json.dumps(values, ensure_ascii=False) for values in described)
@@ -51,7 +51,7 @@ def save(folder: Path, root: Node, inputs: list[Column], fitted_on: str | None, 
     return folder
 
 
-def load(folder: Path) -> tuple[Node, list[Column], str | None]:
+def load(folder: Path) -> tuple[Node, list[Column], list[str] | None]:
     """Read what `save` wrote: the graph, the raw columns it was fitted on, and the fingerprint."""
     path = folder / FILENAME
     if not path.exists():

@@ -30,6 +30,12 @@ class TensorColumn:
         return replace(self, **changes)
 
 
+def any_valid(values: Sequence[TensorColumn]) -> tf.Tensor | None:
+    """Where at least one of some columns holds a value; None where one of them always does."""
+    masks = [x.valid for x in values if x.valid is not None]
+    return tf.reduce_any(tf.stack(masks), axis=0) if len(masks) == len(values) else None
+
+
 class WorkflowModule(tf.Module):
     """`__call__(raw)` gives the features of raw rows; see `Workflow.tensorflow`. It may be traced into a
     SavedModel, which must track it.

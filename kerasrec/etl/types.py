@@ -37,6 +37,15 @@ def to_name(dtype: pl.DataType) -> str | None:
     return _NAMES.get(dtype)
 
 
+def plain_type(dtype: Any) -> pl.DataType:
+    """The Polars type that values of type `dtype` are read as."""
+    if isinstance(dtype, pl.Categorical | pl.Enum):
+        return pl.String()
+    if isinstance(dtype, pl.Decimal):
+        return pl.Float64()
+    return pl.Float32() if str(dtype) == "Float16" else dtype
+
+
 def is_float(dtype: str) -> bool:
     return dtype.startswith("float")
 

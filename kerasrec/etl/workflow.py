@@ -11,10 +11,11 @@ import polars as pl
 
 from kerasrec.etl import engine, storage
 from kerasrec.etl.dataset import Dataset
+from kerasrec.etl.fitted_rows import are_fitted, fingerprint
 from kerasrec.etl.graph import Columns, as_node, in_order, trace
 from kerasrec.etl.progress import bar
 from kerasrec.etl.sources import Source, scan
-from kerasrec.etl.types import column_type
+from kerasrec.etl.types import ROW, column_type
 from kerasrec.etl.values import Value, reads
 from kerasrec.schema import Column, Schema, SchemaError, Tag
 
@@ -53,8 +54,9 @@ class Workflow:
                 "or put the columns that share one under the same Categorify"
             )
         self._inputs: list[Column] | None = None
-        self._fitted_on: str | None = None
+        self._fitted_on: list[str] | None = None
         self._module: tf.Module | None = None
+        self._values: dict[tuple[bool, bool], list[Value]] = {}
 
     # ---- learning and applying -------------------------------------------------------------------------------
     def fit(self, source: Any, *, progress: bool = True) -> Workflow:
@@ -78,44 +80,65 @@ class Workflow:
         with bar("fit", len(engine.levels(root)) + 1, "passes", show=progress) as advance:
             inputs = engine.fit(root, source, advance)
             raw = {column.name: Value(column, source.clean(column)) for column in inputs}
-            engine.refuse_nulls(root, source, raw)
-            for value in engine.evaluate(root, raw):
+            made = engine.evaluate(root, raw, fitted=True)
+            engine.refuse_nulls(source, list(raw), made)
+            for value in made:
                 _finished(value.column)
-            fingerprint = source.fingerprint(engine.raw_names(root)) if engine.tells_rows_apart(root) else None
+            fitted = copy.copy(self)
+            fitted._root, fitted._inputs, fitted._fitted_on = root, inputs, None
+            fitted._module, fitted._values = None, {}
+            if engine.tells_rows_apart(root):
+                fitted._fitted_on = fingerprint(source, fitted.input_schema.features.names)
             advance(1)
-        self._root, self._inputs, self._module, self._fitted_on = root, inputs, None, fingerprint
+        self.__dict__.update(fitted.__dict__)
         return self
 
-    def transform(self, source: Any, *, targets: bool = True) -> Dataset:
+    def transform(self, source: Any, *, targets: bool = True, fitted: bool | None = None) -> Dataset:
         """The source's rows as the model takes them; nothing is computed before they are collected or written.
+
+        `TargetEncoding` has other values for the rows that were fitted, which must not see their own targets. They
+        are recognised, in whatever form they come (files, copies of them, a frame that was read from them), if all
+        of them come in their order. Some of the fitted files are refused. Other parts of the fitted rows, or those
+        rows in another order, cannot be told from new ones: say `fitted=True`.
 
         Args:
             source: as for `fit`; columns may have a narrower type than those that were fitted.
             targets: false leaves the targets out, for rows that are to be scored and hold none. As in a served
                 model, no row is dropped then (`Filter`, `DropNA`) and none is added (`NegativeSampling`).
+            fitted: whether these are rows that were fitted; by default that is found out. True for parts of
+                them, or another order, needs a column that deals the folds, `TargetEncoding(fold=...)`; false
+                gives fitted rows what a served model would.
 
         Raises:
-            SchemaError: a missing column or one of another type; a file that cannot be read.
+            SchemaError: a missing column or one of another type; a file that cannot be read; fitted files among
+                others.
+            ValueError: `fitted=True`, but folds go by the positions of rows, and those have changed.
             RuntimeError: the workflow is not fitted.
         """
         if isinstance(source, Dataset):
             raise TypeError("these rows are transformed already")
         inputs = self.input_schema
         source = scan(source, {column.name: column_type(column) for column in inputs})
-        fitted = self._fitted_on is not None and self._fitted_on == source.fingerprint(inputs.names)
-        return self._transform(source, targets, fitted)
+        if self._fitted_on is None:
+            return self._transform(source, targets, fitted=False)
+        by_position = any(ROW in value.expr.meta.root_names() for value in self._outputs(fitted=True))
+        same = are_fitted(source, self.input_schema.features.names, self._fitted_on, fitted, by_position)
+        return self._transform(source, targets, fitted=same)
 
     def _transform(self, source: Source, targets: bool, fitted: bool) -> Dataset:
         inputs = self.input_schema
         wanted = self.output_schema if targets else self.output_schema.features
-        needed = reads(value for value in self._outputs(served=not targets) if value.column.name in wanted)
-        source.require([name for name in inputs.names if name in needed], optional=inputs.targets.names)
+        made = self._outputs(served=not targets, fitted=fitted)
+        needed = reads(value for value in made if value.column.name in wanted)
+        optional = inputs.targets.names if targets else ()
+        source.require([name for name in inputs.names if name in needed], optional=optional)
         raw = {
             column.name: Value(column, source.clean(column) if column.name in needed else pl.lit(None))
             for column in self._fitted_inputs()
         }
-        made = {v.column.name: v for v in engine.evaluate(self._root, raw, fitted=fitted, served=not targets)}
-        return Dataset(wanted, [made[name] for name in wanted.names], source)
+        values = engine.evaluate(self._root, raw, fitted=fitted, served=not targets)
+        by_name = {value.column.name: value for value in values}
+        return Dataset(wanted, [by_name[name] for name in wanted.names], source)
 
     def fit_transform(self, source: Any, *, progress: bool = True) -> Dataset:
         """`fit`, then `transform`, of the same source."""
@@ -220,7 +243,7 @@ class Workflow:
         return workflow
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_module": None}
+        return {**self.__dict__, "_module": None, "_values": {}}
 
     # ---- helpers ---------------------------------------------------------------------------------------------
     def _fitted_inputs(self) -> list[Column]:
@@ -228,9 +251,13 @@ class Workflow:
             raise RuntimeError("the workflow is not fitted yet: call fit(source) first")
         return self._inputs
 
-    def _outputs(self, *, served: bool = False) -> list[Value]:
-        raw = {column.name: Value(column, pl.col(column.name)) for column in self._fitted_inputs()}
-        return engine.evaluate(self._root, raw, served=served)
+    def _outputs(self, *, served: bool = False, fitted: bool = False) -> list[Value]:
+        """Kept, as a large vocabulary costs some time whenever an expression of it is made."""
+        key = served, fitted
+        if key not in self._values:
+            raw = {column.name: Value(column, pl.col(column.name)) for column in self._fitted_inputs()}
+            self._values[key] = engine.evaluate(self._root, raw, served=served, fitted=fitted)
+        return self._values[key]
 
     def _raw_of(self, outputs: Any) -> set[str]:
         return {name for output in outputs for name in trace(self._root, output)[0]}

@@ -128,17 +128,18 @@ class SchemaModel(keras.Model):
             data = {"data": facts.of_data(x), "validation data": facts.of_data(validation_data)}
             schema = {column.name: column.to_dict() for column in self.schema}
             check_alike("fit", {"versions": versions(), "schema": schema, **data})
+        x, validation_data = _where_it_is(x), _where_it_is(validation_data)
         return _call(super().fit, x, *args, validation_data=validation_data, **kwargs)
 
     def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Keras's `evaluate`, after the same check of the data; on several ranks its results are of all rows."""
         self._check_data(x, "the data", learning=True)
-        return _call(super().evaluate, x, *args, **kwargs)
+        return _call(super().evaluate, _where_it_is(x), *args, **kwargs)
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """Keras's `predict`, after the same check; on several ranks each gets the predictions of its own rows."""
         self._check_data(x, "the data", learning=False)
-        return _call(super().predict, x, *args, **kwargs)
+        return _call(super().predict, _where_it_is(x), *args, **kwargs)
 
     def _check_data(self, data: Any, said: str, learning: bool) -> None:
         if not isinstance(schema := getattr(data, "schema", None), Schema):
@@ -179,6 +180,12 @@ def _call(method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     call = inspect.signature(method).bind(*args, **kwargs)
     call.arguments["callbacks"] = with_ranks(call.arguments.get("callbacks"))
     return method(*call.args, **call.kwargs)
+
+
+def _where_it_is(data: Any) -> Any:
+    """A loader of batches on a GPU, past `tf.data`, which would bring them to the host and back."""
+    on_gpu = getattr(data, "engine", "arrow") != "arrow" and keras.backend.backend() == "tensorflow"
+    return data.tensorflow() if on_gpu else data
 
 
 def chain(shape: Any, *layers: keras.layers.Layer) -> Any:

@@ -6,7 +6,8 @@ where every function here returns at once and Horovod need not be installed. All
 
 Every rank must call the same collectives under the same names. Inside `tf.function` they run in any order, and
 ranks find each other by name: a name used twice in one traced function is numbered, in the order of tracing.
-Horovod's operations count as stateless, so one whose result nobody uses is pruned.
+Horovod's operations count as stateless: TensorFlow prunes one whose result nobody uses, and runs one that is given
+constants alone once, when it optimizes the graph, and never again.
 
 None of them has gradients to rely on: who exchanges writes its own with `tf.custom_gradient`.
 """

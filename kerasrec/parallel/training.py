@@ -28,7 +28,9 @@ def share_of(batch: Any) -> Any:
     graph = _graph()
     if graph is not None and graph in _shares:
         return _shares[graph]
-    rows = tf.cast(batch, tf.float32)
+    # The clock, never before 1970, keeps the size of a batch of known shape from being a constant (see comm.py):
+    # the other ranks' batches may be of other sizes every time.
+    rows = tf.cast(batch, tf.float32) + tf.cast(tf.timestamp() < 0, tf.float32)
     (total,) = comm.allreduce([rows], "kerasrec.rows")
     share = tf.math.divide_no_nan(rows, total)
     if graph is None:

@@ -193,6 +193,10 @@ def street(out: Path) -> None:
         kr.Loader(out / "data", lists="ragged")
     except ValueError as error:
         facts["ragged lists"] = str(error)
+    if keras.backend.backend() == "torch":
+        torch_data_loader(out / "data")
+    if keras.backend.backend() != "tensorflow":
+        tensors(out / "data")
     loader = kr.Loader(out / "data", batch_size=BATCH, lists="padded")
     model = kr.models.DeepFM(loader.schema, 8, deep_units=[16])
     set_dense_weights(model)
@@ -204,6 +208,60 @@ def street(out: Path) -> None:
     shuffled = kr.Loader(out / "data", batch_size=BATCH, lists="padded", shuffle=True)
     results["street/shuffled"] = np.array(model.fit(shuffled, epochs=3, verbose=0).history["loss"])
     facts["jit_compile"]["street"] = model.jit_compile
+
+
+def tensors(data: Path) -> None:
+    """`Loader.torch` and `Loader.jax`: how their batches differ from the loader's, and which lie elsewhere."""
+    kinds = {"torch": lambda loader: loader.torch(), "jax": lambda loader: loader.jax()}
+    found = facts["tensors"] = {name: {"differ": [], "copied": [], "lengths": []} for name in kinds}
+    for name, batches_of in kinds.items():
+        for lists in ("padded", "offsets"):
+            for shuffle in (False, True):
+                arguments = {"batch_size": BATCH, "shuffle": shuffle, "lists": lists, "rank": 1, "ranks": 2}
+                loader, expected = kr.Loader(data, **arguments), kr.Loader(data, **arguments)
+                addresses = remember_addresses(loader)
+                for epoch in range(2):
+                    found[name]["lengths"].append([len(batches_of(loader)), len(expected)])
+                    for step, (batch, arrays) in enumerate(zip(batches_of(loader), expected, strict=True)):
+                        case = f"{lists}, shuffle {shuffle}, epoch {epoch}, batch {step}"
+                        compare(batch, arrays, addresses, found[name], case)
+
+
+def torch_data_loader(data: Path) -> None:
+    from torch.utils.data import DataLoader
+
+    batches = kr.Loader(data, BATCH, lists="padded").torch()
+    facts["DataLoader"] = [len(target) for _, target in DataLoader(batches, batch_size=None)]
+    try:
+        next(iter(DataLoader(batches, batch_size=None, num_workers=1)))
+    except RuntimeError as error:
+        facts["workers"] = str(error)
+
+
+def remember_addresses(loader) -> set[int]:
+    """Where the columns of the batches to come start, in the loader's own blocks; filled by and by."""
+    addresses, gather = set(), loader._engine.gather
+
+    def gather_and_remember(*args):
+        batch = gather(*args)
+        addresses.update(row.ctypes.data for block in batch.blocks.values() for row in block)
+        for column in batch.lists.values():
+            parts = [column] if isinstance(column, np.ndarray) else [column.values, column.offsets]
+            addresses.update(part.ctypes.data for part in parts)
+        return batch
+
+    loader._engine.gather = gather_and_remember
+    return addresses
+
+
+def compare(batch, arrays, addresses, found, case) -> None:
+    flat = keras.tree.flatten_with_path(batch)
+    for (path, tensor), (_, array) in zip(flat, keras.tree.flatten_with_path(arrays), strict=True):
+        if not np.array_equal(np.asarray(tensor), array) or tuple(tensor.shape) != array.shape:
+            found["differ"].append(f"{path}: {case}")
+        at = tensor.data_ptr() if hasattr(tensor, "data_ptr") else tensor.unsafe_buffer_pointer()
+        if at not in addresses:
+            found["copied"].append(f"{path}: {case}")
 
 
 if __name__ == "__main__":

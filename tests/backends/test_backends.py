@@ -77,9 +77,31 @@ def test_features_loader_and_model_agree(tensorflow, other):
     assert {"street/auc", "street/val_loss", "street/predictions", "street/shuffled"} < set(names)
     for name in names:
         assert_agree(other[name], tensorflow[name])
-    assert "pass lists=\"padded\" for column 'genres'" in other.facts["ragged lists"]
+    assert 'pass lists="padded" for column \'genres\', or lists="offsets"' in other.facts["ragged lists"]
     assert (other["street/genres"] == 0).any()
     assert other["street/loss"][1] < other["street/loss"][0]
+
+
+def test_tensors_are_the_loaders_batches_on_the_same_memory(other):
+    """Copied are, by PyTorch, elements of lists read in file order, which are a part of what was decoded; by JAX,
+    elements and offsets of lists, and what starts at no multiple of 64 bytes, in the last batch of 22 rows."""
+    found = other.facts["tensors"]
+    assert found.keys() == {"torch", "jax"}
+    for kind in found.values():
+        assert kind["differ"] == []
+        assert kind["lengths"] == [[5, 5]] * 8
+    assert {
+        case
+        for case in found["torch"]["copied"]
+        if not case.startswith("(0, 'genres', 0): offsets, shuffle False")
+    } == set()
+    assert {case for case in found["jax"]["copied"] if "'genres', " not in case and "batch 4" not in case} == set()
+
+
+def test_a_torch_data_loader_takes_the_tensors(other):
+    if other.facts["backend"] == "torch":
+        assert other.facts["DataLoader"] == [32] * 9 + [12]
+        assert "pass num_workers=0" in other.facts["workers"]
 
 
 def test_a_model_file_of_tensorflow_is_loaded(tensorflow, other):

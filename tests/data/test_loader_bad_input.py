@@ -44,7 +44,7 @@ def test_batch_size(tmp_path, arguments):
     [
         ({"seed": -1}, "seed must be a whole number from 0, not -1"),
         ({"pool_rows": 0}, "pool_rows must be a whole number from 1, not 0"),
-        ({"lists": "dense"}, 'lists must be "ragged" or "padded", not .dense.'),
+        ({"lists": "dense"}, 'lists must be "ragged", "padded" or "offsets", not .dense.'),
         ({"columns": ["user", "shoe"]}, "columns='shoe' is none of the schema's; there are: row, user, age, tags"),
         ({"targets": "age"}, "targets='age' is none of the schema's; there are: clicked"),
         ({"batch_size": 301, "drop_last": True}, "has 300 rows, fewer than one batch of 301"),

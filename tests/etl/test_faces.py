@@ -19,6 +19,7 @@ KEYS = ["string", "bool", "int8", "int32", "int64", "uint64"]
 OPS: dict[str, tuple[Callable[[], etl.Operator], list[str]]] = {
     "Categorify": (etl.Categorify, KEYS),
     "Categorify rare": (lambda: etl.Categorify(min_count=2, max_size=5), KEYS),
+    "Categorify buckets": (lambda: etl.Categorify(min_count=2, num_buckets=3), ["string", "bool", "int64"]),
     "FillMissing words": (lambda: etl.FillMissing("?"), ["string"]),
     "FillMissing": (lambda: etl.FillMissing(1), NUMBERS),
     "Clip": (lambda: etl.Clip(min=0, max=3), NUMBERS),

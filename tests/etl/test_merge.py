@@ -16,9 +16,12 @@ from kerasrec.schema import Column, Tag
 
 NUMBER = Column("n", "float64")
 WORD = Column("w", "string")
+KIND = Column("k", "int64")
 LIST = Column("l", "int64", (Tag.LIST,))
 CASES = {
     "categorify": (lambda: etl.Categorify(min_count=2, max_size=6), [WORD, LIST]),
+    "categorify buckets": (lambda: etl.Categorify(min_count=2, num_buckets=3), [WORD, LIST]),
+    "categorify combo": (lambda: etl.Categorify(combo=True, num_buckets=2, max_size=8), [WORD, KIND]),
     "normalize": (etl.Normalize, [NUMBER, LIST]),
     "target": (etl.Target, [NUMBER]),
     "fill median": (etl.FillMedian, [NUMBER, LIST]),
@@ -30,11 +33,13 @@ ROW = st.tuples(
     st.none() | st.integers(-1, 3).map(float),
     st.none() | st.sampled_from("abcde"),
     st.lists(st.none() | st.integers(0, 4), max_size=3),
+    st.none() | st.integers(0, 2),
 )
 
 
 def frame(rows: list[Any]) -> pl.DataFrame:
-    return pl.DataFrame(rows, schema={"n": pl.Float64, "w": pl.String, "l": pl.List(pl.Int64)}, orient="row")
+    schema = {"n": pl.Float64, "w": pl.String, "l": pl.List(pl.Int64), "k": pl.Int64}
+    return pl.DataFrame(rows, schema=schema, orient="row")
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -42,7 +47,7 @@ def frame(rows: list[Any]) -> pl.DataFrame:
 @settings(max_examples=40, deadline=None)
 def test_any_split(case: str, rows: list[Any], cuts: list[int]) -> None:
     make, columns = CASES[case]
-    rows = [(0.0, "a", [1]), *rows]
+    rows = [(0.0, "a", [1], 0), *rows]
     edges = sorted({0, len(rows), *(cut for cut in cuts if cut < len(rows))})
 
     def partial(some: list[Any]) -> list[pl.DataFrame]:

@@ -39,6 +39,8 @@ def test_low_cardinality_is_dropped(tmp_path: Path) -> None:
     assert "same" not in raw
     made = workflow.tensorflow(raw)
     assert made["site_x"].numpy().tolist() == rows["site_x"].to_list()
+    beside = etl.Workflow((cats >> etl.DropLowCardinality()) + ["age"]).fit(FRAME)
+    assert beside.transform(FRAME).collect().columns == ["site", "pair", "age"]
     few = etl.Workflow(cats >> etl.DropLowCardinality(3)).fit(FRAME)
     assert few.output_schema.names == ["site"]
     with pytest.raises(ValueError, match="min_cardinality must be at least 1, not 0"):

@@ -8,6 +8,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrec.parallel import comm
+from kerasrec.parallel.training import share_of
 
 MOVED = ["uint8", "int8", "uint16", "int16", "int32", "uint32", "int64", "uint64", "bool"]
 MOVED += ["float16", "float32", "float64", ml_dtypes.bfloat16]
@@ -87,6 +88,15 @@ def check_one_name_twice_under_unlike_scopes():
             assert sorted(set(got.numpy())) == list(expected), (repeats, got)
 
 
+def check_shares():
+    """Rank 0's batches have one known size, the others' change, so that rank 0 alone never traces again."""
+    me, ranks = comm.rank(), range(comm.size())
+    run = tf.function(lambda x: share_of(tf.shape(x)[0]))
+    for more in (0, 2, 3):
+        sizes = [4 + (rank > 0) * more for rank in ranks]
+        np.testing.assert_allclose(run(tf.zeros((sizes[me], 3))), sizes[me] / sum(sizes))
+
+
 def check_fit():
     """Keras's own training loop, with a collective in its graph."""
     import keras
@@ -120,7 +130,12 @@ if __name__ == "__main__":
         for check in (check_alltoall, check_allreduce, check_allgather, check_broadcast):
             check(mode)
             print("passed", check.__name__, mode, flush=True)
-    for case in (check_one_name_twice_under_unlike_scopes, check_fit, check_objects):
+    for case in (
+        check_shares,
+        check_one_name_twice_under_unlike_scopes,
+        check_fit,
+        check_objects,
+    ):
         case()
         print("passed", case.__name__, flush=True)
     print("all passed", flush=True)

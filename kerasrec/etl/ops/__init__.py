@@ -13,6 +13,8 @@ from kerasrec.etl.ops.filter import Filter
 from kerasrec.etl.ops.groupby import Groupby
 from kerasrec.etl.ops.hash_bucket import HashBucket
 from kerasrec.etl.ops.hashed_cross import HashedCross
+from kerasrec.etl.ops.join_groupby import JoinGroupby
+from kerasrec.etl.ops.lambda_op import LambdaOp
 from kerasrec.etl.ops.list_slice import ListSlice
 from kerasrec.etl.ops.log import LogOp
 from kerasrec.etl.ops.negative_sampling import NegativeSampling
@@ -21,6 +23,7 @@ from kerasrec.etl.ops.normalize_min_max import NormalizeMinMax
 from kerasrec.etl.ops.reduce_dtype_size import ReduceDtypeSize
 from kerasrec.etl.ops.rename import Rename
 from kerasrec.etl.ops.target import Target
+from kerasrec.etl.ops.target_encoding import TargetEncoding
 from kerasrec.etl.ops.value_count import ValueCount
 
 OPERATORS: dict[str, type[Operator]] = {
@@ -38,6 +41,8 @@ OPERATORS: dict[str, type[Operator]] = {
         Groupby,
         HashBucket,
         HashedCross,
+        JoinGroupby,
+        LambdaOp,
         ListSlice,
         LogOp,
         NegativeSampling,
@@ -46,6 +51,7 @@ OPERATORS: dict[str, type[Operator]] = {
         ReduceDtypeSize,
         Rename,
         Target,
+        TargetEncoding,
         ValueCount,
     )
 }

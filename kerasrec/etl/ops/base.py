@@ -41,17 +41,25 @@ class Operator:
     frames: dict[str, pl.DataFrame] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __rrshift__(self, columns: Columns) -> Node:
-        return as_node(columns) >> self
+        return self.apply(columns)
+
+    def apply(self, columns: Columns) -> Node:
+        """What `columns >> self` is: a node with a copy of this operator, which may have more parents than one."""
+        return Node(self, [as_node(columns)])
 
     @property
     def settings(self) -> dict[str, Any]:
         """The arguments that make this operator again."""
         return {item.name: getattr(self, item.name) for item in fields(self) if item.init}
 
+    def saved(self, names: Sequence[str]) -> dict[str, Any]:
+        """The settings as plain JSON values, of an operator that reads columns `names`."""
+        return self.settings
+
     def __repr__(self) -> str:
         defaults = {item.name: item.default for item in fields(self)}
         given = (
-            f"{name}={_SHORT.repr(value)}"
+            f"{name}={getattr(value, '__qualname__', None) or _SHORT.repr(value)}"
             for name, value in self.settings.items()
             if value != defaults[name] and value != {}
         )
@@ -161,6 +169,11 @@ def elements(frame: pl.LazyFrame, column: Column) -> pl.LazyFrame:
 def setting(value: Any, name: str) -> Any:
     """What a setting, which may be a dict by name, says for `name`; None where it says nothing."""
     return value.get(name) if isinstance(value, Mapping) else value
+
+
+def all_of(value: Any) -> list[Any]:
+    """What a setting says, for whichever name."""
+    return list(value.values()) if isinstance(value, Mapping) else [value]
 
 
 def check_names(op: str, argument: str, value: Any, names: Sequence[str], *, all_of_them: bool = False) -> None:

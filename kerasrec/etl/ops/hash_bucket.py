@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from kerasrec.etl.hashing import hash_tensor, hashes, refuse_floats
-from kerasrec.etl.ops.base import Elementwise, check_names, setting
+from kerasrec.etl.ops.base import Elementwise, all_of, check_names, setting
 from kerasrec.etl.ops.ids import FIRST, NULL, id_column, id_dtype
 from kerasrec.etl.types import to_polars
 from kerasrec.schema import Column
@@ -79,7 +79,7 @@ class HashBucket(Elementwise):
 
 def check_buckets(op: str, num_buckets: Any, least: int = 1) -> None:
     """Raise `ValueError` where a number of buckets, or one in a dict of them, is none."""
-    for number in num_buckets.values() if isinstance(num_buckets, Mapping) else [num_buckets]:
+    for number in all_of(num_buckets):
         if not isinstance(number, int) or isinstance(number, bool) or number < least:
             raise ValueError(f"{op}: num_buckets must be at least {least}, not {number!r}")
 

@@ -77,6 +77,8 @@ class HashedCross(Operator):
     ) -> Callable[[list[TensorColumn]], list[TensorColumn]]:
         import tensorflow as tf
 
+        from kerasrec.etl.tensors import any_valid
+
         def cross(values: list[TensorColumn]) -> list[TensorColumn]:
             ids = bucket_tensor(
                 cross_tensors([(hash_tensor(x.values), x.valid) for x in values]), self.num_buckets
@@ -87,11 +89,3 @@ class HashedCross(Operator):
             return [values[0].evolve(values=ids, valid=None)]
 
         return cross
-
-
-def any_valid(values: Sequence[TensorColumn]) -> Any:
-    """Where at least one of some columns holds a value; None where one of them always does."""
-    import tensorflow as tf
-
-    masks = [x.valid for x in values if x.valid is not None]
-    return tf.reduce_any(tf.stack(masks), axis=0) if len(masks) == len(values) else None

@@ -33,7 +33,8 @@ class Normalize(Elementwise):
     stateful: ClassVar[bool] = True
 
     def column(self, column: Column) -> Column:
-        return column.evolve(dtype=float_of(column, "Normalize"))
+        whole = self.facts.get(column.name, {}).get("nulls") == 0  # says so without another pass over the data
+        return column.evolve(dtype=float_of(column, "Normalize"), nullable=column.nullable and not whole)
 
     def expression(self, x: pl.Expr, column: Column) -> pl.Expr:
         dtype = to_polars(float_of(column, "Normalize"))
@@ -64,6 +65,7 @@ class Normalize(Elementwise):
             x = pl.col(column.name).cast(pl.Float64)
             return elements(frame, column).select(
                 count=x.count(),
+                nulls=x.null_count().cast(pl.Int64),
                 mean=x.mean(),
                 squares=x.var(ddof=0) * x.count(),  # the sum of squared deviations from this part's mean
                 min=x.min(),
@@ -87,7 +89,7 @@ class Normalize(Elementwise):
             tiny = np.finfo(float_of(column, "Normalize")).tiny
             std = 0.0 if row["min"] == row["max"] else math.sqrt(row["squares"] / row["count"])
             mean = row["mean"] if std > tiny else row["min"]
-            self.facts[column.name] = {"mean": mean, "std": std if std > tiny else 1.0}
+            self.facts[column.name] = {"mean": mean, "std": std if std > tiny else 1.0, "nulls": row["nulls"]}
 
 
 def _merged(frame: pl.DataFrame) -> pl.DataFrame:
@@ -96,6 +98,7 @@ def _merged(frame: pl.DataFrame) -> pl.DataFrame:
     overall = (mean * count).sum() / count.sum()
     return frame.filter(count > 0).select(
         count=count.sum(),
+        nulls=pl.lit(frame["nulls"].sum(), pl.Int64),
         mean=overall,
         squares=pl.col("squares").sum() + (count * (mean - overall) ** 2).sum(),
         min=pl.col("min").min(),

@@ -1,0 +1,154 @@
+"""LambdaOp: a user's expressions, on both faces, saved by where they stand."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from faces import table_faces
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kerasrec import etl
+from kerasrec.schema import Column, SchemaError, Tag
+
+
+def halved(x: pl.Expr) -> pl.Expr:
+    return x / 2
+
+
+def halved_tensor(x: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.cast(x, tf.float64) / 2
+
+
+def filled_by_kind(x: pl.Expr, column: Column) -> pl.Expr:
+    return x.fill_null("none" if column.dtype == "string" else -1)
+
+
+FRAME = pl.DataFrame(
+    {"zip": ["12345", "12999", None], "n": [1, None, 3], "l": [["a", "b"], [], None], "d": [0.0, 2.0, 4.0]}
+)
+
+
+def test_strings_lists_and_several_columns() -> None:
+    prefix = ["zip"] >> etl.LambdaOp(lambda x: x.str.slice(0, 2)) >> etl.Categorify()
+    length = ["l"] >> etl.LambdaOp(lambda x: x.list.len())
+    split = ["zip"] >> etl.LambdaOp(lambda x: x.str.split("9"), name="parts") >> etl.Categorify()
+    ratio = ["d", "n"] >> etl.FillMissing(1) >> etl.LambdaOp(lambda d, n: d / n, name="ratio")
+    facts = ["zip", "n"] >> etl.LambdaOp(filled_by_kind) >> etl.Rename(postfix="_f")
+    facts = facts >> etl.Categorify()
+    workflow = etl.Workflow(prefix + length + split + ratio + facts).fit(FRAME)
+    rows = workflow.transform(FRAME).collect()
+    assert rows["zip"].to_list() == [3, 3, 1]
+    assert rows["l"].to_list() == [2, 0, 0]
+    assert rows["parts"].to_list() == [[5], [4, 3, 3, 3], []]  # "12345"; "12", "", "", ""
+    assert rows["ratio"].to_list() == [0, 2, pytest.approx(4 / 3)]
+    assert rows["zip_f"].to_list() == [3, 4, 5]
+    assert Tag.LIST in workflow.output_schema["parts"].tags
+    assert workflow.transform(FRAME.head(0)).collect().is_empty()
+
+
+@given(st.lists(st.tuples(st.none() | st.floats(-9, 9), st.none() | st.integers(-3, 3)), max_size=6))
+@settings(max_examples=10, deadline=None)
+def test_both_faces(rows: list[Any]) -> None:
+    ratio = ["a", "b"] >> etl.LambdaOp(lambda a, b: a / b, name="ratio", tf=lambda a, b: a / as_double(b))
+    half = ["b"] >> etl.LambdaOp(halved, tf=halved_tensor)
+    root = (ratio + half) >> etl.FillMissing(-7)
+    _, polars, tensors = table_faces(root, ["a", "b"], ["float64", "int64"], [(1.0, 1), (None, None)], rows)
+    for name in ("ratio", "b"):
+        assert polars[name].to_list() == tensors[name].tolist()
+
+
+def as_double(x: Any) -> Any:
+    import tensorflow as tf
+
+    return tf.cast(x, tf.float64)
+
+
+def test_lists_are_served_as_ragged_tensors() -> None:
+    tf = pytest.importorskip("tensorflow")
+    from faces import Fitted, same
+
+    values = [[1, None, 3], [], None, [4]]
+    fitted = Fitted(etl.LambdaOp(halved, tf=halved_tensor), values, "int64", True)
+    same(fitted.polars(values), fitted.tensorflow(values))
+    length = etl.LambdaOp(lambda x: x.list.len(), tf=lambda x: x.row_lengths())
+    counted = Fitted(length, values, "int64", True)
+    assert counted.polars(values).to_list() == counted.tensorflow(values) == [3, 0, 0, 1]
+    wrong = etl.LambdaOp(halved, tf=lambda x: x.row_lengths())
+    with pytest.raises(SchemaError, match="column 'x': f makes a list, but tf no list"):
+        Fitted(wrong, values, "int64", True).tensorflow(values)
+    last = etl.LambdaOp(lambda x: x.str.slice(-1), tf=lambda x: tf.strings.substr(x, -1, 1))
+    words = Fitted(last, ["ab", "c"], "string", False)
+    assert words.polars(["ab", "c"]).to_list() == ["b", "c"]
+    assert words.tensorflow(["ab", "c"]) == [b"b", b"c"]
+
+
+def test_named_functions_are_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "my_features.py").write_text("def third(x):\n    return x / 3\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import my_features  # type: ignore[import-not-found]
+
+    frame = pl.DataFrame({"d": [0.0, 3.0], "n": [-1, 2]})
+    root = (["d"] >> etl.LambdaOp(my_features.third)) + (["n"] >> etl.LambdaOp(pl.Expr.abs))
+    workflow = etl.Workflow(root).fit(frame)
+    workflow.save(tmp_path / "w")
+    again = etl.Workflow.load(tmp_path / "w")
+    assert again.transform(frame).collect().rows() == [(0.0, 1.0), (1.0, 2.0)]
+    assert "my_features:third" in (tmp_path / "w" / "workflow.json").read_text()
+    assert "LambdaOp(f=third)" in repr(workflow)
+    given = etl.Workflow(["d"] >> etl.LambdaOp("my_features:third")).fit(frame)
+    assert given.transform(frame).collect()["d"].to_list() == [0.0, 1.0]
+    text = (tmp_path / "w" / "workflow.json").read_text()
+    (tmp_path / "w" / "workflow.json").write_text(text.replace("my_features:third", "my_features:gone"))
+    with pytest.raises(SchemaError, match="there is no function 'my_features:gone' to import"):
+        etl.Workflow.load(tmp_path / "w")
+
+
+def test_what_cannot_be_saved(tmp_path: Path) -> None:
+    def inner(x: pl.Expr) -> pl.Expr:
+        return x
+
+    for f in (lambda x: x, inner):
+        workflow = etl.Workflow(["d"] >> etl.LambdaOp(f)).fit(FRAME)
+        with pytest.raises(ValueError, match="LambdaOp of column 'd' cannot be saved: .* cannot be imported"):
+            workflow.save(tmp_path / "w")
+    assert not (tmp_path / "w").exists()
+
+
+def test_what_cannot_be_served() -> None:
+    pytest.importorskip("tensorflow")
+    workflow = etl.Workflow(["d", "n"] >> etl.FillMissing() >> etl.LambdaOp(halved)).fit(FRAME)
+    with pytest.raises(SchemaError, match="LambdaOp.* of column 'd', 'n' cannot be served .* has no TensorFlow"):
+        workflow.tensorflow_module()
+
+
+def test_what_is_refused() -> None:
+    for f, message in [
+        (lambda x: 7, "LambdaOp of column 'zip' made 7, which is no Polars expression"),
+        (lambda x: x + 1, "LambdaOp of column 'zip' does not fit its type"),
+        (lambda x: x.sort(), "LambdaOp of column 'zip' makes a row of others"),
+        (lambda x: x.fill_null(x.first()), "LambdaOp of column 'zip' makes a row of others"),
+        (lambda x: x.str.to_date("%Y"), "LambdaOp makes column 'zip' of type Date; kerasrec takes numbers"),
+    ]:
+        with pytest.raises(SchemaError, match=message):
+            etl.Workflow(["zip"] >> etl.LambdaOp(f)).fit(FRAME)
+    with pytest.raises(SchemaError, match="nulls are left after the operators, in column 'n'"):
+        etl.Workflow(["n"] >> etl.LambdaOp(halved)).fit(FRAME)
+    with pytest.raises(TypeError, match="takes a function of Polars expressions, not 3"):
+        etl.LambdaOp(3)  # type: ignore[arg-type]
+
+
+def test_nan_is_null() -> None:
+    frame = pl.DataFrame({"x": [0.0, 1.0], "l": [[0.0], [1.0]]})
+    zero_by_zero = etl.LambdaOp(lambda x: x * math.nan)
+    rows = etl.Workflow(["x"] >> zero_by_zero >> etl.FillMissing(5)).fit_transform(frame).collect()
+    assert rows["x"].to_list() == [5, 5]
+    lists = etl.LambdaOp(lambda x: x.list.eval(pl.element() * math.nan))
+    rows = etl.Workflow(["l"] >> lists >> etl.FillMissing(5)).fit_transform(frame).collect()
+    assert rows["l"].to_list() == [[5], [5]]
