@@ -27,6 +27,7 @@ from kerasrec.etl.ops import (
     LambdaOp,
     ListSlice,
     LogOp,
+    NegativeSampling,
     Normalize,
     NormalizeMinMax,
     Operator,
@@ -37,6 +38,7 @@ from kerasrec.etl.ops import (
     TimeFeatures,
     ValueCount,
 )
+from kerasrec.etl.splits import SplitByTime, SplitLeaveOneOut
 from kerasrec.etl.workflow import Workflow
 
 __all__ = [
@@ -58,12 +60,15 @@ __all__ = [
     "LambdaOp",
     "ListSlice",
     "LogOp",
+    "NegativeSampling",
     "Node",
     "Normalize",
     "NormalizeMinMax",
     "Operator",
     "ReduceDtypeSize",
     "Rename",
+    "SplitByTime",
+    "SplitLeaveOneOut",
     "Target",
     "TargetEncoding",
     "TimeFeatures",

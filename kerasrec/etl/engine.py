@@ -116,12 +116,7 @@ class Job:
     def whole(self) -> bool:
         """Whether the statistics of parts of the data cannot be merged."""
         numbers_made_rows = self.op.numbered and self.values[0].rows.maker is not None
-        return (
-            (isinstance(self.op, MakesRows) and self.op.whole)
-            or self.op.windowed
-            or numbers_made_rows
-            or any(value.whole for value in self.values)
-        )
+        return self.op.windowed or numbers_made_rows or any(value.whole for value in self.values)
 
     def queries(self, raw: pl.LazyFrame) -> list[pl.LazyFrame]:
         """Of some of the source's numbered rows; of all, if `whole`."""
@@ -196,14 +191,19 @@ def refuse_nulls(source: Source, names: Sequence[str], values: Sequence[Value]) 
     """Raise `SchemaError` where `values`, outputs that read raw columns `names`, hold nulls."""
     rows = values[0].rows
     some = [value for value in values if value.column.nullable]
-    if not some and not rows.ops:
-        return
-    job = Job(Observe(), list(some or values[:1]))
-    job.op.finalize(gather(source, names, [job])[0], job.columns)
-    if not all(told["rows"] for told in job.op.facts.values()):
+    counts: dict[str, int] = {}
+    empty = False
+    if some:
+        job = Job(Observe(), list(some))
+        job.op.finalize(gather(source, names, [job])[0], job.columns)
+        counts = {name: told["nulls"] for name, told in job.op.facts.items() if told["nulls"]}
+        empty = not all(told["rows"] for told in job.op.facts.values())
+    elif rows.ops:
+        with source.telling():
+            empty = select(source.lazy(), values[:1]).head(1).collect(engine="streaming").is_empty()
+    if empty:
         behind = ", ".join(map(repr, rows.ops))
         raise SchemaError(f"{source.name}: no rows are left to fit on behind {behind}")
-    counts = {name: told["nulls"] for name, told in job.op.facts.items() if told["nulls"]}
     if counts:
         columns = ", ".join(f"column {name!r} ({count:,})" for name, count in counts.items())
         raise SchemaError(

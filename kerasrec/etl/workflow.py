@@ -64,7 +64,7 @@ class Workflow:
 
         Args:
             source: a path, a glob, a folder or a list of paths of Parquet or CSV files; an Arrow table; a pandas
-                frame; a Polars frame, lazy or not.
+                frame; a Polars frame, lazy or not; a part that `SplitByTime` or `SplitLeaveOneOut` made.
             progress: whether a terminal shows a progress bar.
 
         Returns:

@@ -17,6 +17,7 @@ from kerasrec.etl.ops.join_groupby import JoinGroupby
 from kerasrec.etl.ops.lambda_op import LambdaOp
 from kerasrec.etl.ops.list_slice import ListSlice
 from kerasrec.etl.ops.log import LogOp
+from kerasrec.etl.ops.negative_sampling import NegativeSampling
 from kerasrec.etl.ops.normalize import Normalize
 from kerasrec.etl.ops.normalize_min_max import NormalizeMinMax
 from kerasrec.etl.ops.reduce_dtype_size import ReduceDtypeSize
@@ -45,6 +46,7 @@ OPERATORS: dict[str, type[Operator]] = {
         LambdaOp,
         ListSlice,
         LogOp,
+        NegativeSampling,
         Normalize,
         NormalizeMinMax,
         ReduceDtypeSize,
