@@ -5,6 +5,7 @@ from kerasrec.etl.ops.base import Elementwise, Operator
 from kerasrec.etl.ops.bucketize import Bucketize
 from kerasrec.etl.ops.categorify import Categorify
 from kerasrec.etl.ops.clip import Clip
+from kerasrec.etl.ops.difference_lag import DifferenceLag
 from kerasrec.etl.ops.drop_low_cardinality import DropLowCardinality
 from kerasrec.etl.ops.drop_na import DropNA
 from kerasrec.etl.ops.fill_median import FillMedian
@@ -32,6 +33,7 @@ OPERATORS: dict[str, type[Operator]] = {
         Bucketize,
         Categorify,
         Clip,
+        DifferenceLag,
         DropLowCardinality,
         DropNA,
         FillMedian,
