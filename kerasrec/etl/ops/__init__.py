@@ -14,6 +14,7 @@ from kerasrec.etl.ops.filter import Filter
 from kerasrec.etl.ops.groupby import Groupby
 from kerasrec.etl.ops.hash_bucket import HashBucket
 from kerasrec.etl.ops.hashed_cross import HashedCross
+from kerasrec.etl.ops.join_external import JoinExternal
 from kerasrec.etl.ops.join_groupby import JoinGroupby
 from kerasrec.etl.ops.lambda_op import LambdaOp
 from kerasrec.etl.ops.list_slice import ListSlice
@@ -42,6 +43,7 @@ OPERATORS: dict[str, type[Operator]] = {
         Groupby,
         HashBucket,
         HashedCross,
+        JoinExternal,
         JoinGroupby,
         LambdaOp,
         ListSlice,
