@@ -5,6 +5,7 @@ from kerasrec.etl.ops.base import Elementwise, Operator
 from kerasrec.etl.ops.bucketize import Bucketize
 from kerasrec.etl.ops.categorify import Categorify
 from kerasrec.etl.ops.clip import Clip
+from kerasrec.etl.ops.column_similarity import ColumnSimilarity
 from kerasrec.etl.ops.difference_lag import DifferenceLag
 from kerasrec.etl.ops.drop_low_cardinality import DropLowCardinality
 from kerasrec.etl.ops.drop_na import DropNA
@@ -34,6 +35,7 @@ OPERATORS: dict[str, type[Operator]] = {
         Bucketize,
         Categorify,
         Clip,
+        ColumnSimilarity,
         DifferenceLag,
         DropLowCardinality,
         DropNA,
