@@ -25,6 +25,7 @@ DTYPES = (
     *("uint8", "uint16", "uint32", "uint64"),
     *("float32", "float64"),
     "string",
+    "datetime",  # of raw columns: microseconds since 1970, UTC, on the wire in int64
 )
 
 
@@ -60,7 +61,7 @@ class Column:
 
     Args:
         name: the column's name.
-        dtype: of one element, as NumPy names it ("int32", "float32", ...) or "string".
+        dtype: of one element, as NumPy names it ("int32", "float32", ...), "string" or "datetime".
         tags: a set of `Tag`; kept sorted.
         cardinality: of a categorical column, how many ids there are: every value is in [0, cardinality).
         embedding_dim: of a categorical column, a suggested embedding width.

@@ -93,8 +93,9 @@ def _role(fact: Facts) -> tuple[str, str]:
         return _role_of_integers(fact)
     if kind.is_float():
         return CONTINUOUS, "decimals" + _tail(fact)
-    hint = "; hour and weekday tell more" if kind.is_temporal() else ""
-    return DROPPED, f"no operator reads {_words(kind)}{hint}"
+    if isinstance(kind, pl.Date | pl.Datetime):
+        return DROPPED, "dates: etl.TimeFeatures tells their hour and weekday"
+    return DROPPED, f"no operator reads {_words(kind)}"
 
 
 def _role_of_integers(fact: Facts) -> tuple[str, str]:

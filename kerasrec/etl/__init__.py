@@ -37,6 +37,7 @@ from kerasrec.etl.ops import (
     Rename,
     Target,
     TargetEncoding,
+    TimeFeatures,
     ValueCount,
 )
 from kerasrec.etl.workflow import Workflow
@@ -71,6 +72,7 @@ __all__ = [
     "Rename",
     "Target",
     "TargetEncoding",
+    "TimeFeatures",
     "ValueCount",
     "Workflow",
 ]

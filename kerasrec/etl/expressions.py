@@ -29,8 +29,8 @@ def is_rowwise(expr: pl.Expr, types: Mapping[str, pl.DataType]) -> bool:
     """Whether the expression's value in a row surely depends on that row alone."""
     try:
         return expr.meta.is_row_separable() and all(is_rowwise(e, types) for e in expr.meta.pop(schema=types))
-    except pl.exceptions.PolarsError:  # Polars cannot tell of some, as of a Python function or `list.eval`
-        return False
+    except (pl.exceptions.PolarsError, AttributeError):
+        return False  # Polars cannot tell of some, as of a Python function or `list.eval`; before 2 of none
 
 
 def looks_around(expr: pl.Expr, types: Mapping[str, pl.DataType]) -> bool:

@@ -23,12 +23,16 @@ STEP, ONCE, TWICE = 0x9E3779B97F4A7C15, 0xBF58476D1CE4E5B9, 0x94D049BB133111EB
 OF_NULL = 0x6C6C756E  # what a null hashes to where it counts as a value
 
 
-def refuse_floats(column: Column, op: str) -> None:
+def refuse_measures(column: Column, op: str) -> None:
     """Raise `SchemaError` for a column whose values are no keys."""
-    if is_float(column.dtype):
+    if is_float(column.dtype) or column.dtype == "datetime":
+        remedy = (
+            "TimeFeatures tells its parts"
+            if column.dtype == "datetime"
+            else "cast it to integers first, or Bucketize it"
+        )
         raise SchemaError(
-            f"column {column.name!r} is {column.dtype}: {op} takes strings, integers and booleans; "
-            "cast it to integers first, or Bucketize it"
+            f"column {column.name!r} is {column.dtype}: {op} takes strings, integers and booleans; {remedy}"
         )
 
 

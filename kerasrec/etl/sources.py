@@ -230,5 +230,5 @@ def _remedy(dtype: Any) -> str:
     if dtype == pl.Null:
         return "it holds nulls only, so it has no type: cast it to one"
     if dtype.is_temporal():
-        return "take the parts that matter from it, or cast it to an integer"
-    return "kerasrec reads numbers, strings, booleans, and lists of those"
+        return "cast it to an integer"
+    return "kerasrec reads numbers, strings, booleans, dates, and lists of those"

@@ -17,6 +17,7 @@ _POLARS: dict[str, Any] = {
     "float32": pl.Float32(),
     "float64": pl.Float64(),
     "string": pl.String(),
+    "datetime": pl.Datetime("us"),
 }
 _NAMES = {dtype: name for name, dtype in _POLARS.items()}
 
@@ -43,7 +44,14 @@ def plain_type(dtype: Any) -> pl.DataType:
         return pl.String()
     if isinstance(dtype, pl.Decimal):
         return pl.Float64()
+    if isinstance(dtype, pl.Date | pl.Datetime):
+        return pl.Datetime("us")  # of a time zone: the same moment in UTC
     return pl.Float32() if str(dtype) == "Float16" else dtype
+
+
+def tensor_type(dtype: str) -> str:
+    """The type of the tensor that a raw column of a schema's `dtype` is served as."""
+    return "int64" if dtype == "datetime" else dtype
 
 
 def is_float(dtype: str) -> bool:
@@ -56,8 +64,9 @@ def is_integer(dtype: str) -> bool:
 
 def float_of(column: Column, op: object) -> str:
     """The precision to compute `column` in: its own where it is a float, else float64. Refuses strings."""
-    if column.dtype == "string":
-        raise SchemaError(f"column {column.name!r} holds strings; {op} takes numbers")
+    if column.dtype in ("string", "datetime"):
+        kind = "strings" if column.dtype == "string" else "dates, of which TimeFeatures makes numbers"
+        raise SchemaError(f"column {column.name!r} holds {kind}; {op} takes numbers")
     return column.dtype if is_float(column.dtype) else "float64"
 
 
@@ -79,7 +88,7 @@ def fitting(value: Any, column: Column, op: str) -> Any:
         low, high = integer_range(dtype)
         fits = number and low <= value <= high and int(value) == value
     else:
-        fits = number and value == value
+        fits = is_float(dtype) and number and value == value
     if not fits:
         raise SchemaError(f"column {column.name!r} is {dtype}: {op}({value!r}) does not fit it")
     cast: Any = str if dtype == "string" else bool if dtype == "bool" else float if is_float(dtype) else int

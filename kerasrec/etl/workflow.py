@@ -15,7 +15,7 @@ from kerasrec.etl.fitted_rows import are_fitted, fingerprint
 from kerasrec.etl.graph import Columns, as_node, in_order, trace
 from kerasrec.etl.progress import bar
 from kerasrec.etl.sources import Source, scan
-from kerasrec.etl.types import ROW, column_type
+from kerasrec.etl.types import ROW, column_type, tensor_type
 from kerasrec.etl.values import Value, reads
 from kerasrec.schema import Column, Schema, SchemaError, Tag
 
@@ -195,10 +195,10 @@ class Workflow:
         signature: dict[str, tuple[str, tuple[int | None, ...]]] = {}
         for column in self.input_schema.features:
             if column.is_list:
-                signature[f"{column.name}__values"] = (column.dtype, (None,))
+                signature[f"{column.name}__values"] = (tensor_type(column.dtype), (None,))
                 signature[f"{column.name}__offsets"] = ("int64", (None,))
             else:
-                signature[column.name] = (column.dtype, (None,))
+                signature[column.name] = (tensor_type(column.dtype), (None,))
             if column.nullable:
                 signature[f"{column.name}__valid"] = ("bool", (None,))
         return signature
@@ -269,5 +269,7 @@ def _finished(column: Column) -> Column:
         return column
     if column.dtype == "string":
         raise SchemaError(f"column {column.name!r} still holds strings after its operators; Categorify it")
+    if column.dtype == "datetime":
+        raise SchemaError(f"column {column.name!r} still holds dates after its operators; take its TimeFeatures")
     tags = () if Tag.TARGET in column.tags else (Tag.CONTINUOUS,)
     return column.evolve(dtype="float32", add_tags=tags, nullable=False)

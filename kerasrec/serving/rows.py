@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, date, datetime
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ def rows(data: Any, schema: Any) -> dict[str, np.ndarray]:
       is an empty one.
 
     Names that are no Python identifiers are spelled as `kerasrec.serving.wire.wire_name` says.
+
+    A date becomes int64, microseconds since 1970 in UTC.
 
     A number may come in any type that holds the same value; NaN counts as null, '' does not. Columns that the
     schema does not name, and targets, are left out.
@@ -134,7 +137,9 @@ def _cast(series: pl.Series, column: Column, where: Where) -> pl.Series:
     """`series` in the column's dtype; raises for the first value that would change."""
     given, wanted = series.dtype, to_polars(column.dtype)
     text = isinstance(given, pl.String | pl.Categorical | pl.Enum)
-    fits = {"string": text, "bool": given == pl.Boolean}.get(column.dtype, given.is_numeric())
+    dates = isinstance(given, pl.Date | pl.Datetime)
+    kinds = {"string": text, "bool": given == pl.Boolean, "datetime": dates or given.is_integer()}
+    fits = kinds.get(column.dtype, given.is_numeric())
     if not fits and given != pl.Null:
         raise _mismatch(column, given)
     if given.is_float() and not wanted.is_float():
@@ -194,6 +199,8 @@ def _from_python(values: list[Any], column: Column, where: Where) -> pl.Series:
             continue
         if dtype == "string":
             fits = isinstance(value, str)
+        elif dtype == "datetime":
+            fits = isinstance(value, date)  # of which datetime is one
         elif dtype == "bool":
             fits = isinstance(value, bool | np.bool_)
         elif isinstance(value, bool | np.bool_):
@@ -206,7 +213,16 @@ def _from_python(values: list[Any], column: Column, where: Where) -> pl.Series:
         if not fits:
             raise _misfit(column, where(k), value)
         kept.append(int(value) if integers else float(value) if is_float(dtype) else value)
+    if dtype == "datetime":
+        kept = [value and _utc(value) for value in kept]
     return pl.Series(column.name, kept, dtype=to_polars(dtype))
+
+
+def _utc(value: date) -> datetime:
+    """A date, or a time in some zone, as one of UTC."""
+    if not isinstance(value, datetime):
+        return datetime(value.year, value.month, value.day)
+    return value if value.tzinfo is None else value.astimezone(UTC).replace(tzinfo=None)
 
 
 def _is_nan(value: Any) -> bool:
@@ -226,6 +242,8 @@ def _row_of(offsets: np.ndarray | None) -> Where:
 
 def _to_numpy(series: pl.Series) -> np.ndarray:
     """Nulls become '', 0, false or NaN: what stands there is not read."""
+    if series.dtype == pl.Datetime:
+        series = series.to_physical()
     if series.dtype == pl.String:
         return np.array(series.fill_null("").cast(pl.Binary).to_list(), dtype=object)
     nothing: Any = False if series.dtype == pl.Boolean else math.nan if series.dtype.is_float() else 0

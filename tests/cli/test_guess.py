@@ -42,7 +42,7 @@ CASES = {
     "seconds": (np.floor(rng.lognormal(3, 1.5, ROWS)).astype(int), "continuous", "heavy tail"),
     "hashes": (rng.integers(0, 2**62, 100)[rng.integers(0, 100, ROWS)], "categorical", "hashes that repeat"),
     "when": (rng.integers(1_600_000_000, 1_700_000_000, ROWS), "continuous", "Unix time"),
-    "dates": (pl.Series([0, 1] * (ROWS // 2)).cast(pl.Datetime), "dropped", "no operator reads"),
+    "dates": (pl.Series([0, 1] * (ROWS // 2)).cast(pl.Datetime), "dropped", "etl.TimeFeatures tells"),
     "lists": (pl.Series([["a"], []] * (ROWS // 2)), "categorical", "lists of strings"),
     "int_lists": (pl.Series([[1, 2], None] * (ROWS // 2)), "categorical", "lists of integers"),
     "float_lists": (pl.Series([[0.5], []] * (ROWS // 2)), "dropped", "lists of decimals"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import numpy as np
@@ -81,6 +82,10 @@ def wire(values: list[Any], column: Column) -> dict[str, Any]:
     array = [blank if element is None else element for element in flat]
     if column.dtype == "string":
         tensor = tf.constant([word.encode() for word in array], tf.string, shape=(len(array),))
+    elif column.dtype == "datetime":
+        epoch = datetime(1970, 1, 1)
+        array = [(each - epoch) // timedelta(microseconds=1) if each else 0 for each in array]
+        tensor = tf.constant(array, tf.int64, shape=(len(array),))
     else:
         tensor = tf.constant(np.array(array, column.dtype))
     raw = {f"{column.name}__values" if column.is_list else column.name: tensor}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -178,8 +178,8 @@ def test_columns_of_another_type(change: dict[str, Any], message: str) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ([date(2020, 1, 1)], "column 'x' is of type Date; take the parts that matter from it"),
-        ([{"a": 1}], "column 'x' is of type Struct.*numbers, strings, booleans, and lists of those"),
+        ([timedelta(1)], "column 'x' is of type Duration.*; cast it to an integer"),
+        ([{"a": 1}], "column 'x' is of type Struct.*numbers, strings, booleans, dates, and lists of those"),
         ([None], "column 'x' is of type Null; it holds nulls only"),
         ([[[1]]], "column 'x' is of type List"),
     ],

@@ -33,8 +33,8 @@ OPS: dict[str, tuple[Callable[[], etl.Operator], list[str]]] = {
     "NormalizeMinMax": (etl.NormalizeMinMax, NUMBERS),
     "HashBucket": (lambda: etl.HashBucket(5), KEYS),
     "HashBucket many": (lambda: etl.HashBucket(2**40), ["string", "int64"]),
-    "ReduceDtypeSize": (etl.ReduceDtypeSize, NUMBERS),
-    "DropLowCardinality": (etl.DropLowCardinality, NUMBERS),
+    "ReduceDtypeSize": (etl.ReduceDtypeSize, ["int32", "float64"]),
+    "DropLowCardinality": (etl.DropLowCardinality, ["float32"]),
     "Rename": (lambda: etl.Rename({"x": "x"}), list(ELEMENTS)),
     "AddTags": (lambda: etl.AddTags("user"), list(ELEMENTS)),
 }

@@ -53,7 +53,12 @@ def test_strings_lists_and_several_columns() -> None:
     assert workflow.transform(FRAME.head(0)).collect().is_empty()
 
 
-@given(st.lists(st.tuples(st.none() | st.floats(-9, 9), st.none() | st.integers(-3, 3)), max_size=6))
+@given(
+    st.lists(
+        st.tuples(st.none() | st.integers(-99, 99).map(lambda x: x / 8), st.none() | st.integers(-3, 3)),
+        max_size=6,
+    )
+)
 @settings(max_examples=10, deadline=None)
 def test_both_faces(rows: list[Any]) -> None:
     ratio = ["a", "b"] >> etl.LambdaOp(lambda a, b: a / b, name="ratio", tf=lambda a, b: a / as_double(b))
@@ -134,8 +139,10 @@ def test_what_is_refused() -> None:
         (lambda x: x + 1, "LambdaOp of column 'zip' does not fit its type"),
         (lambda x: x.sort(), "LambdaOp of column 'zip' makes a row of others"),
         (lambda x: x.fill_null(x.first()), "LambdaOp of column 'zip' makes a row of others"),
-        (lambda x: x.str.to_date("%Y"), "LambdaOp makes column 'zip' of type Date; kerasrec takes numbers"),
+        (lambda x: x.str.to_time("%H"), "LambdaOp makes column 'zip' of type Time; kerasrec takes numbers"),
     ]:
+        if "of others" in message and not hasattr(pl.col("x").meta, "is_row_separable"):
+            continue  # an older Polars cannot tell
         with pytest.raises(SchemaError, match=message):
             etl.Workflow(["zip"] >> etl.LambdaOp(f)).fit(FRAME)
     with pytest.raises(SchemaError, match="nulls are left after the operators, in column 'n'"):

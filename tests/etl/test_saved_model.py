@@ -121,3 +121,26 @@ def test_a_vocabulary_of_a_million(tmp_path: Path) -> None:
     loaded = tf.saved_model.load(str(tmp_path / "model"))
     made = loaded({"x": tf.constant(["00000000", "000f423f", "zzz"])})["x"].numpy()
     assert made.tolist() == [3, 1_000_002, 2]
+
+
+def test_the_other_operators(tmp_path: Path) -> None:
+    """Hashes, buckets, combinations, slices and clocks, traced, saved and loaded."""
+    rare = ["word", "number"] >> etl.Categorify(max_size=7, num_buckets=2)
+    rest = (["word"] >> etl.HashBucket(9, table="hashed") >> etl.Rename("hashed")) + (
+        ["word", "number"] >> etl.HashedCross(50)
+    )
+    both = ["word", "number"] >> etl.Categorify(combo=True, min_count=2, num_buckets=3)
+    last = ["list"] >> etl.HashBucket(9) >> etl.ListSlice(-2, pad=True) >> etl.ReduceDtypeSize()
+    hour = ["number"] >> etl.TimeFeatures(["hour", "month"], encode="cyclic", unit="us") >> etl.FillMissing(2)
+    ages = ["age"] >> etl.FillMedian(add_binary_cols=True) >> etl.NormalizeMinMax()
+    half = ["age"] >> etl.FillMissing() >> etl.LambdaOp(lambda x: x / 2, tf=lambda x: x / 2) >> etl.Rename("half")
+    workflow = etl.Workflow(rare + rest + both + last + hour + ages + half).fit(FRAME)
+    export(workflow, tmp_path / "model")
+    made = tf.saved_model.load(str(tmp_path / "model"))(raw(workflow, NEW))
+    expected = workflow.transform(NEW).collect()
+    assert len(expected.columns) == 13
+    for name in set(expected.columns) - {"list"}:
+        np.testing.assert_allclose(made[name].numpy(), expected[name].to_numpy(), rtol=2e-7, err_msg=name)
+    assert made["list__values"].numpy().tolist() == expected["list"].explode().to_list()
+    assert made["list__values"].dtype == tf.int8
+    assert made["list__offsets"].numpy().tolist() == [0, 2, 4, 6, 8]

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from both_faces import assert_faces_agree, parts, transformed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
-from served import assert_faces_agree, parts, transformed
 
 from kerasrec import etl
 from kerasrec.etl.types import ROW

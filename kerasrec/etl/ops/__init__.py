@@ -26,6 +26,7 @@ from kerasrec.etl.ops.reduce_dtype_size import ReduceDtypeSize
 from kerasrec.etl.ops.rename import Rename
 from kerasrec.etl.ops.target import Target
 from kerasrec.etl.ops.target_encoding import TargetEncoding
+from kerasrec.etl.ops.time_features import TimeFeatures
 from kerasrec.etl.ops.value_count import ValueCount
 
 OPERATORS: dict[str, type[Operator]] = {
@@ -56,6 +57,7 @@ OPERATORS: dict[str, type[Operator]] = {
         Rename,
         Target,
         TargetEncoding,
+        TimeFeatures,
         ValueCount,
     )
 }

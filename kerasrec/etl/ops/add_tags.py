@@ -16,6 +16,11 @@ class AddTags(Elementwise):
     """Adds the tags "user" or "item" to columns; values stay as they are. What else a schema says of a column
     is set by the operators that make it so (`Categorify`, `Target`, ...).
 
+    NVTabular's `AddTags` takes any tag; its `TagAsUserFeatures` and `TagAsItemFeatures` are these two.
+
+    Raises:
+        ValueError: another tag than these two.
+
     Example:
 
     >>> users = ["age", "city"] >> AddTags(["user"])

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import polars as pl
 
-from kerasrec.etl.hashing import hash_tensor, hashes, refuse_floats
+from kerasrec.etl.hashing import hash_tensor, hashes, refuse_measures
 from kerasrec.etl.ops import combos
 from kerasrec.etl.ops.base import Elementwise, all_of, check_names, elements, setting
 from kerasrec.etl.ops.hash_bucket import bucket, bucket_tensor, check_buckets
@@ -135,7 +135,7 @@ class Categorify(Elementwise):
     def _joined(self, columns: Sequence[Column]) -> Sequence[Column]:
         """The columns whose values have ids: of a combination, one of strings."""
         for column in columns:
-            refuse_floats(column, "Categorify")
+            refuse_measures(column, "Categorify")
         if not self.combo:
             return columns
         return [united(columns, "_".join(column.name for column in columns), "Categorify(combo=True)")]

@@ -22,6 +22,8 @@ class Clip(Elementwise):
 
     An integer column stays one where both bounds are values of its type, otherwise it becomes float64.
 
+    NVTabular's `Clip` takes `min_value` and `max_value`.
+
     Args:
         min, max: the bounds; at least one.
 

@@ -21,8 +21,8 @@ class DropLowCardinality(Operator):
     """Drops the categorical columns with fewer than `min_cardinality` ids of values; others stay as they are.
     Which are dropped is known when the workflow is fitted.
 
-    NVTabular's `DropLowCardinality` compares with the number of all ids, the special ones included, which differ
-    between its versions; here only those that stand for values count, from 3 on.
+    NVTabular's `DropLowCardinality` compares the greatest id, by default with 4; here ids of values are counted,
+    from 3 on, so 2 means the same.
 
     Args:
         min_cardinality: the fewest ids that a column must have; 2 drops columns of one value.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from kerasrec.etl.hashing import hash_tensor, hashes, refuse_floats
+from kerasrec.etl.hashing import hash_tensor, hashes, refuse_measures
 from kerasrec.etl.ops.base import Elementwise, all_of, check_names, setting
 from kerasrec.etl.ops.ids import FIRST, NULL, id_column, id_dtype
 from kerasrec.etl.types import to_polars
@@ -57,7 +57,7 @@ class HashBucket(Elementwise):
         return [self.table] if self.table else list(names)
 
     def column(self, column: Column) -> Column:
-        refuse_floats(column, "HashBucket")
+        refuse_measures(column, "HashBucket")
         return id_column(column, FIRST + setting(self.num_buckets, column.name), self.table or column.name)
 
     def expression(self, x: pl.Expr, column: Column) -> pl.Expr:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from kerasrec.etl.hashing import cross_tensors, crossed, hash_tensor, hashes, refuse_floats
+from kerasrec.etl.hashing import cross_tensors, crossed, hash_tensor, hashes, refuse_measures
 from kerasrec.etl.ops.base import Operator
 from kerasrec.etl.ops.hash_bucket import bucket, bucket_tensor, check_buckets
 from kerasrec.etl.ops.ids import FIRST, NULL, id_column, id_dtype, united
@@ -61,7 +61,7 @@ class HashedCross(Operator):
 
     def output(self, columns: Sequence[Column]) -> list[Column]:
         for column in columns:
-            refuse_floats(column, "HashedCross")
+            refuse_measures(column, "HashedCross")
         (name,) = self.output_names([column.name for column in columns])
         return [id_column(united(columns, name, "HashedCross"), FIRST + self.num_buckets, name)]
 

@@ -106,7 +106,7 @@ class LambdaOp(Operator):
             if known is None:
                 raise SchemaError(
                     f"LambdaOp makes column {name!r} of type {dtype}; kerasrec takes numbers, strings, booleans, "
-                    "and lists of those"
+                    "dates, and lists of those"
                 )
             tags = [t for t in (Tag.USER, Tag.ITEM) if all(t in column.tags for column in given)]
             made.append(Column(name, known, (*tags, *((Tag.LIST,) if is_list else ())), nullable=True))

@@ -21,7 +21,8 @@ class LogOp(Elementwise):
     """log(1 + x), for counts and amounts that range over magnitudes.
 
     Values of -1 and below have no logarithm and become null: put `Clip(min=0)` before, or `FillMissing` after. (A
-    column that still holds nulls at the end is refused, so they do not pass unseen.)
+    column that still holds nulls at the end is refused, so they do not pass unseen.) NVTabular's `LogOp` makes NaN
+    and -inf of them.
 
     Example:
 

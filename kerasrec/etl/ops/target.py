@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 class Target(Elementwise):
     """Marks columns as targets. One whose fitted values are all 0 or 1 is tagged BINARY, any other REGRESSION.
 
+    NVTabular tags targets by hand, `AddTags(["target", "binary_classification"])`, and checks nothing.
+
     Args:
         threshold: where given, values from it on become 1 and those below 0.
         binary: true refuses values other than 0 and 1; false tags REGRESSION whatever the values are.

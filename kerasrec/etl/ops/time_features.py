@@ -1,0 +1,169 @@
+"""TimeFeatures: what the clock and the calendar say of a moment."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from kerasrec.etl.ops.base import Operator, each
+from kerasrec.etl.ops.ids import FIRST, NULL, id_column
+from kerasrec.etl.types import is_integer
+from kerasrec.schema import Column, SchemaError
+
+if TYPE_CHECKING:
+    from kerasrec.etl.tensors import TensorColumn
+
+UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+FEATURES = {"hour": (0, 24), "weekday": (0, 7), "is_weekend": (0, 2), "day": (1, 31), "month": (1, 12)}
+ENCODINGS = ("ids", "cyclic", "number")
+
+
+@dataclass(repr=False)
+class TimeFeatures(Operator):
+    """New columns of what the clock and the calendar say of each moment: `t_hour` (0 to 23), `t_weekday` (0 is
+    Monday), `t_is_weekend` (Saturday or Sunday), `t_day` (1 to 31), `t_month` (1 to 12), of a column `t` of dates,
+    of times, or of integers that count from 1970 on. All in UTC; a time without a zone is taken as it stands.
+
+    NVTabular has no such operator; there it is a `LambdaOp` for each feature.
+
+    Args:
+        features: which of the five.
+        encode: "ids" makes categorical columns, 3 + the place among the feature's values, with null as 1; "number"
+            the values themselves; "cyclic" two columns, `t_hour_sin` and `t_hour_cos`, by which 23 and 0 are
+            neighbours (`is_weekend` stays a number).
+        unit: what integers count: "s", "ms", "us" or "ns". Not needed for dates and times.
+
+    Raises:
+        ValueError: an unknown feature, encoding or unit.
+        SchemaError: (when fitted) a column of another type, or integers without `unit`. Text is parsed before:
+            `LambdaOp(lambda x: x.str.to_datetime("%Y-%m-%d"))`.
+
+    Example:
+
+    >>> times = ["timestamp"] >> TimeFeatures(["hour", "weekday"], unit="s")
+    """
+
+    features: Sequence[str] = tuple(FEATURES)
+    encode: str = "ids"
+    unit: str | None = None
+
+    def __post_init__(self) -> None:
+        self.features = [self.features] if isinstance(self.features, str) else list(self.features)
+        unknown = [feature for feature in self.features if feature not in FEATURES]
+        if unknown or not self.features:
+            raise ValueError(f"TimeFeatures knows {', '.join(FEATURES)}, not {unknown}")
+        if self.encode not in ENCODINGS:
+            raise ValueError(f"TimeFeatures: encode is one of {', '.join(ENCODINGS)}, not {self.encode!r}")
+        if self.unit is not None and self.unit not in UNITS:
+            raise ValueError(f"TimeFeatures: unit is one of {', '.join(UNITS)}, not {self.unit!r}")
+
+    # ---- names -----------------------------------------------------------------------------------------------
+    def _endings(self, feature: str) -> list[str]:
+        if self.encode == "cyclic" and feature != "is_weekend":
+            return [f"{feature}_sin", f"{feature}_cos"]
+        return [feature]
+
+    def output_names(self, names: list[str]) -> list[str]:
+        endings = [ending for feature in self.features for ending in self._endings(feature)]
+        return [f"{name}_{ending}" for name in names for ending in endings]
+
+    def reads(self, output: str, names: list[str]) -> list[str]:
+        return [name for name in names if output in self.output_names([name])]
+
+    def vocabularies(self, names: list[str]) -> list[str]:
+        return self.output_names(names) if self.encode == "ids" else []
+
+    # ---- the two faces ---------------------------------------------------------------------------------------
+    def _per_second(self, column: Column) -> int:
+        if column.dtype == "datetime":
+            return UNITS["us"]
+        if not is_integer(column.dtype) or column.dtype == "uint64":
+            raise SchemaError(f"column {column.name!r} is {column.dtype}: TimeFeatures takes dates and integers")
+        if self.unit is None:
+            raise SchemaError(f"column {column.name!r} is {column.dtype}: tell TimeFeatures the unit of integers")
+        return UNITS[self.unit]
+
+    def output(self, columns: Sequence[Column]) -> list[Column]:
+        made = []
+        for column in columns:
+            self._per_second(column)
+            for feature in self.features:
+                for ending in self._endings(feature):
+                    new = column.evolve(name=f"{column.name}_{ending}", dtype="float64")
+                    if self.encode == "ids":
+                        new = id_column(new, FIRST + FEATURES[feature][1], new.name)
+                    made.append(new)
+        return made
+
+    def expressions(self, columns: Sequence[Column], values: Sequence[pl.Expr]) -> list[pl.Expr]:
+        def function(column: Column, feature: str, ending: str) -> Callable[[pl.Expr], pl.Expr]:
+            def apply(x: pl.Expr) -> pl.Expr:
+                value = _value(feature, x.cast(pl.Int64), self._per_second(column))
+                if self.encode == "ids":
+                    ids = (value + (FIRST - FEATURES[feature][0])).cast(pl.Int32)
+                    return ids.fill_null(pl.lit(NULL, pl.Int32))
+                number = value.cast(pl.Float64)
+                if ending == feature:
+                    return number
+                return getattr(number * _turn(feature), ending[-3:])()
+
+            return apply
+
+        return [
+            each(column, x, function(column, feature, ending))
+            for column, x in zip(columns, values, strict=True)
+            for feature in self.features
+            for ending in self._endings(feature)
+        ]
+
+    def tensorflow(
+        self, columns: Sequence[Column], resources: list[Any]
+    ) -> Callable[[list[TensorColumn]], list[TensorColumn]]:
+        import tensorflow as tf
+
+        def tensor(x: TensorColumn, column: Column, feature: str, ending: str) -> TensorColumn:
+            value = _value(feature, tf.cast(x.values, tf.int64), self._per_second(column))
+            if self.encode == "ids":
+                ids = tf.cast(value + (FIRST - FEATURES[feature][0]), tf.int32)
+                return x.evolve(values=ids if x.valid is None else tf.where(x.valid, ids, NULL), valid=None)
+            number = tf.cast(value, tf.float64)
+            if ending != feature:
+                number = getattr(tf.math, ending[-3:])(number * _turn(feature))
+            return x.evolve(values=number)
+
+        return lambda values: [
+            tensor(x, column, feature, ending)
+            for column, x in zip(columns, values, strict=True)
+            for feature in self.features
+            for ending in self._endings(feature)
+        ]
+
+
+def _turn(feature: str) -> float:
+    """The angle from one value to the next."""
+    return 2 * math.pi / FEATURES[feature][1]
+
+
+def _value(feature: str, x: Any, per_second: int) -> Any:
+    """The feature of int64 numbers, an expression or a tensor, by whole divisions that round down."""
+    seconds = x // per_second
+    days = seconds // 86_400
+    if feature == "hour":
+        return (seconds - days * 86_400) // 3_600
+    if feature in ("weekday", "is_weekend"):
+        since_monday = days + 3  # 1970 began on a Thursday
+        weekday = since_monday - since_monday // 7 * 7
+        return weekday if feature == "weekday" else weekday // 5
+    # The date by Howard Hinnant's "chrono-compatible low-level date algorithms" (2013): years begin in March.
+    since = days + 719_468
+    of_era = since - since // 146_097 * 146_097
+    year = (of_era - of_era // 1_460 + of_era // 36_524 - of_era // 146_096) // 365
+    of_year = of_era - (365 * year + year // 4 - year // 100)
+    month = (5 * of_year + 2) // 153
+    if feature == "day":
+        return of_year - (153 * month + 2) // 5 + 1
+    return month + 3 - month // 10 * 12
