@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
+from both_faces import served, transformed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
-from served import served, transformed
 
 from kerasrec import etl
 from kerasrec.schema import SchemaError, Tag

@@ -7,10 +7,10 @@ from typing import Any
 
 import polars as pl
 import pytest
+from both_faces import assert_faces_agree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
-from served import assert_faces_agree
 
 from kerasrec import etl
 from kerasrec.schema import SchemaError, Tag
