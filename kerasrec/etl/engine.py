@@ -54,7 +54,7 @@ def _applied(op: Operator, place: int, values: list[Value], fitted: bool, served
     made = op.output(columns)
     if isinstance(op, MakesRows) and not (served and op.passes):
         return [Value(column, pl.col(column.name), Rows({}, op, values)) for column in made]
-    if isinstance(op, KeepsRows):
+    if isinstance(op, KeepsRows) and op.drops:
         rows = replace(rows, masks={**rows.masks, place: Mask(op, values)})
     if op.windowed and rows.masks:
         before = ", ".join(repr(mask.op) for mask in rows.masks.values())

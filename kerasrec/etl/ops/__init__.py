@@ -5,6 +5,8 @@ from kerasrec.etl.ops.base import Elementwise, Operator
 from kerasrec.etl.ops.bucketize import Bucketize
 from kerasrec.etl.ops.categorify import Categorify
 from kerasrec.etl.ops.clip import Clip
+from kerasrec.etl.ops.column_similarity import ColumnSimilarity
+from kerasrec.etl.ops.difference_lag import DifferenceLag
 from kerasrec.etl.ops.drop_low_cardinality import DropLowCardinality
 from kerasrec.etl.ops.drop_na import DropNA
 from kerasrec.etl.ops.fill_median import FillMedian
@@ -13,6 +15,7 @@ from kerasrec.etl.ops.filter import Filter
 from kerasrec.etl.ops.groupby import Groupby
 from kerasrec.etl.ops.hash_bucket import HashBucket
 from kerasrec.etl.ops.hashed_cross import HashedCross
+from kerasrec.etl.ops.join_external import JoinExternal
 from kerasrec.etl.ops.join_groupby import JoinGroupby
 from kerasrec.etl.ops.lambda_op import LambdaOp
 from kerasrec.etl.ops.list_slice import ListSlice
@@ -34,6 +37,8 @@ OPERATORS: dict[str, type[Operator]] = {
         Bucketize,
         Categorify,
         Clip,
+        ColumnSimilarity,
+        DifferenceLag,
         DropLowCardinality,
         DropNA,
         FillMedian,
@@ -42,6 +47,7 @@ OPERATORS: dict[str, type[Operator]] = {
         Groupby,
         HashBucket,
         HashedCross,
+        JoinExternal,
         JoinGroupby,
         LambdaOp,
         ListSlice,

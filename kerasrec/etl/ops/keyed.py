@@ -48,7 +48,7 @@ class Keyed(Operator):
 
     def apply(self, columns: Columns) -> Node:
         op = copy.copy(self)
-        node, groups = _grouped(columns)
+        node, groups = grouped(columns)
         parents, learned = [node], self.learned_from()
         names: list[str] = []
         if isinstance(learned, Node) or learned:
@@ -146,7 +146,7 @@ class Keyed(Operator):
         raise NotImplementedError
 
 
-def _grouped(columns: Columns) -> tuple[Node, list[list[str]]]:
+def grouped(columns: Columns) -> tuple[Node, list[list[str]]]:
     """A node of `columns`, and where lists within the list group them, the groups."""
     if isinstance(columns, (Node, str)):
         return as_node(columns), []

@@ -21,6 +21,11 @@ class KeepsRows(Elementwise):
     `transform(..., targets=False)`, are never dropped: each gets its prediction.
     """
 
+    @property
+    def drops(self) -> bool:
+        """Whether it may drop rows at all."""
+        return True
+
     def keeps(self, columns: Sequence[Column]) -> pl.Expr:
         """True where a row stays, over the columns by name."""
         raise NotImplementedError

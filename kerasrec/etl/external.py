@@ -1,0 +1,35 @@
+"""Frames beside the data, that an operator is given and looks rows' keys up in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import polars as pl
+
+from kerasrec.etl.sources import Source
+from kerasrec.etl.types import is_integer, to_name
+from kerasrec.schema import Column, SchemaError
+
+
+def read(source: Source, columns: Mapping[str, Column]) -> pl.DataFrame:
+    """Columns of a source, under other names if wanted, as `Source.clean` makes them."""
+    clean = {name: source.clean(column) for name, column in columns.items()}
+    with source.telling():
+        return source.frame.select(**clean).collect(engine="streaming")
+
+
+def check_types(columns: Sequence[Column], frame: pl.DataFrame, keys: Sequence[str], what: str) -> None:
+    """Raise `SchemaError` where columns are not of the type of those that they are looked up in."""
+    for column, key in zip(columns, keys, strict=True):
+        theirs = to_name(frame.schema[key])
+        assert theirs is not None
+        if theirs != column.dtype and not (is_integer(theirs) and is_integer(column.dtype)):
+            name = key.removeprefix("key:")
+            raise SchemaError(f"column {column.name!r} is {column.dtype}, but {name!r} of {what} is {theirs}")
+
+
+def of_types(frame: pl.DataFrame, types: Mapping[str, pl.DataType]) -> pl.DataFrame:
+    """The rows of a frame whose keys fit these types (no others are looked for), as such."""
+    cast = {key: pl.col(key).cast(dtype, strict=False) for key, dtype in types.items()}
+    fits = [x.is_null() == pl.col(key).is_null() for key, x in cast.items()]
+    return frame.filter(fits).with_columns(**cast)
