@@ -11,7 +11,7 @@ import numpy as np
 import polars as pl
 
 from kerasrec.etl.draws import Draws
-from kerasrec.etl.hashing import mixed, refuse_floats
+from kerasrec.etl.hashing import mixed, refuse_measures
 from kerasrec.etl.ops.base import check_names
 from kerasrec.etl.ops.ids import FIRST
 from kerasrec.etl.ops.rows import MakesRows
@@ -117,7 +117,7 @@ class NegativeSampling(MakesRows):
             if column.is_list and column.name in (self.item, *self.by, self.target):
                 raise SchemaError(f"column {column.name!r} holds lists: NegativeSampling takes one value a row")
             if column.name == self.item:
-                refuse_floats(column, "NegativeSampling")
+                refuse_measures(column, "NegativeSampling")
             if column.name in (self.item, *self.item_features):
                 column = column.evolve(head=None)
             if column.name == self.target:
