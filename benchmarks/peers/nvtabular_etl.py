@@ -32,15 +32,17 @@ def main(folder, output, processes=0):
 
         cluster = LocalCluster(n_workers=processes, threads_per_worker=1, dashboard_address=None, memory_limit=0)
         client = Client(cluster)
-    os.chdir(output)  # Categorify leaves its vocabularies in ./categories
-    strings = STRINGS >> ops.Categorify()
+    output = os.path.abspath(output)
+    strings = STRINGS >> ops.Categorify(out_path=output)  # where its vocabularies go
     integers = INTEGERS >> ops.FillMissing() >> ops.Clip(min_value=0) >> ops.LogOp() >> ops.Normalize()
     workflow = nvt.Workflow(strings + integers + ["label"], client=client)
     data = Dataset(sorted(map(str, Path(folder).glob("*.parquet"))), engine="parquet")
     cpu, start = everywhere(time.process_time, client), time.perf_counter()
     workflow.fit(data)
     fitted = time.perf_counter()
-    workflow.transform(data).to_parquet("out", output_files=len(data.partition_lens) if processes else None)
+    workflow.transform(data).to_parquet(
+        os.path.join(output, "out"), output_files=len(data.partition_lens) if processes else None
+    )
     done = time.perf_counter()
     cpu, peak = everywhere(time.process_time, client) - cpu, everywhere(peak_gib, client)
     if client:

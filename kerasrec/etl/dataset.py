@@ -7,11 +7,13 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from kerasrec.etl import cluster
 from kerasrec.etl.observe import nulls
 from kerasrec.etl.progress import bar
 from kerasrec.etl.sources import Source
@@ -69,6 +71,7 @@ class Dataset:
         row_group_rows: int | None = None,
         rows_per_file: int | None = None,
         overwrite: bool = False,
+        client: Any = None,
         progress: bool = True,
     ) -> Path:
         """Write `part-00000.parquet`, `part-00001.parquet`, ... and `schema.json` into a new folder.
@@ -81,6 +84,9 @@ class Dataset:
             row_group_rows: rows in a row group (a file's last may be shorter); by default 131,072, or a file's.
             rows_per_file: rows in a file; by default 32 row groups.
             overwrite: whether a folder of that name is replaced.
+            client: a `distributed.Client`, on whose cluster the rows are read and written; all workers must see
+                the source's files and `folder`, under the same paths. The rows and their order are the same, but a
+                file then holds rows of one raw file only.
             progress: whether a terminal shows a progress bar.
 
         Returns:
@@ -89,6 +95,7 @@ class Dataset:
         Raises:
             FileExistsError: `folder` exists and `overwrite` is false.
             SchemaError: as `collect` does; or a source that cannot be read.
+            TypeError: a source that is not files, with `client`.
         """
         rows = row_group_rows or min(ROW_GROUP_ROWS, rows_per_file or ROWS_PER_FILE)
         per_file = rows_per_file or 32 * rows
@@ -101,7 +108,10 @@ class Dataset:
         ):
             aside.mkdir()
             with naming(folder):
-                self.write_files(aside, rows, per_file, advance)
+                if client is None:
+                    self.write_files(aside, rows, per_file, advance)
+                else:
+                    cluster.write(self, client, aside, rows, per_file, advance)
             self.schema.save(aside)
         return folder
 

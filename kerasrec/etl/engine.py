@@ -67,11 +67,18 @@ def _applied(op: Operator, place: int, values: list[Value], fitted: bool, served
     return [Value(c, e, rows, windowed) for c, e in zip(made, expressions(columns, exprs), strict=True)]
 
 
-def fit(root: Node, source: Source, step: Callable[[int], None]) -> list[Column]:
+def fit(
+    root: Node, source: Source, step: Callable[[int], None], gathering: Gathering | None = None
+) -> list[Column]:
     """Fit every operator below `root`; returns the raw columns with what the data told of them.
 
     Operators whose inputs need no operator that is still to be fitted share a level, and a pass over the data.
+
+    Args:
+        step: called after each pass.
+        gathering: what passes over the data; by default `gather`.
     """
+    gathering = gathering or gather
     names = raw_names(root)
     source.require(names)
     columns = [source.column(name) for name in names]
@@ -86,7 +93,7 @@ def fit(root: Node, source: Source, step: Callable[[int], None]) -> list[Column]
             jobs.append(Job(node.op, unite(values)))
         for job in jobs:
             job.op.output(job.columns)  # refuses types before any data is read
-        for job, statistics in zip(jobs, gather(source, names, jobs), strict=True):
+        for job, statistics in zip(jobs, gathering(source, names, jobs), strict=True):
             job.op.finalize(statistics, job.columns)
             if job.op is facts and not all(told["rows"] for told in facts.facts.values()):
                 raise SchemaError(f"{source.name}: there are no rows to fit on")
@@ -121,6 +128,9 @@ class Job:
     def queries(self, raw: pl.LazyFrame) -> list[pl.LazyFrame]:
         """Of some of the source's numbered rows; of all, if `whole`."""
         return self.op.partial(select(raw, self.values, numbered=self.op.numbered), self.columns)
+
+
+Gathering = Callable[[Source, Sequence[str], Sequence[Job]], list[list[pl.DataFrame]]]
 
 
 def gather(source: Source, names: Sequence[str], jobs: Sequence[Job]) -> list[list[pl.DataFrame]]:
@@ -187,7 +197,9 @@ def levels(root: Node) -> list[list[Node]]:
     return found
 
 
-def refuse_nulls(source: Source, names: Sequence[str], values: Sequence[Value]) -> None:
+def refuse_nulls(
+    source: Source, names: Sequence[str], values: Sequence[Value], gathering: Gathering | None = None
+) -> None:
     """Raise `SchemaError` where `values`, outputs that read raw columns `names`, hold nulls."""
     rows = values[0].rows
     some = [value for value in values if value.column.nullable]
@@ -195,7 +207,7 @@ def refuse_nulls(source: Source, names: Sequence[str], values: Sequence[Value]) 
     empty = False
     if some:
         job = Job(Observe(), list(some))
-        job.op.finalize(gather(source, names, [job])[0], job.columns)
+        job.op.finalize((gathering or gather)(source, names, [job])[0], job.columns)
         counts = {name: told["nulls"] for name, told in job.op.facts.items() if told["nulls"]}
         empty = not all(told["rows"] for told in job.op.facts.values())
     elif rows.ops:

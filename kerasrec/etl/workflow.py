@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from kerasrec.etl import engine, storage
+from kerasrec.etl import cluster, engine, storage
 from kerasrec.etl.dataset import Dataset
 from kerasrec.etl.fitted_rows import are_fitted, fingerprint
 from kerasrec.etl.graph import Columns, as_node, in_order, trace
@@ -59,12 +59,15 @@ class Workflow:
         self._values: dict[tuple[bool, bool], list[Value]] = {}
 
     # ---- learning and applying -------------------------------------------------------------------------------
-    def fit(self, source: Any, *, progress: bool = True) -> Workflow:
+    def fit(self, source: Any, *, client: Any = None, progress: bool = True) -> Workflow:
         """Learn vocabularies, means and the like. Memory holds those, and never all rows.
 
         Args:
             source: a path, a glob, a folder or a list of paths of Parquet or CSV files; an Arrow table; a pandas
                 frame; a Polars frame, lazy or not; a part that `SplitByTime` or `SplitLeaveOneOut` made.
+            client: a `distributed.Client`, on whose cluster the rows are read; the source must then be files that
+                all workers see, under the same path. What is learned is the same, up to the order in which floats
+                are added up.
             progress: whether a terminal shows a progress bar.
 
         Returns:
@@ -74,14 +77,18 @@ class Workflow:
             SchemaError: a column that is missing, of a type its operator does not take, or still null after its
                 operators; a file that cannot be read, no rows at all. The message names file and column.
             FileNotFoundError: no such file.
+            TypeError: a source that is not files, with `client`.
         """
         source = scan(source)
+        gathering = None
+        if client is not None:
+            source, gathering = cluster.shared(source, client), cluster.gatherer(client)
         root = copy.deepcopy(self._root)  # so that a failed fit changes nothing
         with bar("fit", len(engine.levels(root)) + 1, "passes", show=progress) as advance:
-            inputs = engine.fit(root, source, advance)
+            inputs = engine.fit(root, source, advance, gathering)
             raw = {column.name: Value(column, source.clean(column)) for column in inputs}
             made = engine.evaluate(root, raw, fitted=True)
-            engine.refuse_nulls(source, list(raw), made)
+            engine.refuse_nulls(source, list(raw), made, gathering)
             for value in made:
                 _finished(value.column)
             fitted = copy.copy(self)
@@ -140,10 +147,10 @@ class Workflow:
         by_name = {value.column.name: value for value in values}
         return Dataset(wanted, [by_name[name] for name in wanted.names], source)
 
-    def fit_transform(self, source: Any, *, progress: bool = True) -> Dataset:
+    def fit_transform(self, source: Any, *, client: Any = None, progress: bool = True) -> Dataset:
         """`fit`, then `transform`, of the same source."""
         source = scan(source)
-        return self.fit(source, progress=progress)._transform(source, targets=True, fitted=True)
+        return self.fit(source, client=client, progress=progress)._transform(source, targets=True, fitted=True)
 
     # ---- facts -----------------------------------------------------------------------------------------------
     @property
