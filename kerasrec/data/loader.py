@@ -61,8 +61,8 @@ class Loader(Frameworks, DataAdapter):
     begins one an epoch. (Keras's JAX and torch trainers begin one more before, for a first batch to build the
     model by.)
 
-    **Memory.** Two pools at most are decoded at any time, and a few batches: about 2 x pool_rows x bytes a row, on
-    each rank.
+    **Memory.** Two pools at most are held at any time (three while a batch spans two of them), the row groups that
+    are being decoded, and a few batches: about 2 x pool_rows x bytes a row, on each rank.
 
     **Where it runs.** Two background threads decode pools and cut batches, ahead of the model. Features are NumPy
     arrays when iterated directly, so Keras's JAX and torch backends take a loader as well, with `lists="padded"`;
@@ -218,6 +218,7 @@ class Loader(Frameworks, DataAdapter):
                         pieces, missing = [], next(sizes, 0)
                         if not missing:  # every batch is out; with drop_last, rows may be left
                             return
+                del frame  # its memory is there for the pool that is decoded next
         finally:
             frames.close()
 
