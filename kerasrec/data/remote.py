@@ -195,7 +195,7 @@ def find(address: str, storage_options: Mapping[str, Any]) -> list[Remote]:
         from fsspec.core import url_to_fs
     except ImportError as error:
         raise ImportError(
-            f'{address}: reading from an address needs fsspec ({error}): pip install "kerasrec[remote]"'
+            f'{address}: reading addresses needs fsspec ({error}): pip install "kerasrec[remote]"'
         ) from error
     try:
         system, path = url_to_fs(address, **storage_options)

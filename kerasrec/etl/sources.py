@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from kerasrec import hive
-from kerasrec.etl import csv_files, parquet_files
+from kerasrec.etl import csv_files, parquet_files, partitions
 from kerasrec.etl.types import ROW, integer_range, is_float, is_integer, plain_type, to_name, to_polars
 from kerasrec.schema import Column, SchemaError, Tag
 
@@ -157,7 +157,7 @@ def scan(source: Any, types: Mapping[str, pl.DataType] | None = None) -> Source:
     Args:
         source: a path, a glob, a folder or a list of paths of Parquet (.parquet, .pq) or CSV (.csv, .tsv)
             files; an Arrow table; a pandas frame; a Polars frame, lazy or not. A folder's folders named
-            `column=value` belong to it; such a column is constant in a Parquet file.
+            `column=value` belong to it; such a column is constant in a file.
         types: Polars types of columns that are text, in CSV files or folders' names, where they are known already.
 
     Raises:
@@ -198,6 +198,7 @@ def scan(source: Any, types: Mapping[str, pl.DataType] | None = None) -> Source:
         raise SchemaError(f"one input of several formats: {', '.join(sorted(suffixes))}")
     reader = READERS[suffixes.pop()]
     read, counts = reader.scan(files, types or {})
+    read = partitions.add(read, files, types or {})
     frame, name = read(files), str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
     placed = list(zip(files, counts, strict=True))
     return Source(frame, frame.collect_schema(), name, sum(counts), placed, read, reader is parquet_files)
