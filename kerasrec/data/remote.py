@@ -201,6 +201,8 @@ def find(address: str, storage_options: Mapping[str, Any]) -> list[Remote]:
         system, path = url_to_fs(address, **storage_options)
     except (ImportError, ValueError) as error:
         raise type(error)(f"{address}: {error}") from error
+    except OSError as error:  # of an address within an address, as zip://part.parquet::https://...
+        raise OSError(f"{address}: cannot be read: {error}") from error
     system.invalidate_cache()  # of listings: what was written since is seen
     place = Remote(address, path.rstrip("/"), system)
     with place.telling():

@@ -3,6 +3,7 @@
 import re
 import socket
 import struct
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +22,7 @@ class Server:
         ranges: whether it knows range requests.
         cut: of how many bytes each answer is short, after which the connection is reset.
         status: answers each GET with this error.
+        late: seconds before each answer to a GET.
     """
 
     url: str = ""
@@ -28,6 +30,7 @@ class Server:
     ranges: bool = True
     cut: int = 0
     status: int = 0
+    late: float = 0
 
 
 class Handler(SimpleHTTPRequestHandler):
@@ -40,6 +43,7 @@ class Handler(SimpleHTTPRequestHandler):
 
     def do_GET(self):
         path = Path(self.translate_path(self.path))
+        time.sleep(self.state.late)
         if self.state.status:
             return self.send_error(self.state.status)
         if path.is_dir():

@@ -121,6 +121,8 @@ def test_partitioned_folders_at_addresses(tmp_path):
     assert rows_of(Loader(address, 16)) == expected
     assert rows_of(Loader(f"{address}/**/*.parquet", 16)) == expected
     assert rows_of(Loader(f"{address}/day=*", 16)) == expected
+    days = [next(iter(Loader(each, 80, columns=["day"], targets=[])))["day"] for each in (address, folder)]
+    np.testing.assert_array_equal(*days)  # which no file holds
     with serve(tmp_path) as server:
         assert rows_of(Loader(f"{server.url}/train", 16)) == expected
         some = rows_of(Loader(f"{server.url}/train/day=-1", 16))
@@ -192,9 +194,7 @@ def test_a_file_without_a_value_that_others_have(tmp_path):
 
 def test_folders_with_other_names_are_not_guessed(tmp_path):
     put(tmp_path, "2024/day=1", "2025/day=2")
-    with pytest.raises(
-        FileNotFoundError, match=r"holds no \*.parquet file; .*\(2024, 2025\), pass .*/\*\*/\*"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"holds no \*.parquet file; .*\(2024, 2025\), pass .*/\*\*/\*"):
         Loader(tmp_path)
     assert Loader(f"{tmp_path}/**/*.parquet", schema=SCHEMA).num_rows == 40
     (tmp_path / "2024" / "day=1" / "_temporary").mkdir()

@@ -2,6 +2,7 @@
 
 import sys
 import threading
+import zipfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from uuid import uuid4
@@ -197,6 +198,28 @@ def test_a_server_that_fails_in_mid_epoch(folder, tmp_path, wrong):
         with pytest.raises(OSError, match=rf"{server.url}/data/part-0000.\.parquet: cannot be read: "):
             list(batches)
     assert not threads()
+
+
+def test_a_server_that_does_not_answer(folder, server):
+    aiohttp = pytest.importorskip("aiohttp")
+    patience = {"client_kwargs": {"timeout": aiohttp.ClientTimeout(total=0.5)}}
+    loader = Loader(f"{server.url}/data", storage_options=patience)
+    server.late = 2
+    with pytest.raises(OSError, match=rf"{server.url}/data/part-00000.parquet: cannot be read: .*Timeout"):
+        list(loader)
+    assert not threads()
+
+
+def test_addresses_in_addresses(folder, tmp_path):
+    expected, address = all_rows(Loader(folder, 64)), to_memory(folder)
+    with zipfile.ZipFile(tmp_path / "data.zip", "w") as archive:
+        for path in folder.iterdir():
+            archive.write(path, f"data/{path.name}")
+    assert all_rows(Loader(f"zip://data::{tmp_path}/data.zip", 64)) == expected
+    cached = Loader(f"simplecache::{address}/*.parquet", 64, schema=Schema.load(folder))
+    assert all_rows(cached) == expected
+    with pytest.raises(OSError, match="zip://data::.*/none.zip: cannot be read"):
+        Loader(f"zip://data::{tmp_path}/none.zip")
 
 
 def test_damaged_pages():

@@ -43,15 +43,15 @@ def test_a_partitioned_folder_is_the_frame(tmp_path, suffix):
     frame = make_frame()
     folder = write(tmp_path / "raw", frame, suffix)
     files, whole = graph().fit(folder), graph().fit(frame)
-    expected = whole.transform(frame).to_polars()
-    assert_frame_equal(files.transform(folder).to_polars(), expected)
-    assert_frame_equal(files.transform(frame).to_polars(), expected)
-    assert_frame_equal(whole.transform(folder).to_polars(), expected)
+    expected = whole.transform(frame).collect()
+    assert_frame_equal(files.transform(folder).collect(), expected)
+    assert_frame_equal(files.transform(frame).collect(), expected)
+    assert_frame_equal(whole.transform(folder).collect(), expected)
     files.transform(folder).to_parquet(tmp_path / "out")
     assert_frame_equal(pl.read_parquet(tmp_path / "out" / "*.parquet"), expected)
     assert_frame_equal(
-        files.transform(str(folder / "day=3" / "*" / f"*.{suffix}")).to_polars(),
-        whole.transform(frame.filter(day=3)).to_polars(),
+        files.transform(str(folder / "day=3" / "*" / f"*.{suffix}")).collect(),
+        whole.transform(frame.filter(day=3)).collect(),
     )
 
 
@@ -61,7 +61,7 @@ def test_types_are_those_fitted_on(tmp_path):
     workflow = etl.Workflow(["code"] >> etl.Categorify()).fit(frame)
     (tmp_path / "code=7").mkdir()
     frame.select("x").write_parquet(tmp_path / "code=7" / "a.parquet")
-    assert workflow.transform(tmp_path).to_polars()["code"].to_list() == [3, 3, 3]
+    assert workflow.transform(tmp_path).collect()["code"].to_list() == [3, 3, 3]
 
 
 def test_nulls_what_files_hold_and_files_given_twice(tmp_path):
@@ -69,7 +69,7 @@ def test_nulls_what_files_hold_and_files_given_twice(tmp_path):
         (tmp_path / "x=9" / name).mkdir(parents=True)
         pl.DataFrame({"x": [1.0, 2.0]}).write_parquet(tmp_path / "x=9" / name / "a.parquet")
     workflow = etl.Workflow(["k", "x"] >> etl.FillMissing(0.25)).fit([tmp_path, tmp_path])
-    found = workflow.transform(tmp_path).to_polars()
+    found = workflow.transform(tmp_path).collect()
     assert sorted(found["k"].to_list()) == [0.25, 0.25, 1.5, 1.5]
     assert found["x"].to_list() == [1.0, 2.0, 1.0, 2.0]
 
@@ -81,14 +81,10 @@ def test_errors(tmp_path):
     workflow = etl.Workflow(["k"] >> etl.Normalize()).fit(tmp_path)
     (tmp_path / "k=x").mkdir()
     frame.write_parquet(tmp_path / "k=x" / "a.parquet")
-    with pytest.raises(
-        SchemaError, match="k=x/a.parquet: column 'k' is 'x' by the name .* expected Int64"
-    ):
+    with pytest.raises(SchemaError, match="k=x/a.parquet: column 'k' is 'x' by the name .* expected Int64"):
         workflow.transform(tmp_path)
     frame.write_parquet(tmp_path / "z.parquet")
-    with pytest.raises(
-        SchemaError, match="z.parquet: no folder of it is named k=..., as one of .*k=1/a.parq"
-    ):
+    with pytest.raises(SchemaError, match="z.parquet: no folder of it is named k=..., as one of .*k=1/a.parq"):
         etl.Workflow(["k"] >> etl.Normalize()).fit(tmp_path)
     with pytest.raises(ValueError, match=r's3://b/raw: a workflow reads .* pl.scan_parquet\("s3://b/raw"'):
         workflow.fit("s3://b/raw")
