@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import accumulate
@@ -23,6 +24,8 @@ from kerasrec.schema import FILENAME, Column, Schema, SchemaError
 
 Source: TypeAlias = str | os.PathLike[str]
 Place: TypeAlias = Path | Remote
+
+REQUESTS = 16  # for footers, at the same time
 
 
 @dataclass(frozen=True)
@@ -150,12 +153,8 @@ def scan(files: Sequence[Place], schema: Schema) -> list[Chunk]:
     chunks = []
     folders = [hive.partitions([*path.parts[:-1]]) for path in files]
     named = {name: path for path, values in zip(files, folders, strict=True) for name in values}
-    for path, values in zip(files, folders, strict=True):
-        try:
-            footer = path.footer if isinstance(path, Remote) else pq.read_metadata(path)
-            fields = footer.schema.to_arrow_schema()
-        except pa.ArrowException as error:
-            raise ValueError(f"{path}: not readable as Parquet: {error}") from None
+    for path, values, footer in zip(files, folders, _footers(files), strict=True):
+        fields = footer.schema.to_arrow_schema()
         constants = {}
         held = []
         for column in schema:
@@ -185,6 +184,25 @@ def scan(files: Sequence[Place], schema: Schema) -> list[Chunk]:
             if group.num_rows:
                 chunks.append(Chunk(path, index, group.num_rows, frozenset(unchecked), constants=constants))
     return chunks
+
+
+def _footers(files: Sequence[Place]) -> Iterator[pq.FileMetaData]:
+    def read(path: Place) -> pq.FileMetaData:
+        try:
+            footer = path.footer if isinstance(path, Remote) else pq.read_metadata(path)
+            footer.schema.to_arrow_schema()
+        except pa.ArrowException as error:
+            raise ValueError(f"{path}: not readable as Parquet: {error}") from None
+        return footer
+
+    if not any(isinstance(path, Remote) for path in files):
+        yield from map(read, files)
+        return
+    with ThreadPoolExecutor(REQUESTS) as pool:  # each waits for a server
+        try:
+            yield from pool.map(read, files)
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _leaves(footer: pq.FileMetaData, columns: Iterable[Column]) -> dict[str, int]:

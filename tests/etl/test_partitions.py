@@ -6,6 +6,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from kerasrec import etl
+from kerasrec.etl.sources import scan
 from kerasrec.schema import SchemaError
 
 
@@ -53,6 +54,15 @@ def test_a_partitioned_folder_is_the_frame(tmp_path, suffix):
         files.transform(str(folder / "day=3" / "*" / f"*.{suffix}")).collect(),
         whole.transform(frame.filter(day=3)).collect(),
     )
+
+
+def test_parts_as_a_cluster_gets_them(tmp_path):
+    cloudpickle = pytest.importorskip("cloudpickle")
+    frame = make_frame()
+    parts = cloudpickle.loads(cloudpickle.dumps(scan(write(tmp_path, frame)).parts(3)))
+    assert len(parts) > 60
+    found = pl.concat([part.frame.collect() for part in parts])
+    assert_frame_equal(found, frame, check_column_order=False)
 
 
 def test_types_are_those_fitted_on(tmp_path):
