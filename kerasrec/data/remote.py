@@ -125,19 +125,19 @@ class Remote:
 
     @contextmanager
     def telling(self) -> Iterator[None]:
-        """Whatever goes wrong, each store with errors of its own, is an `OSError` naming the address."""
+        """Whatever goes wrong, each store with errors of its own, is an error naming the address."""
         try:
             yield
-        except _Told:
+        except RemoteError:
             raise
         except FileNotFoundError as error:
             raise FileNotFoundError(f"{self}: there is no such file or folder") from error
         except Exception as error:
-            raise _Told(f"{self}: cannot be read: {str(error) or type(error).__name__}") from error
+            raise RemoteError(f"{self}: cannot be read: {str(error) or type(error).__name__}") from error
 
 
-class _Told(OSError):
-    """Its message names the address."""
+class RemoteError(OSError):
+    """An address that cannot be read; the message names it."""
 
 
 class _Ranges(io.RawIOBase):

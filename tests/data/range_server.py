@@ -51,9 +51,11 @@ class Handler(SimpleHTTPRequestHandler):
         if not path.exists():
             return self.send_error(404)
         data = path.read_bytes()
-        asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
+        asked = re.fullmatch(r"bytes=(\d*)-(\d*)", self.headers.get("Range", ""))
         if asked and self.state.ranges:
-            first, last = int(asked[1]), min(int(asked[2] or len(data) - 1), len(data) - 1)
+            first, last = int(asked[1] or 0), min(int(asked[2] or len(data) - 1), len(data) - 1)
+            if not asked[1]:  # the last bytes, so many
+                first, last = max(0, len(data) - int(asked[2])), len(data) - 1
             self.send_response(206)
             self.send_header("Content-Range", f"bytes {first}-{last}/{len(data)}")
             data = data[first : last + 1]

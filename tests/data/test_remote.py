@@ -9,6 +9,7 @@ from uuid import uuid4
 
 import fsspec
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -17,6 +18,7 @@ from hypothesis import strategies as st
 from loader_data import make_table, rows_of, write
 from range_server import serve
 
+from kerasrec import etl
 from kerasrec.data import Loader
 from kerasrec.schema import Column, Schema, SchemaError
 
@@ -275,3 +277,15 @@ def test_unread_columns_are_not_decoded(tmp_path):
         np.testing.assert_array_equal(np.concatenate([features["user"] for features, _ in batches]), users)
         with pytest.raises(OSError, match=r"part-00000.parquet: cannot be read"):
             list(Loader(source, 64))
+
+
+def test_workflows_take_addresses_as_polars_frames(server, folder):
+    def graph():
+        return etl.Workflow(["user"] >> etl.Categorify())
+
+    files = sorted(folder.glob("*.parquet"))
+    there = [f"{server.url}/data/{path.name}" for path in files]
+    found = graph().fit(pl.scan_parquet(there)).transform(pl.scan_parquet(there)).collect()
+    assert found.equals(graph().fit(files).transform(files).collect())
+    with pytest.raises(ValueError, match=rf"{there[0]}: a workflow reads addresses through Polars"):
+        graph().fit(there)
