@@ -144,7 +144,8 @@ class DistributedEmbedding(keras.layers.Layer):
         )
 
     def _prepare_exchange(self, rank: int) -> None:
-        from kerasrec.parallel.exchange import Copies, Exchange
+        from kerasrec.parallel.copies import Copies
+        from kerasrec.parallel.exchange import Exchange
 
         copies: list[Any] = []
         for shards, variable in zip(self._shards, self._variables, strict=True):

@@ -4,9 +4,9 @@ A step goes through phases one after another: ids to their owners, vectors back,
 changed rows to the ranks that hold copies. With S ranks, of which k own the table evenly, and U distinct ids in a
 rank's batch, U (S - 1) / S of them are owned elsewhere; an owner is asked for U (S - 1) / k. Frequent rows, of
 which all ranks hold copies, need no ids and no vectors: their gradients go home, and rows that any rank's batch
-changed go to all ranks; which rows these are is told by their ids or by one bit for each frequent row, whichever
-is shorter. Where sums are exchanged, all ids travel, not distinct ones, and each owner answers a list with one
-vector, so a list gets as many as it has ids or owners, at most.
+changed go to all ranks; which rows these are is told by one bit for each frequent row. Where sums are exchanged,
+all ids travel, not distinct ones, and each owner answers a list with one vector, so a list gets as many as it has
+ids or owners, at most.
 """
 
 from __future__ import annotations
@@ -117,11 +117,11 @@ def cost(demand: Demand, step: Step, placement: str, owners: int, exchange: str,
     owner[[VECTORS_IN, GRADIENTS_OUT]] = -vectors * vector * share
     owner[[VECTORS_OUT, GRADIENTS_IN]] = others * vectors * vector * share
     if frequent:
-        home = copied * vector + min(copied * demand.id_bytes, frequent / 8)
+        home = copied * vector + frequent / 8
         every[GRADIENTS_OUT] += home
         owner[GRADIENTS_OUT] -= home * share
         owner[GRADIENTS_IN] += others * home * share
-        changed = all_copied * vector + min(all_copied * demand.id_bytes, frequent / 8)
+        changed = all_copied * vector + frequent / 8
         every[CHANGED_IN] = changed
         owner[CHANGED_IN] = -changed * share
         owner[CHANGED_OUT] = others * changed * share
@@ -138,23 +138,30 @@ def cost(demand: Demand, step: Step, placement: str, owners: int, exchange: str,
 
 
 def frequent_rows(demand: Demand, step: Step) -> int:
-    """The most frequent rows of a hybrid table with which a rank sends no more bytes than without any; else 0."""
+    """How many rows of a hybrid table are copied: the most that keep two thirds of what the best number saves.
+
+    So bytes are fewer than without copies, and nearly as few as they can be, while more lookups need no exchange.
+    0 where copies save no bytes.
+    """
     rows = demand.table.vocabulary_size
+    if step.ranks == 1:
+        return 0
 
     def sent(frequent: int) -> float:
         parts = cost(demand, step, "hybrid", min(step.ranks, rows), "rows", frequent)
         return float((parts.every + parts.owner)[_SENT].sum())
 
-    without = sent(0)
     ends = [min(1 << octave, rows) for octave in range((rows - 1).bit_length() + 1)]
-    free = [end for end in ends if sent(end) <= without]
-    if not free or step.ranks == 1:
+    by_end = [sent(end) for end in ends]
+    enough = sent(0) / 3 + min(by_end) * 2 / 3
+    if sent(0) <= enough:
         return 0
-    low, high = free[-1], min(2 * free[-1], rows)
+    last = max(at for at, each in enumerate(by_end) if each <= enough)
+    low, high = ends[last], ends[min(last + 1, len(ends) - 1)]
     while high - low > max(1, low // 256):
         middle = (low + high) // 2
-        low, high = (middle, high) if sent(middle) <= without else (low, middle)
-    return high if sent(high) <= without else low
+        low, high = (middle, high) if sent(middle) <= enough else (low, middle)
+    return low
 
 
 def copied_bytes(demand: Demand, step: Step, frequent: int) -> int:

@@ -1,6 +1,6 @@
 """The exchange of a step: each rank asks for the rows it looks up, owners answer, gradients go the same way back.
 
-    ids        distinct rows, sorted by owner, packed in the fewest bytes     one alltoall
+    ids        distinct rows, by owner, packed in the fewest bytes            one alltoall
     vectors    the owners' answers, in the order they were asked for          one alltoall
     gradients  one for each distinct row, times this rank's share             one alltoall, in the backward pass
 
@@ -8,8 +8,8 @@ Over several nodes it goes in two hops, first to the rank of one's own node that
 one asks once for what its node's ranks ask of it, so a row crosses between two nodes once.
 
 Copied rows (those of replicated tables, the frequent ones of hybrid tables) are read from this rank's own copy. In
-training their owners are told their ids as well, since the gradients go to the owners; after the update these send
-every rank the rows that changed (`Copies`).
+training their owners are told of them as well, by one bit for each copied row they own, since the gradients go to
+the owners; after the update these send every rank the rows that changed (`copies.Copies`).
 
 TensorFlow only. Source: HugeCTR's embeddings (https://arxiv.org/abs/2210.08803), with distinct rows alone.
 """
@@ -23,7 +23,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrec.parallel import comm
-from kerasrec.parallel.rows import row_blocks
+from kerasrec.parallel.packing import bytes_for, from_bits, pack, to_bits, unpack
 from kerasrec.parallel.shards import Shards
 
 WIRES = ("float32", "bfloat16", "float16")
@@ -53,10 +53,11 @@ class Exchange:
             raise ValueError(f"{self.ranks} ranks are not {self.per_node} on every node")
         # A request's kind is its stack; copied rows, which need no answer, are kinds of their own after these.
         self.widths = np.array([each.stack.embedding_dim for each in shards] * 2, np.int32)
+        # A row's address is its number in its owner's variables, one variable after another; after these come
+        # the copied rows, counted among those that the owner has.
         sizes = [int(each.first_local_row[-1].max()) for each in shards]
-        some_copies = any(each.copies for each in shards)
-        # What is sent for a row is its number in its owner's variables, one variable after another.
-        self.bases = np.cumsum([0, *sizes, *(sizes if some_copies else [0] * len(sizes))])
+        self.bases = np.cumsum([0, *sizes, *(each.most_owned_copies for each in shards)])
+        self.first_copied = int(self.bases[len(shards)])
 
     def vectors(self, wanted: Sequence[Any], share: Any | None) -> list[Any]:
         """The vectors of distinct rows of each stack.
@@ -90,8 +91,11 @@ class Exchange:
         count = tf.gather(tf.constant(shards.owner_count, tf.int64), of)
         place = tf.cast(row % count, tf.int32)
         rank = tf.gather_nd(tf.constant(shards.owners, tf.int32), tf.stack([of, place], axis=1))
-        first = tf.gather_nd(tf.constant(shards.first_local_row, tf.int64), tf.stack([of, rank], axis=1))
         copied = row < tf.gather(tf.constant(shards.frequent_rows, tf.int64), of)
+        part = tf.stack([of, rank], axis=1)
+        first = tf.gather_nd(tf.constant(shards.first_local_row, tf.int64), part)
+        if shards.copies:
+            first = tf.where(copied, tf.gather_nd(tf.constant(shards.first_owned_copy, tf.int64), part), first)
         kind = tf.where(copied, k + len(self.shards), k)
         address = tf.gather(tf.constant(self.bases, tf.int64), kind) + first + row // count
         return rank, kind, address, row + tf.gather(tf.constant(shards.first_copy, tf.int64), of)
@@ -132,13 +136,13 @@ class Exchange:
         """
         kinds, stacks = len(self.widths), len(self.shards)
         kind = self._kind(number)
-        order = tf.argsort(rank * kinds + kind, stable=True)
+        order = tf.argsort(tf.cast(rank, tf.int64) * int(self.bases[-1] * nodes) + number)
         sent = self._counts(rank, kind)
-        message = pack(tf.gather(number, order), bytes_for(self.bases[-1] * nodes - 1))
-        packed, parts = comm.alltoall(message, tf.reduce_sum(sent, axis=1), f"{self.name}{hop}.ids")
-        asked = unpack(packed)
+        message, splits = self._packed(tf.gather(rank, order), tf.gather(number, order), nodes, share is not None)
+        received, parts = comm.alltoall(message, splits, f"{self.name}{hop}.ids")
+        source, asked = self._unpacked(received, parts, nodes, share is not None)
         kind_asked = self._kind(asked)
-        got = self._counts(tf.repeat(tf.range(self.ranks), parts), kind_asked)
+        got = self._counts(source, kind_asked)
         answered = np.array([1] * stacks + [0] * stacks, np.int32)
 
         @tf.custom_gradient
@@ -162,6 +166,44 @@ class Exchange:
             found.append(tf.gather(vectors, tf.math.invert_permutation(places)))
         return found
 
+    def _packed(self, rank: Any, number: Any, nodes: int, copied: bool) -> tuple[Any, Any]:
+        """What each rank is sent for some numbers, which are sorted by rank: where `copied` says so a bit for each
+        copied row that it owns, then the other numbers one by one. Returns uint8, and the bytes for each rank."""
+        node, address = number // max(1, self.bases[-1]), number % max(1, self.bases[-1])
+        alone = address < self.first_copied
+        size = self._id_bytes(nodes)
+        numbers = tf.reshape(pack(tf.boolean_mask(number, alone), size), (-1,))
+        splits = size * tf.math.bincount(tf.boolean_mask(rank, alone), minlength=self.ranks)
+        width = self._bit_bytes(nodes) if copied else 0
+        if not width:
+            return numbers, splits
+        place = node * (self.bases[-1] - self.first_copied) + address - self.first_copied
+        line, place = (tf.boolean_mask(each, ~alone) for each in (tf.cast(rank, tf.int64), place))
+        bits = tf.RaggedTensor.from_tensor(to_bits(line, place, self.ranks, width), row_splits_dtype=tf.int32)
+        numbers = tf.RaggedTensor.from_row_lengths(numbers, splits, validate=False)
+        return tf.concat([bits, numbers], axis=1).values, splits + width
+
+    def _unpacked(self, message: Any, parts: Any, nodes: int, copied: bool) -> tuple[Any, Any]:
+        """What was sent as `_packed` does it: by which rank, (n,) int32, and the numbers, (n,) int64."""
+        size, width = self._id_bytes(nodes), self._bit_bytes(nodes) if copied else 0
+        ranks = tf.range(self.ranks)
+        if not width:
+            return tf.repeat(ranks, parts // size), unpack(tf.reshape(message, (-1, size)))
+        lengths = tf.reshape(tf.stack([tf.fill([self.ranks], width), parts - width], axis=1), (-1,))
+        cut = tf.RaggedTensor.from_row_lengths(message, lengths, validate=False)
+        source, place = from_bits(tf.reshape(cut[0::2].values, (self.ranks, width)))
+        each = int(self.bases[-1]) - self.first_copied
+        number = place // each * int(self.bases[-1]) + self.first_copied + place % each
+        alone = unpack(tf.reshape(cut[1::2].values, (-1, size)))
+        sources = tf.repeat(ranks, (parts - width) // size), tf.cast(source, tf.int32)
+        return tf.concat(sources, 0), tf.concat([alone, number], 0)
+
+    def _id_bytes(self, nodes: int) -> int:
+        return bytes_for(self.bases[-1] * (nodes - 1) + self.first_copied - 1)
+
+    def _bit_bytes(self, nodes: int) -> int:
+        return -(-nodes * (int(self.bases[-1]) - self.first_copied) // 8)
+
     def _kind(self, number: Any) -> Any:
         address = number % max(1, self.bases[-1])
         return tf.searchsorted(tf.constant(self.bases[1:], tf.int64), address, side="right")
@@ -174,10 +216,12 @@ class Exchange:
     def _owned(self, number: Any, kind: Any) -> list[Any]:
         """This rank's own rows."""
         row = number - tf.gather(tf.constant(self.bases[:-1], tf.int64), kind)
-        return [
-            tf.gather(self.variables[k % len(self.shards)], tf.boolean_mask(row, kind == k))
-            for k in range(len(self.widths))
-        ]
+        rows = [tf.boolean_mask(row, kind == k) for k in range(len(self.widths))]
+        for k, shards in enumerate(self.shards, len(self.shards)):
+            first = shards.first_owned_copy[:, comm.rank()]
+            of = tf.searchsorted(tf.constant(first[1:], tf.int64), rows[k], side="right")
+            rows[k] += tf.gather(tf.constant(shards.first_local_row[:, comm.rank()] - first, tf.int64), of)
+        return [tf.gather(self.variables[k % len(self.shards)], some) for k, some in enumerate(rows)]
 
     def _relayed(self, share: Any | None) -> Callable[[Any, Any], list[Any]]:
         """Rows of the ranks that have this rank's place in their nodes, asked for once for all of this node."""
@@ -213,57 +257,3 @@ class Exchange:
         return [
             tf.reshape(parts[k :: len(self.widths)].values, (-1, width)) for k, width in enumerate(self.widths)
         ]
-
-
-class Copies:
-    """Keeps every rank's copies of frequent rows equal to the rows themselves, which their owners update."""
-
-    def __init__(self, shards: Shards, variable: Any, copies: Any, rank: int, name: str):
-        self.shards, self.variable, self.copies, self.rank, self.name = shards, variable, copies, rank, name
-        self.id_bytes = bytes_for(shards.copies - 1)
-
-    def refresh(self, rows: Any) -> None:
-        """Send every rank the copied ones among some rows of this rank's variable, and take theirs.
-
-        Args:
-            rows: (n,) distinct rows of the variable. All ranks must come here, with no row if they have none.
-        """
-        shards, rank = self.shards, self.rank
-        rows = tf.cast(rows, tf.int64)
-        of = tf.searchsorted(tf.constant(shards.first_local_row[1:, rank], tf.int64), rows, side="right")
-        place = [each.owners.index(rank) if rank in each.owners else 0 for each in shards.slices]
-        count = tf.gather(tf.constant(shards.owner_count, tf.int64), of)
-        row = rows - tf.gather(tf.constant(shards.first_local_row[:, rank], tf.int64), of)
-        row = row * count + tf.gather(tf.constant(place, tf.int64), of)
-        copied = row < tf.gather(tf.constant(shards.frequent_rows, tf.int64), of)
-        copy = tf.boolean_mask(row + tf.gather(tf.constant(shards.first_copy, tf.int64), of), copied)
-        values = tf.gather(self.variable, tf.boolean_mask(rows, copied))
-        numbers = tf.reshape(tf.bitcast(values, tf.uint8), (-1, 4 * shards.stack.embedding_dim))
-        message = comm.allgather(tf.concat([pack(copy, self.id_bytes), numbers], axis=1), f"{self.name}.copies")
-        values = tf.reshape(message[:, self.id_bytes :], (-1, shards.stack.embedding_dim, 4))
-        tf.raw_ops.ResourceScatterUpdate(
-            resource=self.copies.handle,
-            indices=unpack(message[:, : self.id_bytes]),
-            updates=tf.bitcast(values, tf.float32),
-        )
-
-    def refresh_all(self) -> None:
-        """Send every rank all copied rows, some 16 MiB of this rank's at a time. All ranks must come here."""
-        held = self.shards.first_local_row[-1]
-        for start, stop in row_blocks(int(held.max()), 4 * self.shards.stack.embedding_dim):
-            self.refresh(np.arange(start, min(stop, int(held[self.rank]))))
-
-
-def bytes_for(largest: int) -> int:
-    """The fewest bytes that hold numbers from 0 to `largest`."""
-    return max(1, (int(largest).bit_length() + 7) // 8)
-
-
-def pack(numbers: Any, size: int) -> Any:
-    """(n,) int64 from 0 on -> (n, size) uint8, the low bytes, lowest first."""
-    return tf.bitcast(numbers, tf.uint8)[:, :size]
-
-
-def unpack(packed: Any) -> Any:
-    """(n, size) uint8 -> (n,) int64."""
-    return tf.bitcast(tf.pad(packed, [[0, 0], [0, 8 - packed.shape[1]]]), tf.int64)

@@ -33,6 +33,11 @@ class Slice:
             return range(0)
         return range(self.owners.index(rank), self.table.vocabulary_size, len(self.owners))
 
+    def owned_copies(self, rank: int) -> int:
+        """How many of the rows that a rank holds are copied to every rank; these come first."""
+        held = self.rows(rank)
+        return len(range(held.start, self.frequent_rows, held.step)) if held else 0
+
 
 def slices(plan: Plan, table: str) -> list[Slice]:
     """The slices of one table, by columns."""
@@ -96,6 +101,17 @@ class Shards:
     @property
     def copies(self) -> int:
         return int(self.first_copy[-1])
+
+    @cached_property
+    def first_owned_copy(self) -> np.ndarray:
+        """(slices + 1, ranks): the same for those of the copied rows that a rank owns, counted for each rank."""
+        owned = [[each.owned_copies(rank) for rank in range(self.ranks)] for each in self.slices]
+        return np.vstack([np.zeros((1, self.ranks), np.int64), np.cumsum(owned, axis=0)])
+
+    @property
+    def most_owned_copies(self) -> int:
+        """How many copied rows the rank owns that owns the most."""
+        return int(self.first_owned_copy[-1].max())
 
     def local(self, rank: int) -> Stack:
         """What a rank's variable holds, as a stack of shortened tables: so optimizers and checkpoints know it."""
