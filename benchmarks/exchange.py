@@ -12,6 +12,9 @@ with each message, as each rank sends them to others, in the mean over ranks. Th
   does not do both, fewer bytes and most lookups local: a change goes to all ranks, an answer only to who asks.
 - two hops: 2 nodes of 4 ranks, distinct rows once between nodes.
 
+Then lists: 512 of 100 ids a rank, averaged, row-wise. What ranks send where owners answer with rows and where they
+answer with sums, as the plan predicts it and as it is; which of them the plan chooses.
+
 The closed form for row_wise, with U_r distinct ids on rank r, width D and S ranks, is U_r (S - 1) / S (id bytes +
 2 x D x 4), and S x 4 bytes of counts a message. The count is made from `Shards`, which `Exchange` routes by; on 2
 and 4 ranks under horovodrun what `Exchange` really hands to Horovod is measured beside it.
@@ -22,6 +25,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -29,9 +33,12 @@ from rich.console import Console
 from rich.table import Table
 
 import kerasrec as kr
+from kerasrec.parallel import costs
+from kerasrec.parallel.planner import demands_of
 from kerasrec.parallel.shards import shard
 
 ROWS, WIDTH, RANKS = 1_000_000, 32, 8
+LISTS, HOTNESS, LIST_EXPONENT = 512, 100, 1.05
 WAYS = {"row_wise": {}, "hybrid": {}, "hybrid, 1 %": {"frequent_rows": ROWS // 100}}
 
 
@@ -51,6 +58,18 @@ def planned(way, ranks, batch, exponent):
     placement = way.split(",")[0]
     table = kr.TableConfig("t", ROWS, WIDTH, placement=placement, head=head_of(exponent), **WAYS[way])
     return kr.parallel.plan([table], ranks, memory=None, batch_size=batch)
+
+
+def planned_lists(ranks, exchange=None):
+    """As `kr.parallel.plan` chooses, or with the exchange that is named."""
+    table = kr.TableConfig("t", ROWS, WIDTH, "mean", placement="row_wise", head=head_of(LIST_EXPONENT))
+    features = [kr.FeatureConfig("t", table, HOTNESS)]
+    plan = kr.parallel.plan(features, ranks, memory=None, batch_size=LISTS)
+    if exchange is None:
+        return plan
+    tables = tuple(replace(each, exchange=exchange) for each in plan.tables)
+    step = costs.Step(ranks, LISTS, 25e9, 1e12, "float32")
+    return replace(plan, tables=tables, predicted=costs.predict(tables, demands_of(features, "sgd"), step))
 
 
 def bytes_for(largest):
@@ -152,34 +171,52 @@ def worker(batch, exponent):
         plan = planned(way, ranks, batch, exponent)
         feature = kr.FeatureConfig("t", plan["t"].table)
         layer = kr.layers.DistributedEmbedding({"t": feature}, plan=plan, ranks_per_node=per_node, name="emb")
-        layer.build()
-        optimizer = kr.optimizers.SGD(0.1)
-        optimizer.build(layer.trainable_variables)
-        sizes = []
-        originals = comm.alltoall, comm.allgather
-
-        def alltoall(tensor, splits, name, originals=originals, sizes=sizes):
-            row = tensor.dtype.size * int(np.prod(tensor.shape[1:]))
-            sizes.append(sum(int(n) * row + 4 for to, n in enumerate(splits) if to != rank))
-            return originals[0](tensor, splits, name)
-
-        def allgather(tensor, name, originals=originals, sizes=sizes):
-            sizes.append(tensor.dtype.size * int(np.prod(tensor.shape)) * (ranks - 1))
-            return originals[1](tensor, name)
-
-        comm.alltoall, comm.allgather = alltoall, allgather
-        try:
-            with tf.GradientTape() as tape:
-                loss = tf.reduce_sum(layer({"t": tf.constant(ids_of(rank, batch, exponent))}, training=True)["t"])
-            optimizer.apply(tape.gradient(loss, layer.trainable_variables), layer.trainable_variables)
-        finally:
-            comm.alltoall, comm.allgather = originals
-        real = sum(comm.gather_objects(sum(sizes)))
+        real = sent_in_a_step(layer, tf.constant(ids_of(rank, batch, exponent)))
         batches = [ids_of(each, batch, exponent) for each in range(ranks)]
         expected = counted(plan, batches, per_node)[0].sum()
         results[f"{way}{', two hops' if per_node else ''}"] = {"sent": real / ranks, "counted": expected / ranks}
+    lists = {}
+    for exchange in ("rows", "sums"):
+        plan = planned_lists(ranks, exchange)
+        feature = kr.FeatureConfig("t", plan["t"].table, HOTNESS)
+        layer = kr.layers.DistributedEmbedding({"t": feature}, plan=plan, name="lists")
+        ids = ids_of(rank, LISTS * HOTNESS, LIST_EXPONENT).reshape(LISTS, HOTNESS)
+        sent = sent_in_a_step(layer, tf.RaggedTensor.from_tensor(tf.constant(ids)))
+        lists[exchange] = {"sent": sent / ranks, "predicted": float(np.mean(plan.predicted.sent_bytes))}
+    lists["chosen"] = planned_lists(ranks)["t"].exchange
     if rank == 0:
-        print(json.dumps({"ranks": ranks, **results}))
+        print(json.dumps({"ranks": ranks, "single": results, "lists": lists}))
+
+
+def sent_in_a_step(layer, ids):
+    """The bytes that all ranks send to others in one step of training, as they are handed to Horovod."""
+    import tensorflow as tf
+
+    from kerasrec.parallel import comm
+
+    rank, ranks, sizes = comm.rank(), comm.size(), []
+    originals = comm.alltoall, comm.allgather
+
+    def alltoall(tensor, splits, name):
+        row = tensor.dtype.size * int(np.prod(tensor.shape[1:]))
+        sizes.append(sum(int(n) * row + 4 for to, n in enumerate(splits) if to != rank))
+        return originals[0](tensor, splits, name)
+
+    def allgather(tensor, name):
+        sizes.append(tensor.dtype.size * int(np.prod(tensor.shape)) * (ranks - 1))
+        return originals[1](tensor, name)
+
+    layer.build()
+    optimizer = kr.optimizers.SGD(0.1)
+    optimizer.build(layer.trainable_variables)
+    comm.alltoall, comm.allgather = alltoall, allgather
+    try:
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_sum(layer({"t": ids}, training=True)["t"])
+        optimizer.apply(tape.gradient(loss, layer.trainable_variables), layer.trainable_variables)
+    finally:
+        comm.alltoall, comm.allgather = originals
+    return sum(comm.gather_objects(sum(sizes)))
 
 
 def really(ranks, batch, exponent):
@@ -223,13 +260,18 @@ def main():
     console.print(table)
     checks = [really(ranks, 4_096, 1.2) for ranks in args.real]
     table = Table("ranks", "way", "sent, KB", "counted, KB", title="sent by real ranks, batch 4,096, zipf(1.2)")
+    lists = Table("ranks", "answers", "sent, KB", "predicted, KB", "chosen", title="lists of 100 ids, sent")
     for check in checks:
-        for way, found in check.items():
-            if way != "ranks":
-                table.add_row(
-                    str(check["ranks"]), way, f"{found['sent'] / 1e3:,.1f}", f"{found['counted'] / 1e3:,.1f}"
-                )
+        for way, found in check["single"].items():
+            table.add_row(
+                f"{check['ranks']}", way, f"{found['sent'] / 1e3:,.1f}", f"{found['counted'] / 1e3:,.1f}"
+            )
+        chosen = check["lists"].pop("chosen")
+        for exchange, found in check["lists"].items():
+            kb = f"{found['sent'] / 1e3:,.1f}", f"{found['predicted'] / 1e3:,.1f}"
+            lists.add_row(f"{check['ranks']}", exchange, *kb, "x" if exchange == chosen else "")
     console.print(table)
+    console.print(lists)
     print(json.dumps({"benchmark": "exchange", "counted": results, "real": checks}))
 
 

@@ -111,7 +111,7 @@ class DistributedEmbedding(keras.layers.Layer):
         self.seed, self.wire, self.ranks_per_node = seed, wire, ranks_per_node
         tables = [table for table, _ in distinct_tables(config for _, config in self._features)]
         self.plan = _planned(plan, [config for _, config in self._features])
-        self._shards = tuple(shard(self.plan, tables))
+        self._shards = tuple(shard(self.plan, tables, sums=ranks_per_node in (None, self.plan.ranks)))
         self._parts = tuple((name, _parts(name, config, self.plan)) for name, config in self._features)
         # tf.unique, which the sparse optimizers use on this layer's gradients, does not compile with XLA.
         self.supports_jit = keras.backend.backend() != "tensorflow"
@@ -183,7 +183,7 @@ class DistributedEmbedding(keras.layers.Layer):
         learning = bool(training) and keras.backend.backend() == "tensorflow"
         # A SavedModel must know nothing of our kernels: they read only where gradients are asked for.
         one_pass = learning and placed.ranks == 1 and kernels.fits(placed.variables[0].value)
-        if learning:
+        if learning or (placed.ranks > 1 and any(shards.sums for shards in placed.shards)):
             ids, weights = lookup.without_padding(self.features, ids, weights, one_pass)
         features: dict[str, FeatureConfig] = {}  # of a table cut by columns, one for each of its slices
         for name, parts in placed.parts:
@@ -203,15 +203,24 @@ class DistributedEmbedding(keras.layers.Layer):
         """The same when rows are on several ranks."""
         import tensorflow as tf
 
+        from kerasrec.layers.partial_sums import bags_of, features_of
+        from kerasrec.parallel.exchange import Bags
         from kerasrec.parallel.training import share_of
 
-        rows = [tf.unique(lookup.rows_of(each)) for each in wanted]
         share = share_of(_batch_size(next(iter(ids.values())))) if training else None
-        vectors = self._exchange.vectors([distinct for distinct, _ in rows], share)
+        rows = [
+            bags_of(each) if shards.sums else tf.unique(lookup.rows_of(each))
+            for each, shards in zip(wanted, self._shards, strict=True)
+        ]
+        asked = [some if isinstance(some, Bags) else some[0] for some in rows]
         found: dict[str, Any] = {}
-        for each, (_, position), some in zip(wanted, rows, vectors, strict=True):
+        for each, some, vectors in zip(wanted, rows, self._exchange.vectors(asked, share), strict=True):
+            if isinstance(some, Bags):
+                found.update(features_of(vectors, each, self.compute_dtype))
+                continue
             dtype = self.compute_dtype if each.single else "float32"
-            found.update(lookup.combine(tf.gather(tf.cast(some, dtype), position), each, self.compute_dtype))
+            vectors = tf.gather(tf.cast(vectors, dtype), some[1])
+            found.update(lookup.combine(vectors, each, self.compute_dtype))
         return found
 
     def _check_trainer(self) -> None:

@@ -207,14 +207,20 @@ def combine(vectors: Any, wanted: Wanted, dtype: str) -> dict[str, Any]:
     parts = dict(zip(wanted.features, _split(vectors, list(wanted.flat.values())), strict=True))
     for name, config in wanted.features.items():
         ids, shares = wanted.ids[name], wanted.shares.get(name)
-        if is_ragged(ids) or _is_padded(ids):
-            if shares is None:
-                ones = ops.ones_like(wanted.flat[name], dtype="float32")
-                shares = _shares(ids, _like(ids, ones), config.table.combiner)
-            parts[name] = _combine(parts[name], ids, shares, config.table.combiner)
-        elif shares is not None:
-            parts[name] = parts[name] * ops.expand_dims(shares, -1)
+        if shares is None and (is_ragged(ids) or _is_padded(ids)):
+            ones = ops.ones_like(wanted.flat[name], dtype="float32")
+            shares = _shares(ids, _like(ids, ones), config.table.combiner)
+        parts[name] = weighted(parts[name], ids, shares, config.table.combiner)
     return _laid_out({name: ops.cast(part, dtype) for name, part in parts.items()}, wanted)
+
+
+def weighted(vectors: Any, ids: Any, shares: Any | None, combiner: str | None) -> Any:
+    """Vectors of a feature's ids, (n, dim), each times its share, those of a list added up."""
+    if shares is None:
+        return vectors
+    if is_ragged(ids) or _is_padded(ids):
+        return _combine(vectors, ids, shares, combiner)
+    return vectors * ops.expand_dims(shares, -1)
 
 
 def _like(ids: Any, flat: Any) -> Any:

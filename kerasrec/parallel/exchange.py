@@ -4,6 +4,9 @@
     vectors    the owners' answers, in the order they were asked for          one alltoall
     gradients  one for each distinct row, times this rank's share             one alltoall, in the backward pass
 
+Of a stack whose plan says "sums", ids are not distinct: an owner adds up the rows that it has of each bag (the ids
+of one list) and answers with that sum, whose gradient goes to all these rows.
+
 Over several nodes it goes in two hops, first to the rank of one's own node that has the owner's place there: that
 one asks once for what its node's ranks ask of it, so a row crosses between two nodes once.
 
@@ -17,7 +20,7 @@ TensorFlow only. Source: HugeCTR's embeddings (https://arxiv.org/abs/2210.08803)
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -27,6 +30,20 @@ from kerasrec.parallel.packing import bytes_for, from_bits, pack, to_bits, unpac
 from kerasrec.parallel.shards import Shards
 
 WIRES = ("float32", "bfloat16", "float16")
+
+
+class Bags(NamedTuple):
+    """Rows whose vectors are added up.
+
+    Args:
+        rows: (n,) int32 or int64, as `Shards.stack` counts them.
+        bag: (n,) int32, ascending: which sum each is a part of.
+        size: how many sums there are.
+    """
+
+    rows: Any
+    bag: Any
+    size: Any
 
 
 class Exchange:
@@ -55,22 +72,31 @@ class Exchange:
         self.widths = np.array([each.stack.embedding_dim for each in shards] * 2, np.int32)
         # A row's address is its number in its owner's variables, one variable after another; after these come
         # the copied rows, counted among those that the owner has.
-        sizes = [int(each.first_local_row[-1].max()) for each in shards]
+        # Where sums are asked for an address is twice that, and odd where a bag begins.
+        sizes = [int(each.first_local_row[-1].max()) << each.sums for each in shards]
         self.bases = np.cumsum([0, *sizes, *(each.most_owned_copies for each in shards)])
         self.first_copied = int(self.bases[len(shards)])
+        self.sums = np.array([each.sums for each in shards] + [False] * len(shards))
+        if self.sums.any() and self.per_node != self.ranks:
+            raise ValueError("sums are exchanged between ranks directly, not by way of their nodes")
 
     def vectors(self, wanted: Sequence[Any], share: Any | None) -> list[Any]:
-        """The vectors of distinct rows of each stack.
+        """The vectors of distinct rows of each stack, or the sums of those in each bag.
 
         Args:
-            wanted: of each stack, distinct rows as `Shards.stack` counts them, (n,) int32 or int64.
+            wanted: of each stack, distinct rows as `Shards.stack` counts them, (n,) int32 or int64; `Bags` where
+                the stack's `sums` is true.
             share: what this rank's gradients are multiplied by; None where there will be none.
 
         Returns:
-            For each stack (n, width) float32. The gradients of `variables` are those of all ranks together.
+            For each stack (n, width) float32, or (bags, width). The gradients of `variables` are those of all
+            ranks together.
         """
-        found = [self._locate(k, tf.cast(rows, tf.int64)) for k, rows in enumerate(wanted)]
-        rank, kind, address, _ = (tf.concat(parts, 0) for parts in zip(*found, strict=True))
+        found = [
+            self._locate_bags(k, each) if self.sums[k] else self._locate(k, tf.cast(each, tf.int64))
+            for k, each in enumerate(wanted)
+        ]
+        rank, kind, address = (tf.concat([each[i] for each in found], 0) for i in range(3))
         if share is None:  # then nobody needs to know of copied rows
             told = kind < len(self.shards)
             rank, address = tf.boolean_mask(rank, told), tf.boolean_mask(address, told)
@@ -81,7 +107,12 @@ class Exchange:
             node = tf.cast(rank // self.per_node, tf.int64)
             nodes = self.ranks // self.per_node
             answers = self._ask(relay, node * self.bases[-1] + address, nodes, self._relayed(share), share, "")
-        return [self._with_copies(k, answers, *found[k][1::2], share) for k in range(len(self.shards))]
+        return [
+            tf.math.unsorted_segment_sum(answers[k], found[k][3], wanted[k].size)
+            if self.sums[k]
+            else self._with_copies(k, answers, *found[k][1::2], share)
+            for k in range(len(self.shards))
+        ]
 
     def _locate(self, k: int, rows: Any) -> tuple[Any, Any, Any, Any]:
         """Of rows of a stack: their owner, the kind of request, what is sent for them, where their copies are."""
@@ -99,6 +130,15 @@ class Exchange:
         kind = tf.where(copied, k + len(self.shards), k)
         address = tf.gather(tf.constant(self.bases, tf.int64), kind) + first + row // count
         return rank, kind, address, row + tf.gather(tf.constant(shards.first_copy, tf.int64), of)
+
+    def _locate_bags(self, k: int, wanted: Bags) -> tuple[Any, Any, Any, Any]:
+        """The same of bags, sorted by owner; and for each sum that is asked for, the bag that it is a part of."""
+        rank, kind, address, _ = self._locate(k, tf.cast(wanted.rows, tf.int64))
+        order = tf.argsort(rank, stable=True)
+        rank, address, bag = tf.gather(rank, order), tf.gather(address, order), tf.gather(wanted.bag, order)
+        begins = tf.concat([tf.ones_like(bag[:1], tf.bool), (rank[1:] != rank[:-1]) | (bag[1:] != bag[:-1])], 0)
+        base = int(self.bases[k])
+        return rank, kind, base + 2 * (address - base) + tf.cast(begins, tf.int64), tf.boolean_mask(bag, begins)
 
     def _with_copies(self, k: int, answers: list[Any], kind: Any, copy: Any, share: Any | None) -> Any:
         """A stack's vectors in the order in which they were wanted: owners' answers, and this rank's copies."""
@@ -132,17 +172,20 @@ class Exchange:
             hop: a part of the messages' names.
 
         Returns:
-            By kind, its rows' vectors in the order of the requests; zeros for the kinds that need no answer.
+            By kind, its rows' vectors in the order of the requests; zeros for the kinds that need no answer. Sums
+            of bags, whose requests are sorted by rank, in the order of the bags' first ids.
         """
         kinds, stacks = len(self.widths), len(self.shards)
         kind = self._kind(number)
-        order = tf.argsort(tf.cast(rank, tf.int64) * int(self.bases[-1] * nodes) + number)
-        sent = self._counts(rank, kind)
+        # By rank, and then by number as the bits are; but bags stay as they are.
+        place = tf.where(tf.gather(self.sums, kind), tf.gather(tf.constant(self.bases, tf.int64), kind), number)
+        order = tf.argsort(tf.cast(rank, tf.int64) * int(self.bases[-1] * nodes) + place, stable=True)
+        sent = self._counts(rank, kind, number)
         message, splits = self._packed(tf.gather(rank, order), tf.gather(number, order), nodes, share is not None)
         received, parts = comm.alltoall(message, splits, f"{self.name}{hop}.ids")
         source, asked = self._unpacked(received, parts, nodes, share is not None)
         kind_asked = self._kind(asked)
-        got = self._counts(source, kind_asked)
+        got = self._counts(source, kind_asked, asked)
         answered = np.array([1] * stacks + [0] * stacks, np.int32)
 
         @tf.custom_gradient
@@ -161,6 +204,9 @@ class Exchange:
         kind_sent = tf.gather(kind, order)
         found = []
         for k, vectors in enumerate(answers(*answer(asked, kind_asked))):
+            if self.sums[k]:
+                found.append(vectors)
+                continue
             within = tf.cumsum(tf.cast(kind == k, tf.int32)) - 1  # the place of a request among those of its kind
             places = tf.gather(within, tf.boolean_mask(order, kind_sent == k))
             found.append(tf.gather(vectors, tf.math.invert_permutation(places)))
@@ -208,20 +254,33 @@ class Exchange:
         address = number % max(1, self.bases[-1])
         return tf.searchsorted(tf.constant(self.bases[1:], tf.int64), address, side="right")
 
-    def _counts(self, rank: Any, kind: Any) -> Any:
-        """(ranks, kinds) int32: how many requests are for each rank, of each kind."""
-        kinds = len(self.widths)
-        return tf.reshape(tf.math.bincount(rank * kinds + kind, minlength=self.ranks * kinds), (self.ranks, kinds))
+    def _counts(self, rank: Any, kind: Any, number: Any) -> Any:
+        """(ranks, kinds) int32: how many vectors are asked of each rank, of each kind."""
+        kinds, place = len(self.widths), rank * len(self.widths) + kind
+        if self.sums.any():
+            place = tf.boolean_mask(place, ~tf.gather(self.sums, kind) | (self._within(number, kind) % 2 == 1))
+        return tf.reshape(tf.math.bincount(place, minlength=self.ranks * kinds), (self.ranks, kinds))
+
+    def _within(self, number: Any, kind: Any) -> Any:
+        """Addresses, counted from their kind's first."""
+        return number - tf.gather(tf.constant(self.bases[:-1], tf.int64), kind)
 
     def _owned(self, number: Any, kind: Any) -> list[Any]:
-        """This rank's own rows."""
-        row = number - tf.gather(tf.constant(self.bases[:-1], tf.int64), kind)
-        rows = [tf.boolean_mask(row, kind == k) for k in range(len(self.widths))]
+        """This rank's own rows, or sums of them."""
+        within = self._within(number, kind)
+        rows = [tf.boolean_mask(within, kind == k) for k in range(len(self.widths))]
         for k, shards in enumerate(self.shards, len(self.shards)):
             first = shards.first_owned_copy[:, comm.rank()]
             of = tf.searchsorted(tf.constant(first[1:], tf.int64), rows[k], side="right")
             rows[k] += tf.gather(tf.constant(shards.first_local_row[:, comm.rank()] - first, tf.int64), of)
-        return [tf.gather(self.variables[k % len(self.shards)], some) for k, some in enumerate(rows)]
+        return [
+            self._bag_sums(k, some) if self.sums[k] else tf.gather(self.variables[k % len(self.shards)], some)
+            for k, some in enumerate(rows)
+        ]
+
+    def _bag_sums(self, k: int, marked: Any) -> Any:
+        bag = tf.cumsum(tf.cast(marked % 2, tf.int32)) - 1
+        return tf.math.segment_sum(tf.gather(self.variables[k], marked // 2), bag)
 
     def _relayed(self, share: Any | None) -> Callable[[Any, Any], list[Any]]:
         """Rows of the ranks that have this rank's place in their nodes, asked for once for all of this node."""

@@ -34,8 +34,8 @@ class TablePlan:
             and D columns: `ranks[i]` has columns `D * i // k` to `D * (i + 1) // k` of all rows.
         frequent_rows: rows [0, frequent_rows) are copied to every rank, besides living on their owners, which
             keep their optimizer state. All rows of a replicated table, none but for hybrid and replicated.
-        exchange: "rows" sends each distinct row once a step; "sums" has each owner combine what it holds of a
-            list and sends that.
+        exchange: "rows" sends each distinct row once a step; "sums" has each owner add up what it holds of a list
+            and sends that (rows all the same where ranks exchange by way of their nodes).
 
     Raises:
         ValueError: a field out of its range, or that does not go with the placement; names the table.

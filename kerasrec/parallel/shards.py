@@ -65,6 +65,7 @@ class Shards:
     stack: Stack
     slices: tuple[Slice, ...]
     ranks: int
+    sums: bool = False  # whether owners answer lookups with sums of rows
 
     @cached_property
     def first_row(self) -> np.ndarray:
@@ -128,11 +129,20 @@ def is_sharded(variable: Any) -> bool:
     return hasattr(variable, "shards") or hasattr(variable, "copied")
 
 
-def shard(plan: Plan, tables: Iterable[TableConfig]) -> list[Shards]:
-    """Stack the slices of some tables by width and optimizer, in the order the tables come."""
+def shard(plan: Plan, tables: Iterable[TableConfig], sums: bool = False) -> list[Shards]:
+    """Stack the slices of some tables by width and optimizer, in the order the tables come.
+
+    With `sums` tables whose plan says so have stacks of their own, from which sums are exchanged.
+    """
     by_name: dict[str, Slice] = {}
     for table in tables:
         for each in slices(plan, table.name):
             by_name.setdefault(each.table.name, each)
-    stacks = stack_tables(each.table for each in by_name.values())
-    return [Shards(stack, tuple(by_name[table.name] for table in stack.tables), plan.ranks) for stack in stacks]
+    summed = {name for name, each in by_name.items() if sums and plan[each.source.name].exchange == "sums"}
+    stacks = stack_tables((each.table for each in by_name.values()), summed)
+    return [
+        Shards(
+            stack, tuple(by_name[table.name] for table in stack.tables), plan.ranks, stack.tables[0].name in summed
+        )
+        for stack in stacks
+    ]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
@@ -47,8 +47,8 @@ class Stack:
         return sum(table.vocabulary_size for table in self.tables)
 
 
-def stack_tables(tables: Iterable[TableConfig]) -> list[Stack]:
-    """Group tables by width and optimizer, in the order they come.
+def stack_tables(tables: Iterable[TableConfig], apart: Collection[str] = ()) -> list[Stack]:
+    """Group tables by width and optimizer, in the order they come; those named in `apart` not with others.
 
     An optimizer is made for each configuration; stacks of several widths share it.
 
@@ -59,15 +59,15 @@ def stack_tables(tables: Iterable[TableConfig]) -> list[Stack]:
     for table in tables:
         if by_name.setdefault(table.name, table) != table:
             raise ValueError(f"two different tables are named {table.name!r}: {by_name[table.name]} and {table}")
-    groups: dict[tuple[int, str], list[TableConfig]] = {}
+    groups: dict[tuple[int, str, bool], list[TableConfig]] = {}
     optimizers = {"null": None}
     for table in by_name.values():
         config = json.dumps(table.optimizer, sort_keys=True)
         if config not in optimizers:
             optimizers[config] = _new_optimizer(table.optimizer)
-        groups.setdefault((table.embedding_dim, config), []).append(table)
+        groups.setdefault((table.embedding_dim, config, table.name in apart), []).append(table)
     stacks: list[Stack] = []
-    for (width, config), group in groups.items():
+    for (width, config, _), group in groups.items():
         others = sum(stack.embedding_dim == width for stack in stacks)
         name = f"tables_{width}_{others + 1}" if others else f"tables_{width}"
         stacks.append(Stack(name, width, tuple(group), optimizers[config]))

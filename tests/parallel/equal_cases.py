@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -47,6 +48,10 @@ def layer_of(case):
         "tiny": kr.FeatureConfig("tiny", tables["tiny"]),
     }
     plan = kr.parallel.explicit(features, comm.size())
+    if case.get("sums"):
+        plan = replace(
+            plan, tables=tuple(replace(t, exchange="rows" if t.frequent_rows else "sums") for t in plan.tables)
+        )
     per_node = case.get("ranks_per_node") if comm.size() == 4 else None
     return kr.layers.DistributedEmbedding(
         features, seed=3, plan=plan, wire=case.get("wire", "float32"), ranks_per_node=per_node

@@ -36,6 +36,9 @@ def everyday():
         case(same("table_wise"), "adamw"),
         case(same("row_wise"), "clipnorm"),
         case(same("row_wise"), "global_clipnorm"),
+        *(case(same(placement), sums=True) for placement in ("row_wise", "table_wise", "column_wise")),
+        case(MIXED, "adagrad", "sum", sums=True, weighted=True),
+        case(same("row_wise"), "adam", "sqrtn", sums=True),
     ]
     return cases
 
@@ -75,4 +78,5 @@ def test_four_ranks_train_as_one(tmp_path):
     cases = [case(MIXED, "adagrad")]
     cases += [case(same(placement), ranks_per_node=2) for placement in PLACEMENTS]
     cases += [case(MIXED, "adam", ranks_per_node=2, weighted=True)]
+    cases += [case(MIXED, "adagrad", "mean", sums=True), case(same("row_wise"), sums=True, ranks_per_node=2)]
     check(cases, 4, tmp_path, limit=400)
