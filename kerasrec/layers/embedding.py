@@ -15,6 +15,7 @@ from keras import ops
 from kerasrec import kernels
 from kerasrec.layers import lookup
 from kerasrec.parallel import comm
+from kerasrec.parallel.costs import WIRE_BYTES
 from kerasrec.parallel.initial_values import piece_blocks
 from kerasrec.parallel.joined import check_optimizer
 from kerasrec.parallel.keras_files import saved_blocks, whole_for_file
@@ -59,7 +60,8 @@ class DistributedEmbedding(keras.layers.Layer):
         features: the features by name, each a `kr.FeatureConfig`; several may share a table.
         seed: initial values are a function of it, the table's name and the row.
         plan: where the tables live when there are several ranks; `kr.parallel.plan` chooses if not given.
-        wire: the dtype in which ranks exchange vectors and gradients: "float32", "bfloat16" or "float16".
+        wire: the dtype in which ranks exchange vectors and gradients: "float32", "bfloat16" or "float16"; "float64"
+            is for `dtype="float64"`, under which tables are float64 too (and are trained without the kernels).
         ranks_per_node: how many ranks each machine has; a row then crosses between two machines once. None
             exchanges between ranks directly.
 
@@ -75,8 +77,8 @@ class DistributedEmbedding(keras.layers.Layer):
     embedding_dim)` with zeros at the padding, or a ragged tensor.
 
     Raises:
-        ValueError: two tables with one name, a feature that the inputs lack, ids that are not integers or of
-            another rank, weights of another shape or without a combiner.
+        ValueError: a `wire` that is none of these, two tables with one name, a feature that the inputs lack, ids
+            that are not integers or of another rank, weights of another shape or without a combiner.
         tf.errors.InvalidArgumentError: (TensorFlow) an id outside [0, vocabulary_size); names the feature.
         IndexError: (PyTorch on a CPU) such an id. On JAX, where compiled code cannot raise, its vector is NaN, and
             64-bit ids are cut to 32 bits unless `jax_enable_x64` is set. `kr.Loader` refuses stray ids by name.
@@ -106,6 +108,8 @@ class DistributedEmbedding(keras.layers.Layer):
         super().__init__(**kwargs)
         if not features:
             raise ValueError("DistributedEmbedding needs at least one feature")
+        if wire not in WIRE_BYTES:
+            raise ValueError(f"{self.name}: wire must be one of {sorted(WIRE_BYTES)}, not {wire!r}")
         # Keras wraps dict attributes for tracking: a tuple of pairs keeps ours plain.
         self._features = tuple((name, _feature(name, config)) for name, config in features.items())
         self.seed, self.wire, self.ranks_per_node = seed, wire, ranks_per_node
@@ -115,6 +119,11 @@ class DistributedEmbedding(keras.layers.Layer):
         self._parts = tuple((name, _parts(name, config, self.plan)) for name, config in self._features)
         # tf.unique, which the sparse optimizers use on this layer's gradients, does not compile with XLA.
         self.supports_jit = keras.backend.backend() != "tensorflow"
+
+    @property
+    def _table_dtype(self) -> str:
+        """Tables are float32 under every policy but float64's."""
+        return "float64" if self.variable_dtype == "float64" else "float32"
 
     @property
     def features(self) -> dict[str, FeatureConfig]:
@@ -139,7 +148,7 @@ class DistributedEmbedding(keras.layers.Layer):
             name=stack.name,
             shape=(stack.rows, stack.embedding_dim),
             initializer=partial(_first_values, shards, rank, self.seed),
-            dtype="float32",
+            dtype=self._table_dtype,
             autocast=False,  # under a mixed policy reading a table would cast all of it, every step
         )
 
@@ -155,7 +164,7 @@ class DistributedEmbedding(keras.layers.Layer):
                     name=f"{shards.stack.name}_copies",
                     shape=(shards.copies, shards.stack.embedding_dim),
                     initializer=partial(_first_copies, shards, self.seed),
-                    dtype="float32",
+                    dtype=self._table_dtype,
                     autocast=False,
                     trainable=False,
                 )
@@ -218,7 +227,7 @@ class DistributedEmbedding(keras.layers.Layer):
             if isinstance(some, Bags):
                 found.update(features_of(vectors, each, self.compute_dtype))
                 continue
-            dtype = self.compute_dtype if each.single else "float32"
+            dtype = self.compute_dtype if each.single else self._table_dtype
             vectors = tf.gather(tf.cast(vectors, dtype), some[1])
             found.update(lookup.combine(vectors, each, self.compute_dtype))
         return found

@@ -121,18 +121,24 @@ def _laid_out(found: dict[str, Any], wanted: Wanted) -> dict[str, Any]:
     return found
 
 
+def _sum_dtype(values: Any) -> str:
+    """What vectors and their weights are added up in."""
+    return "float64" if keras.backend.standardize_dtype(values.dtype) == "float64" else "float32"
+
+
 def _shares(ids: Any, weights: Any, combiner: str | None) -> Any:
     """What each id's vector is multiplied by in its list's sum, (n,); 0 where a list's weights add up to 0."""
     if is_ragged(ids):
         import tensorflow as tf
 
-        weights, rows = tf.cast(weights.values, "float32"), ids.value_rowids()
+        weights, rows = weights.values, ids.value_rowids()
+        weights = tf.cast(weights, _sum_dtype(weights))
 
         def total(values: Any) -> Any:
             return tf.gather(tf.math.unsorted_segment_sum(values, rows, ids.nrows()), rows)
     else:
-        weights = ops.cast(weights, "float32")
-        weights = weights * ops.cast(ids != 0, "float32") if _is_padded(ids) else weights
+        weights = ops.cast(weights, _sum_dtype(weights))
+        weights = weights * ops.cast(ids != 0, weights.dtype) if _is_padded(ids) else weights
         weights = weights if len(ids.shape) == 2 else ops.expand_dims(weights, 1)
 
         def total(values: Any) -> Any:
@@ -208,7 +214,7 @@ def combine(vectors: Any, wanted: Wanted, dtype: str) -> dict[str, Any]:
     for name, config in wanted.features.items():
         ids, shares = wanted.ids[name], wanted.shares.get(name)
         if shares is None and (is_ragged(ids) or _is_padded(ids)):
-            ones = ops.ones_like(wanted.flat[name], dtype="float32")
+            ones = ops.ones_like(wanted.flat[name], dtype=_sum_dtype(parts[name]))
             shares = _shares(ids, _like(ids, ones), config.table.combiner)
         parts[name] = weighted(parts[name], ids, shares, config.table.combiner)
     return _laid_out({name: ops.cast(part, dtype) for name, part in parts.items()}, wanted)

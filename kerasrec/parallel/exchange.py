@@ -29,8 +29,6 @@ from kerasrec.parallel import comm
 from kerasrec.parallel.packing import bytes_for, from_bits, pack, to_bits, unpack
 from kerasrec.parallel.shards import Shards
 
-WIRES = ("float32", "bfloat16", "float16")
-
 
 class Bags(NamedTuple):
     """Rows whose vectors are added up.
@@ -63,7 +61,7 @@ class Exchange:
         ranks_per_node: int | None = None,
     ):  # fmt: skip
         self.shards, self.variables, self.copies, self.name = shards, variables, copies, name
-        self.wire = tf.as_dtype(wire)
+        self.wire, self.dtype = tf.as_dtype(wire), variables[0].dtype
         self.ranks = shards[0].ranks
         self.per_node = ranks_per_node or self.ranks
         if self.ranks % self.per_node:
@@ -89,8 +87,8 @@ class Exchange:
             share: what this rank's gradients are multiplied by; None where there will be none.
 
         Returns:
-            For each stack (n, width) float32, or (bags, width). The gradients of `variables` are those of all
-            ranks together.
+            For each stack (n, width), or (bags, width), of the variables' dtype. The gradients of `variables` are
+            those of all ranks together.
         """
         found = [
             self._locate_bags(k, each) if self.sums[k] else self._locate(k, tf.cast(each, tf.int64))
@@ -191,12 +189,15 @@ class Exchange:
         @tf.custom_gradient
         def answers(*mine: Any) -> Any:
             received = self._swap(mine[:stacks], got * answered, sent * answered, f"{hop}.vectors")
-            silent = [tf.zeros((tf.reduce_sum(sent[:, k]), self.widths[k])) for k in range(stacks, kinds)]
+            silent = [
+                tf.zeros((tf.reduce_sum(sent[:, k]), self.widths[k]), self.dtype) for k in range(stacks, kinds)
+            ]
 
             def gradient(*upstream: Any) -> list[Any]:
                 if share is None:
                     raise ValueError(f"{self.name}: where gradients are asked for, call it with training=True")
-                scaled = [tf.math.multiply_no_nan(tf.convert_to_tensor(each), share) for each in upstream]
+                factor = tf.cast(share, self.dtype)
+                scaled = [tf.math.multiply_no_nan(tf.convert_to_tensor(each), factor) for each in upstream]
                 return self._swap(scaled, sent, got, f"{hop}.gradients")
 
             return [*received[:stacks], *silent], gradient
@@ -312,7 +313,7 @@ class Exchange:
         splits = tf.reduce_sum(there * self.widths, axis=1)
         received, _ = comm.alltoall(tf.cast(message, self.wire), splits, f"{self.name}{what}")
         lengths = tf.reshape(here * self.widths, (-1,))
-        parts = tf.RaggedTensor.from_row_lengths(tf.cast(received, tf.float32), lengths, validate=False)
+        parts = tf.RaggedTensor.from_row_lengths(tf.cast(received, self.dtype), lengths, validate=False)
         return [
             tf.reshape(parts[k :: len(self.widths)].values, (-1, width)) for k, width in enumerate(self.widths)
         ]

@@ -18,7 +18,7 @@ _eager: list[Any] = []
 
 
 def share_of(batch: Any) -> Any:
-    """This rank's share of the global batch, a float32 scalar; remembered for `average` in the same step.
+    """This rank's share of the global batch, a float64 scalar; remembered for `average` in the same step.
 
     Args:
         batch: the rows of this rank's batch, an int32 scalar.
@@ -30,7 +30,7 @@ def share_of(batch: Any) -> Any:
         return _shares[graph]
     # The clock, never before 1970, keeps the size of a batch of known shape from being a constant (see comm.py):
     # the other ranks' batches may be of other sizes every time.
-    rows = tf.cast(batch, tf.float32) + tf.cast(tf.timestamp() < 0, tf.float32)
+    rows = tf.cast(batch, tf.float64) + tf.cast(tf.timestamp() < 0, tf.float64)
     (total,) = comm.allreduce([rows], "kerasrec.rows")
     share = tf.math.divide_no_nan(rows, total)
     if graph is None:
@@ -80,7 +80,7 @@ def _known_share() -> Any:
 
     graph = _graph()
     share = (_eager[0] if _eager else None) if graph is None else _shares.get(graph)
-    return tf.constant(1 / comm.size()) if share is None else share
+    return tf.constant(1 / comm.size(), tf.float64) if share is None else share
 
 
 def _graph() -> Any:

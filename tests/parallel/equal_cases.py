@@ -54,7 +54,12 @@ def layer_of(case):
         )
     per_node = case.get("ranks_per_node") if comm.size() == 4 else None
     return kr.layers.DistributedEmbedding(
-        features, seed=3, plan=plan, wire=case.get("wire", "float32"), ranks_per_node=per_node
+        features,
+        seed=3,
+        plan=plan,
+        wire=case.get("wire", "float32"),
+        ranks_per_node=per_node,
+        dtype=case.get("dtype", "float32"),
     )
 
 
@@ -66,14 +71,14 @@ def batches(case):
         ids = np.minimum(rng.zipf(1.3, (rows, 5)) - 1, 102)
         hotness = rng.integers(0, 5, rows)
         batch = {
-            "x": rng.normal(size=(rows, 3)).astype("float32"),
+            "x": rng.normal(size=(rows, 3)).astype(case.get("dtype", "float32")),
             "item": ids[:, 0],
             "history": np.where(np.arange(4) < hotness[:, None], ids[:, 1:], 0),
             "tags": [rng.integers(0, 31, n).tolist() for n in rng.integers(0, 4, rows)],
             "tiny": rng.integers(0, 2, rows),
-            "weights": rng.random((rows, 4)).astype("float32"),
+            "weights": rng.random((rows, 4)).astype(case.get("dtype", "float32")),
         }
-        yield batch, rng.normal(size=(rows, 1)).astype("float32")
+        yield batch, rng.normal(size=(rows, 1)).astype(case.get("dtype", "float32"))
 
 
 def part(batch, target, step, rank, ranks):
@@ -91,7 +96,9 @@ def train(case):
     keras.utils.set_random_seed(7 if rank == 0 else 100 + rank)  # dense weights begin as rank 0's
     layer = layer_of(case)
     layer.build()
-    tower = keras.Sequential([keras.layers.Input((21,)), keras.layers.Dense(8, "tanh"), keras.layers.Dense(1)])
+    dtype = case.get("dtype", "float32")
+    hidden = keras.layers.Dense(8, "tanh", dtype=dtype)
+    tower = keras.Sequential([keras.layers.Input((21,), dtype=dtype), hidden, keras.layers.Dense(1, dtype=dtype)])
     optimizer = OPTIMIZERS[case["optimizer"]]()
     variables = [*layer.trainable_variables, *tower.trainable_variables]
     optimizer.build(variables)
@@ -101,14 +108,14 @@ def train(case):
     @tf.function(
         input_signature=[
             {
-                "x": tf.TensorSpec((None, 3)),
+                "x": tf.TensorSpec((None, 3), dtype),
                 "item": tf.TensorSpec((None,), tf.int64),
                 "history": tf.TensorSpec((None, 4), tf.int64),
                 "tags": tf.RaggedTensorSpec((None, None), tf.int64, 1),
                 "tiny": tf.TensorSpec((None,), tf.int64),
-                "weights": tf.TensorSpec((None, 4)),
+                "weights": tf.TensorSpec((None, 4), dtype),
             },
-            tf.TensorSpec((None, 1)),
+            tf.TensorSpec((None, 1), dtype),
         ]
     )
     def step(batch, target):
@@ -128,7 +135,7 @@ def train(case):
         mine = {
             name: tf.ragged.constant(values, tf.int64, ragged_rank=1)
             if name == "tags"
-            else tf.constant(values, tf.float32 if name in ("x", "weights") else tf.int64)
+            else tf.constant(values, dtype if name in ("x", "weights") else tf.int64)
             for name, values in mine.items()
         }
         (total,) = comm.allreduce([step(mine, wanted)], "loss")
