@@ -268,12 +268,17 @@ class Schema:
         path = _schema_file(path)
         if not path.exists():
             raise FileNotFoundError(f"no schema at {path}; a dataset written by kerasrec has one beside its data")
+        return cls.from_json(path.read_bytes(), str(path))
+
+    @classmethod
+    def from_json(cls, text: bytes, name: str) -> Schema:
+        """Raises `SchemaError` naming the file `name`, of which `text` is what it holds."""
         try:
-            return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
+            return cls.from_dict(json.loads(text.decode("utf-8")))
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise SchemaError(f"{path}: not readable as JSON: {error}") from None
+            raise SchemaError(f"{name}: not readable as JSON: {error}") from None
         except SchemaError as error:
-            raise SchemaError(f"{path}: {error}") from None
+            raise SchemaError(f"{name}: {error}") from None
 
     def __repr__(self) -> str:
         rows = [("name", "dtype", "tags", "cardinality", "embedding_dim", "table", "hotness")]

@@ -11,6 +11,7 @@ PACKAGE = Path(__file__).parent.parent / "kerasrec"
 FLOORS = {
     "schema": 1,
     "files": 1,
+    "hive": 1,
     "kernels": 2,
     "parallel": 2,
     "etl": 2,

@@ -5,9 +5,12 @@ Asked twice: of a file's footer before anything is read, and of decoded values f
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
-from pathlib import Path
+from contextlib import suppress
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
 from kerasrec.schema import Column, Schema, SchemaError
@@ -39,7 +42,7 @@ def check_loadable(schema: Schema) -> None:
             raise SchemaError(f"target {target.name!r} is a list column; a target is one number a row")
 
 
-def check_type(column: Column, fields: pa.Schema, path: Path) -> None:
+def check_type(column: Column, fields: pa.Schema, path: Any) -> None:
     """Whether a file has the column, with the schema's dtype. Raises `SchemaError`."""
     found = fields.get_all_field_indices(column.name)
     if len(found) != 1:
@@ -56,7 +59,7 @@ def check_type(column: Column, fields: pa.Schema, path: Path) -> None:
         raise SchemaError(f"{path}: column {column.name!r} is {seen} in the file, but {said} in its schema")
 
 
-def check_nulls(column: Column, nulls: int, path: Path) -> None:
+def check_nulls(column: Column, nulls: int, path: Any) -> None:
     """A tensor has no null. Raises `ValueError`."""
     if nulls:
         raise ValueError(
@@ -65,7 +68,7 @@ def check_nulls(column: Column, nulls: int, path: Path) -> None:
         )
 
 
-def check_ids(column: Column, low: int, high: int, path: Path) -> None:
+def check_ids(column: Column, low: int, high: int, path: Any) -> None:
     """Whether ids from `low` to `high` are rows of the column's table. Raises `ValueError`."""
     size = column.cardinality
     if size is not None and not 0 <= low <= high < size:
@@ -75,10 +78,41 @@ def check_ids(column: Column, low: int, high: int, path: Path) -> None:
         )
 
 
-def check_nan(column: Column, low: float, path: Path) -> None:
+def check_nan(column: Column, low: float, path: Any) -> None:
     """Whether values whose least is `low` are numbers: one NaN makes the least NaN. Raises `ValueError`."""
     if low != low:
         raise ValueError(f"{path}: column {column.name!r} holds NaN; fill it first, as etl.FillMissing does")
+
+
+def parse(column: Column, text: str | None, rows: int, path: Any) -> bool | int | float:
+    """The value that the name of a file's folder has for a column, of the schema's dtype; None is a null.
+
+    Raises:
+        SchemaError: it is not a value of that dtype.
+        ValueError: a null, a NaN, or an id outside [0, cardinality).
+    """
+    if text is None:
+        check_nulls(column, rows, path)
+        return 0  # there are no rows
+    kind = np.dtype("O" if column.is_list or column.dtype == "datetime" else column.dtype).kind
+    value: bool | int | float | None = None
+    if kind == "b":
+        value = {"true": True, "false": False}.get(text.lower())
+    elif kind in "iu" and re.fullmatch(r"[+-]?[0-9]+", text):
+        limits = np.iinfo(column.dtype)
+        value = int(text) if limits.min <= int(text) <= limits.max else None
+    elif kind == "f":
+        with suppress(ValueError):
+            value = float(text)
+    if value is None:
+        said = f"list of {column.dtype}" if column.is_list else column.dtype
+        raise SchemaError(
+            f"{path}: column {column.name!r} is {text!r} by the name of a folder, but {said} in its schema"
+        )
+    if kind in "iu":
+        check_ids(column, int(value), int(value), path)
+    check_nan(column, value, path)
+    return value
 
 
 def _some(names: Iterable[str], most: int = 12) -> str:

@@ -4,20 +4,28 @@ from __future__ import annotations
 
 import glob
 import os
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import accumulate
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kerasrec.data.checks import check_ids, check_nulls, check_type
-from kerasrec.schema import Schema, SchemaError
+from kerasrec import hive
+from kerasrec.data import remote
+from kerasrec.data.checks import check_ids, check_nulls, check_type, parse
+from kerasrec.data.remote import Remote
+from kerasrec.schema import FILENAME, Column, Schema, SchemaError
 
 Source: TypeAlias = str | os.PathLike[str]
+Place: TypeAlias = Path | Remote
+
+REQUESTS = 16  # for footers, at the same time
 
 
 @dataclass(frozen=True)
@@ -30,13 +38,15 @@ class Chunk:
         rows: how many rows of it are read.
         unchecked: categorical columns whose statistics say nothing of the ids: decoded ids are looked at.
         start: the first row that is read, where the row group is cut; `None` where it is read whole.
+        constants: columns that the file does not hold, but the names of its folders say: name -> value.
     """
 
-    path: Path
+    path: Place
     row_group: int
     rows: int
     unchecked: frozenset[str] = frozenset()
     start: int | None = None
+    constants: Mapping[str, Any] = field(default_factory=dict)
 
     def within(self, start: int, stop: int) -> Chunk | None:
         """The part of this whole row group from row `start` to before `stop`, which may be beyond its ends."""
@@ -46,62 +56,123 @@ class Chunk:
         return self if stop - start == self.rows else replace(self, start=start, rows=stop - start)
 
 
-def find_files(source: Source | Iterable[Source]) -> list[Path]:
-    """The Parquet files of a file name, a folder (its `*.parquet` by name), a glob, or a list of these.
+def find_files(source: Source | Iterable[Source], storage_options: Mapping[str, Any] | None = None) -> list[Place]:
+    """The Parquet files of a file name, a folder, a glob, or a list of these; each may be an address (s3://...).
+
+    A folder stands for its `*.parquet` and those in its folders named `column=value`, by name.
+
+    Args:
+        storage_options: of the addresses' file systems, as fsspec takes them.
 
     Raises:
         FileNotFoundError: a source names nothing.
+        ImportError, OSError, ValueError: an address cannot be read, as `remote.find`.
     """
     sources = [source] if isinstance(source, str | os.PathLike) else list(source)
     if not sources:
         raise FileNotFoundError("no data: the list of files is empty")
-    files = []
-    for each in map(Path, sources):
-        if each.is_dir():
-            found = sorted(path for path in each.glob("*.parquet") if path.is_file() and path.name[0] not in "._")
-        elif each.exists():
-            found = [each]
+    files: list[Place] = []
+    for each in sources:
+        found = remote.find(each, storage_options or {}) if remote.is_address(each) else _match(Path(each))
+        folders = [place for place in found if place.is_dir()]
+        if len(folders) == len(found):  # a glob may match folders: they count where it matches no file
+            found = [file for folder in folders for file in _inside(folder)]
         else:
-            found = [Path(path) for path in sorted(glob.glob(str(each), recursive=True))]
+            found = [place for place in found if not place.is_dir()]
         if not found:
-            raise FileNotFoundError(
-                f"no data: {each} {'holds no *.parquet file' if each.is_dir() else 'does not exist'}"
-            )
+            raise FileNotFoundError(f"no data: {_what_is_there(each, folders)}")
         files += found
     return files
 
 
-def find_schema(files: Sequence[Path]) -> Schema:
-    """The schema beside the files. Raises `SchemaError` where several folders come with different ones."""
-    folders = list(dict.fromkeys(path.parent for path in files))
-    schemas = [Schema.load(folder) for folder in folders]
-    for folder, schema in zip(folders, schemas, strict=True):
-        if schema != schemas[0]:
-            raise SchemaError(f"the schemas in {folders[0]} and {folder} differ; pass the one to use as schema=")
-    return schemas[0]
+def _match(path: Path) -> list[Place]:
+    return [path] if path.exists() else [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
 
 
-def scan(files: Iterable[Path], schema: Schema) -> list[Chunk]:
+def _inside(folder: Place) -> Iterator[Place]:
+    places: list[Place] = sorted(folder.iterdir(), key=lambda each: each.name)
+    for each in places:
+        if each.name[0] not in "._":
+            if not each.is_dir():
+                if each.name.endswith(".parquet"):
+                    yield each
+            elif hive.is_partition(each.name):
+                yield from _inside(each)
+
+
+def _what_is_there(source: Source, folders: Sequence[Place]) -> str:
+    if not folders:
+        return f"{source} does not exist"
+    others = sorted(each.name for each in folders[0].iterdir() if each.is_dir() and each.name[0] not in "._")
+    hint = f"; to read those in its folders ({', '.join(others[:3])}), pass {source}/**/*.parquet"
+    return f"{source} holds no *.parquet file{hint if others else ''}"
+
+
+def find_schema(files: Sequence[Place]) -> Schema:
+    """The schema beside the files. Where folders are named `column=value`, that is the one beside the outermost of
+    these, else the next further in. Raises `SchemaError` where several folders come with different ones."""
+    read = lru_cache(maxsize=None)(_read_schema)
+    schemas: dict[Place, Schema] = {}
+    for folder in dict.fromkeys(path.parent for path in files):
+        folders = [folder]
+        while hive.is_partition(folders[-1].name):
+            folders.append(folders[-1].parent)
+        for outermost in reversed(folders):
+            if (schema := read(outermost)) is not None:
+                schemas[outermost] = schema
+                break
+        else:
+            raise FileNotFoundError(
+                f"no schema at {folders[-1] / FILENAME}; a dataset written by kerasrec has one beside its data"
+            )
+    first = next(iter(schemas))
+    for folder, schema in schemas.items():
+        if schema != schemas[first]:
+            raise SchemaError(f"the schemas in {first} and {folder} differ; pass the one to use as schema=")
+    return schemas[first]
+
+
+def _read_schema(folder: Place) -> Schema | None:
+    file = folder / FILENAME
+    try:
+        return Schema.from_json(file.read_bytes(), str(file))
+    except FileNotFoundError:
+        return None
+
+
+def scan(files: Sequence[Place], schema: Schema) -> list[Chunk]:
     """The row groups of the files, each checked against the schema as far as footers tell; no column is read.
 
+    A column that a file does not hold is what the names of the file's folders say: `day=3/part-0.parquet`.
+
     Raises:
-        SchemaError: a file lacks a column or has it with another dtype.
+        SchemaError: a file lacks a column or has it with another dtype, or a folder's name has another value.
+        OSError: a file does not answer.
         ValueError: a file is not readable as Parquet, or its statistics show nulls or ids out of range.
     """
     chunks = []
-    for path in files:
-        try:
-            footer = pq.read_metadata(path)
-            fields = footer.schema.to_arrow_schema()
-        except pa.ArrowException as error:
-            raise ValueError(f"{path}: not readable as Parquet: {error}") from None
+    folders = [hive.partitions([*path.parts[:-1]]) for path in files]
+    named = {name: path for path, values in zip(files, folders, strict=True) for name in values}
+    for path, values, footer in zip(files, folders, _footers(files), strict=True):
+        fields = footer.schema.to_arrow_schema()
+        constants = {}
+        held = []
         for column in schema:
-            check_type(column, fields, path)
-        leaves = _leaves(footer, schema)
+            if column.name in values and column.name not in fields.names:
+                constants[column.name] = parse(column, values[column.name], footer.num_rows, path)
+            elif column.name in named and column.name not in fields.names:
+                raise SchemaError(
+                    f"{path}: column {column.name!r} is neither in the file nor in the name of a folder of it, "
+                    f"as in that of {named[column.name]}"
+                )
+            else:
+                check_type(column, fields, path)
+                held.append(column)
+        leaves = _leaves(footer, held)
         for index in range(footer.num_row_groups):
             group = footer.row_group(index)
             unchecked = set()
-            for column in schema:
+            for column in held:
                 facts = group.column(leaves[column.name]).statistics
                 if facts is not None and facts.has_null_count and not column.is_list:  # lists count empty ones too
                     check_nulls(column, facts.null_count, path)
@@ -111,18 +182,37 @@ def scan(files: Iterable[Path], schema: Schema) -> list[Chunk]:
                     else:
                         unchecked.add(column.name)
             if group.num_rows:
-                chunks.append(Chunk(path, index, group.num_rows, frozenset(unchecked)))
+                chunks.append(Chunk(path, index, group.num_rows, frozenset(unchecked), constants=constants))
     return chunks
 
 
-def _leaves(footer: pq.FileMetaData, schema: Schema) -> dict[str, int]:
+def _footers(files: Sequence[Place]) -> Iterator[pq.FileMetaData]:
+    def read(path: Place) -> pq.FileMetaData:
+        try:
+            footer = path.footer if isinstance(path, Remote) else pq.read_metadata(path)
+            footer.schema.to_arrow_schema()
+        except pa.ArrowException as error:
+            raise ValueError(f"{path}: not readable as Parquet: {error}") from None
+        return footer
+
+    if not any(isinstance(path, Remote) for path in files):
+        yield from map(read, files)
+        return
+    with ThreadPoolExecutor(REQUESTS) as pool:  # each waits for a server
+        try:
+            yield from pool.map(read, files)
+        finally:
+            pool.shutdown(cancel_futures=True)
+
+
+def _leaves(footer: pq.FileMetaData, columns: Iterable[Column]) -> dict[str, int]:
     """Where a row group keeps each column: Parquet names a list's one leaf `NAME.list.element` or alike."""
     paths = {footer.schema.column(index).path: index for index in range(footer.num_columns)}
     return {
         column.name: next(at for path, at in paths.items() if path.startswith(column.name + "."))
         if column.is_list
         else paths[column.name]
-        for column in schema
+        for column in columns
     }
 
 

@@ -63,11 +63,17 @@ class DeviceFrames:
         for (path, _), group in groupby(chunks, lambda c: (c.path, None if c.start is None else c.row_group)):
             neighbours = list(group)
             unchecked = frozenset().union(*(chunk.unchecked for chunk in neighbours))
-            decoded = self.decode(path, [chunk.row_group for chunk in neighbours], layout.columns)
-            for column in layout.columns:
-                check_nulls(column, decoded[column.name].nulls, path)
             first = neighbours[0].start or 0
             rows = slice(first, first + sum(chunk.rows for chunk in neighbours))
+            constants = neighbours[0].constants
+            held = [column for column in layout.columns if column.name not in constants]
+            decoded = self.decode(path, [chunk.row_group for chunk in neighbours], held) if held else {}
+            for column in held:
+                check_nulls(column, decoded[column.name].nulls, path)
+            for column in layout.columns:
+                if column.name in constants:
+                    value = self.xp.full(rows.stop, constants[column.name], column.dtype)
+                    decoded[column.name] = Decoded(value, 0)
             stop = start + rows.stop - rows.start
             by_name = {column.name: column for column in layout.columns}
             for dtype, names in layout.blocks.items():

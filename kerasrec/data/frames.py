@@ -5,10 +5,9 @@ Here with pyarrow and NumPy; everything that cuDF and CuPy would do otherwise is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +16,8 @@ import pyarrow.parquet as pq
 from kerasrec.data import aligned
 from kerasrec.data.buffers import Buffers
 from kerasrec.data.checks import check_ids, check_nan, check_nulls
-from kerasrec.data.chunks import Chunk
+from kerasrec.data.chunks import Chunk, Place
+from kerasrec.data.remote import Remote
 from kerasrec.schema import Column, Schema, SchemaError, Tag
 
 PORTION_ROWS = 65_536  # row groups of fewer rows are decoded together up to this many
@@ -113,7 +113,10 @@ def read(chunks: Sequence[Chunk], layout: Layout, permute: bool) -> Frame:
     for neighbours in _portions(chunks):
         path = neighbours[0].path
         table = _decode(
-            path, [chunk.row_group for chunk in neighbours], [column.name for column in layout.columns]
+            path,
+            [chunk.row_group for chunk in neighbours],
+            layout.columns,
+            neighbours[0].constants,
         )
         table = table.slice(neighbours[0].start or 0, sum(chunk.rows for chunk in neighbours))
         unchecked = frozenset().union(*(chunk.unchecked for chunk in neighbours))
@@ -161,19 +164,30 @@ def _interleave(columns: Sequence[np.ndarray], out: np.ndarray, step: int = 4096
             out[start : start + step, j] = column[start : start + step]
 
 
-def _decode(path: Path, row_groups: list[int], names: list[str]) -> pa.Table:
-    try:
-        with pq.ParquetFile(path) as file:
-            return file.read_row_groups(row_groups, columns=names)
-    except (pa.ArrowException, OSError) as error:
-        raise OSError(f"{path}: cannot be read: {error}") from error
+def _decode(
+    path: Place, row_groups: list[int], columns: Sequence[Column], constants: Mapping[str, Any]
+) -> pa.Table:
+    names = [column.name for column in columns if column.name not in constants]
+    if isinstance(path, Remote):
+        table = path.read_row_groups(row_groups, names)
+    else:
+        try:
+            with pq.ParquetFile(path) as file:
+                table = file.read_row_groups(row_groups, columns=names)
+        except (pa.ArrowException, OSError) as error:
+            raise OSError(f"{path}: cannot be read: {error}") from error
+    for column in columns:
+        if column.name in constants:
+            values = np.full(table.num_rows, constants[column.name], column.dtype)
+            table = table.append_column(column.name, pa.array(values))
+    return table
 
 
 def _contiguous(column: pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()  # which copies even one chunk
 
 
-def _check_values(column: Column, values: np.ndarray, path: Path, ids: bool) -> None:
+def _check_values(column: Column, values: np.ndarray, path: Place, ids: bool) -> None:
     if ids and len(values):
         check_ids(column, values.min(), values.max(), path)
     if values.dtype.kind == "f" and len(values):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -19,6 +19,7 @@ from kerasrec.data.engines import make_engine
 from kerasrec.data.frames import Batch, Frame, Layout, Ragged, Rows, max_hotness
 from kerasrec.data.frameworks import Frameworks
 from kerasrec.data.prefetch import prefetch
+from kerasrec.data.remote import Remote
 from kerasrec.data.shares import Share
 from kerasrec.schema import Schema
 
@@ -61,8 +62,8 @@ class Loader(Frameworks, DataAdapter):
     begins one an epoch. (Keras's JAX and torch trainers begin one more before, for a first batch to build the
     model by.)
 
-    **Memory.** Two pools at most are decoded at any time, and a few batches: about 2 x pool_rows x bytes a row, on
-    each rank.
+    **Memory.** Two pools at most are held at any time (three while a batch spans two of them), the row groups that
+    are being decoded, and a few batches: about 2 x pool_rows x bytes a row, on each rank.
 
     **Where it runs.** Two background threads decode pools and cut batches, ahead of the model. Features are NumPy
     arrays when iterated directly, so Keras's JAX and torch backends take a loader as well, with `lists="padded"`;
@@ -80,7 +81,9 @@ class Loader(Frameworks, DataAdapter):
     `columns`.
 
     Args:
-        source: a Parquet file, a folder of them, a glob, or a list of these. Read in that order, by name.
+        source: a Parquet file, a folder of them, a glob, or a list of these. Read in that order, by name. Each may
+            be an address that fsspec knows (s3://, https://, memory://). A folder's folders named `column=value`
+            belong to it; such columns are constant in their files.
         batch_size: rows a batch on each rank; the last one has what is left.
         shuffle: whether rows come in random order.
         seed: of the shuffle, a whole number from 0.
@@ -94,6 +97,7 @@ class Loader(Frameworks, DataAdapter):
         rank, ranks: which share of how many to read, from 0; this process's among the job's if not given.
             `rank=0, ranks=1` reads all rows in every process.
         engine: "arrow", or "cudf" for an NVIDIA GPU, the one that the process sees first.
+        storage_options: how to reach addresses, as the file system's class in fsspec takes it.
 
     Attributes:
         num_rows: rows of this rank in one pass, before `drop_last`.
@@ -133,6 +137,7 @@ class Loader(Frameworks, DataAdapter):
         rank: int | None = None,
         ranks: int | None = None,
         engine: str = "arrow",
+        storage_options: Mapping[str, Any] | None = None,
     ):
         self._batch_size = whole("batch_size", batch_size, least=1)
         self.rank, self.ranks = place(rank, ranks)
@@ -141,7 +146,9 @@ class Loader(Frameworks, DataAdapter):
         if lists not in ("ragged", "padded", "offsets"):
             raise ValueError(f'lists must be "ragged", "padded" or "offsets", not {lists!r}')
         self.lists, self.engine, self._engine = lists, engine, make_engine(engine)
-        self.files = find_files(source)
+        self.files = find_files(source, storage_options)
+        if engine == "cudf" and (there := [file for file in self.files if isinstance(file, Remote)]):
+            raise ValueError(f'{there[0]}: engine="cudf" reads local files; use engine="arrow", or copy them here')
         self.schema = choose(find_schema(self.files) if schema is None else schema, columns, targets)
         check_loadable(self.schema)
         self._layout = Layout(self.schema, pad=lists == "padded")
@@ -218,6 +225,7 @@ class Loader(Frameworks, DataAdapter):
                         pieces, missing = [], next(sizes, 0)
                         if not missing:  # every batch is out; with drop_last, rows may be left
                             return
+                del frame  # its memory is there for the pool that is decoded next
         finally:
             frames.close()
 

@@ -12,7 +12,8 @@ from typing import Any
 
 import polars as pl
 
-from kerasrec.etl import csv_files, parquet_files
+from kerasrec import hive
+from kerasrec.etl import csv_files, parquet_files, partitions
 from kerasrec.etl.types import ROW, integer_range, is_float, is_integer, plain_type, to_name, to_polars
 from kerasrec.schema import Column, SchemaError, Tag
 
@@ -155,11 +156,13 @@ def scan(source: Any, types: Mapping[str, pl.DataType] | None = None) -> Source:
 
     Args:
         source: a path, a glob, a folder or a list of paths of Parquet (.parquet, .pq) or CSV (.csv, .tsv)
-            files; an Arrow table; a pandas frame; a Polars frame, lazy or not.
-        types: Polars types of CSV columns, where they are known already.
+            files; an Arrow table; a pandas frame; a Polars frame, lazy or not. A folder's folders named
+            `column=value` belong to it; such a column is constant in a file.
+        types: Polars types of columns that are text, in CSV files or folders' names, where they are known already.
 
     Raises:
         FileNotFoundError: no such file.
+        ValueError: an address, as s3://..., which is not a path.
         SchemaError: a file that is empty, truncated or of another format, a CSV row with a wrong number of fields,
             or files that do not fit together.
         TypeError: none of the above.
@@ -181,6 +184,12 @@ def scan(source: Any, types: Mapping[str, pl.DataType] | None = None) -> Source:
             "expected a path, a glob, a list of paths, an Arrow table, a pandas or a Polars frame, "
             f"not {type(source).__name__}"
         )
+    for path in paths:
+        if isinstance(path, str) and "://" in path:
+            raise ValueError(
+                f"{path}: a workflow reads addresses through Polars: pass a frame of its, "
+                f'pl.scan_parquet("{path}", storage_options=...) or pl.scan_csv'
+            )
     files = [file for path in paths for file in _files(Path(path))]
     if not files:
         raise FileNotFoundError("an empty list of files")
@@ -189,6 +198,7 @@ def scan(source: Any, types: Mapping[str, pl.DataType] | None = None) -> Source:
         raise SchemaError(f"one input of several formats: {', '.join(sorted(suffixes))}")
     reader = READERS[suffixes.pop()]
     read, counts = reader.scan(files, types or {})
+    read = partitions.add(read, files, types or {})
     frame, name = read(files), str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
     placed = list(zip(files, counts, strict=True))
     return Source(frame, frame.collect_schema(), name, sum(counts), placed, read, reader is parquet_files)
@@ -197,7 +207,7 @@ def scan(source: Any, types: Mapping[str, pl.DataType] | None = None) -> Source:
 def _files(path: Path) -> list[Path]:
     """The data files that a path, a folder or a glob names, in order."""
     if path.is_dir():
-        found = sorted(file for file in path.iterdir() if file.suffix in READERS and not file.name.startswith("."))
+        found = list(_inside(path))
         kinds = f"{path} holds no files that end in {', '.join(READERS)}"
     else:
         found = [path] if path.exists() else sorted(map(Path, glob.glob(str(path), recursive=True)))
@@ -208,6 +218,15 @@ def _files(path: Path) -> list[Path]:
         if file.suffix.lower() not in READERS:
             raise SchemaError(f"{file}: the name must end in {', '.join(READERS)}; otherwise pass a Polars frame")
     return found
+
+
+def _inside(folder: Path) -> Iterator[Path]:
+    """A folder's data files and those in its folders named `column=value`, by name."""
+    for each in sorted(folder.iterdir()):
+        if each.suffix in READERS and not each.name.startswith("."):
+            yield each
+        elif hive.is_partition(each.name) and each.is_dir():
+            yield from _inside(each)
 
 
 def _fits(given: pl.DataType, wanted: str) -> bool:

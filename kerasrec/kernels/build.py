@@ -13,7 +13,8 @@ from kerasrec.files import write_aside
 
 SOURCE = Path(__file__).with_name("rows.cc")
 # Arithmetic stays IEEE's (no -ffast-math): NaN and infinity reach whoever looks for them.
-FLAGS = ("-std=c++17", "-O3", "-march=native", "-fno-math-errno", "-fPIC", "-shared", "-w")
+# For CPUs that compute with half floats Eigen has code that does not compile as TensorFlow ships it: hence the -U.
+FLAGS = ("-std=c++17", "-O3", "-march=native", "-U__AVX512FP16__", "-fno-math-errno", "-fPIC", "-shared", "-w")
 
 
 def library() -> Path:

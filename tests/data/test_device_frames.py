@@ -76,6 +76,22 @@ def test_batches_are_arrows(
 
 
 @pytest.mark.parametrize("engine", ENGINES)
+def test_columns_that_folders_names_say(tmp_path, engine):
+    for user in (3, 40):
+        write(tmp_path / f"user={user}" / "age=-0.5", make_table(ROWS, seed=user).drop(["user", "age"]))
+    for columns in (None, ["user", "age", "tags"], ["user", "age"]):
+        options = {"schema": make_schema(), "columns": columns, "lists": "padded", "targets": columns and []}
+        assert_batches_are_arrows(engine, tmp_path, 64, shuffle=True, epochs=2, **options)
+        assert_batches_are_arrows(engine, tmp_path, 64, rank=1, ranks=3, **options)
+
+
+@pytest.mark.skipif(bool(no_cudf), reason=no_cudf)
+def test_cudf_reads_no_addresses(folder):
+    with pytest.raises(ValueError, match='part-00000.parquet: engine="cudf" reads local files'):
+        Loader(folder.as_uri(), engine="cudf")
+
+
+@pytest.mark.parametrize("engine", ENGINES)
 def test_other_kinds_of_columns(tmp_path, engine):
     """Null, large and fixed-size lists; targets of other dtypes; booleans and 8 bits."""
     values = [[1, 2], None, [], [3]]
