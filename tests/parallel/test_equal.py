@@ -1,7 +1,6 @@
 """Training on several ranks against one process with the global batch: real ranks under horovodrun."""
 
 import json
-from importlib.util import find_spec
 from pathlib import Path
 
 import equal_cases
@@ -11,30 +10,69 @@ from launch import launch
 
 from kerasrec.parallel import comm
 
-pytestmark = pytest.mark.skipif(find_spec("horovod") is None, reason="Horovod is not installed")
+PLACEMENTS = ("row_wise", "table_wise", "column_wise", "replicated", "hybrid")
 
 
-@pytest.fixture(scope="module")
-def alone():
-    """The full product in one process: the same whatever the number of ranks."""
+def same(placement):
+    return dict.fromkeys(equal_cases.SIZES, placement)
+
+
+MIXED = {"item": "hybrid", "tag": "column_wise", "tiny": "table_wise"}
+
+
+def case(placements, optimizer="sgd", combiner="mean", **more):
+    return {"placements": placements, "optimizer": optimizer, "combiner": combiner, "frequent": 2, **more}
+
+
+def everyday():
+    """Every placement, optimizer, combiner and kind of input; SGD, which hides no factor, with each placement."""
+    cases = [case(same(placement)) for placement in PLACEMENTS]
+    cases += [
+        case(MIXED, "adagrad", "sum", weighted=True),
+        case(same("row_wise"), "adam", "sqrtn"),
+        case(same("hybrid"), "rowwise_adagrad", "sum"),
+        case(same("replicated"), "momentum", "sqrtn", weighted=True),
+        case(MIXED, "ftrl"),
+        case(same("table_wise"), "adamw"),
+        case(same("row_wise"), "clipnorm"),
+        case(same("row_wise"), "global_clipnorm"),
+    ]
+    return cases
+
+
+def check(cases, ranks, folder, limit):
+    (folder / "cases.json").write_text(json.dumps(cases))
+    script = Path(equal_cases.__file__)
+    done = launch(ranks, script, str(folder / "cases.json"), str(folder), limit=limit)
+    assert done.code == 0, done.output[-4000:]
     assert comm.size() == 1
-    return equal_cases.train(equal_cases.every_case())
+    alone = {}
+    for number, each in enumerate(cases):
+        kind = json.dumps({key: value for key, value in each.items() if key != "placements"})
+        one = alone[kind] if kind in alone else alone.setdefault(kind, equal_cases.train(each))
+        many = np.load(folder / f"{number}.npz")
+        np.testing.assert_allclose(many["losses"], one["losses"], rtol=1e-4, err_msg=str(each))
+        for weights in ("dense", *equal_cases.SIZES):
+            np.testing.assert_array_equal(many[f"{weights}_before"], one[f"{weights}_before"])
+            moved = one[weights] - one[f"{weights}_before"]
+            assert np.abs(moved).max() > 1e-2, f"{each}: {weights} hardly moved"
+            apart = np.linalg.norm(many[weights] - one[weights]) / np.linalg.norm(moved)
+            assert apart <= 1e-4, f"{each}: {weights} differ by {apart:.1e} of the way they went"
+
+
+def test_two_ranks_train_as_one(tmp_path):
+    check(everyday(), 2, tmp_path, limit=240)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("ranks", "per_node"), [(2, None), (3, None), (4, None), (4, 2)])
-def test_every_placement_optimizer_and_input_trains_as_one(ranks, per_node, alone, tmp_path):
-    done = launch(ranks, Path(equal_cases.__file__), json.dumps(per_node), str(tmp_path), limit=400)
-    assert done.code == 0, done.output[-4000:]
-    np.testing.assert_allclose(np.load(tmp_path / "losses.npy"), alone["losses"], rtol=1e-4)
-    before, after = np.load(tmp_path / "before.npz"), np.load(tmp_path / "after.npz")
-    assert set(after) == set(alone["after"])
-    wrong = []
-    for name, one in alone["after"].items():
-        np.testing.assert_array_equal(before[name], alone["before"][name], err_msg=name)
-        moved = one - alone["before"][name]
-        assert np.abs(moved).max() > 1e-2, f"{name} hardly moved"
-        apart = np.linalg.norm(after[name] - one) / np.linalg.norm(moved)
-        if not apart <= 1e-4:
-            wrong.append(f"{name}: differs by {apart:.1e} of the way it went")
-    assert not wrong, "\n".join(wrong)
+def test_three_ranks_train_as_one(tmp_path):
+    check(everyday(), 3, tmp_path, limit=400)
+
+
+@pytest.mark.slow
+def test_four_ranks_train_as_one(tmp_path):
+    """Side by side, and as two nodes of two."""
+    cases = [case(MIXED, "adagrad")]
+    cases += [case(same(placement), ranks_per_node=2) for placement in PLACEMENTS]
+    cases += [case(MIXED, "adam", ranks_per_node=2, weighted=True)]
+    check(cases, 4, tmp_path, limit=400)
