@@ -60,8 +60,9 @@ class DistributedEmbedding(keras.layers.Layer):
         features: the features by name, each a `kr.FeatureConfig`; several may share a table.
         seed: initial values are a function of it, the table's name and the row.
         plan: where the tables live when there are several ranks; `kr.parallel.plan` chooses if not given.
-        wire: the dtype in which ranks exchange vectors and gradients: "float32", "bfloat16" or "float16"; "float64"
-            is for `dtype="float64"`, under which tables are float64 too (and are trained without the kernels).
+        wire: the dtype in which ranks exchange vectors and gradients: "float32", "bfloat16", "float16" or
+            "float64"; by default the tables' own. That is float32, but float64 under `dtype="float64"`, where they
+            are trained without the kernels (and plans go by float32).
         ranks_per_node: how many ranks each machine has; a row then crosses between two machines once. None
             exchanges between ranks directly.
 
@@ -101,13 +102,14 @@ class DistributedEmbedding(keras.layers.Layer):
         features: Mapping[str, FeatureConfig | Mapping[str, Any]],
         seed: int = 0,
         plan: Plan | None = None,
-        wire: str = "float32",
+        wire: str | None = None,
         ranks_per_node: int | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
         if not features:
             raise ValueError("DistributedEmbedding needs at least one feature")
+        wire = wire or self.table_dtype
         if wire not in WIRE_BYTES:
             raise ValueError(f"{self.name}: wire must be one of {sorted(WIRE_BYTES)}, not {wire!r}")
         # Keras wraps dict attributes for tracking: a tuple of pairs keeps ours plain.
@@ -121,7 +123,7 @@ class DistributedEmbedding(keras.layers.Layer):
         self.supports_jit = keras.backend.backend() != "tensorflow"
 
     @property
-    def _table_dtype(self) -> str:
+    def table_dtype(self) -> str:
         """Tables are float32 under every policy but float64's."""
         return "float64" if self.variable_dtype == "float64" else "float32"
 
@@ -148,7 +150,7 @@ class DistributedEmbedding(keras.layers.Layer):
             name=stack.name,
             shape=(stack.rows, stack.embedding_dim),
             initializer=partial(_first_values, shards, rank, self.seed),
-            dtype=self._table_dtype,
+            dtype=self.table_dtype,
             autocast=False,  # under a mixed policy reading a table would cast all of it, every step
         )
 
@@ -164,7 +166,7 @@ class DistributedEmbedding(keras.layers.Layer):
                     name=f"{shards.stack.name}_copies",
                     shape=(shards.copies, shards.stack.embedding_dim),
                     initializer=partial(_first_copies, shards, self.seed),
-                    dtype=self._table_dtype,
+                    dtype=self.table_dtype,
                     autocast=False,
                     trainable=False,
                 )
@@ -227,7 +229,7 @@ class DistributedEmbedding(keras.layers.Layer):
             if isinstance(some, Bags):
                 found.update(features_of(vectors, each, self.compute_dtype))
                 continue
-            dtype = self.compute_dtype if each.single else self._table_dtype
+            dtype = self.compute_dtype if each.single else self.table_dtype
             vectors = tf.gather(tf.cast(vectors, dtype), some[1])
             found.update(lookup.combine(vectors, each, self.compute_dtype))
         return found

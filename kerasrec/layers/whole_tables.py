@@ -51,8 +51,8 @@ def _gather(layer: DistributedEmbedding) -> Placed:
     for alone in shards:
         shape = alone.stack.rows, alone.stack.embedding_dim
         if comm.rank() == 0:
-            values = new_rows(shape, "float32", _rows(layer, alone))
-            variables.append(keras.Variable(values, dtype="float32", autocast=False, name=alone.stack.name))
+            values = new_rows(shape, layer.table_dtype, _rows(layer, alone))
+            variables.append(keras.Variable(values, dtype=values.dtype, autocast=False, name=alone.stack.name))
         else:
             for _ in _rows(layer, alone):
                 pass

@@ -40,5 +40,7 @@ def saved_blocks(stack: Stack, store: Any) -> Iterator[tuple[int, np.ndarray]]:
         saved, offset = store[piece.table], stack.offsets[table.name]
         for start, stop in row_blocks(table.vocabulary_size, 4 * table.embedding_dim):
             rows = piece.rows[start:stop]
-            values = np.asarray(saved[rows.start : rows.stop], np.float32)
+            values = np.asarray(
+                saved[rows.start : rows.stop], "float64" if saved.dtype == "float64" else "float32"
+            )
             yield offset + start, values[:: rows.step, slice(*piece.columns)]

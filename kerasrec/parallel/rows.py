@@ -42,7 +42,8 @@ def new_rows(shape: tuple[int, ...], dtype: str, blocks: Blocks) -> Any:
             for first, rows in blocks:
                 tf.raw_ops.InplaceUpdate(x=tensor, i=tf.range(first, first + len(rows)), v=tf.cast(rows, dtype))
             return tensor
-    return ops.convert_to_tensor(_fill(np.empty(shape, np.float32), blocks), dtype=dtype)
+    out = np.empty(shape, np.float64 if dtype == "float64" else np.float32)
+    return ops.convert_to_tensor(_fill(out, blocks), dtype=dtype)
 
 
 def filled_rows(shape: tuple[int, ...], dtype: str, value: float) -> Any:

@@ -351,3 +351,28 @@ def test_a_tables_own_optimizer_comes_back():
     optimizer = again.trainable_variables[0].stack.optimizer
     assert isinstance(optimizer, kr.optimizers.RowwiseAdagrad)
     assert float(optimizer.learning_rate) == 0.5
+
+
+def test_float64_tables_keep_their_digits(tmp_path):
+    table = kr.TableConfig("item", 50, 3)
+    layer = kr.layers.DistributedEmbedding({"item": kr.FeatureConfig("item", table)}, dtype="float64")
+    ids = keras.Input((), dtype="int64", name="item")
+    model = keras.Model({"item": ids}, layer({"item": ids})["item"])
+    rows = np.random.default_rng(0).normal(size=(50, 3))
+    layer.variables[0].assign(rows)
+    np.testing.assert_array_equal(layer.table("item"), rows)
+    np.testing.assert_array_equal(model.predict({"item": np.arange(50)}, verbose=0), rows)
+    model.save(tmp_path / "model.keras")
+    again = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(again.predict({"item": np.arange(50)}, verbose=0), rows)
+    kr.parallel.save(tmp_path / "checkpoint", model)
+    layer.variables[0].assign(0 * rows)
+    kr.parallel.restore(tmp_path / "checkpoint", model)
+    np.testing.assert_array_equal(layer.table("item"), rows)
+
+
+def test_what_a_wire_can_be():
+    with pytest.raises(ValueError, match="wire must be one of .*, not 'int8'"):
+        kr.layers.DistributedEmbedding(
+            {"item": kr.FeatureConfig("item", kr.TableConfig("item", 50, 3))}, wire="int8"
+        )

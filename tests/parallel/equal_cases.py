@@ -57,7 +57,7 @@ def layer_of(case):
         features,
         seed=3,
         plan=plan,
-        wire=case.get("wire", "float32"),
+        wire=case.get("wire"),
         ranks_per_node=per_node,
         dtype=case.get("dtype", "float32"),
     )

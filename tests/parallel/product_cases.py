@@ -5,6 +5,7 @@ Run by horovodrun, and imported: one trace and one launch serve all cases of a w
 
 import json
 import sys
+from dataclasses import replace
 from functools import cache
 from itertools import product
 
@@ -18,6 +19,7 @@ from kerasrec.parallel import comm
 STEPS = 20
 HOTNESS = 4
 PLACEMENTS = ("row_wise", "table_wise", "column_wise", "replicated", "hybrid")
+SUMMED = ("row_wise sums", "table_wise sums", "column_wise sums")  # where sums are exchanged, not rows
 KINDS = ("one", "padded", "ragged", "weighted", "shared")
 COMBINERS = ("sum", "mean", "sqrtn", None)
 # By name: what trains the dense weights, and what the tables, at rates at which each moves by more than 0.01.
@@ -41,8 +43,8 @@ def every_case():
     """The product: (placement, optimizer, kind) of each table."""
     cases = [
         each
-        for each in product(PLACEMENTS, (name for name in OPTIMIZERS if name not in CLIPPED), KINDS)
-        if each[:2] != ("column_wise", "rowwise_adagrad")  # which it refuses
+        for each in product((*PLACEMENTS, *SUMMED), (name for name in OPTIMIZERS if name not in CLIPPED), KINDS)
+        if not each[0].startswith("column_wise") or each[1] != "rowwise_adagrad"  # which it refuses
     ]
     # A norm is of a variable, so of all tables of one width: only by columns would there be others.
     cases += [("row_wise", "clipnorm", "one"), ("row_wise", "clipnorm", "ragged")]
@@ -53,10 +55,11 @@ class Case:
     """A table and the features that look it up."""
 
     def __init__(self, number, placement, optimizer, kind):
-        combiner = COMBINERS[number % (3 if kind == "weighted" else 4)]
+        placement, _, self.exchange = placement.partition(" ")
+        combiner = COMBINERS[number % (3 if kind == "weighted" or self.exchange else 4)]
         self.rows, self.shift = 7 + number % 11, number % 3
         self.table = kr.TableConfig(
-            f"{placement}.{optimizer}.{kind}.{combiner}",
+            ".".join([placement, self.exchange or "rows", optimizer, kind, str(combiner)]),
             self.rows,
             4,
             combiner,
@@ -148,6 +151,8 @@ def train(cases, ranks_per_node=None):
     cases = [Case(number, *each) for number, each in enumerate(cases)]
     features = {name: kr.FeatureConfig(name, case.table) for case in cases for name in case.features}
     plan = kr.parallel.explicit(features, ranks)
+    exchange = {case.table.name: case.exchange or "rows" for case in cases}
+    plan = replace(plan, tables=tuple(replace(each, exchange=exchange[each.table.name]) for each in plan.tables))
     layer = kr.layers.DistributedEmbedding(features, seed=3, plan=plan, ranks_per_node=ranks_per_node)
     layer.build()
     # For every optimizer a tower that it trains; the last one's trains the tables too.

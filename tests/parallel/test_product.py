@@ -4,8 +4,8 @@ import json
 from importlib.util import find_spec
 from pathlib import Path
 
-import product_cases
 import numpy as np
+import product_cases
 import pytest
 from launch import launch
 
