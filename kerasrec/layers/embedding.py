@@ -188,7 +188,8 @@ class DistributedEmbedding(keras.layers.Layer):
 
     def call(self, inputs: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
         placed = self.placed
-        ids, weights = self._ids_and_weights(inputs)
+        given, weights = self._ids_and_weights(inputs)
+        ids = dict(given)
         if training and self.plan.ranks > 1:
             self._check_trainer()
         learning = bool(training) and keras.backend.backend() == "tensorflow"
@@ -207,18 +208,22 @@ class DistributedEmbedding(keras.layers.Layer):
             for variable, each in zip(placed.variables, wanted, strict=True):
                 found.update(lookup.lookup(variable, each, self.compute_dtype, one_pass))
         else:
-            found = self._exchanged(wanted, ids, bool(training))
-        return {name: _side_by_side([found[part] for part in parts]) for name, parts in placed.parts}
+            found = self._exchanged(wanted, next(iter(given.values())), bool(training))
+        out = {name: _side_by_side([found[part] for part in parts]) for name, parts in placed.parts}
+        for name, config in self._features:
+            if config.table.combiner is None and len(out[name].shape) == len(given[name].shape):
+                out[name] = lookup.padded_again(out[name], given[name])
+        return out
 
-    def _exchanged(self, wanted: list[lookup.Wanted], ids: Mapping[str, Any], training: bool) -> dict[str, Any]:
-        """The same when rows are on several ranks."""
+    def _exchanged(self, wanted: list[lookup.Wanted], some_ids: Any, training: bool) -> dict[str, Any]:
+        """The same when rows are on several ranks; `some_ids` tell the size of the batch."""
         import tensorflow as tf
 
         from kerasrec.layers.partial_sums import bags_of, features_of
         from kerasrec.parallel.exchange import Bags
         from kerasrec.parallel.training import share_of
 
-        share = share_of(_batch_size(next(iter(ids.values())))) if training else None
+        share = share_of(_batch_size(some_ids)) if training else None
         rows = [
             bags_of(each) if shards.sums else tf.unique(lookup.rows_of(each))
             for each, shards in zip(wanted, self._shards, strict=True)

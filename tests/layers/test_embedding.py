@@ -376,3 +376,21 @@ def test_what_a_wire_can_be():
         kr.layers.DistributedEmbedding(
             {"item": kr.FeatureConfig("item", kr.TableConfig("item", 50, 3))}, wire="int8"
         )
+
+
+def test_padding_touches_no_row_where_vectors_stay_apart(monkeypatch):
+    """An optimizer with weight decay would move row 0; the vectors lie where the kernels put them."""
+    features = {
+        "item": kr.FeatureConfig("item", kr.TableConfig("item", 9, 3, combiner=None, initializer="normal"))
+    }
+    layer, ids = kr.layers.DistributedEmbedding(features), tf.constant([[3, 0, 5], [0, 0, 0], [1, 3, 0]])
+    layer.build()
+    by_kernels = layer({"item": ids}, training=True)["item"]
+    monkeypatch.setattr(kr.layers.embedding.kernels, "fits", lambda table: False)
+    with tf.GradientTape() as tape:
+        vectors = layer({"item": ids}, training=True)["item"]
+    np.testing.assert_array_equal(vectors, by_kernels)
+    assert vectors.shape == (3, 3, 3)
+    assert not vectors.numpy()[ids.numpy() == 0].any()
+    (gradient,) = tape.gradient(vectors, layer.trainable_variables)
+    assert set(gradient.indices.numpy().tolist()) == {1, 3, 5}
