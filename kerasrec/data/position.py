@@ -64,11 +64,21 @@ class Resumable:
     def restore(self: Any, state: Mapping[str, Any]) -> None:
         """Let the next pass go on where `state` was taken: it yields the batches that were left, bit for bit.
 
+        `fit` must be told that the first epoch is a shorter one: Keras asks for `len(loader)` batches in each, and
+        where it gets fewer, it counts a step that had none. So a broken epoch is a `fit` of its own.
+
         Pools that were used up are not decoded. The pass after it is a whole one. Between epochs the number of
         ranks may be another than that of `state`, in the middle of one not.
 
         Raises:
             ValueError: `state` is of other data or of a loader with other arguments, named; or not a state.
+
+        Example:
+
+        >>> train.restore(state)  # doctest: +SKIP
+        >>> epoch, left = state["epoch"], len(train) - state["batches"]  # doctest: +SKIP
+        >>> model.fit(train, initial_epoch=epoch, epochs=epoch + 1, steps_per_epoch=left)  # doctest: +SKIP
+        >>> model.fit(train, initial_epoch=epoch + 1, epochs=10)  # doctest: +SKIP
         """
         facts = self._facts()
         missing = [name for name in ("epoch", "batches", *facts) if name not in state]

@@ -159,8 +159,11 @@ def test_training_that_was_interrupted_ends_as_if_it_had_not_been(folder, size):
         model().fit(train, epochs=3, verbose=0, callbacks=[StopAt(train, 4, place)])
         resumed = keras.models.load_model(Path(place) / "model.keras")
         train = make()
-        train.restore(json.loads((Path(place) / "loader.json").read_text()))
-        resumed.fit(train, initial_epoch=train.epoch, epochs=3, verbose=0)
+        state = json.loads((Path(place) / "loader.json").read_text())
+        train.restore(state)
+        epoch, left = state["epoch"], len(train) - state["batches"]
+        resumed.fit(train, initial_epoch=epoch, epochs=epoch + 1, steps_per_epoch=left, verbose=0)
+        resumed.fit(train, initial_epoch=epoch + 1, epochs=3, verbose=0)
     assert int(resumed.optimizer.iterations) == int(whole.optimizer.iterations) == 3 * len(train)
     for ours, theirs in zip(resumed.get_weights(), whole.get_weights(), strict=True):
         assert np.array_equal(ours, theirs)
