@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
+from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import keras
@@ -18,6 +19,7 @@ from kerasrec.data.chunks import Source, find_files, find_schema, pools, scan
 from kerasrec.data.engines import make_engine
 from kerasrec.data.frames import Batch, Frame, Layout, Ragged, Rows, max_hotness
 from kerasrec.data.frameworks import Frameworks
+from kerasrec.data.position import Pass, Resumable
 from kerasrec.data.prefetch import prefetch
 from kerasrec.data.remote import Remote
 from kerasrec.data.shares import Share
@@ -30,7 +32,7 @@ READ_ROWS = 65_536  # unshuffled, at least this many rows are read at once
 POOL_ROWS = 262_144  # shuffled, at least this many are permuted together
 
 
-class Loader(Frameworks, DataAdapter):
+class Loader(Frameworks, Resumable, DataAdapter):
     """Batches of a Parquet dataset, for plain `keras.Model.fit`, `evaluate`, `predict` or a `for` loop.
 
     Iterating it yields `(features, target)`. `features` is a dict by name: a scalar column is an array (batch,) of
@@ -58,9 +60,9 @@ class Loader(Frameworks, DataAdapter):
     only when these are drawn into one pool: write data whose order has a meaning (sorted by time or label) in
     small row groups, several a rank, so that a pool holds many.
 
-    **Epochs** count the passes that were begun, from 0, in `epoch`; set it to replay one or to resume. `fit`
+    **Epochs** count the passes that were begun, from 0, in `epoch`; set it to replay one. `fit`
     begins one an epoch. (Keras's JAX and torch trainers begin one more before, for a first batch to build the
-    model by.)
+    model by.) `state` and `restore` continue one at the exact batch.
 
     **Memory.** Two pools at most are held at any time (three while a batch spans two of them), the row groups that
     are being decoded, and a few batches: about 2 x pool_rows x bytes a row, on each rank.
@@ -170,7 +172,7 @@ class Loader(Frameworks, DataAdapter):
         largest = max(chunk.rows for chunk in self._chunks)
         default = max(8 * batch_size, POOL_ROWS, 4 * largest) if shuffle else max(batch_size, READ_ROWS)
         self.pool_rows = default if pool_rows is None else whole("pool_rows", pool_rows, least=1)
-        self.epoch = 0  # of the next pass; set it to replay or to resume
+        self.epoch = 0  # of the next pass; set it to replay one
 
     def __len__(self) -> int:
         """The number of batches in one pass, the same on every rank."""
@@ -185,8 +187,16 @@ class Loader(Frameworks, DataAdapter):
             yield self._arrange({name: self._whole(column) for name, column in columns.items()})
 
     def _lend(self) -> Iterator[Batch]:
-        """One pass, gathered ahead."""
-        return self._engine.lend(prefetch(self._batches(), depth=2))
+        """One pass, gathered ahead; what is taken from here is counted as given."""
+        now = self._pass = Pass(self.epoch, first=self._skip)
+        self.epoch, self._skip = self.epoch + 1, 0
+
+        def count(batch: Batch) -> Batch:
+            now.given += 1
+            return batch
+
+        # By `map`, which keeps no batch: its memory is lent.
+        yield from map(count, self._engine.lend(prefetch(self._batches(now.epoch, now.first), depth=2)))
 
     def _whole(self, column: np.ndarray | Ragged) -> Any:
         """A column as it is yielded from the loader itself."""
@@ -198,23 +208,29 @@ class Loader(Frameworks, DataAdapter):
 
         return tf.RaggedTensor.from_row_splits(column.values, column.offsets, validate=False)
 
-    def _batches(self) -> Generator[Batch, None, None]:
-        """One pass: decode a pool, permute it, slice it. Everything else here is bookkeeping around this."""
-        rng = np.random.default_rng([self.seed, self.epoch]) if self.shuffle else None
-        self.epoch += 1
+    def _batches(self, epoch: int, first: int) -> Generator[Batch, None, None]:
+        """One pass from batch `first` on: decode a pool, permute it, slice it; the rest is bookkeeping."""
+        rng = np.random.default_rng([self.seed, epoch]) if self.shuffle else None
+        # Row groups are drawn alike on all ranks, rows within a pool by a stream of each rank's own.
+        stream = None if rng is None else [rng, *rng.spawn(self.ranks - 1)][self.rank]
+        sizes = self._share.sizes()
+        start = sum(islice(sizes, first))  # rows before that batch
+        missing = next(sizes)
         todo = pools(self._chunks, self._share.span, self.pool_rows, rng)
+        for pool in todo:
+            if start < (rows := sum(chunk.rows for chunk in pool)):
+                todo = chain([pool], todo)
+                break
+            start -= rows
+            if stream is not None:
+                stream.permutation(rows)  # as if it had been read
         frames = prefetch(
             ((self._engine.read(pool, self._layout, self.shuffle), sum(c.rows for c in pool)) for pool in todo), 1
         )
-        # Row groups are drawn alike on all ranks, rows within a pool by a stream of each rank's own.
-        stream = None if rng is None else [rng, *rng.spawn(self.ranks - 1)][self.rank]
         pieces: list[tuple[Frame, Rows]] = []
-        sizes = self._share.sizes()
-        missing = next(sizes)
         try:
             for frame, rows in frames:
                 order = stream.permutation(rows) if stream is not None else None
-                start = 0
                 while start < rows:
                     stop = min(start + missing, rows)
                     pieces.append((frame, slice(start, stop) if order is None else order[start:stop]))
@@ -225,6 +241,7 @@ class Loader(Frameworks, DataAdapter):
                         pieces, missing = [], next(sizes, 0)
                         if not missing:  # every batch is out; with drop_last, rows may be left
                             return
+                start = 0
                 del frame  # its memory is there for the pool that is decoded next
         finally:
             frames.close()
@@ -308,7 +325,9 @@ class Loader(Frameworks, DataAdapter):
             return self._arrange(columns)
 
         dataset = tf.data.Dataset.from_generator(arrays, output_signature=tuple(specs)).map(name_them)
-        return dataset.apply(tf.data.experimental.assert_cardinality(len(self))).prefetch(1)
+        if not self._skip:  # else the first pass is a shorter one
+            dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(self)))
+        return dataset.prefetch(1)
 
     # ---- in words ------------------------------------------------------------------------------------------
     def _where(self) -> str:
