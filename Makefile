@@ -3,14 +3,16 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BACKENDS := .venv-backends
+POLARS_1 := .polars-1
 
-.PHONY: help setup demo test test-fast test-backends lint format clean
+.PHONY: help setup demo test test-fast test-backends test-polars lint format clean
 
 help:
 	@echo "make demo           synthetic click log -> features -> DLRM -> evaluation -> SavedModel (report/)"
 	@echo "make test           every test, the slow ones too"
 	@echo "make test-fast      the tests without the slow ones"
 	@echo "make test-backends  JAX and PyTorch against TensorFlow (they get .venv-backends)"
+	@echo "make test-polars    features under Polars 1, which cuDF needs (it gets .polars-1)"
 	@echo "make lint           ruff and mypy"
 	@echo "make setup          only make the virtual environment, .venv"
 
@@ -46,6 +48,15 @@ $(BACKENDS)/.installed: pyproject.toml | setup
 	$(BACKENDS)/bin/python -m pip install --editable '.[backends]'
 	@touch $@
 
+# Before the installed Polars on the path, so that the environment stays as it is.
+test-polars: setup $(POLARS_1)/.installed
+	PYTHONPATH=$(CURDIR)/$(POLARS_1) $(BIN)/python -m pytest tests/etl -m "not slow"
+
+$(POLARS_1)/.installed: Makefile | setup
+	rm -rf $(POLARS_1)
+	$(BIN)/python -m pip install --quiet --target $(POLARS_1) 'polars>=1.35,<1.45'
+	@touch $@
+
 lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -56,4 +67,4 @@ format: setup
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(BACKENDS) report build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BACKENDS) $(POLARS_1) report build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

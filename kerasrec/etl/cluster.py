@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from kerasrec.etl import engine
+from kerasrec.etl import engine, execute
 from kerasrec.etl.sources import Source
+from kerasrec.etl.values import Value
 
 if TYPE_CHECKING:
     from kerasrec.etl.dataset import Dataset
@@ -36,7 +37,8 @@ def shared(source: Source, client: Any) -> Source:
 
     Raises:
         TypeError: a source that is not files, or a client that is none of `distributed.Client`'s.
-        RuntimeError: no workers, or one that runs another release of Polars, Python or kerasrec.
+        RuntimeError: no workers, one that runs another release of Polars, Python or kerasrec, or has no GPU for
+            `engine="gpu"`.
     """
     from distributed import Client
 
@@ -53,6 +55,8 @@ def shared(source: Source, client: Any) -> Source:
     for worker, theirs in others.items():
         if theirs != own:
             raise RuntimeError(f"worker {worker} runs {theirs}, but this process {own}: install the same on both")
+    if source.engine != "cpu":
+        client.run(execute.check, source.engine)
     files = [(path.absolute(), rows) for path, rows in source.files]
     return replace(source, files=files, frame=source.read([path for path, _ in files]))
 
@@ -66,7 +70,7 @@ def gatherer(client: Any) -> Callable[[Source, Sequence[str], Sequence[engine.Jo
         if apart:
             # A task of its own, so each worker is sent the operators once, and again should all who have them die.
             todo = _submit(client, "operators", _same, apart)
-            found = [_submit(client, "part", _statistics, part, names, todo) for part in _parts(source, PART_ROWS)]
+            found = [_submit(client, "part", _statistics, part, names, todo) for part in parts(source, PART_ROWS)]
             while len(found) > 1:
                 some = [found[first : first + FAN_IN] for first in range(0, len(found), FAN_IN)]
                 found = [_submit(client, "merge", _merged, todo, few) for few in some]
@@ -93,11 +97,11 @@ def write(
     from distributed import as_completed, wait
 
     source = shared(dataset.source, client)
-    parts = [source] if any(value.whole for value in dataset.values) else _parts(source, per_file)
+    pieces = parts(source, per_file, dataset.values)
     work = folder / "work"
     work.mkdir()
     (work / "dataset.pickle").write_bytes(cloudpickle.dumps(replace(dataset, source=None)))  # type: ignore[arg-type]
-    tasks = [_submit(client, "write", _written, str(work), part, rows, per_file) for part in parts]
+    tasks = [_submit(client, "write", _written, str(work), part, rows, per_file) for part in pieces]
     try:
         for task in as_completed(tasks):
             step(task.result()[1])
@@ -114,8 +118,11 @@ def write(
     shutil.rmtree(work)
 
 
-def _parts(source: Source, rows: int) -> list[Source]:
-    """A row of CSV is found by reading all before it, so its files are not cut."""
+def parts(source: Source, rows: int, values: Sequence[Value] = ()) -> list[Source]:
+    """Parts of up to so many rows, from each of which `values` can be computed. A row of CSV is found by reading
+    all before it, so its files are not cut."""
+    if any(value.whole for value in values):
+        return [source]
     return source.parts(rows if source.columnar else max(1, *(count for _, count in source.files)))
 
 
@@ -142,8 +149,8 @@ def _statistics(part: Source, names: Sequence[str], jobs: Sequence[engine.Job]) 
         raise FileNotFoundError(f"on a worker: {error}; all workers must see the files") from None
 
 
-def _merged(jobs: Sequence[engine.Job], parts: Sequence[Statistics]) -> Statistics:
-    return [job.op.merge(statistics) for job, statistics in zip(jobs, zip(*parts, strict=True), strict=True)]
+def _merged(jobs: Sequence[engine.Job], some: Sequence[Statistics]) -> Statistics:
+    return [job.op.merge(statistics) for job, statistics in zip(jobs, zip(*some, strict=True), strict=True)]
 
 
 def _written(work: str, part: Source, rows: int, per_file: int) -> tuple[str, int]:

@@ -60,7 +60,7 @@ class Dataset:
                 column and the row.
         """
         with self.source.telling():
-            frame = self.lazy().collect(engine="streaming")
+            frame = self.source.collect(self.lazy())
         self._check(frame, 0)
         return frame
 
@@ -131,7 +131,11 @@ class Dataset:
                 parts.write(frame)
                 advance(len(frame))
 
-            self.lazy().sink_batches(write, chunk_size=rows, maintain_order=True, engine="streaming")
+            if self.source.engine == "gpu":  # Polars hands out batches of the CPU's engine alone
+                for part in cluster.parts(self.source, cluster.PART_ROWS, self.values):
+                    write(self.source.collect(replace(self, source=part).lazy()))
+            else:
+                self.lazy().sink_batches(write, chunk_size=rows, maintain_order=True, engine="streaming")
             if not parts.rows:
                 parts.write(pl.DataFrame(schema=[(c.name, column_type(c)) for c in self.schema]))
             parts.flush()

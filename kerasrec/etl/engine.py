@@ -139,11 +139,11 @@ def gather(source: Source, names: Sequence[str], jobs: Sequence[Job]) -> list[li
     Where columns can be read apart, and for jobs that need all rows at once, each query runs by itself and reads
     what it needs. Otherwise (CSV, an unknown lazy frame) rows pass once, in batches that are parts to merge. (Both
     keep memory bounded. One `collect_all` does not: it holds the rows that its queries share until the slowest has
-    read them.)
+    read them.) A GPU gets each query by itself, as Polars hands out batches of the CPU's engine alone.
     """
     with source.telling():
-        apart = [job for job in jobs if source.columnar or job.whole]
-        alone = iter([[q.collect(engine="streaming") for q in job.queries(source.lazy())] for job in apart])
+        apart = [job for job in jobs if source.columnar or job.whole or source.engine == "gpu"]
+        alone = iter([[source.collect(q) for q in job.queries(source.lazy())] for job in apart])
         parts = [_Statistics(job) for job in jobs if job not in apart]
         if parts:
             _pass(source.lazy().select(*names, ROW), parts)

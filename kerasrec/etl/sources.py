@@ -13,7 +13,7 @@ from typing import Any
 import polars as pl
 
 from kerasrec import hive
-from kerasrec.etl import csv_files, parquet_files, partitions
+from kerasrec.etl import csv_files, execute, parquet_files, partitions
 from kerasrec.etl.types import ROW, integer_range, is_float, is_integer, plain_type, to_name, to_polars
 from kerasrec.schema import Column, SchemaError, Tag
 
@@ -38,6 +38,7 @@ class Source:
         start: the number of the first row; not 0 where this is a part of a larger source.
         keep: what makes this a part of a larger source, by words for it: expressions over raw columns and ROW that
             are true where a row belongs to it.
+        engine: where its queries are computed, "cpu" or "gpu".
     """
 
     frame: pl.LazyFrame
@@ -49,6 +50,7 @@ class Source:
     columnar: bool = False
     start: int = 0
     keep: Mapping[str, pl.Expr] = field(default_factory=dict)
+    engine: str = "cpu"
 
     def lazy(self) -> pl.LazyFrame:
         """The rows, with their numbers in a column ROW. (Where nobody reads that, Polars does not make it.)"""
@@ -56,6 +58,10 @@ class Source:
         for keep in self.keep.values():
             frame = frame.filter(keep)
         return frame
+
+    def collect(self, query: pl.LazyFrame) -> pl.DataFrame:
+        """The rows of a query of this data."""
+        return execute.collect(query, self.engine)
 
     def parts(self, rows: int) -> list[Source]:
         """The same rows as several sources, each of at most so many rows of one file; a source without files is

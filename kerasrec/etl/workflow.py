@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 import os
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from kerasrec.etl import cluster, engine, storage
+from kerasrec.etl import cluster, execute, storage
+from kerasrec.etl import engine as graphs
 from kerasrec.etl.dataset import Dataset
 from kerasrec.etl.fitted_rows import are_fitted, fingerprint
 from kerasrec.etl.graph import Columns, as_node, in_order, trace
@@ -59,7 +62,7 @@ class Workflow:
         self._values: dict[tuple[bool, bool], list[Value]] = {}
 
     # ---- learning and applying -------------------------------------------------------------------------------
-    def fit(self, source: Any, *, client: Any = None, progress: bool = True) -> Workflow:
+    def fit(self, source: Any, *, client: Any = None, engine: str = "cpu", progress: bool = True) -> Workflow:
         """Learn vocabularies, means and the like. Memory holds those, and never all rows.
 
         Args:
@@ -68,6 +71,7 @@ class Workflow:
             client: a `distributed.Client`, on whose cluster the rows are read; the source must then be files that
                 all workers see, under the same path. What is learned is the same, up to the order in which floats
                 are added up.
+            engine: "gpu" has cuDF, Polars' GPU engine, compute the queries that it takes (docs/gpu).
             progress: whether a terminal shows a progress bar.
 
         Returns:
@@ -78,29 +82,32 @@ class Workflow:
                 operators; a file that cannot be read, no rows at all. The message names file and column.
             FileNotFoundError: no such file.
             TypeError: a source that is not files, with `client`.
+            ImportError, RuntimeError: `engine="gpu"` without the extra `kerasrec[gpu]`, or without a GPU.
         """
-        source = scan(source)
+        source = _on(engine, source)
         gathering = None
         if client is not None:
             source, gathering = cluster.shared(source, client), cluster.gatherer(client)
         root = copy.deepcopy(self._root)  # so that a failed fit changes nothing
-        with bar("fit", len(engine.levels(root)) + 1, "passes", show=progress) as advance:
-            inputs = engine.fit(root, source, advance, gathering)
+        with bar("fit", len(graphs.levels(root)) + 1, "passes", show=progress) as advance:
+            inputs = graphs.fit(root, source, advance, gathering)
             raw = {column.name: Value(column, source.clean(column)) for column in inputs}
-            made = engine.evaluate(root, raw, fitted=True)
-            engine.refuse_nulls(source, list(raw), made, gathering)
+            made = graphs.evaluate(root, raw, fitted=True)
+            graphs.refuse_nulls(source, list(raw), made, gathering)
             for value in made:
                 _finished(value.column)
             fitted = copy.copy(self)
             fitted._root, fitted._inputs, fitted._fitted_on = root, inputs, None
             fitted._module, fitted._values = None, {}
-            if engine.tells_rows_apart(root):
+            if graphs.tells_rows_apart(root):
                 fitted._fitted_on = fingerprint(source, fitted.input_schema.features.names)
             advance(1)
         self.__dict__.update(fitted.__dict__)
         return self
 
-    def transform(self, source: Any, *, targets: bool = True, fitted: bool | None = None) -> Dataset:
+    def transform(
+        self, source: Any, *, targets: bool = True, fitted: bool | None = None, engine: str = "cpu"
+    ) -> Dataset:
         """The source's rows as the model takes them; nothing is computed before they are collected or written.
 
         `TargetEncoding` has other values for the rows that were fitted, which must not see their own targets. They
@@ -115,17 +122,19 @@ class Workflow:
             fitted: whether these are rows that were fitted; by default that is found out. True for parts of
                 them, or another order, needs a column that deals the folds, `TargetEncoding(fold=...)`; false
                 gives fitted rows what a served model would.
+            engine: as for `fit`; it also computes the dataset's `collect` and `to_parquet`.
 
         Raises:
             SchemaError: a missing column or one of another type; a file that cannot be read; fitted files among
                 others.
             ValueError: `fitted=True`, but folds go by the positions of rows, and those have changed.
             RuntimeError: the workflow is not fitted.
+            ImportError, RuntimeError: `engine="gpu"`, as `fit` does.
         """
         if isinstance(source, Dataset):
             raise TypeError("these rows are transformed already")
         inputs = self.input_schema
-        source = scan(source, {column.name: column_type(column) for column in inputs})
+        source = _on(engine, source, {column.name: column_type(column) for column in inputs})
         if self._fitted_on is None:
             return self._transform(source, targets, fitted=False)
         by_position = any(ROW in value.expr.meta.root_names() for value in self._outputs(fitted=True))
@@ -143,14 +152,18 @@ class Workflow:
             column.name: Value(column, source.clean(column) if column.name in needed else pl.lit(None))
             for column in self._fitted_inputs()
         }
-        values = engine.evaluate(self._root, raw, fitted=fitted, served=not targets)
+        values = graphs.evaluate(self._root, raw, fitted=fitted, served=not targets)
         by_name = {value.column.name: value for value in values}
         return Dataset(wanted, [by_name[name] for name in wanted.names], source)
 
-    def fit_transform(self, source: Any, *, client: Any = None, progress: bool = True) -> Dataset:
+    def fit_transform(
+        self, source: Any, *, client: Any = None, engine: str = "cpu", progress: bool = True
+    ) -> Dataset:
         """`fit`, then `transform`, of the same source."""
-        source = scan(source)
-        return self.fit(source, client=client, progress=progress)._transform(source, targets=True, fitted=True)
+        source = _on(engine, source)
+        return self.fit(source, client=client, engine=engine, progress=progress)._transform(
+            source, targets=True, fitted=True
+        )
 
     # ---- facts -----------------------------------------------------------------------------------------------
     @property
@@ -186,7 +199,7 @@ class Workflow:
         raise KeyError(f"no vocabulary {table!r}; there are: {', '.join(there)}")
 
     def __repr__(self) -> str:
-        rows = [("output", "operators", "raw columns"), *engine.describe(self._root)]
+        rows = [("output", "operators", "raw columns"), *graphs.describe(self._root)]
         widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
         state = "fitted" if self._inputs is not None else "not fitted"
         lines = (" <- ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
@@ -263,11 +276,16 @@ class Workflow:
         key = served, fitted
         if key not in self._values:
             raw = {column.name: Value(column, pl.col(column.name)) for column in self._fitted_inputs()}
-            self._values[key] = engine.evaluate(self._root, raw, served=served, fitted=fitted)
+            self._values[key] = graphs.evaluate(self._root, raw, served=served, fitted=fitted)
         return self._values[key]
 
     def _raw_of(self, outputs: Any) -> set[str]:
         return {name for output in outputs for name in trace(self._root, output)[0]}
+
+
+def _on(engine: str, source: Any, types: Mapping[str, pl.DataType] | None = None) -> Source:
+    execute.check(engine)
+    return replace(scan(source, types), engine=engine)
 
 
 def _finished(column: Column) -> Column:

@@ -23,6 +23,7 @@ from kerasrec.schema import SchemaError
 
 distributed = pytest.importorskip("distributed")
 ROOT = Path(__file__).parent.parent.parent
+CUTS_FILTERED = hasattr(pl.col("x").meta, "is_row_separable")  # Polars 1 does not tell of a Filter what it reads
 ROWS, PART = 1_100, 60  # parts enough for two levels of merging, files that are cut and files that are not
 
 
@@ -109,7 +110,8 @@ def test_as_on_one_machine(local: Any, files: list[Path], alone: etl.Workflow, t
         many = data.to_parquet(tmp_path / "many", client=local, rows_per_file=200, row_group_rows=100)
         one = data.to_parquet(tmp_path / "one")
     assert_frame_equal(rows(many), rows(one))
-    parts = [f"part-{i:05d}.parquet" for i in range(3 + 1 + 3 + 1)]
+    count = 3 + 1 + 3 + 1 if CUTS_FILTERED else 5  # else one worker writes all rows
+    parts = [f"part-{i:05d}.parquet" for i in range(count)]
     assert sorted(path.name for path in many.iterdir()) == [*parts, "schema.json"]
     assert (many / "schema.json").read_text() == (one / "schema.json").read_text()
 
@@ -122,7 +124,7 @@ def test_csv_and_rows_that_nobody_keeps(local: Any, tmp_path: Path) -> None:
     assert_same_state(workflow.fit(paths, client=local), etl.Workflow(workflow._root).fit(paths))
     out = workflow.transform(paths).to_parquet(tmp_path / "out", client=local)
     assert_frame_equal(rows(out), workflow.transform(paths).collect())
-    assert len(list(out.glob("*.parquet"))) == 2  # the first file's rows are all dropped
+    assert len(list(out.glob("*.parquet"))) == (2 if CUTS_FILTERED else 1)  # the first file's rows are all dropped
     out = workflow.transform(paths[:1]).to_parquet(tmp_path / "none", client=local)
     assert rows(out).shape == (0, 1)
 
