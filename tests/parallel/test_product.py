@@ -24,7 +24,7 @@ def alone():
 @pytest.mark.slow
 @pytest.mark.parametrize(("ranks", "per_node"), [(2, None), (3, None), (4, None), (4, 2)])
 def test_every_placement_optimizer_and_input_trains_as_one(ranks, per_node, alone, tmp_path):
-    done = launch(ranks, Path(product_cases.__file__), json.dumps(per_node), str(tmp_path), limit=400)
+    done = launch(ranks, Path(product_cases.__file__), json.dumps(per_node), str(tmp_path), limit=900)
     assert done.code == 0, done.output[-4000:]
     np.testing.assert_allclose(np.load(tmp_path / "losses.npy"), alone["losses"], rtol=1e-4)
     before, after = np.load(tmp_path / "before.npz"), np.load(tmp_path / "after.npz")
