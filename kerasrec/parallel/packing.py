@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
-_BITS = tf.constant([1 << bit for bit in range(8)], tf.uint8)
+_BITS = np.array([1 << bit for bit in range(8)], np.uint8)
 
 
 def bytes_for(largest: int) -> int:
