@@ -34,6 +34,7 @@ from rich.table import Table
 
 import kerasrec as kr
 from kerasrec.parallel import costs
+from kerasrec.parallel.costs import bytes_for
 from kerasrec.parallel.planner import demands_of
 from kerasrec.parallel.shards import shard
 
@@ -70,10 +71,6 @@ def planned_lists(ranks, exchange=None):
     tables = tuple(replace(each, exchange=exchange) for each in plan.tables)
     step = costs.Step(ranks, LISTS, 25e9, 1e12, "float32")
     return replace(plan, tables=tables, predicted=costs.predict(tables, demands_of(features, "sgd"), step))
-
-
-def bytes_for(largest):
-    return max(1, (int(largest).bit_length() + 7) // 8)
 
 
 def counted(plan, batches, per_node=None):

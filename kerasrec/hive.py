@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from urllib.parse import unquote
 
 NULL = "__HIVE_DEFAULT_PARTITION__"  # as Hive, Spark, Polars and pyarrow spell it
@@ -13,7 +14,7 @@ def is_partition(name: str) -> bool:
     return bool(column and equals)
 
 
-def partitions(folders: list[str]) -> dict[str, str | None]:
+def partitions(folders: Iterable[str]) -> dict[str, str | None]:
     """Columns and values, as text, that the names of some folders say, outermost first; None is a null.
 
     >>> partitions(["train", "day=3", "shop=a%2Fb", "size=__HIVE_DEFAULT_PARTITION__"])

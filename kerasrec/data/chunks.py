@@ -151,7 +151,7 @@ def scan(files: Sequence[Place], schema: Schema) -> list[Chunk]:
         ValueError: a file is not readable as Parquet, or its statistics show nulls or ids out of range.
     """
     chunks = []
-    folders = [hive.partitions([*path.parts[:-1]]) for path in files]
+    folders = [hive.partitions(path.parts[:-1]) for path in files]
     named = {name: path for path, values in zip(files, folders, strict=True) for name in values}
     for path, values, footer in zip(files, folders, _footers(files), strict=True):
         fields = footer.schema.to_arrow_schema()

@@ -22,7 +22,7 @@ def add(read: Read, files: Sequence[Path], types: Mapping[str, pl.DataType]) -> 
     Raises:
         SchemaError: a file without a value for a column that the first one's folders name, or one of another type.
     """
-    found = [hive.partitions([*file.parts[:-1]]) for file in files]
+    found = [hive.partitions(file.parts[:-1]) for file in files]
     if not found[0]:
         return read
     held = read(files[:1]).collect_schema()

@@ -21,7 +21,7 @@ from kerasrec.parallel.joined import check_optimizer
 from kerasrec.parallel.keras_files import saved_blocks, whole_for_file
 from kerasrec.parallel.layout import Plan, distinct_tables, explicit
 from kerasrec.parallel.planner import plan as make_plan
-from kerasrec.parallel.rows import new_rows, write_rows
+from kerasrec.parallel.rows import kept_in, new_rows, write_rows
 from kerasrec.parallel.shards import Shards, shard, slices
 from kerasrec.parallel.tables import FeatureConfig, TableConfig
 from kerasrec.parallel.whole import whole
@@ -125,7 +125,7 @@ class DistributedEmbedding(keras.layers.Layer):
     @property
     def table_dtype(self) -> str:
         """Tables are float32 under every policy but float64's."""
-        return "float64" if self.variable_dtype == "float64" else "float32"
+        return kept_in(self.variable_dtype)
 
     @property
     def features(self) -> dict[str, FeatureConfig]:

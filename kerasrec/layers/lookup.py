@@ -14,6 +14,7 @@ import keras
 from keras import ops
 
 from kerasrec import kernels
+from kerasrec.parallel.rows import kept_in
 from kerasrec.parallel.stacks import Stack
 from kerasrec.parallel.tables import FeatureConfig
 
@@ -136,7 +137,7 @@ def _laid_out(found: dict[str, Any], wanted: Wanted) -> dict[str, Any]:
 
 def _sum_dtype(values: Any) -> str:
     """What vectors and their weights are added up in."""
-    return "float64" if keras.backend.standardize_dtype(values.dtype) == "float64" else "float32"
+    return kept_in(keras.backend.standardize_dtype(values.dtype))
 
 
 def _shares(ids: Any, weights: Any, combiner: str | None) -> Any:

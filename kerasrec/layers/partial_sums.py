@@ -18,22 +18,15 @@ def bags_of(wanted: lookup.Wanted) -> Bags:
     bags, count = [], 0
     for name, flat in wanted.flat.items():
         ids = wanted.ids[name]
-        if _is_bag(wanted, name):
-            bag, more = tf.cast(ids.value_rowids(), tf.int32), tf.cast(ids.nrows(), tf.int32)
-        else:
-            more = tf.shape(flat)[0]
-            bag = tf.range(more)
+        bag = tf.cast(ids.value_rowids(), tf.int32) if _is_bag(wanted, name) else tf.range(tf.shape(flat)[0])
         bags.append(bag + count)
-        count += more
+        count += _bags(wanted, name)
     return Bags(lookup.rows_of(wanted), tf.concat(bags, 0), count)
 
 
 def features_of(sums: Any, wanted: lookup.Wanted, dtype: str) -> dict[str, Any]:
     """The sums of `bags_of`'s bags, (bags, dim) -> the combined vectors of each feature."""
-    sizes = [
-        tf.cast(wanted.ids[name].nrows(), tf.int32) if _is_bag(wanted, name) else tf.shape(flat)[0]
-        for name, flat in wanted.flat.items()
-    ]
+    sizes = [_bags(wanted, name) for name in wanted.features]
     found = {}
     for name, part in zip(wanted.features, tf.split(sums, sizes, num=len(sizes)), strict=True):
         ids, combiner = wanted.ids[name], wanted.features[name].table.combiner
@@ -46,6 +39,11 @@ def features_of(sums: Any, wanted: lookup.Wanted, dtype: str) -> dict[str, Any]:
             found[name] = tf.math.divide_no_nan(part, length if combiner == "mean" else tf.sqrt(length))
         found[name] = tf.cast(found[name], dtype)
     return found
+
+
+def _bags(wanted: lookup.Wanted, name: str) -> Any:
+    """How many bags a feature has."""
+    return tf.cast(wanted.ids[name].nrows(), tf.int32) if _is_bag(wanted, name) else tf.shape(wanted.flat[name])[0]
 
 
 def _is_bag(wanted: lookup.Wanted, name: str) -> bool:

@@ -34,6 +34,11 @@ _RECEIVED = [IDS_IN, VECTORS_IN, GRADIENTS_IN, CHANGED_IN]
 Load = NDArray[np.float64]  # (..., 9), in the order above
 
 
+def bytes_for(largest: int) -> int:
+    """The fewest bytes that hold numbers from 0 to `largest`."""
+    return max(1, (int(largest).bit_length() + 7) // 8)
+
+
 @dataclass(frozen=True)
 class Step:
     """A training step: how many ranks take it, the rows of a batch on each, and what moves how fast.
@@ -71,7 +76,7 @@ class Demand:
     @property
     def id_bytes(self) -> int:
         """The fewest bytes that hold any of the table's ids."""
-        return max(1, -(-(self.table.vocabulary_size - 1).bit_length() // 8))
+        return bytes_for(self.table.vocabulary_size - 1)
 
     def row_bytes(self, columns: int) -> tuple[int, int]:
         """Of a row's first so many columns: the weights, and the optimizer's state for them."""
@@ -152,9 +157,9 @@ def frequent_rows(demand: Demand, step: Step) -> int:
         return float((parts.every + parts.owner)[_SENT].sum())
 
     ends = [min(1 << octave, rows) for octave in range((rows - 1).bit_length() + 1)]
-    by_end = [sent(end) for end in ends]
-    enough = sent(0) / 3 + min(by_end) * 2 / 3
-    if sent(0) <= enough:
+    without, by_end = sent(0), [sent(end) for end in ends]
+    enough = without / 3 + min(by_end) * 2 / 3
+    if without <= enough:
         return 0
     last = max(at for at, each in enumerate(by_end) if each <= enough)
     low, high = ends[last], ends[min(last + 1, len(ends) - 1)]

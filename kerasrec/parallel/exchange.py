@@ -26,7 +26,8 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrec.parallel import comm
-from kerasrec.parallel.packing import bytes_for, from_bits, pack, to_bits, unpack
+from kerasrec.parallel.costs import bytes_for
+from kerasrec.parallel.packing import from_bits, pack, to_bits, unpack
 from kerasrec.parallel.shards import Shards
 
 
@@ -176,7 +177,9 @@ class Exchange:
         kinds, stacks = len(self.widths), len(self.shards)
         kind = self._kind(number)
         # By rank, and then by number as the bits are; but bags stay as they are.
-        place = tf.where(tf.gather(self.sums, kind), tf.gather(tf.constant(self.bases, tf.int64), kind), number)
+        place = number
+        if self.sums.any():
+            place = tf.where(tf.gather(self.sums, kind), number - self._within(number, kind), number)
         order = tf.argsort(tf.cast(rank, tf.int64) * int(self.bases[-1] * nodes) + place, stable=True)
         sent = self._counts(rank, kind, number)
         message, splits = self._packed(tf.gather(rank, order), tf.gather(number, order), nodes, share is not None)
@@ -271,6 +274,8 @@ class Exchange:
         within = self._within(number, kind)
         rows = [tf.boolean_mask(within, kind == k) for k in range(len(self.widths))]
         for k, shards in enumerate(self.shards, len(self.shards)):
+            if not shards.copies:
+                continue
             first = shards.first_owned_copy[:, comm.rank()]
             of = tf.searchsorted(tf.constant(first[1:], tf.int64), rows[k], side="right")
             rows[k] += tf.gather(tf.constant(shards.first_local_row[:, comm.rank()] - first, tf.int64), of)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from kerasrec.parallel import comm
-from kerasrec.parallel.rows import row_blocks
+from kerasrec.parallel.rows import kept_in, row_blocks
 from kerasrec.parallel.shards import Shards
 from kerasrec.parallel.stacks import Stack
 from kerasrec.parallel.whole import gathered, whole
@@ -40,7 +40,5 @@ def saved_blocks(stack: Stack, store: Any) -> Iterator[tuple[int, np.ndarray]]:
         saved, offset = store[piece.table], stack.offsets[table.name]
         for start, stop in row_blocks(table.vocabulary_size, 4 * table.embedding_dim):
             rows = piece.rows[start:stop]
-            values = np.asarray(
-                saved[rows.start : rows.stop], "float64" if saved.dtype == "float64" else "float32"
-            )
+            values = np.asarray(saved[rows.start : rows.stop], kept_in(saved.dtype))
             yield offset + start, values[:: rows.step, slice(*piece.columns)]

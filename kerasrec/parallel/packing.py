@@ -10,11 +10,6 @@ import tensorflow as tf
 _BITS = np.array([1 << bit for bit in range(8)], np.uint8)
 
 
-def bytes_for(largest: int) -> int:
-    """The fewest bytes that hold numbers from 0 to `largest`."""
-    return max(1, (int(largest).bit_length() + 7) // 8)
-
-
 def pack(numbers: Any, size: int) -> Any:
     """(n,) int64 from 0 on -> (n, size) uint8, the low bytes, lowest first."""
     return tf.bitcast(numbers, tf.uint8)[:, :size]

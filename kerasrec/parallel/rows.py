@@ -29,6 +29,11 @@ def row_blocks(rows: int, row_bytes: int) -> Iterator[tuple[int, int]]:
         yield start, min(start + step, rows)
 
 
+def kept_in(dtype: Any) -> str:
+    """What rows are kept and added up in: float64 as it is, any other type in float32."""
+    return "float64" if dtype == "float64" else "float32"
+
+
 def new_rows(shape: tuple[int, ...], dtype: str, blocks: Blocks) -> Any:
     """A tensor made of blocks that together give every row; what a variable's initializer returns."""
     if keras.backend.backend() == "tensorflow":
@@ -42,8 +47,7 @@ def new_rows(shape: tuple[int, ...], dtype: str, blocks: Blocks) -> Any:
             for first, rows in blocks:
                 tf.raw_ops.InplaceUpdate(x=tensor, i=tf.range(first, first + len(rows)), v=tf.cast(rows, dtype))
             return tensor
-    out = np.empty(shape, np.float64 if dtype == "float64" else np.float32)
-    return ops.convert_to_tensor(_fill(out, blocks), dtype=dtype)
+    return ops.convert_to_tensor(_fill(np.empty(shape, kept_in(dtype)), blocks), dtype=dtype)
 
 
 def filled_rows(shape: tuple[int, ...], dtype: str, value: float) -> Any:

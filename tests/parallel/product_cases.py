@@ -12,6 +12,7 @@ from itertools import product
 import keras
 import numpy as np
 import tensorflow as tf
+from equal_cases import check_copies, part
 
 import kerasrec as kr
 from kerasrec.parallel import comm
@@ -105,15 +106,6 @@ def batches():
     return out
 
 
-def part(batch, target, step, rank, ranks):
-    """A rank's rows: unequal shares, and none at all on some rank now and then."""
-    cuts = np.sort(np.random.default_rng(step).integers(0, len(target) + 1, ranks - 1))
-    if step % 3 == 0 and ranks > 1:
-        cuts[0] = 0
-    first, last = np.concatenate([[0], np.sort(cuts), [len(target)]])[rank : rank + 2].astype(int)
-    return {name: values[first:last] for name, values in batch.items()}, target[first:last]
-
-
 SIGNATURE = [
     {
         "x": tf.TensorSpec((None, 3)),
@@ -199,14 +191,6 @@ def train(cases, ranks_per_node=None):
             if shards.copies:
                 check_copies(after, shards, variable)
     return {"losses": np.array(losses), "before": before, "after": after}
-
-
-def check_copies(tables, shards, variable):
-    """Every rank's copies of rows are to the bit what their owners have."""
-    copies = variable.copies.copies.numpy()
-    for each, first in zip(shards.slices, shards.first_copy.tolist(), strict=False):
-        rows = tables[each.source.name][: each.frequent_rows, slice(*each.columns)]
-        np.testing.assert_array_equal(copies[first : first + each.frequent_rows], rows)
 
 
 if __name__ == "__main__":
