@@ -2,26 +2,28 @@
 
     python benchmarks/loader.py [--rows 2000000] [--batch-size 65536] [--repeats 3] ...
 
-Writes a dataset of one target, 13 continuous and 26 categorical columns (ids log-uniform over 1,000,000) and one of
-8 list columns (0 to 20 ids a row), then times one epoch after another. Rounds go over all cases in turn; a first one,
-which pays for page faults and tracing, does not count. A ratio is the median over rounds of the ratio within a round.
-CPU is the time that all threads took together: on a machine that others use as well, that is the figure to compare.
+Writes a dataset of one target, 13 continuous and 26 categorical columns (ids log-uniform over 1,000,000) and
+one of 8 list columns (0 to 20 ids a row), then times one epoch after another. Rounds go over all cases in turn;
+a first one, which pays for page faults and tracing, does not count. A ratio is the median over rounds of the
+ratio within a round. CPU is the time that all threads took together: on a machine that others use as well, that
+is the figure to compare.
 
 - decode: pyarrow reads every row group and nothing else, on all cores. The floor: a loader cannot be faster.
 - loader: `for features, target in Loader(...)`.
 - tf.data: `Loader.get_tf_dataset()`, which is what Keras's TensorFlow trainer consumes.
 - fit: an epoch of a model that costs next to nothing (13 numbers -> 1), so the loader is what is timed.
-- Merlin: its dataloader 23.8 on CPUs, iterated bare, in a process of its own (`sh benchmarks/peers/setup.sh merlin`
-  installs it; left out where it is not). Shuffled, it permutes one partition at a time. Lists cost it a fraction of a
-  millisecond a row, so there it reads a hundredth of the rows.
+- Merlin: its dataloader 23.8 on CPUs, iterated bare, in a process of its own (`sh benchmarks/peers/setup.sh
+  merlin` installs it; left out where it is not). Shuffled, it permutes one partition at a time. Lists cost it a
+  fraction of a millisecond a row, so there it reads a hundredth of the rows.
 - PyDataset in fit: the same batches from the same background threads, through `keras.utils.PyDataset`.
 - from_generator: pyarrow batches passed to TensorFlow column by column, unshuffled, as one writes it by hand.
-- tf.data by rows: that, `unbatch().shuffle(4 batches).batch()`, as TensorFlow's guides shuffle; 2 batches of it.
+- tf.data by rows: that, `unbatch().shuffle(4 batches).batch()`, as TensorFlow's guides shuffle; 2 batches of
+  it.
 
 The bars: `fit`, shuffled, at least 2 times as fast as Merlin's bare loop, shuffled, and at least 0.4 of decode.
 
-The table is followed by one line of JSON: {"bars": {name: {"bar", "wall", "cpu"}}, "results": {case: {...}}, ...}. The
-exit status is 1 if a bar is missed by wall time.
+The table is followed by one line of JSON: {"bars": {name: {"bar", "wall", "cpu"}}, "results": {case: {...}},
+...}. The exit status is 1 if a bar is missed by wall time.
 """
 
 import argparse
@@ -91,7 +93,7 @@ def write(folder, rows, args, columns, make):
         pq.write_table(pa.table(table), folder / f"part-{index:05d}.parquet", row_group_size=args.row_group_rows)
 
 
-# ---- cases: each is called for an epoch and returns how many rows it saw -----------------------------------------
+# ---- cases: each is called for an epoch and returns how many rows it saw -------------------------------------
 def decode(folder):
     rows = 0
     for path in sorted(folder.glob("*.parquet")):
@@ -176,7 +178,7 @@ class Merlin:
         self.errors.close()
 
 
-# ---- the turns ---------------------------------------------------------------------------------------------------
+# ---- the turns -----------------------------------------------------------------------------------------------
 def timed(case):
     """Wall and CPU microseconds a row of one epoch."""
     if isinstance(case, Merlin):

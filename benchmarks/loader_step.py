@@ -2,19 +2,20 @@
 
     python benchmarks/loader_step.py [--rows 800000] [--batch-size 4096] [--repeats 3] [--vocabulary 1000000]
 
-The model is `train_step.py`'s: 26 tables x 1,000,000 x 32, 13 dense columns, towers 512-256-32 and 512-256, Adagrad, as
-`kr.models.DLRM` makes it; ids follow a power law (1.2) cut off at the last row. One model trains an epoch at a time in
-`fit`, by turns from
+The model is `train_step.py`'s: 26 tables x 1,000,000 x 32, 13 dense columns, towers 512-256-32 and 512-256,
+Adagrad, as `kr.models.DLRM` makes it; ids follow a power law (1.2) cut off at the last row. One model trains an
+epoch at a time in `fit`, by turns from
 
-- memory: batches that are tensors already, handed on without a copy, two ahead (a few of them, round and round);
+- memory: batches that are tensors already, handed on without a copy, two ahead (a few of them, round and
+  round);
 - loader: `kr.Loader` of a folder of Parquet files, shuffled: it decodes, permutes and gathers beside the model.
 
-A step's time is the epoch's, from the end of its second step on (the first finds cold caches and a pool that is still
-being decoded; what that takes is printed as "start"), over its steps. The ratio is the median over rounds of the ratio
-within a round; the bar is 1.05.
+A step's time is the epoch's, from the end of its second step on (the first finds cold caches and a pool that is
+still being decoded; what that takes is printed as "start"), over its steps. The ratio is the median over rounds
+of the ratio within a round; the bar is 1.05.
 
-The table is followed by one line of JSON: {"bars": {name: {"bar", "wall", "cpu"}}, "rounds": {case: [...]}, ...}. The
-exit status is 1 if the bar is missed by wall time.
+The table is followed by one line of JSON: {"bars": {name: {"bar", "wall", "cpu"}}, "rounds": {case: [...]},
+...}. The exit status is 1 if the bar is missed by wall time.
 """
 
 import argparse
@@ -132,11 +133,8 @@ def main():
     }
     print("from the loader over from memory, at most 1.05: {wall:.3f} wall, {cpu:.3f} CPU".format(**ratios))
     bars = {"loader over memory": {"bar": 1.05, **ratios}}
-    print(
-        json.dumps(
-            {"benchmark": "loader_step", **vars(args), "cores": os.cpu_count(), "bars": bars, "rounds": taken}
-        )
-    )
+    facts = {"benchmark": "loader_step", **vars(args), "cores": os.cpu_count()}
+    print(json.dumps({**facts, "bars": bars, "rounds": taken}))
     if ratios["wall"] > 1.05:
         raise SystemExit(1)
 

@@ -1,9 +1,10 @@
-"""A worker of `loader.py`: NVIDIA Merlin's dataloader 23.8 on CPUs, iterated bare; in its own environment (setup.sh).
+"""A worker of `loader.py`: NVIDIA Merlin's dataloader 23.8 on CPUs, iterated bare; in its own environment
+(setup.sh).
 
     merlin_loader.py FOLDER BATCH_SIZE SHUFFLE
 
-SHUFFLE is 0 or 1. Reads one epoch for each line on its standard input, and answers with a line of JSON: wall and CPU
-seconds of all threads, and rows.
+SHUFFLE is 0 or 1. Reads one epoch for each line on its standard input, and answers with a line of JSON: wall
+and CPU seconds of all threads, and rows.
 """
 
 import json
