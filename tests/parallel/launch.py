@@ -1,4 +1,4 @@
-"""Runs Python under a real `horovodrun`; nothing it starts outlives it.
+"""Runs Python under a real `horovodrun` or `mpirun`; nothing it starts outlives it.
 
 On two idle cores a launch of a script that imports TensorFlow costs 7 s on two ranks and 8 s on three, nearly
 all of it imports, so tests put all cases of one world size into one launch.
@@ -23,27 +23,31 @@ MARK = "KERASREC_LAUNCH"
 
 @dataclass
 class Launch:
-    code: int  # horovodrun's exit code; -9 where the time limit ended it
-    output: str  # of all ranks, every line as `[1]<stdout>:...`
+    code: int  # the launcher's exit code; -9 where the time limit ended it
+    output: str  # of all ranks; under horovodrun every line as `[1]<stdout>:...`
     seconds: float
-    left_behind: list[int]  # processes that were still there when horovodrun ended (they are ended now)
+    left_behind: list[int]  # processes that were still there when the launcher ended (they are ended now)
+
+
+HOROVODRUN = [sys.executable, "-m", "horovod.runner.launch"]
+LAUNCHERS = {
+    "horovodrun --gloo": [*HOROVODRUN, "--gloo"],
+    "horovodrun --mpi": [*HOROVODRUN, "--mpi"],
+    "mpirun": ["mpirun", "--allow-run-as-root", "--bind-to", "none", "--mca", "pml", "ob1"],
+}
 
 
 def launch(
-    ranks: int, script: Path, *arguments: str, limit: float = 120, env: dict[str, str] | None = None
+    ranks: int,
+    script: Path,
+    *arguments: str,
+    limit: float = 120,
+    env: dict[str, str] | None = None,
+    by: str = "horovodrun --gloo",
 ) -> Launch:
-    """Run `script` on so many ranks of this machine."""
+    """Run `script` on so many ranks of this machine, started by one of `LAUNCHERS`."""
     mark = uuid.uuid4().hex
-    command = [
-        sys.executable,
-        "-m",
-        "horovod.runner.launch",
-        "--gloo",
-        "-np",
-        str(ranks),
-        "-H",
-        f"localhost:{ranks}",
-    ]
+    command = [*LAUNCHERS[by], "-np", str(ranks), "-H", f"localhost:{ranks}"]
     environment = {
         **os.environ,
         "PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")]),

@@ -1,13 +1,15 @@
 """One model with a table for every placement, optimizer and kind of input, trained on any number of ranks.
 
-Run by horovodrun, and imported: one trace and one launch serve all cases of a world size.
+Run by horovodrun, and imported: one trace and one launch serve all cases of a world size. It can also go wrong on
+purpose, to see that tests find it.
 """
 
 import json
 import sys
+from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import cache
-from itertools import product
+from itertools import combinations, product
 
 import keras
 import numpy as np
@@ -15,7 +17,7 @@ import tensorflow as tf
 from equal_cases import check_copies, part
 
 import kerasrec as kr
-from kerasrec.parallel import comm
+from kerasrec.parallel import comm, training
 
 STEPS = 20
 HOTNESS = 4
@@ -50,6 +52,50 @@ def every_case():
     # A norm is of a variable, so of all tables of one width: only by columns would there be others.
     cases += [("row_wise", "clipnorm", "one"), ("row_wise", "clipnorm", "ragged")]
     return cases + [(placement, "global_clipnorm", "padded") for placement in PLACEMENTS]
+
+
+def pairwise_cases():
+    """As few as hold every pair of a placement, an optimizer and a kind that is in the product."""
+
+    def pairs(case):
+        return set(combinations(enumerate(case), 2))
+
+    cases, chosen = every_case(), []
+    left = set().union(*map(pairs, cases))
+    while left:
+        chosen.append(max(cases, key=lambda case: len(pairs(case) & left)))
+        left -= pairs(chosen[-1])
+    return chosen
+
+
+def sgd_cases():
+    """Those in which a gradient's length shows."""
+    return [(placement, "sgd", ("one", "ragged")[n % 2]) for n, placement in enumerate((*PLACEMENTS, *SUMMED))]
+
+
+# What a rank's gradients are multiplied by instead of its share of the global batch.
+WRONG = {
+    "every rank alike": lambda share: 1 / comm.size(),
+    "one rank left out": lambda share: share * (comm.rank() != 1),
+    "summed": lambda share: 1.0,
+}
+
+
+@contextmanager
+def going_wrong(how):
+    """Steps that are traced meanwhile weigh the ranks' gradients so."""
+    right = training.share_of
+
+    def wrong(batch):
+        share = tf.cast(WRONG[how](right(batch)), tf.float64)
+        training._shares[tf.compat.v1.get_default_graph()] = share
+        return share
+
+    training.share_of = wrong
+    try:
+        yield
+    finally:
+        training.share_of = right
 
 
 class Case:
@@ -193,11 +239,15 @@ def train(cases, ranks_per_node=None):
     return {"losses": np.array(losses), "before": before, "after": after}
 
 
+CASES = {"product": every_case, "pairwise": pairwise_cases, "sgd": sgd_cases}
+
 if __name__ == "__main__":
-    per_node = json.loads(sys.argv[1])
-    found = train(every_case(), per_node)
-    if comm.rank() == 0:
-        for when in ("before", "after"):
-            np.savez(f"{sys.argv[2]}/{when}.npz", **found[when])
-        np.save(f"{sys.argv[2]}/losses.npy", found["losses"])
+    which, per_node, every_wrong = json.loads(sys.argv[1])
+    for place, how in enumerate(every_wrong):
+        with going_wrong(how) if how else nullcontext():
+            found = train(CASES[which](), per_node)
+        if comm.rank() == 0:
+            for when in ("before", "after"):
+                np.savez(f"{sys.argv[2]}/{place}.{when}.npz", **found[when])
+            np.save(f"{sys.argv[2]}/{place}.losses.npy", found["losses"])
     print("finished", comm.rank())
