@@ -34,7 +34,8 @@ def plan(
     bandwidth: float = 25e9,
     memory_bandwidth: float = 1e12,
     optimizer: Any = "adagrad",
-    wire: str = "float32",
+    dtype: str = "float32",
+    wire: str | None = None,
 ) -> Plan:
     """Choose where tables live: of all plans tried that fit in memory, that whose worst rank takes the least time.
 
@@ -51,7 +52,9 @@ def plan(
             network card of 200 Gb/s for each rank.
         memory_bandwidth: bytes of its own memory that a rank reads or writes in a second, row by row.
         optimizer: what trains tables that have no optimizer of their own: a name or an optimizer.
-        wire: the dtype that vectors and gradients travel in: "float32", "float64", "bfloat16" or "float16".
+        dtype: what tables and their optimizers' state are kept in, "float32" or "float64".
+        wire: the dtype that vectors and gradients travel in: "float32", "float64", "bfloat16" or "float16"; the
+            tables' own if not given.
 
     Returns:
         A `Plan` with `predicted` figures; print it.
@@ -75,10 +78,13 @@ def plan(
             raise ValueError(f"{name} must be a whole number above 0, not {number!r}")
     if not (bandwidth > 0 and memory_bandwidth > 0):
         raise ValueError(f"bandwidths must be above 0, not {bandwidth!r} and {memory_bandwidth!r}")
+    if dtype not in costs.WEIGHT_BYTES:
+        raise ValueError(f"dtype must be one of {sorted(costs.WEIGHT_BYTES)}, not {dtype!r}")
+    wire = wire or dtype
     if wire not in costs.WIRE_BYTES:
         raise ValueError(f"wire must be one of {sorted(costs.WIRE_BYTES)}, not {wire!r}")
     limit = math.inf if memory is None else parse_bytes(memory)
-    demands = demands_of(tables, optimizer)
+    demands = demands_of(tables, optimizer, dtype)
     if not demands:
         raise ValueError("a plan needs at least one table")
 
@@ -115,12 +121,16 @@ def parse_bytes(memory: int | str) -> int:
 
 
 def demands_of(
-    tables: Mapping[str, TableConfig | FeatureConfig] | Iterable[TableConfig | FeatureConfig], optimizer: Any
+    tables: Mapping[str, TableConfig | FeatureConfig] | Iterable[TableConfig | FeatureConfig],
+    optimizer: Any,
+    dtype: str = "float32",
 ) -> list[Demand]:
     """The tables with their features' hotness and what their optimizers keep."""
-    state = costs.optimizer_state(optimizer)
+    kept, size = costs.optimizer_state(optimizer), costs.WEIGHT_BYTES[dtype]
     return [
-        Demand(table, hotness, *(state if table.optimizer is None else costs.optimizer_state(table.optimizer)))
+        Demand(
+            table, hotness, *(kept if table.optimizer is None else costs.optimizer_state(table.optimizer)), size
+        )
         for table, hotness in distinct_tables(tables)
     ]
 
