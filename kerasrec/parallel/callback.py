@@ -33,8 +33,8 @@ class Callback(keras.callbacks.Callback):
     - **Only rank 0 writes** what `model.save` and `save_weights` save, as `ModelCheckpoint` does. Every rank must
       call them, since tables are gathered on rank 0. The file has whole tables, is complete on return and loads on
       any number of ranks; it is written aside and takes its name last.
-    - **All start alike**: dense weights begin as rank 0's. What must be equal is compared first: code, plan, layers,
-      loss, metrics, optimizer, epochs, number of batches (`kr.models` add the schema and what the loaders
+    - **All start alike**: dense weights begin as rank 0's. What must be equal is compared first: code, plan,
+      layers, loss, metrics, optimizer, epochs, number of batches (`kr.models` add the schema and what the loaders
       deal).
     - **Weights that are not trained**, such as the moving averages of `BatchNormalization`, follow each rank's own
       rows; before validation, at an epoch's end and where they are saved they become their mean over ranks.
@@ -51,7 +51,8 @@ class Callback(keras.callbacks.Callback):
 
     Raises:
         ValueError: (several ranks) an optimizer that is not of `kr.optimizers`, a loss that is not a mean over the
-            batch's rows, a metric whose state is no sum, a callback that cannot work there, a place behind other callbacks, or a backend other than TensorFlow.
+            batch's rows, a metric whose state is no sum, a callback that cannot work there, a place behind other
+            callbacks, or a backend other than TensorFlow.
         RanksDiffer: (several ranks) ranks differ in what must be equal; names what, the ranks and the values.
 
     Example:

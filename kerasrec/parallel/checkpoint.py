@@ -33,8 +33,9 @@ def save(
     """Save all that training goes on with: tables, dense weights, the optimizer's state, random layers' seeds.
 
     All ranks call it, with a path on a file system that they share. Each writes the rows it holds, some 16 MiB at
-    a time; rank 0 the dense part and, last, the manifest. Weights that are not trained, such as moving means, become
-    their mean over ranks, in the model too. A save that fails or is killed leaves the checkpoint that stood there.
+    a time; rank 0 the dense part and, last, the manifest. Weights that are not trained, such as moving means,
+    become their mean over ranks, in the model too. A save that fails or is killed leaves the checkpoint that stood
+    there.
 
     Args:
         path: the checkpoint's folder.

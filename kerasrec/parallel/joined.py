@@ -60,8 +60,8 @@ def check_loss(model: Any) -> None:
         reduction = getattr(loss, "reduction", "mean")
         if reduction not in ("mean", "sum_over_batch_size"):
             raise ValueError(
-                f"loss {loss.name!r} has reduction={reduction!r}, but {comm.size()} ranks weigh their gradients by "
-                "the rows of their batches, which is right for means over rows: use 'sum_over_batch_size'"
+                f"loss {loss.name!r} has reduction={reduction!r}, but {comm.size()} ranks weigh their gradients "
+                "by the rows of their batches, which is right for means over rows: use 'sum_over_batch_size'"
             )
 
 

@@ -283,7 +283,7 @@ def case_callbacks(folder, work, optimizer):
 
 
 def case_alike(folder, work, optimizer):
-    """Moving averages follow each rank's rows, yet end as their mean on all ranks; options of Keras for steps work."""
+    """Moving averages follow each rank's rows, yet end as their mean; Keras's options for steps work."""
     model = plain(optimizer)
     out = keras.layers.Dense(1)(keras.layers.BatchNormalization()(model.layers[-2].output))
     model = compiled(keras.Model(model.input, out), optimizer)
