@@ -44,7 +44,8 @@ class Step:
     """A training step: how many ranks take it, the rows of a batch on each, and what moves how fast.
 
     `bandwidth` is what a rank sends to others in a second, and receives at the same time; `memory_bandwidth` what
-    it reads and writes of its own memory; in bytes. `wire` is the dtype that vectors and gradients travel in.
+    it reads and writes of its own memory; in bytes. `wire` is the dtype that vectors and gradients travel in;
+    where ranks exchange by way of their nodes there are no `sums`.
     """
 
     ranks: int
@@ -52,6 +53,7 @@ class Step:
     bandwidth: float
     memory_bandwidth: float
     wire: str
+    sums: bool = True
 
     def seconds(self, load: Load) -> Load:
         """How long a rank takes; phases wait for each other, sending and receiving do not."""

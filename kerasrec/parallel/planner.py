@@ -36,6 +36,7 @@ def plan(
     optimizer: Any = "adagrad",
     dtype: str = "float32",
     wire: str | None = None,
+    ranks_per_node: int | None = None,
 ) -> Plan:
     """Choose where tables live: of all plans tried that fit in memory, that whose worst rank takes the least time.
 
@@ -55,6 +56,8 @@ def plan(
         dtype: what tables and their optimizers' state are kept in, "float32" or "float64".
         wire: the dtype that vectors and gradients travel in: "float32", "float64", "bfloat16" or "float16"; the
             tables' own if not given.
+        ranks_per_node: as the layer has it: by way of nodes rows alone are exchanged, so no sums are planned.
+            Bytes are predicted as if ranks exchanged directly.
 
     Returns:
         A `Plan` with `predicted` figures; print it.
@@ -89,7 +92,8 @@ def plan(
         raise ValueError("a plan needs at least one table")
 
     def step(ranks: int) -> Step:
-        return Step(ranks, batch_size, bandwidth, memory_bandwidth, wire)
+        sums = ranks_per_node in (None, ranks)
+        return Step(ranks, batch_size, bandwidth, memory_bandwidth, wire, sums)
 
     if ranks is None:
         ranks = _smallest(demands, step, limit)

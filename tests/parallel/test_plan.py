@@ -330,6 +330,10 @@ def test_multi_hot_tables_exchange_sums():
     history = kr.TableConfig("item", 10_000_000, 64, combiner="sum")
     plan = kr.parallel.plan([kr.FeatureConfig("history", history, hotness=100)], 8, batch_size=1024)
     assert plan["item"].exchange == "sums"
+    by_nodes = kr.parallel.plan(
+        [kr.FeatureConfig("history", history, hotness=100)], 8, batch_size=1024, ranks_per_node=4
+    )
+    assert by_nodes["item"].exchange == "rows"
     apart = kr.TableConfig("item", 10_000_000, 64, combiner=None)
     plan = kr.parallel.plan([kr.FeatureConfig("history", apart, hotness=100)], 8, batch_size=1024)
     assert plan["item"].exchange == "rows"
