@@ -116,4 +116,49 @@ def check_nodes():
         np.testing.assert_allclose(between, rows * (2 + 2 * WIDTH * 4), rtol=0.01)
 
 
-CASES = (check_closed_form, check_predicted, check_nodes)
+def check_what_waits():
+    """In a step's graph the bottom tower does not wait for the exchange; dense gradients are one message."""
+    columns = [kr.Column(name, "int64", tags=("categorical",), cardinality=ROWS) for name in ("a", "b")]
+    columns += [kr.Column("x", "float32", tags=("continuous",)), kr.Column("y", "int8", tags=("target", "binary"))]
+    model = kr.models.DLRM(kr.Schema(columns), 4, bottom_units=[8, 4], top_units=[8, 8])
+    optimizer = kr.optimizers.SGD(0.1)
+    optimizer.build(model.trainable_variables)
+    allreduce, messages = comm.allreduce, []
+
+    @tf.function
+    def step(features):
+        with tf.GradientTape() as tape:
+            loss = tf.reduce_mean(model(features, training=True))
+        optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
+        return loss
+
+    comm.allreduce = lambda tensors, name: [messages.append(name), allreduce(tensors, name)][1]
+    specs = {name: tf.TensorSpec((None,), "int64") for name in ("a", "b")} | {"x": tf.TensorSpec((None,))}
+    try:
+        graph = step.get_concrete_function(specs).graph
+    finally:
+        comm.allreduce = allreduce
+    assert messages == ["kerasrec.rows", "kerasrec.gradients"]
+    products = {"bottom": [], "top": []}
+    for each in graph.get_operations():
+        for tower, found in products.items():
+            if each.type == "MatMul" and f"/{tower}" in each.name and "gradient" not in each.name:
+                found.append(each)
+    assert [len(found) for found in products.values()] == [2, 2], [o.name for o in graph.get_operations()]
+    for tower, found in products.items():
+        for each in found:
+            assert any("Alltoall" in op.type for op in all_before(each)) == (tower == "top"), each.name
+
+
+def all_before(operation):
+    """All operations of a graph that run before one."""
+    found, waiting = set(), [operation]
+    while waiting:
+        each = waiting.pop()
+        before = {tensor.op for tensor in each.inputs} | set(each.control_inputs)
+        waiting += before - found
+        found |= before
+    return found
+
+
+CASES = (check_closed_form, check_predicted, check_nodes, check_what_waits)
