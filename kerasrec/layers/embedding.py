@@ -62,7 +62,7 @@ class DistributedEmbedding(keras.layers.Layer):
         plan: where the tables live when there are several ranks; `kr.parallel.plan` chooses if not given.
         wire: the dtype in which ranks exchange vectors and gradients: "float32", "bfloat16", "float16" or
             "float64"; by default the tables' own. That is float32, but float64 under `dtype="float64"`, where they
-            are trained without the kernels (and plans go by float32).
+            are trained without the kernels.
         ranks_per_node: how many ranks each machine has; a row then crosses between two machines once. None
             exchanges between ranks directly.
 
@@ -116,7 +116,8 @@ class DistributedEmbedding(keras.layers.Layer):
         self._features = tuple((name, _feature(name, config)) for name, config in features.items())
         self.seed, self.wire, self.ranks_per_node = seed, wire, ranks_per_node
         tables = [table for table, _ in distinct_tables(config for _, config in self._features)]
-        self.plan = _planned(plan, [config for _, config in self._features])
+        how = {"dtype": self.table_dtype, "wire": wire, "ranks_per_node": ranks_per_node}
+        self.plan = _planned(plan, [config for _, config in self._features], **how)
         self._shards = tuple(shard(self.plan, tables, sums=ranks_per_node in (None, self.plan.ranks)))
         self._parts = tuple((name, _parts(name, config, self.plan)) for name, config in self._features)
         # tf.unique, which the sparse optimizers use on this layer's gradients, does not compile with XLA.
@@ -368,11 +369,11 @@ def _feature(name: str, config: FeatureConfig | Mapping[str, Any]) -> FeatureCon
     return config
 
 
-def _planned(plan: Plan | None, features: Sequence[FeatureConfig]) -> Plan:
+def _planned(plan: Plan | None, features: Sequence[FeatureConfig], **how: Any) -> Plan:
     """Where the tables live: as told, else as the planner says; on one rank there is nothing to choose."""
     ranks = comm.size()
     if plan is None:
-        return explicit(features, 1, "table_wise") if ranks == 1 else make_plan(features, ranks, memory=None)
+        return explicit(features, 1, "table_wise") if ranks == 1 else make_plan(features, ranks, None, **how)
     if plan.ranks != ranks:
         raise ValueError(f"the plan is for {plan.ranks} ranks, but there are {ranks}")
     for config in features:

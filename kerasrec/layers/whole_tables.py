@@ -68,8 +68,8 @@ def _rows(layer: DistributedEmbedding, alone: Shards) -> Iterator[tuple[int, np.
 
 
 def _refuse_too_large(layers: list[DistributedEmbedding]) -> None:
-    tables = [placed.table for layer in layers for placed in layer.plan.tables]
-    needed = sum(4 * table.vocabulary_size * table.embedding_dim for table in tables)
+    tables = [(placed.table, np.dtype(layer.table_dtype)) for layer in layers for placed in layer.plan.tables]
+    needed = sum(each.itemsize * table.vocabulary_size * table.embedding_dim for table, each in tables)
     if needed > (free := free_memory()):
         raise MemoryError(
             f"the model's tables take {needed / 2**30:.1f} GiB in one process, but rank 0 has "

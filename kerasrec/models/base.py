@@ -15,7 +15,7 @@ from kerasrec.layers import MLP, DistributedEmbedding
 from kerasrec.layers.inputs import ContinuousInputs, ids_of, present
 from kerasrec.models.first_order import FirstOrder
 from kerasrec.parallel import comm, facts
-from kerasrec.parallel.alike import check_alike, versions
+from kerasrec.parallel.alike import check_alike, code
 from kerasrec.parallel.callback import with_ranks
 from kerasrec.parallel.features import embedding_features
 from kerasrec.parallel.joined import check_optimizer, join
@@ -127,7 +127,7 @@ class SchemaModel(keras.Model):
             check_optimizer(getattr(self, "optimizer", None), f"model {self.name!r}")
             data = {"data": facts.of_data(x), "validation data": facts.of_data(validation_data)}
             schema = {column.name: column.to_dict() for column in self.schema}
-            check_alike("fit", {"versions": versions(), "schema": schema, **data})
+            check_alike("fit", {"code": code(), "schema": schema, **data})
         x, validation_data = _where_it_is(x), _where_it_is(validation_data)
         return _call(super().fit, x, *args, validation_data=validation_data, **kwargs)
 

@@ -12,7 +12,7 @@ import keras
 
 from kerasrec.optimizers.sparse import Rows, is_sparse, is_table, unique_rows
 from kerasrec.parallel import comm
-from kerasrec.parallel.alike import check_alike, versions
+from kerasrec.parallel.alike import check_alike, code
 from kerasrec.parallel.facts import of_optimizer
 from kerasrec.parallel.keras_files import saved_blocks, whole_for_file
 from kerasrec.parallel.rows import filled_rows, write_rows
@@ -70,7 +70,7 @@ class TableOptimizer(_Keras):
     def _start_alike(self, dense: list[Any]) -> None:
         if comm.size() > 1:
             shapes = [[list(v.shape), str(v.dtype)] for v in dense]
-            check_alike("training", {"versions": versions(), "optimizer": of_optimizer(self), "weights": shapes})
+            check_alike("training", {"code": code(), "optimizer": of_optimizer(self), "weights": shapes})
             start_alike(dense)
 
     def apply(self, grads: Sequence[Any], trainable_variables: Iterable[Any] | None = None) -> None:

@@ -5,10 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 import platform
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterable, Iterator
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
+import kerasrec
 from kerasrec import __version__
 from kerasrec.parallel import comm
 
@@ -41,9 +45,14 @@ def check_alike(where: str, facts: dict[str, Any]) -> None:
     raise RanksDiffer(f"the ranks of this job differ at the start of {where}:{shown}{more}")
 
 
-def versions() -> dict[str, str]:
-    """Of what computes: equal on all ranks, or their results are not."""
-    found = {"python": platform.python_version(), "kerasrec": __version__}
+def code() -> dict[str, str | None]:
+    """What computes: equal on all ranks, or their results are not. Of the script and of kerasrec a hash."""
+    main = getattr(sys.modules.get("__main__"), "__file__", None)
+    found: dict[str, str | None] = {
+        "python": platform.python_version(),
+        "kerasrec": f"{__version__} ({_package()})",
+    }
+    found["script"] = None if main is None else _hash([Path(main)])
     for package, names in {"keras": ["keras"], "tensorflow": ["tensorflow", "tensorflow-cpu"]}.items():
         for name in names:
             try:
@@ -51,6 +60,16 @@ def versions() -> dict[str, str]:
             except PackageNotFoundError:
                 continue
     return found
+
+
+@cache
+def _package() -> str:
+    return _hash(sorted(Path(kerasrec.__file__).parent.rglob("*.py")))
+
+
+def _hash(files: Iterable[Path]) -> str:
+    contents = b"".join(file.read_bytes() for file in files if file.is_file())
+    return hashlib.sha256(contents).hexdigest()[:8]
 
 
 def _differences(values: list[Any], path: str) -> Iterator[str]:

@@ -9,9 +9,9 @@ from typing import Any
 import keras
 
 from kerasrec.parallel import comm, facts
-from kerasrec.parallel.alike import check_alike, versions
-from kerasrec.parallel.joined import check_optimizer, join
-from kerasrec.parallel.training import start_alike
+from kerasrec.parallel.alike import check_alike, code
+from kerasrec.parallel.joined import check_loss, check_optimizer, join
+from kerasrec.parallel.training import settle, start_alike
 from kerasrec.parallel.watchdog import Watchdog
 
 RANK_0_ONLY = (keras.callbacks.TensorBoard, keras.callbacks.CSVLogger, keras.callbacks.RemoteMonitor)
@@ -32,12 +32,12 @@ class Callback(keras.callbacks.Callback):
       there). `TensorBoard`, `CSVLogger` and `RemoteMonitor` run on rank 0 alone.
     - **Only rank 0 writes** what `model.save` and `save_weights` save, as `ModelCheckpoint` does. Every rank must
       call them, since tables are gathered on rank 0. The file has whole tables, is complete on return and loads on
-      any number of ranks.
-    - **All start alike**: dense weights begin as rank 0's. What must be equal is compared first: versions, plan,
+      any number of ranks; it is written aside and takes its name last.
+    - **All start alike**: dense weights begin as rank 0's. What must be equal is compared first: code, plan,
       layers, loss, metrics, optimizer, epochs, number of batches (`kr.models` add the schema and what the loaders
       deal).
     - **Weights that are not trained**, such as the moving averages of `BatchNormalization`, follow each rank's own
-      rows; before validation and at an epoch's end they become rank 0's again.
+      rows; before validation, at an epoch's end and where they are saved they become their mean over ranks.
     - **A stuck rank ends the job**: one that begins no step of training or validation for `step_limit` seconds
       prints where it stands and ends.
 
@@ -50,8 +50,9 @@ class Callback(keras.callbacks.Callback):
             between two. None never ends a rank.
 
     Raises:
-        ValueError: (several ranks) an optimizer that is not of `kr.optimizers`, a metric whose state is no sum, a
-            callback that cannot work there, a place behind other callbacks, or a backend other than TensorFlow.
+        ValueError: (several ranks) an optimizer that is not of `kr.optimizers`, a loss that is not a mean over the
+            batch's rows, a metric whose state is no sum, a callback that cannot work there, a place behind other
+            callbacks, or a backend other than TensorFlow.
         RanksDiffer: (several ranks) ranks differ in what must be equal; names what, the ranks and the values.
 
     Example:
@@ -81,6 +82,7 @@ class Callback(keras.callbacks.Callback):
             )
         _arrange_others(self)
         check_optimizer(getattr(model, "optimizer", None), f"model {model.name!r}")
+        check_loss(model)
         if comm.rank():
             keras.utils.disable_interactive_logging()
         join(model)
@@ -103,7 +105,7 @@ class Callback(keras.callbacks.Callback):
             self._compare("validation", validation.num_batches)
         else:
             self._compare("evaluate")
-        self._follow_rank_0()
+        settle(facts.untrained_weights(self.model))
 
     def on_predict_begin(self, logs: Any = None) -> None:
         self._compare("predict")
@@ -116,7 +118,7 @@ class Callback(keras.callbacks.Callback):
     def _compare(self, where: str, batches: int | None = None, **more: Any) -> None:
         if comm.size() > 1:
             batches = self.params.get("steps") if batches is None else batches
-            check_alike(where, {"versions": versions(), "batches": batches, **more})
+            check_alike(where, {"code": code(), "batches": batches, **more})
 
     # ---- on the way ------------------------------------------------------------------------------------------
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -129,11 +131,8 @@ class Callback(keras.callbacks.Callback):
         self._alive()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        self._follow_rank_0()
+        settle(facts.untrained_weights(self.model))
         self._alive()
-
-    def _follow_rank_0(self) -> None:
-        start_alike([weight for weight in facts.dense_weights(self.model) if not weight.trainable])
 
     def _alive(self) -> None:
         if self._watchdog is not None:

@@ -35,14 +35,14 @@ def candidates(demand: Demand, step: Step) -> list[Candidate]:
     return [
         candidate(demand, step, placement, owners, exchange, frequent)
         for placement, owners, frequent in _placements(demand, step)
-        for exchange in exchanges(demand, frequent)
+        for exchange in exchanges(demand, step, frequent)
     ]
 
 
-def exchanges(demand: Demand, frequent: int) -> tuple[str, ...]:
+def exchanges(demand: Demand, step: Step, frequent: int) -> tuple[str, ...]:
     """Sums are of lists; and of what an owner holds, so not beside copies."""
     lists = any(hot != 1 for hot in demand.hotness) and demand.table.combiner is not None
-    return ("rows", "sums") if lists and not frequent else ("rows",)
+    return ("rows", "sums") if lists and step.sums and not frequent else ("rows",)
 
 
 def _placements(demand: Demand, step: Step) -> Iterator[tuple[str, int, int]]:

@@ -19,10 +19,12 @@ from kerasrec.parallel import comm, manifest, shard_files
 from kerasrec.parallel.agree import agree
 from kerasrec.parallel.checkpoint_reader import Reader
 from kerasrec.parallel.dense_state import dense_arrays, read_dense, seed_values
+from kerasrec.parallel.facts import untrained_weights
 from kerasrec.parallel.held import HeldTable, stacks_of, tables_of
 from kerasrec.parallel.manifest import File, Manifest, SavedTable, Shard
 from kerasrec.parallel.rows import write_rows
 from kerasrec.parallel.shard_files import Array
+from kerasrec.parallel.training import settle
 
 
 def save(
@@ -31,8 +33,9 @@ def save(
     """Save all that training goes on with: tables, dense weights, the optimizer's state, random layers' seeds.
 
     All ranks call it, with a path on a file system that they share. Each writes the rows it holds, some 16 MiB at
-    a time; rank 0 the dense part (its own: of weights that are not trained, such as moving means, each rank may
-    have others) and, last, the manifest. A save that fails or is killed leaves the checkpoint that stood there.
+    a time; rank 0 the dense part and, last, the manifest. Weights that are not trained, such as moving means,
+    become their mean over ranks, in the model too. A save that fails or is killed leaves the checkpoint that stood
+    there.
 
     Args:
         path: the checkpoint's folder.
@@ -133,6 +136,8 @@ def _save(path: Path, model: keras.Model, overwrite: bool, optimizer: bool, dens
         return trainer, tables_of(model, trainer)
 
     trainer, tables = agree(prepare)
+    if dense:
+        settle(untrained_weights(model))
     mark = comm.gather_objects(uuid.uuid4().hex[:12])[0]
     seeds = comm.gather_objects(seed_values(model)) if dense else []
     folder = path / f"{manifest.FOLDER}{mark}"

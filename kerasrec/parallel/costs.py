@@ -22,7 +22,7 @@ from kerasrec.parallel.frequencies import Frequencies, power_law_head
 from kerasrec.parallel.layout import Predicted, TablePlan
 from kerasrec.parallel.tables import TableConfig
 
-WEIGHT_BYTES = 4  # tables and optimizer state are float32
+WEIGHT_BYTES = {"float32": 4, "float64": 8}  # what tables and optimizer state are kept in
 WIRE_BYTES = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
 COUNT_BYTES = 4  # before each message a rank says how much it is, to every rank
 
@@ -44,7 +44,8 @@ class Step:
     """A training step: how many ranks take it, the rows of a batch on each, and what moves how fast.
 
     `bandwidth` is what a rank sends to others in a second, and receives at the same time; `memory_bandwidth` what
-    it reads and writes of its own memory; in bytes. `wire` is the dtype that vectors and gradients travel in.
+    it reads and writes of its own memory; in bytes. `wire` is the dtype that vectors and gradients travel in;
+    where ranks exchange by way of their nodes there are no `sums`.
     """
 
     ranks: int
@@ -52,6 +53,7 @@ class Step:
     bandwidth: float
     memory_bandwidth: float
     wire: str
+    sums: bool = True
 
     def seconds(self, load: Load) -> Load:
         """How long a rank takes; phases wait for each other, sending and receiving do not."""
@@ -67,6 +69,7 @@ class Demand:
     hotness: tuple[float, ...]  # of each feature that looks it up
     state_per_weight: int  # numbers that the optimizer keeps for each weight
     state_per_row: int
+    weight_bytes: int = 4
 
     @property
     def frequencies(self) -> Frequencies:
@@ -81,7 +84,7 @@ class Demand:
     def row_bytes(self, columns: int) -> tuple[int, int]:
         """Of a row's first so many columns: the weights, and the optimizer's state for them."""
         state = columns * self.state_per_weight + self.state_per_row
-        return columns * WEIGHT_BYTES, state * WEIGHT_BYTES
+        return columns * self.weight_bytes, state * self.weight_bytes
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ class Cost:
 def cost(demand: Demand, step: Step, placement: str, owners: int, exchange: str, frequent: int) -> Cost:
     """The cost of one table under one placement by `owners` ranks; see the head of this file."""
     table, others, share = demand.table, step.ranks - 1, 1.0 / owners
-    vector, weights = (table.embedding_dim * size for size in (WIRE_BYTES[step.wire], WEIGHT_BYTES))
+    vector, weights = (table.embedding_dim * size for size in (WIRE_BYTES[step.wire], demand.weight_bytes))
     lookups = step.batch_size * sum(demand.hotness)
     drawn = demand.frequencies
     distinct, copied = drawn.distinct(lookups), drawn.distinct(lookups, frequent)
@@ -126,7 +129,7 @@ def cost(demand: Demand, step: Step, placement: str, owners: int, exchange: str,
         every[GRADIENTS_OUT] += home
         owner[GRADIENTS_OUT] -= home * share
         owner[GRADIENTS_IN] += others * home * share
-        changed = all_copied * vector + frequent / 8
+        changed = all_copied * weights + frequent / 8  # copies are exact, whatever the wire
         every[CHANGED_IN] = changed
         owner[CHANGED_IN] = -changed * share
         owner[CHANGED_OUT] = others * changed * share
@@ -185,14 +188,14 @@ def owned_bytes(plan: TablePlan, demand: Demand) -> tuple[NDArray[np.int64], NDA
         columns = np.full(owners, width)
         held = (rows - place + owners - 1) // owners
     state = columns * demand.state_per_weight + demand.state_per_row
-    return held * columns * WEIGHT_BYTES, held * state * WEIGHT_BYTES
+    return held * columns * demand.weight_bytes, held * state * demand.weight_bytes
 
 
 def result_bytes(demand: Demand, step: Step) -> int:
     """What a rank's lookups result in: a vector of each feature for each row of the batch, and its gradient."""
     table = demand.table
     vectors = sum(hot if table.combiner is None else 1.0 for hot in demand.hotness)
-    return int(2 * step.batch_size * vectors * table.embedding_dim * WEIGHT_BYTES)
+    return int(2 * step.batch_size * vectors * table.embedding_dim * demand.weight_bytes)
 
 
 def most_owners(table: TableConfig, placement: str) -> int:
@@ -236,7 +239,8 @@ def shape_of(demand: Demand) -> tuple[Any, ...]:
     """All that a table's costs depend on: tables alike in it are planned alike."""
     table = demand.table
     sizes = (table.vocabulary_size, table.embedding_dim, table.combiner is None, table.head, table.frequent_rows)
-    return (*sizes, table.placement, demand.hotness, demand.state_per_weight, demand.state_per_row)
+    kept = (demand.state_per_weight, demand.state_per_row, demand.weight_bytes)
+    return (*sizes, table.placement, demand.hotness, *kept)
 
 
 def optimizer_state(optimizer: Any) -> tuple[int, int]:

@@ -58,6 +58,11 @@ def dense_weights(model: Any) -> list[Any]:
     return [weight for weight in model.weights if not is_sharded(weight)]
 
 
+def untrained_weights(model: Any) -> list[Any]:
+    """Those of them that no gradient changes, but maybe the rows that a rank sees, as moving averages."""
+    return [weight for weight in dense_weights(model) if not weight.trainable]
+
+
 def _metrics(model: Any) -> list[Any]:
     """As they were given to `compile`; Keras makes them when it traces the first step."""
     import keras

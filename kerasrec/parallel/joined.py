@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from types import MethodType
 from typing import Any
 
 import keras
 
+from kerasrec.files import write_aside
 from kerasrec.parallel import comm
+from kerasrec.parallel.facts import untrained_weights
 from kerasrec.parallel.global_metrics import global_results
-from kerasrec.parallel.training import share_of
+from kerasrec.parallel.training import settle, share_of
 
 
 def join(model: Any) -> None:
@@ -20,14 +23,15 @@ def join(model: Any) -> None:
     its files; with one rank, leave it as it is.
 
     `save` and `save_weights` remain what every rank must call, since tables are gathered on rank 0; the file is
-    complete when they return, on every rank.
+    complete when they return, on every rank, and until then what stood there is untouched.
     """
     if comm.size() == 1 or "get_metrics_result" in vars(model):
         return
     model.get_metrics_result = MethodType(global_results, model)
-    model.train_step = _counting_rows(model.train_step)
-    model.save = _rank_0_writes(model.save)
-    model.save_weights = _rank_0_writes(model.save_weights)
+    model.train_step = _counting_rows(model, model.train_step, share_of)
+    model.test_step = _counting_rows(model, model.test_step)
+    model.save = _rank_0_writes(model, model.save)
+    model.save_weights = _rank_0_writes(model, model.save_weights)
     if getattr(model, "compiled", False):
         model.jit_compile = False  # XLA has no operations of Horovod's
         model.train_function = model.test_function = None  # traced before, they have their own rank's metrics
@@ -49,32 +53,62 @@ def check_optimizer(optimizer: Any, of: str) -> None:
     )
 
 
-def _counting_rows(train_step: Callable[..., Any]) -> Callable[..., Any]:
-    def step(data: Any) -> Any:
+def check_loss(model: Any) -> None:
+    """Raise `ValueError` for a loss that is not the mean over a batch's rows: ranks' ones do not add up to it."""
+    compiled = getattr(model, "_compile_loss", None)
+    for loss in keras.tree.flatten(getattr(compiled, "_user_loss", None)):
+        reduction = getattr(loss, "reduction", "mean")
+        if reduction not in ("mean", "sum_over_batch_size"):
+            raise ValueError(
+                f"loss {loss.name!r} has reduction={reduction!r}, but {comm.size()} ranks weigh their gradients "
+                "by the rows of their batches, which is right for means over rows: use 'sum_over_batch_size'"
+            )
+
+
+def _counting_rows(model: Any, step: Callable[..., Any], tell: Callable[..., Any] | None = None) -> Any:
+    def counted(data: Any) -> Any:
         first = next(each for each in keras.tree.flatten(data) if each is not None)
-        share_of(first.nrows() if hasattr(first, "nrows") else keras.ops.shape(first)[0])
-        return train_step(data)
+        rows = first.nrows() if hasattr(first, "nrows") else keras.ops.shape(first)[0]
+        if tell is not None:
+            tell(rows)
+        for metric in getattr(getattr(model, "_compile_loss", None), "metrics", ()):
+            metric.update_state = _by_rows(metric, rows)
+        return step(data)
 
-    return step
+    return counted
 
 
-def _rank_0_writes(save: Callable[..., Any]) -> Callable[..., Any]:
+def _by_rows(metric: Any, rows: Any) -> Callable[..., Any]:
+    """An output's loss as the mean over rows, as the whole loss is; Keras takes that over batches of any size."""
+
+    def update_state(value: Any, sample_weight: Any = None) -> Any:
+        return type(metric).update_state(metric, value, sample_weight=rows)
+
+    return update_state
+
+
+def _rank_0_writes(model: Any, save: Callable[..., Any]) -> Callable[..., Any]:
     def only_rank_0_writes(filepath: Any, overwrite: bool = True, *args: Any, **kwargs: Any) -> None:
-        name = os.path.basename(str(filepath)) if isinstance(filepath, str | os.PathLike) else "model.keras"
+        named = isinstance(filepath, str | os.PathLike)
+        name = os.path.basename(str(filepath)) if named else "model.keras"
         if name.endswith((".h5", ".hdf5")) and not name.endswith(".weights.h5"):
             raise ValueError(
                 f"{name!r}: Keras's old HDF5 format would hold only this rank's rows of the tables; "
                 "save as .keras, or weights as .weights.h5"
             )
-        if comm.rank() == 0:
-            if not overwrite and isinstance(filepath, str | os.PathLike) and os.path.exists(filepath):
+        settle(untrained_weights(model))
+        if comm.rank():  # it takes part in gathering the tables; its own file has none
+            with tempfile.TemporaryDirectory(prefix="kerasrec-") as folder:
+                save(os.path.join(folder, name), True, *args, **kwargs)
+        else:
+            if not overwrite and named and os.path.exists(filepath):
                 raise FileExistsError(
                     f"{filepath} exists, and {comm.size()} ranks cannot ask whether to overwrite it"
                 )
-            save(filepath, True, *args, **kwargs)
-        else:  # it takes part in gathering the tables; its own file has none
-            with tempfile.TemporaryDirectory(prefix="kerasrec-") as folder:
-                save(os.path.join(folder, name), True, *args, **kwargs)
+            # Aside, but for what is no path of this machine, or several files.
+            one = named and "://" not in str(filepath) and not args and kwargs.get("max_shard_size") is None
+            with write_aside(filepath) if one else nullcontext(filepath) as aside:
+                save(str(aside) if one else aside, True, *args, **kwargs)
         comm.barrier()
 
     return only_rank_0_writes

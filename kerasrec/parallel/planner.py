@@ -34,7 +34,9 @@ def plan(
     bandwidth: float = 25e9,
     memory_bandwidth: float = 1e12,
     optimizer: Any = "adagrad",
-    wire: str = "float32",
+    dtype: str = "float32",
+    wire: str | None = None,
+    ranks_per_node: int | None = None,
 ) -> Plan:
     """Choose where tables live: of all plans tried that fit in memory, that whose worst rank takes the least time.
 
@@ -51,7 +53,11 @@ def plan(
             network card of 200 Gb/s for each rank.
         memory_bandwidth: bytes of its own memory that a rank reads or writes in a second, row by row.
         optimizer: what trains tables that have no optimizer of their own: a name or an optimizer.
-        wire: the dtype that vectors and gradients travel in: "float32", "float64", "bfloat16" or "float16".
+        dtype: what tables and their optimizers' state are kept in, "float32" or "float64".
+        wire: the dtype that vectors and gradients travel in: "float32", "float64", "bfloat16" or "float16"; the
+            tables' own if not given.
+        ranks_per_node: as the layer has it: by way of nodes rows alone are exchanged, so no sums are planned.
+            Bytes are predicted as if ranks exchanged directly.
 
     Returns:
         A `Plan` with `predicted` figures; print it.
@@ -75,15 +81,19 @@ def plan(
             raise ValueError(f"{name} must be a whole number above 0, not {number!r}")
     if not (bandwidth > 0 and memory_bandwidth > 0):
         raise ValueError(f"bandwidths must be above 0, not {bandwidth!r} and {memory_bandwidth!r}")
+    if dtype not in costs.WEIGHT_BYTES:
+        raise ValueError(f"dtype must be one of {sorted(costs.WEIGHT_BYTES)}, not {dtype!r}")
+    wire = wire or dtype
     if wire not in costs.WIRE_BYTES:
         raise ValueError(f"wire must be one of {sorted(costs.WIRE_BYTES)}, not {wire!r}")
     limit = math.inf if memory is None else parse_bytes(memory)
-    demands = demands_of(tables, optimizer)
+    demands = demands_of(tables, optimizer, dtype)
     if not demands:
         raise ValueError("a plan needs at least one table")
 
     def step(ranks: int) -> Step:
-        return Step(ranks, batch_size, bandwidth, memory_bandwidth, wire)
+        sums = ranks_per_node in (None, ranks)
+        return Step(ranks, batch_size, bandwidth, memory_bandwidth, wire, sums)
 
     if ranks is None:
         ranks = _smallest(demands, step, limit)
@@ -115,12 +125,16 @@ def parse_bytes(memory: int | str) -> int:
 
 
 def demands_of(
-    tables: Mapping[str, TableConfig | FeatureConfig] | Iterable[TableConfig | FeatureConfig], optimizer: Any
+    tables: Mapping[str, TableConfig | FeatureConfig] | Iterable[TableConfig | FeatureConfig],
+    optimizer: Any,
+    dtype: str = "float32",
 ) -> list[Demand]:
     """The tables with their features' hotness and what their optimizers keep."""
-    state = costs.optimizer_state(optimizer)
+    kept, size = costs.optimizer_state(optimizer), costs.WEIGHT_BYTES[dtype]
     return [
-        Demand(table, hotness, *(state if table.optimizer is None else costs.optimizer_state(table.optimizer)))
+        Demand(
+            table, hotness, *(kept if table.optimizer is None else costs.optimizer_state(table.optimizer)), size
+        )
         for table, hotness in distinct_tables(tables)
     ]
 

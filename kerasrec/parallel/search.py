@@ -186,7 +186,7 @@ def leanest(demands: Sequence[Demand], step: Step, limit: float, hold: bool = Tr
 
         if demand.table.placement == "auto":
             widest = min(step.ranks, demand.table.vocabulary_size)
-            ways = exchanges(demand, 0)
+            ways = exchanges(demand, step, 0)
             spreads = powers(1, widest) if "sums" in ways else [widest]
             some = [
                 candidate(demand, step, "row_wise" if owners > 1 else "table_wise", owners, exchange, 0)

@@ -75,6 +75,21 @@ def start_alike(variables: Sequence[Any]) -> None:
         variable.assign(value)
 
 
+def settle(variables: Sequence[Any]) -> None:
+    """Give every rank the mean over ranks of what each changes by its own rows, as a normalization does its moving
+    averages. Values that are equal stay so to the bit, and whole numbers become rank 0's."""
+    if comm.size() == 1 or not variables:
+        return
+    import tensorflow as tf
+
+    start = [tf.identity(variable.value) for variable in variables]
+    start_alike(variables)
+    moving = [(v, mine) for v, mine in zip(variables, start, strict=True) if mine.dtype.is_floating]
+    apart = [tf.where(mine == v.value, tf.zeros_like(mine), mine - v.value) for v, mine in moving]
+    for (variable, _), total in zip(moving, comm.allreduce(apart, "kerasrec.apart"), strict=True):
+        variable.assign_add(total / comm.size())
+
+
 def _known_share() -> Any:
     import tensorflow as tf
 

@@ -15,6 +15,8 @@ from kerasrec.files import write_aside
 from kerasrec.layers.whole_tables import whole_tables
 from kerasrec.parallel import comm
 from kerasrec.parallel.agree import agree
+from kerasrec.parallel.facts import untrained_weights
+from kerasrec.parallel.training import settle
 from kerasrec.schema import Schema
 from kerasrec.serving.reads import FeatureRead, features_read, target_names
 from kerasrec.serving.rows import EXTRA
@@ -41,7 +43,7 @@ def export(model: Any, path: str | os.PathLike[str], workflow: Any = None, *, ov
         overwrite: whether a SavedModel at `path` is replaced; anything else that stands there never is.
 
     On several ranks all of them call it. Rank 0 gathers the tables some 16 MiB at a time and writes the same
-    SavedModel as one rank would.
+    SavedModel as one rank would. Weights that are not trained, such as moving means, become their mean over ranks.
 
     Returns:
         `path`.
@@ -72,6 +74,7 @@ def export(model: Any, path: str | os.PathLike[str], workflow: Any = None, *, ov
         return features_read(model, None if workflow is None else workflow.output_schema)
 
     reads = agree(prepare)
+    settle(untrained_weights(model))
     with whole_tables(model):
         agree(lambda: _export(model, reads, path, workflow, overwrite) if comm.rank() == 0 else None)
     return path

@@ -1,5 +1,6 @@
 """`kerasrec plan` on the schema of features that a workflow wrote."""
 
+import re
 import subprocess
 import sys
 
@@ -41,10 +42,23 @@ def test_a_plan_of_a_schema(features):
     lines = result.output.splitlines()
     assert lines[0].startswith("2 tables over 4 ranks: ")
     assert [line.split()[0] for line in lines[3:8]] == ["0", "1", "2", "3", "mean"]
+    found = re.search(
+        r"worst over mean: memory ([\d.]+), bytes sent ([\d.]+), time [\d.]+; limit 1 GiB", result.output
+    )
+    assert all(1 <= float(each) < 1.5 for each in found.groups())
     assert any(line.startswith("user") and "303" in line and " 32 " in line for line in lines)
     assert "for 512 rows a rank and step, rowwise_adagrad, 25GB a second, float32 vectors" in result.output
     assert "power law" not in result.output  # the schema knows how often ids were seen
     assert run("plan", features, *asked, "--optimizer", "rowwise_adagrad").output == result.output
+
+
+def test_many_ranks(features):
+    """On a laptop for a cluster; of many ranks the extremes alone are shown."""
+    result = run("plan", features / "schema.json", "--ranks", 128, "--memory", "80GiB", "--embedding-dim", 64)
+    assert result.exit_code == 0, result.output
+    assert result.output.startswith("2 tables over 128 ranks: ")
+    assert all(f"{word}: " in result.output for word in ("slowest", "quickest", "fullest", "emptiest"))
+    assert "limit 80 GiB a rank" in result.output
 
 
 def test_the_fewest_ranks(features):
@@ -58,6 +72,9 @@ def test_what_does_not_fit_is_said_in_one_line(features):
     result = run("plan", features, "--ranks", 1, "--memory", "100KB", "--batch-size", 8)
     assert result.exit_code == 1
     assert result.stderr.startswith("error: 2 tables do not fit 1 x 97.7 KiB: the fullest rank, 0, needs ")
+    assert re.search(
+        r"needs [\d.,]+ KiB \(tables [\d.,]+ KiB, .* KiB over its limit; all ranks together", result.stderr
+    )
     assert "What helps: at least" in result.stderr
     assert result.stderr.count("\n") == 1
 

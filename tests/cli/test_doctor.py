@@ -24,6 +24,20 @@ def test_two_ranks_answer():
         assert told in done.stdout
 
 
+def test_without_horovod_there_is_one_rank(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text("import sys\nsys.modules['horovod'] = None\n")
+    done = doctor(PYTHONPATH=os.pathsep.join([str(tmp_path), *sys.path]))
+    assert done.returncode == 0, done.stdout + done.stderr
+    for told in (
+        "Keras",
+        "TensorFlow",
+        "not installed",
+        "kerasrec runs as one rank",
+        "horovod_wheel` installs it",
+    ):
+        assert told in " ".join(done.stdout.split())
+
+
 def test_failure_is_one_line_and_exit_code_1(tmp_path):
     dies = "import os, signal\nif os.environ.get('HOROVOD_RANK') == '1': os.kill(os.getpid(), signal.SIGKILL)\n"
     (tmp_path / "sitecustomize.py").write_text(dies)

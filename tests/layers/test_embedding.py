@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kerasrec as kr
+from kerasrec.layers import whole_tables
 from kerasrec.parallel.initial_values import BLOCK_ROWS, initial_values
 
 ITEM = kr.TableConfig("item", 10, 4)
@@ -394,3 +395,14 @@ def test_padding_touches_no_row_where_vectors_stay_apart(monkeypatch):
     assert not vectors.numpy()[ids.numpy() == 0].any()
     (gradient,) = tape.gradient(vectors, layer.trainable_variables)
     assert set(gradient.indices.numpy().tolist()) == {1, 3, 5}
+
+
+def test_tables_in_float64_are_twice_as_large_for_one_process(monkeypatch):
+    def refused(dtype):
+        features = {"item": kr.FeatureConfig("item", kr.TableConfig("item", 1000, 16))}
+        whole_tables._refuse_too_large([kr.layers.DistributedEmbedding(features, dtype=dtype)])
+
+    monkeypatch.setattr(whole_tables, "free_memory", lambda: 100_000)
+    refused("float32")
+    with pytest.raises(MemoryError, match="kr.parallel.save, restore it in one process"):
+        refused("float64")

@@ -1,8 +1,10 @@
 """Saves, restores and trains on from checkpoints on any number of ranks; run by horovodrun, and imported."""
 
+import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import sys
 from itertools import pairwise
@@ -48,6 +50,9 @@ class Model(keras.Model):
         self.hidden = keras.layers.Dense(5, "tanh")
         self.dropout = keras.layers.Dropout(dropout, seed=seed + comm.rank())
         self.last = keras.layers.Dense(1)
+        self.seen = self.add_weight(
+            (), "zeros", trainable=False, name="seen"
+        )  # as moving averages, each rank's own
 
     def build(self, shapes):
         self.tables.build()
@@ -77,6 +82,7 @@ def train(model, steps):
         target = rng.normal(size=(12, 1)).astype("float32")
         first, last = (12 * place // comm.size() for place in (comm.rank(), comm.rank() + 1))
         model.train_on_batch({name: each[first:last] for name, each in ids.items()}, target[first:last])
+        model.seen.assign_add(comm.rank() + 0.5)
 
 
 def state(model):
@@ -118,8 +124,8 @@ def check_copies(model):
                 np.testing.assert_array_equal(copies[first:last], whole(shards, each, variable)[: last - first])
 
 
-def bytes_read(model, path):
-    """What a restore looks at of tables, and of which files."""
+def reads_its_rows(model, path):
+    """Restore, and count the bytes that are looked at of tables: those of this rank's rows. Tells the files."""
     sizes, files, read = [], set(), shard_files.read
 
     def counted(file, *arguments):
@@ -133,24 +139,24 @@ def bytes_read(model, path):
         kr.parallel.restore(path, model)
     finally:
         shard_files.read = read
-    return sum(sizes), files
+    stacks = held.stacks_of(model)
+    mine = [*stacks, *(slot for stack in stacks for slot in model.optimizer.table_slots(stack).values())]
+    assert sum(sizes) == sum(np.array(each.value).nbytes for each in mine)
+    return files
 
 
 def save_and_restore(case, folder):
     """Uninterrupted training against training from a checkpoint, under this plan and others."""
     model = built(case, case["placements"], seed=3)
     train(model, range(3))
+    mean = np.mean(comm.gather_objects(float(model.seen)))
     kr.parallel.save(folder / "saved", model)
+    assert comm.gather_objects(float(model.seen)) == [mean] * comm.size()
     at_save = state(model)
     train(model, range(3, 5))
     after = state(model)
     again = built(case, case["placements"], seed=50)
-    mine = sum(v.value.numpy().nbytes for v in held.stacks_of(model))
-    mine += sum(
-        slot.numpy().nbytes for v in held.stacks_of(model) for slot in model.optimizer.table_slots(v).values()
-    )
-    read, files = bytes_read(again, folder / "saved")
-    assert read == mine, (read, mine)
+    files = reads_its_rows(again, folder / "saved")
     others = [name for name in files if "@" in name and f"@{comm.rank()}-" not in name]
     assert not others, f"read files of other ranks: {others}"
     assert_equal(at_save, state(again))
@@ -159,9 +165,13 @@ def save_and_restore(case, folder):
     assert_equal(after, state(again))
     for placements in case["others"]:
         other = built(case, placements, seed=60)
-        kr.parallel.restore(folder / "saved", other)
+        reads_its_rows(other, folder / "saved")
         assert_equal(at_save, state(other))
         check_copies(other)
+    for place in case.get("before", []):  # what another number of ranks saved
+        reads_its_rows(again, Path(place) / "saved")
+        assert_equal(dict(np.load(Path(place) / "at_save.npz")), state(again))
+        check_copies(again)
     if comm.rank() == 0:
         np.savez(folder / "at_save.npz", **at_save)
         np.savez(folder / "after.npz", **after)
@@ -174,6 +184,7 @@ def broken(case, folder):
     """Every rank hears of what only one of them finds, before anything is changed."""
     model = built(case, case["placements"], seed=3)
     path = folder / "broken"
+    train(model, range(1))
     kr.parallel.save(path, model)
     before = state(model)
     other = built(case, case["placements"], seed=70)
@@ -189,6 +200,12 @@ def broken(case, folder):
             file.unlink()
         comm.barrier()
         refused(FileNotFoundError, file.name, kr.parallel.restore, path, other)
+        (foreign,) = (folder / "0" / "saved").glob(f"save-*/{file.name}")
+        comm.barrier()
+        if comm.rank() == 0:
+            shutil.copy(foreign, file)
+        comm.barrier()
+        refused(ValueError, f"{file.name} is foreign", kr.parallel.restore, path, other)
         assert_equal({k: v for k, v in state(other).items() if k in other_before}, other_before)
         comm.barrier()
         if comm.rank() == 0:
@@ -210,14 +227,58 @@ def broken(case, folder):
     assert_equal(before, state(model))
 
 
+def each_moment(case, folder):
+    """Keeps the checkpoint's folder as it is on disk at every moment of a save that replaces another."""
+    path, moments = folder / "moments", folder / f"moments_{comm.rank()}"
+    moments.mkdir()
+    model = built(case, case["placements"], seed=3)
+    train(model, range(1))
+    kr.parallel.save(path, model)
+    before = state(model)
+    train(model, range(1, 3))
+    count = itertools.count()
+
+    def keep():
+        copying.append(True)
+        shutil.copytree(path, moments / f"{next(count)}")
+        copying.clear()
+
+    def about_to(event, arguments):
+        """Python tells of what it is about to do: open, make a folder, rename, remove."""
+        if copying or not event.startswith(("open", "os.", "shutil.")):
+            return
+        if any(str(each).startswith(str(path)) for each in arguments):
+            keep()
+
+    blocks = held.Held.blocks
+
+    def each_block(self):
+        for block in blocks(self):
+            yield block
+            keep()
+
+    copying = []
+    held.Held.blocks = each_block
+    sys.addaudithook(about_to)  # for good: no hook can be removed
+    kr.parallel.save(path, model, overwrite=True)
+    copying.append(True)
+    held.Held.blocks = blocks
+    after = state(model)
+    if comm.rank() == 0:
+        np.savez(folder / "moment_before.npz", **before)
+        np.savez(folder / "moment_after.npz", **after)
+
+
 def export(case, folder):
-    """The same SavedModel as from one rank, which restored the checkpoint; rank 1 never holds a whole table."""
+    """The same SavedModel as from one rank, which restored the checkpoint."""
     model = built(case, case["placements"], seed=3)
     train(model, range(2))
     kr.parallel.save(folder / "exported", model)
     ids = {name: keras.Input((3,), name=name, dtype="int64") for name in SIZES}
     functional = keras.Model(ids, model(ids))
+    mean = np.mean(comm.gather_objects(float(model.seen)))
     kr.serving.export(functional, folder / "served")
+    assert float(model.seen) == mean
     memory, whole_tables.free_memory = whole_tables.free_memory, lambda: 100
     refused(MemoryError, "tables take", kr.serving.export, functional, folder / "refused")
     whole_tables.free_memory = memory
@@ -255,6 +316,7 @@ if __name__ == "__main__":
         save_and_restore(case, folder / str(number))
     broken(cases[0], folder)
     export(cases[0], folder)
+    each_moment(cases[0], folder)
     print("finished", comm.rank(), flush=True)
     comm.barrier()
     killed(cases[0], folder)

@@ -3,6 +3,7 @@
 import sys
 import time
 
+import bytes_cases
 import ml_dtypes
 import numpy as np
 import tensorflow as tf
@@ -135,6 +136,7 @@ if __name__ == "__main__":
         check_one_name_twice_under_unlike_scopes,
         check_fit,
         check_objects,
+        *bytes_cases.CASES,
     ):
         case()
         print("passed", case.__name__, flush=True)

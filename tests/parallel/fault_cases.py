@@ -25,6 +25,8 @@ def wrong(how):
 
 if __name__ == "__main__":
     how = sys.argv[1]
+    if how == "early" and os.environ["HOROVOD_RANK"] == "1":
+        wrong("raise")
     for step in range(5):
         if step == 3 and comm.rank() == 1:
             wrong(how)

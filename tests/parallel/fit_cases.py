@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import polars as pl
+import pytest
 import tensorflow as tf
 
 import kerasrec as kr
@@ -92,6 +93,39 @@ def compiled(model, optimizer):
     return model
 
 
+def several(optimizer):
+    """Two outputs, with weights for rows and for outputs, and metrics whose states are of many kinds."""
+    body = plain(optimizer)
+    hidden = body.layers[-2].output
+    liked = keras.layers.Dense(1, activation="sigmoid", name="liked")(hidden)
+    score = keras.layers.Dense(1, name="score")(hidden)
+    model = keras.Model(body.input, {"liked": liked, "score": score})
+    kinds = keras.metrics
+    model.compile(
+        optimizer=OPTIMIZERS[optimizer](),
+        loss={"liked": "binary_crossentropy", "score": keras.losses.Huber()},
+        loss_weights={"liked": 1.0, "score": 0.3},
+        metrics={
+            "liked": [
+                kinds.AUC(curve="PR", name="pr"),
+                kinds.Precision(name="precision"),
+                kinds.F1Score("micro", 0.5),
+            ],
+            "score": [kinds.RootMeanSquaredError(name="rmse"), kinds.R2Score(name="r2")],
+        },
+        weighted_metrics={"liked": [kinds.AUC(name="auc")], "score": ["mae"]},
+    )
+    return model
+
+
+def with_weights(batches):
+    """The same batches for `several`."""
+    for ids, target in batches:
+        user, item = (ids[name].astype("float32")[:, None] for name in ("user", "item"))
+        targets = {"liked": target, "score": np.sin(user) + np.cos(item)}
+        yield ids, targets, {"liked": 0.2 + item[:, 0] % 3, "score": 0.1 + user[:, 0] % 2}
+
+
 def arrays(rows=120):
     """Rows for the batches of `parts`."""
     frame = rows_of(np.random.default_rng(5), rows)
@@ -117,7 +151,7 @@ def parts(rank, ranks):
 
 def as_dataset(batches):
     batches = list(batches)
-    signature = ({name: tf.TensorSpec((None,), tf.int64) for name in ("user", "item")}, tf.TensorSpec((None, 1)))
+    signature = tf.nest.map_structure(lambda each: tf.TensorSpec((None, *each.shape[1:]), each.dtype), batches[0])
     dataset = tf.data.Dataset.from_generator(lambda: iter(batches), output_signature=signature)
     return dataset.apply(tf.data.experimental.assert_cardinality(len(batches)))
 
@@ -138,6 +172,21 @@ def left_by(model, history):
     logs = {f"log {name}": np.array(values) for name, values in history.items()}
     assert len(set(comm.gather_objects(json.dumps(history)))) == 1, "logs differ between ranks"
     return {"dense": dense, **tables_of(model), **logs}
+
+
+class Settled(keras.callbacks.Callback):
+    """Whether moving averages, which each rank has its own of, end an epoch as their mean."""
+
+    def moving(self):
+        return np.concatenate([np.ravel(weight.numpy()) for weight in facts.untrained_weights(self.model)])
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.mine = self.moving()
+
+    def on_epoch_end(self, epoch, logs=None):
+        everyones = comm.gather_objects(self.mine)
+        assert comm.size() == 1 or len({each.tobytes() for each in everyones}) > 1, "ranks have seen the same"
+        np.testing.assert_allclose(self.moving(), np.mean(everyones, axis=0), rtol=1e-6)
 
 
 class Batches(keras.callbacks.Callback):
@@ -180,6 +229,37 @@ def case_plain(folder, work, optimizer):
     found = left_by(model, history)
     for name, values in tables_of(again).items():
         np.testing.assert_array_equal(values, found[name])
+    cut_off(model, path)
+    return found
+
+
+def cut_off(model, path):
+    """A save that fails when tables are written already leaves the file before it, and nothing else."""
+
+    def full(store):
+        raise OSError("no space left")
+
+    before, there = path.read_bytes(), sorted(path.parent.iterdir())
+    model.layers[-1].save_own_variables = full
+    for save, name in ((model.save, path), (model.save_weights, path.with_name("new.weights.h5"))):
+        with pytest.raises(OSError, match="no space left"):
+            save(name)
+    del model.layers[-1].save_own_variables
+    assert path.read_bytes() == before
+    if comm.rank() == 0:  # who alone writes
+        assert sorted(path.parent.iterdir()) == there
+    comm.barrier()
+
+
+def case_several(folder, work, optimizer):
+    model, data = several(optimizer), as_dataset(with_weights(parts(comm.rank(), comm.size())))
+    history = model.fit(
+        data, validation_data=data, epochs=2, callbacks=[kr.parallel.Callback()], verbose=2
+    ).history
+    found = left_by(model, history)
+    for when in ("log ", "log val_"):  # by rows: one process takes these over batches
+        liked, score = (found.pop(f"{when}{output}_loss") for output in ("liked", "score"))
+        np.testing.assert_allclose(liked + 0.3 * score, found[f"{when}loss"], rtol=1e-5)
     return found
 
 
@@ -203,15 +283,14 @@ def case_callbacks(folder, work, optimizer):
 
 
 def case_alike(folder, work, optimizer):
-    """Moving averages follow each rank's rows, yet end equal on all ranks, as do a step's options of Keras."""
+    """Moving averages follow each rank's rows, yet end as their mean; Keras's options for steps work."""
     model = plain(optimizer)
     out = keras.layers.Dense(1)(keras.layers.BatchNormalization()(model.layers[-2].output))
     model = compiled(keras.Model(model.input, out), optimizer)
     model.compile(optimizer=kr.optimizers.SGD(0.1), loss="mse", metrics=["mse"], steps_per_execution=2)
     data = as_dataset(parts(comm.rank(), comm.size()))
-    history = model.fit(
-        data, validation_data=data, epochs=2, callbacks=[kr.parallel.Callback()], verbose=2
-    ).history
+    callbacks = [kr.parallel.Callback(), Settled()]
+    history = model.fit(data, validation_data=data, epochs=2, callbacks=callbacks, verbose=2).history
     left_by(model, history)
     assert np.abs(model.non_trainable_weights[0].numpy()).max() > 0
     np.testing.assert_allclose(history["loss"], history["mse"], rtol=1e-5)
@@ -233,6 +312,9 @@ def case_refused(folder, work, optimizer):
     refused(foreign, lambda: dlrm(folder, keras.optimizers.SGD()).fit(loaders(folder)[0]))
     scaled = keras.optimizers.LossScaleOptimizer(kr.optimizers.SGD(0.1))
     refused("mixed_bfloat16", lambda: plain(scaled).fit(data, callbacks=[ours()]))
+    summed = plain("sgd")
+    summed.compile(kr.optimizers.SGD(0.1), keras.losses.MeanSquaredError(reduction="sum"))
+    refused("right for means over rows", lambda: summed.fit(data, callbacks=[ours()]))
     stop = keras.callbacks.EarlyStopping("loss")
     refused("must be the first", lambda: plain("sgd").fit(data, callbacks=[stop, ours()]))
     board = keras.callbacks.TensorBoard(str(work / "refused"), embeddings_freq=1)
@@ -251,6 +333,12 @@ def case_refused(folder, work, optimizer):
     refused("would hold only this rank's rows", lambda: joined().save(work / "old.h5"))
 
     # what differs between ranks
+    main, script = sys.modules["__main__"], __file__
+    main.__file__ = str(Path(__file__).with_name("launch.py")) if rank else script
+    differs = r"code.script: \w{8} on rank 0, \w{8} on ranks? 1"
+    refused(differs, lambda: dlrm(folder, "sgd").fit(loaders(folder)[0]))
+    refused(differs, lambda: plain("sgd").evaluate(data, callbacks=[ours()]))
+    main.__file__ = script
     mine = loaders(folder)[0]
     mine.epoch = rank
     refused(r"data.epoch: 0 on rank 0, 1 on rank 1", lambda: dlrm(folder, "sgd").fit(mine))
@@ -324,6 +412,7 @@ CASES = {
     "loader adagrad": (case_loader, "adagrad"),
     "plain sgd": (case_plain, "sgd"),
     "plain adam": (case_plain, "adam"),
+    "several": (case_several, "sgd"),
     "callbacks": (case_callbacks, "adagrad"),
     "alike": (case_alike, "sgd"),
     "refused": (case_refused, ""),

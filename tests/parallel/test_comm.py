@@ -1,4 +1,4 @@
-"""Collectives on real ranks, one launch a world size, and what happens to a job when a rank goes wrong."""
+"""Collectives and the bytes of a step on real ranks, one launch a world size; a job in which a rank goes wrong."""
 
 import subprocess
 import sys
@@ -17,7 +17,7 @@ needs_horovod = pytest.mark.skipif(find_spec("horovod") is None, reason="Horovod
 
 
 @needs_horovod
-@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("ranks", [2, *(pytest.param(ranks, marks=pytest.mark.slow) for ranks in (3, 4))])
 def test_collectives(ranks):
     done = launch(ranks, HERE / "comm_cases.py", str(ranks))
     assert done.code == 0, done.output
@@ -32,6 +32,7 @@ def test_collectives(ranks):
     ("how", "said"),
     [
         ("raise", "rank 1 of 3: ValueError: column 'age' has a bad value"),
+        ("early", "[1]<stderr>:ValueError: column 'age' has a bad value"),  # before it has met the others
         ("outside", "rank 0 of 3: ValueError: column 'age' has a bad value"),  # the others are in no collective
         ("kill", "Process 1 exit with status code 137"),
         ("exit", "Process 1 exit with status code 3"),
@@ -46,6 +47,8 @@ def test_job_ends_on_all_ranks(how, said):
     if how in ("raise", "outside"):
         assert said in errors[0]
     assert "step 4" not in done.output
+    if how == "early":
+        assert "step 0" not in done.output
     assert not done.left_behind
 
 

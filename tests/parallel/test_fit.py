@@ -40,6 +40,10 @@ def alone(folder, name, ranks, callbacks=()):
     if case is fit_cases.case_plain:
         model, data = fit_cases.plain(optimizer), fit_cases.as_dataset(fit_cases.parts(None, ranks))
         return model, fit_cases.left_by(model, model.fit(data, epochs=3, verbose=0).history)
+    if case is fit_cases.case_several:
+        model = fit_cases.several(optimizer)
+        data = fit_cases.as_dataset(fit_cases.with_weights(fit_cases.parts(None, ranks)))
+        return model, fit_cases.left_by(model, model.fit(data, validation_data=data, epochs=2, verbose=0).history)
     model, seen = fit_cases.dlrm(folder, optimizer), fit_cases.Batches()
     shares = [fit_cases.loaders(folder, rank=rank, ranks=ranks) for rank in range(ranks)]
     train, valid = (as_one(some) for some in zip(*shares, strict=True))
@@ -75,7 +79,8 @@ def assert_same(many, one, before):
 
 def weights_before(folder, name):
     case, optimizer = fit_cases.CASES[name]
-    model = fit_cases.plain(optimizer) if case is fit_cases.case_plain else fit_cases.dlrm(folder, optimizer)
+    made = {fit_cases.case_plain: fit_cases.plain, fit_cases.case_several: fit_cases.several}
+    model = made[case](optimizer) if case in made else fit_cases.dlrm(folder, optimizer)
     return {"dense": fit_cases.dense_of(model), **fit_cases.tables_of(model)}
 
 
@@ -89,7 +94,7 @@ def test_fit(ranks, tmp_path):
     assert comm.size() == 1
     work = tmp_path / f"on_{ranks}"
     for name, (case, _) in fit_cases.CASES.items():
-        if case in (fit_cases.case_loader, fit_cases.case_plain):
+        if case in (fit_cases.case_loader, fit_cases.case_plain, fit_cases.case_several):
             _, one = alone(tmp_path, name, ranks)
             assert_same(np.load(work / f"{name}.npz"), one, weights_before(tmp_path, name))
     only_rank_0_speaks(done.output)

@@ -1,13 +1,18 @@
 """Tables of real size, in processes of their own: peak memory, and a save that is killed."""
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
+from pathlib import Path
 
+import memory_cases
 import numpy as np
 import pytest
+from launch import launch
 
 import kerasrec as kr
 from kerasrec.parallel.initial_values import initial_values
@@ -53,6 +58,23 @@ def test_a_table_is_never_held_twice(tmp_path):
     assert list(peaks) == ["build", "fit", "save", "restore"]
     assert 1.0 < peaks["build"] < 1.3
     assert peaks["restore"] < 1.35
+
+
+@pytest.mark.skipif(find_spec("horovod") is None, reason="Horovod is not installed")
+@pytest.mark.skipif(not os.path.exists("/proc/self/clear_refs"), reason="reads Linux's account of peak memory")
+def test_no_rank_holds_rows_that_are_not_its_own(tmp_path):
+    """A table of 512 MiB on two ranks: each makes, saves and restores its half; rank 0 exports the whole."""
+    done = launch(2, Path(memory_cases.__file__), str(tmp_path), str(2**22), limit=300)
+    assert done.code == 0, done.output[-4000:]
+    rises = {
+        (step, int(rank)): float(mib) for step, rank, mib in re.findall(r"rise (\w+) (\d) (-?\d+)", done.output)
+    }
+    for rank in range(2):
+        assert 256 < rises["build", rank] < 256 + 64
+        for step in ("save", "restore"):
+            assert rises[step, rank] < 96
+    assert rises["export", 1] < 64
+    assert 512 < rises["export", 0] < 512 + 128
 
 
 SAVE_TWICE = """

@@ -4,6 +4,7 @@ import importlib.util
 import json
 import math
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -140,9 +141,14 @@ def test_bad_plans_are_refused():
 
 # ---- costs ----------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("placement", ["table_wise", "row_wise", "column_wise", "hybrid", "replicated"])
-@pytest.mark.parametrize("hotness", [1, 3])
-def test_bytes_are_those_counted_on_drawn_ids(placement, hotness):
+@pytest.mark.parametrize(
+    ("hotness", "dtype", "wire"),
+    [(1, "float32", "float32"), (3, "float32", "bfloat16"), (1, "float64", "float64")],
+)
+def test_bytes_are_those_counted_on_drawn_ids(placement, hotness, dtype, wire):
     """A rank's batch is drawn and every message of the exchange counted, as layout and docs say they go."""
+    sizes = {"float64": 8, "float32": 4, "bfloat16": 2}
+    size, exact = sizes[wire], sizes[dtype]  # of a number on its way, and in the table
     ranks, batch, rows, width, frequent = 4, 3000, 20_000, 12, {"hybrid": 200, "replicated": 20_000}
     table = kr.TableConfig("item", rows, width, placement=placement, frequent_rows=frequent.get(placement))
     each = explicit([table], ranks)["item"]
@@ -160,18 +166,16 @@ def test_bytes_are_those_counted_on_drawn_ids(placement, hotness):
                 asked, columns = len(ids), width // len(owners)
             else:
                 asked, columns = int((tail % len(owners) == place).sum()), width
-            sent[rank] += asked * (id_bytes + 4 * columns)  # ids, then gradients
-            sent[owner] += asked * 4 * columns  # vectors
+            sent[rank] += asked * (id_bytes + size * columns)  # ids, then gradients
+            sent[owner] += asked * size * columns  # vectors
             homeward = int((head % len(owners) == place).sum())
-            named = min(id_bytes * homeward, copied / 8 / len(owners))
-            sent[rank] += 4 * width * homeward + named
+            sent[rank] += size * width * homeward + copied / 8 / len(owners)  # named by a bit each
     for place, owner in enumerate(owners):
         changed = int((touched[touched < copied] % len(owners) == place).sum())
-        named = min(id_bytes * changed, copied / 8 / len(owners))
-        sent[owner] += (ranks - 1) * (4 * width * changed + named)
+        sent[owner] += (ranks - 1) * (exact * width * changed + copied / 8 / len(owners))
     sent += 3 * ranks * 4  # how long each message is
-    demand = costs.Demand(table, (float(hotness),), 1, 0)
-    predicted = costs.predict([each], [demand], costs.Step(ranks, batch, 1e9, 1e12, "float32"))
+    demand = costs.Demand(table, (float(hotness),), 1, 0, exact)
+    predicted = costs.predict([each], [demand], costs.Step(ranks, batch, 1e9, 1e12, wire))
     np.testing.assert_allclose(predicted.sent_bytes, sent, rtol=0.03)
 
 
@@ -255,6 +259,20 @@ def test_a_tables_own_optimizer_wins():
     assert plan.predicted.state_bytes == (2 * 1000 * 8 * 4,)
 
 
+def test_float64_takes_twice_the_memory_and_the_bytes():
+    tables = [kr.TableConfig("item", 50_000, 16, placement="row_wise")]
+    half, whole = (kr.parallel.plan(tables, 4, None, 1000, dtype=dtype) for dtype in ("float32", "float64"))
+    for kept in ("table_bytes", "state_bytes"):
+        ours, theirs = getattr(whole.predicted, kept), getattr(half.predicted, kept)
+        assert ours == tuple(2 * each for each in theirs)
+    ids = half.predicted.sent_bytes[0] * 3 / (3 + 2 * 16 * 4)  # 3 bytes an id beside a vector and its gradient
+    assert whole.predicted.sent_bytes[0] == pytest.approx(2 * half.predicted.sent_bytes[0] - ids, rel=0.01)
+    narrow = kr.parallel.plan(tables, 4, None, 1000, dtype="float64", wire="float32")
+    assert narrow.predicted.sent_bytes == half.predicted.sent_bytes
+    with pytest.raises(ValueError, match=r"dtype must be one of \['float32', 'float64'\], not 'float16'"):
+        kr.parallel.plan(tables, 4, dtype="float16")
+
+
 # ---- search ---------------------------------------------------------------------------------------------------
 @given(configs(100_000), st.integers(1, 9), st.floats(0.02, 3))
 @settings(max_examples=80, deadline=None)
@@ -282,6 +300,26 @@ def test_the_smallest_number_of_ranks():
         kr.parallel.plan(tables, memory="1MiB", batch_size=1024)
 
 
+def test_what_does_not_fit_is_short_by_what_is_told():
+    """With what it needs a rank it fits, and with less than an even share it never does."""
+    tables = [kr.TableConfig(f"t{index}", 40_000 + index, 32) for index in range(7)]
+
+    def refused(memory):
+        with pytest.raises(DoesNotFit) as told:
+            kr.parallel.plan(tables, 3, memory, 64)
+        found = re.search(r"the fullest rank, \d, needs ([\d.]+) MiB .*, ([\d.]+) MiB over its", str(told.value))
+        return [float(each) * 2**20 for each in found.groups()]
+
+    limit = 10 * 2**20
+    need, short = refused(limit)
+    assert need - short == pytest.approx(limit, rel=0.02)  # three digits are told
+    assert max(kr.parallel.plan(tables, 3, int(1.01 * need), 64).predicted.memory) <= 1.01 * need
+    even = sum(2 * 4 * each.vocabulary_size * each.embedding_dim for each in tables) / 3
+    assert need >= even
+    less, _ = refused(int(0.9 * even))
+    assert less >= even
+
+
 def test_a_table_that_fits_no_rank_whole_is_named():
     tables = [kr.TableConfig("item", 1_000_000, 64, placement="table_wise"), kr.TableConfig("user", 10, 8)]
     with pytest.raises(DoesNotFit, match="placement 'auto' for table 'item', which needs 488 MiB table_wise"):
@@ -292,6 +330,10 @@ def test_multi_hot_tables_exchange_sums():
     history = kr.TableConfig("item", 10_000_000, 64, combiner="sum")
     plan = kr.parallel.plan([kr.FeatureConfig("history", history, hotness=100)], 8, batch_size=1024)
     assert plan["item"].exchange == "sums"
+    by_nodes = kr.parallel.plan(
+        [kr.FeatureConfig("history", history, hotness=100)], 8, batch_size=1024, ranks_per_node=4
+    )
+    assert by_nodes["item"].exchange == "rows"
     apart = kr.TableConfig("item", 10_000_000, 64, combiner=None)
     plan = kr.parallel.plan([kr.FeatureConfig("history", apart, hotness=100)], 8, batch_size=1024)
     assert plan["item"].exchange == "rows"

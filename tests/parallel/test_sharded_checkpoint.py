@@ -68,6 +68,7 @@ def check(cases, ranks, folder, limit):
             train(model, range(3, 5))
             assert_equal(dict(np.load(place / "after.npz")), state(model), rtol=1e-4, atol=1e-5)
     check_served(folder)
+    check_moments(folder, ranks)
     # The save that was cut off left the checkpoint before it as it was, and perhaps some files.
     fresh = built(CASES[0], ALONE, seed=3)
     kept = built(CASES[0], ALONE, seed=4)
@@ -76,6 +77,25 @@ def check(cases, ranks, folder, limit):
         np.testing.assert_array_equal(kept.tables.table(name), fresh.tables.table(name))
     kr.parallel.save(folder / "killed", kept, overwrite=True)
     assert len(list((folder / "killed").iterdir())) == 2
+
+
+def check_moments(folder, ranks):
+    """At whichever moment the job ended, there is the checkpoint before or the one after, whole."""
+    before, after = (dict(np.load(folder / f"moment_{when}.npz")) for when in ("before", "after"))
+    model = built(CASES[0], ALONE, seed=4)
+    for rank in range(ranks):
+        moments = sorted((folder / f"moments_{rank}").iterdir(), key=lambda moment: int(moment.name))
+        assert len(moments) > 4
+        whole = []
+        for moment in moments:
+            kr.parallel.restore(moment, model)
+            found = state(model)
+            whole.append(float(found["item/"].sum()) == float(after["item/"].sum()))
+            wanted = after if whole[-1] else before
+            assert_equal(wanted, {key: found[key] for key in wanted})
+        assert whole == sorted(whole)
+        assert not whole[0]
+        assert whole[-1] == (rank == 0)  # who writes the manifest, and then clears away what was before
 
 
 def check_served(folder):
@@ -101,9 +121,17 @@ def test_two_ranks(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ranks", [2, 3, 4])
-def test_all_cases(ranks, tmp_path):
-    check(CASES, ranks, tmp_path, limit=400)
+def test_all_cases_and_from_many_ranks_to_others(tmp_path):
+    before = []
+    for ranks in (4, 2, 3):
+        folder = tmp_path / str(ranks)
+        folder.mkdir()
+        cases = [
+            {**case, "before": [str(earlier / str(number)) for earlier in before]}
+            for number, case in enumerate(CASES)
+        ]
+        check(cases, ranks, folder, limit=400)
+        before.append(folder)
 
 
 ranges = st.builds(
