@@ -23,6 +23,7 @@ from kerasrec.data.position import Pass, Resumable
 from kerasrec.data.prefetch import prefetch
 from kerasrec.data.remote import Remote
 from kerasrec.data.shares import Share
+from kerasrec.data.views import Views
 from kerasrec.schema import Schema
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ READ_ROWS = 65_536  # unshuffled, at least this many rows are read at once
 POOL_ROWS = 262_144  # shuffled, at least this many are permuted together
 
 
-class Loader(Frameworks, Resumable, DataAdapter):
+class Loader(Frameworks, Resumable, Views, DataAdapter):
     """Batches of a Parquet dataset, for plain `keras.Model.fit`, `evaluate`, `predict` or a `for` loop.
 
     Iterating it yields `(features, target)`. `features` is a dict by name: a scalar column is an array (batch,) of
@@ -135,6 +136,7 @@ class Loader(Frameworks, Resumable, DataAdapter):
         schema: Schema | None = None,
         columns: Iterable[str] | None = None,
         targets: str | Iterable[str] | None = None,
+        sample_weight: str | None = None,
         pool_rows: int | None = None,
         rank: int | None = None,
         ranks: int | None = None,
@@ -151,8 +153,10 @@ class Loader(Frameworks, Resumable, DataAdapter):
         self.files = find_files(source, storage_options)
         if engine == "cudf" and (there := [file for file in self.files if isinstance(file, Remote)]):
             raise ValueError(f'{there[0]}: engine="cudf" reads local files; use engine="arrow", or copy them here')
-        self.schema = choose(find_schema(self.files) if schema is None else schema, columns, targets)
-        check_loadable(self.schema)
+        asked = choose(find_schema(self.files) if schema is None else schema, columns, targets, sample_weight)
+        check_loadable(asked)
+        self.sample_weight = sample_weight
+        self._chunks, self.schema = scan(self.files, asked)
         self._layout = Layout(self.schema, pad=lists == "padded")
         if lists == "padded":
             for column in self._layout.lists:
@@ -162,7 +166,6 @@ class Loader(Frameworks, Resumable, DataAdapter):
                 f"ragged lists need Keras's TensorFlow backend, this is {keras.backend.backend()}: "
                 f'pass lists="padded" for column {self._layout.lists[0].name!r}, or lists="offsets"'
             )
-        self._chunks = scan(self.files, self.schema)
         self.total_rows = sum(chunk.rows for chunk in self._chunks)
         try:
             self._share = Share(self.total_rows, self.rank, self.ranks, self._batch_size, self.drop_last)
@@ -183,13 +186,12 @@ class Loader(Frameworks, Resumable, DataAdapter):
             yield from getattr(self, keras.backend.backend())()
             return
         for batch in self._lend():
-            columns = self._layout.columns_of(batch)
-            yield self._arrange({name: self._whole(column) for name, column in columns.items()})
+            yield self._yielded(batch, self._whole)
 
-    def _lend(self) -> Iterator[Batch]:
+    def _lend(self) -> Generator[Batch, None, None]:
         """One pass, gathered ahead; what is taken from here is counted as given."""
         now = self._pass = Pass(self.epoch, first=self._skip)
-        self.epoch, self._skip = self.epoch + 1, 0
+        self.epoch, self._resumed = self.epoch + 1, None
 
         def count(batch: Batch) -> Batch:
             now.given += 1
@@ -252,7 +254,8 @@ class Loader(Frameworks, Resumable, DataAdapter):
         found = {name: columns[name][:, None] for name in self.schema.targets.names}
         if not found:
             return features
-        return features, found if len(found) > 1 else next(iter(found.values()))
+        target = found if len(found) > 1 else next(iter(found.values()))
+        return (features, target, columns[self.sample_weight]) if self.sample_weight else (features, target)
 
     # ---- what Keras asks of its data -----------------------------------------------------------------------
     @property
@@ -283,51 +286,10 @@ class Loader(Frameworks, Resumable, DataAdapter):
         return get_torch_dataloader(self)
 
     def get_tf_dataset(self) -> tf.data.Dataset:
-        """The same batches as a `tf.data.Dataset`: one pass of it is one epoch.
+        """The same batches as a `tf.data.Dataset`: one pass of it is one epoch."""
+        from kerasrec.data.to_dataset import dataset_of
 
-        Arrays come through Python in few pieces, a block of all columns of a dtype, which TensorFlow cuts into
-        columns: passing each column by itself costs more than reading it at batches of a few thousand rows.
-        """
-        import tensorflow as tf
-
-        blocks, lists = self._layout.blocks, self._layout.lists
-        size = self._batch_size if self._share.full else None  # the same on all ranks, so that their graphs are
-        specs = [tf.TensorSpec((len(names), size), dtype) for dtype, names in blocks.items()]
-        for column in lists:
-            if self._layout.pad:
-                specs.append(tf.TensorSpec((size, max_hotness(column)), column.dtype))
-            else:
-                splits = tf.TensorSpec((None if size is None else size + 1,), "int64")
-                specs += [tf.TensorSpec((None,), column.dtype), splits]
-
-        def arrays() -> Iterator[tuple[np.ndarray, ...]]:
-            for batch in self._lend():
-                flat = [batch.blocks[dtype] for dtype in blocks]
-                for column in map(batch.lists.__getitem__, (column.name for column in lists)):
-                    flat += [column.values, column.offsets] if isinstance(column, Ragged) else [column]
-                yield tuple(map(self._engine.host, flat))
-
-        @tf.autograph.experimental.do_not_convert
-        def name_them(*flat: tf.Tensor) -> Any:
-            parts = iter(flat)
-            columns: dict[str, Any] = {}
-            for names in blocks.values():
-                columns.update(zip(names, tf.unstack(next(parts), num=len(names)), strict=True))
-            for column in lists:
-                if self._layout.pad:
-                    columns[column.name] = next(parts)
-                elif self.lists == "offsets":
-                    columns[column.name] = next(parts), next(parts)
-                else:
-                    columns[column.name] = tf.RaggedTensor.from_row_splits(
-                        next(parts), next(parts), validate=False
-                    )
-            return self._arrange(columns)
-
-        dataset = tf.data.Dataset.from_generator(arrays, output_signature=tuple(specs)).map(name_them)
-        if not self._skip:  # else the first pass is a shorter one
-            dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(self)))
-        return dataset.prefetch(1)
+        return dataset_of(self)
 
     # ---- in words ------------------------------------------------------------------------------------------
     def _where(self) -> str:

@@ -10,7 +10,7 @@ import keras
 
 from kerasrec.parallel import comm, facts
 from kerasrec.parallel.alike import check_alike, versions
-from kerasrec.parallel.joined import check_optimizer, join
+from kerasrec.parallel.joined import check_loss, check_optimizer, join
 from kerasrec.parallel.training import start_alike
 from kerasrec.parallel.watchdog import Watchdog
 
@@ -50,8 +50,9 @@ class Callback(keras.callbacks.Callback):
             between two. None never ends a rank.
 
     Raises:
-        ValueError: (several ranks) an optimizer that is not of `kr.optimizers`, a metric whose state is no sum, a
-            callback that cannot work there, a place behind other callbacks, or a backend other than TensorFlow.
+        ValueError: (several ranks) an optimizer that is not of `kr.optimizers`, a loss that is no mean over rows,
+            a metric whose state is no sum, a callback that cannot work there, a place behind other callbacks, or a
+            backend other than TensorFlow.
         RanksDiffer: (several ranks) ranks differ in what must be equal; names what, the ranks and the values.
 
     Example:
@@ -81,6 +82,7 @@ class Callback(keras.callbacks.Callback):
             )
         _arrange_others(self)
         check_optimizer(getattr(model, "optimizer", None), f"model {model.name!r}")
+        check_loss(getattr(model, "loss", None), f"model {model.name!r}")
         if comm.rank():
             keras.utils.disable_interactive_logging()
         join(model)

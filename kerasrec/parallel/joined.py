@@ -49,6 +49,19 @@ def check_optimizer(optimizer: Any, of: str) -> None:
     )
 
 
+def check_loss(loss: Any, of: str) -> None:
+    """Raise `ValueError` for a loss that is no mean over a batch's rows: only such means make up the global one."""
+    if comm.size() == 1:
+        return
+    for each in keras.tree.flatten(loss):
+        if (reduction := getattr(each, "reduction", None)) in ("sum", "mean_with_sample_weight"):
+            raise ValueError(
+                f"{of} is compiled with {type(each).__name__}(reduction={reduction!r}), which {comm.size()} ranks "
+                "cannot put together: they weigh their losses and gradients by rows. Use the default reduction, "
+                "whose weighted losses are divided by the number of rows"
+            )
+
+
 def _counting_rows(train_step: Callable[..., Any]) -> Callable[..., Any]:
     def step(data: Any) -> Any:
         first = next(each for each in keras.tree.flatten(data) if each is not None)

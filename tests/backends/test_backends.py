@@ -121,6 +121,7 @@ def test_tensorflow_is_not_needed(other):
     """But by its own features: the workflow's TensorFlow face, the exchange between ranks, the SavedModel."""
     assert not other.facts["tensorflow imported"]
     assert other.facts["not importable"] == [
+        "kerasrec.data.to_dataset",
         "kerasrec.etl.tensors",
         "kerasrec.layers.partial_sums",
         "kerasrec.parallel.copies",

@@ -122,7 +122,7 @@ def test_states_of_other_data_are_refused(folder, tmp_path):
     pieces = write(tmp_path / "pieces", make_table(ROWS), files=3, row_group_rows=99)
     with pytest.raises(ValueError, match="data="):
         Loader(pieces, 100).restore(state)
-    with pytest.raises(ValueError, match="it has no 'epoch'"):
+    with pytest.raises(ValueError, match="it has no 'version'"):
         Loader(folder, 100).restore({})
 
 
