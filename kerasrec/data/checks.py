@@ -102,7 +102,7 @@ def check_nan(column: Column, low: float, path: Any) -> None:
 def check_weights(column: Column, low: float, high: float, path: Any) -> None:
     """Whether values from `low` to `high` can weigh rows. Raises `ValueError`."""
     low, high = float(low), float(high)
-    if not 0 <= low <= high <= np.finfo("float32").max:
+    if not 0 <= low <= high <= float(np.finfo("float32").max):
         wrong = high if low >= 0 else low
         raise ValueError(
             f"{path}: column {column.name!r} holds {wrong}, which is no weight: "

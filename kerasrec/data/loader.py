@@ -309,10 +309,11 @@ class Loader(Frameworks, Resumable, Views, DataAdapter):
             "padded lists" if self._layout.pad else "ragged lists": len(self._layout.lists),
         }
         kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+        weight = f"; weight: {self.sample_weight}" if self.sample_weight else ""
         return (
             f"Loader of {self._where()}\n"
             f"  {self.total_rows:,} rows in {len(self._chunks):,} row groups, {order}\n"
             f"  rank {self.rank} of {self.ranks}: {self.num_rows:,} rows{which}, "
             f"{len(self):,} batches of {self._batch_size:,}{short}\n"
-            f"  {len(features)} features ({kinds}); target: {', '.join(self.schema.targets.names) or 'none'}"
+            f"  {len(features)} features ({kinds}); target: {', '.join(self.schema.targets.names) or 'none'}{weight}"
         )

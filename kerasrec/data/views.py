@@ -34,7 +34,7 @@ class Views:
         Shuffled, they are others in each epoch. No more is read than the pools they are in, and one ahead.
 
         Raises:
-            ValueError: `batches` is no whole number from 1.
+            ValueError: `batches` is no whole number from 1, or no more than `restore` has the next pass leave out.
 
         Example:
 
@@ -42,7 +42,9 @@ class Views:
         """
         batches = whole("batches", batches, least=1)
         made = self._again()
-        made._share = replace(self._share, most=batches if self._share.most is None else min(batches, len(self)))
+        made._share = replace(self._share, most=min(batches, len(self)))
+        if self._skip >= len(made):
+            raise ValueError(f"take({batches}): the next pass goes on at batch {self._skip}, as restored")
         return made
 
     def map(self: Any, function: Function) -> Loader:
