@@ -12,9 +12,7 @@ from weakref import WeakSet
 
 T = TypeVar("T")
 
-PATIENCE = (
-    5.0  # seconds to wait for a thread that is to end; one that waits for a server ends when that has spoken
-)
+PATIENCE = 5.0  # seconds to wait for a thread that is to end, which may itself wait for a server
 
 
 def prefetch(items: Generator[T, Any, Any], depth: int) -> Generator[T, None, None]:
