@@ -38,9 +38,11 @@ class Loader(Frameworks, Resumable, Views, DataAdapter):
 
     Iterating it yields `(features, target)`. `features` is a dict by name: a scalar column is an array (batch,) of
     the schema's dtype; a list column a `tf.RaggedTensor` (batch, None), or padded with 0 to (batch, max hotness),
-    or a pair (values, offsets) of which row i is `values[offsets[i]:offsets[i + 1]]`.
+    or a pair (values, offsets) of which row i is `values[offsets[i]:offsets[i + 1]]`; a list column of numbers
+    that are no ids, of which every row has `width` by its hotness or by the files' type, an array (batch, width).
     `target` is float32 (batch, 1), a dict of such by name where there are several targets; without a target only
-    `features` is yielded. Each `iter`, each epoch of `fit`, is one pass in which every row comes once.
+    `features` is yielded. With `sample_weight` it is `(features, target, weight)`, `weight` float32 (batch,).
+    Each `iter`, each epoch of `fit`, is one pass in which every row comes once.
 
     **Ranks.** In a job of several ranks each reads its share, so that every row comes once an epoch over all
     ranks. Row groups stand in a line: in file order or, shuffled, in an order drawn anew each epoch, the same on
@@ -63,7 +65,12 @@ class Loader(Frameworks, Resumable, Views, DataAdapter):
 
     **Epochs** count the passes that were begun, from 0, in `epoch`; set it to replay one. `fit`
     begins one an epoch. (Keras's JAX and torch trainers begin one more before, for a first batch to build the
-    model by.) `state` and `restore` continue one at the exact batch.
+    model by.) `state` and `restore` continue one at the exact batch. Override `on_epoch_begin` and `on_epoch_end`
+    for what is to be done then: Keras calls them as a `keras.utils.PyDataset`'s, so `on_epoch_end` also once
+    before the first epoch; a loop of your own calls none.
+
+    **Views.** `take(n)` is a loader of the first batches, `map(function)` of what a function makes of each;
+    `peek()` is the next batch.
 
     **Memory.** Two pools at most are held at any time (three while a batch spans two of them), the row groups that
     are being decoded, and a few batches: about 2 x pool_rows x bytes a row, on each rank.
@@ -80,8 +87,8 @@ class Loader(Frameworks, Resumable, Views, DataAdapter):
     come as int64: it would keep those of 32 bits on the host.
 
     **Limits.** Keras leaves `class_weight=` and `sample_weight=` of `fit` out, without a word, for any data
-    adapter that is not its own. A functional `keras.Model` wants a dict of exactly its inputs: name them in
-    `columns`.
+    adapter that is not its own: give the loader `sample_weight`, or make weights by `map`. A functional
+    `keras.Model` wants a dict of exactly its inputs: name them in `columns`.
 
     Args:
         source: a Parquet file, a folder of them, a glob, or a list of these. Read in that order, by name. Each may
@@ -95,6 +102,8 @@ class Loader(Frameworks, Resumable, Views, DataAdapter):
         schema: what the columns are; read from the `schema.json` beside the data if not given.
         columns: names of the features to yield; all of the schema's if not given.
         targets: name or names of the targets to yield; all of the schema's if not given, `[]` for none.
+        sample_weight: name of the column that says what a row counts for in the loss and in `weighted_metrics`;
+            it is then no feature and no target. Keras divides a weighted loss by the rows, not by the weights.
         pool_rows: rows permuted together on a rank, at least; 8 batches, 262,144 rows and 4 of the largest row
             groups if not given.
         rank, ranks: which share of how many to read, from 0; this process's among the job's if not given.
@@ -103,15 +112,16 @@ class Loader(Frameworks, Resumable, Views, DataAdapter):
         storage_options: how to reach addresses, as the file system's class in fsspec takes it.
 
     Attributes:
-        num_rows: rows of this rank in one pass, before `drop_last`.
+        num_rows: rows of this rank in one pass, before `drop_last` and `take`.
         total_rows: those of all ranks.
         epoch: which pass comes next.
 
     Raises:
         FileNotFoundError: no file, or no schema.
         SchemaError: a file lacks a column or has it with another dtype, or a column cannot be an input.
-        ValueError: an argument out of range, an unreadable file, nulls, ids outside [0, cardinality), no rows,
-            fewer than ranks, or batches of one row that do not come out even over the ranks.
+        ValueError: an argument out of range, an unreadable file, nulls, ids outside [0, cardinality), weights that
+            are negative or not finite, no rows, fewer than ranks, or batches of one row that do not come out even
+            over the ranks.
             What footers do not tell is found when the rows are decoded, and raised then.
         ImportError, RuntimeError: cuDF is not installed, or there is no GPU, for `engine="cudf"`.
 
@@ -309,11 +319,12 @@ class Loader(Frameworks, Resumable, Views, DataAdapter):
             "padded lists" if self._layout.pad else "ragged lists": len(self._layout.lists),
         }
         kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+        target = ", ".join(self.schema.targets.names) or "none"
         weight = f"; weight: {self.sample_weight}" if self.sample_weight else ""
         return (
             f"Loader of {self._where()}\n"
             f"  {self.total_rows:,} rows in {len(self._chunks):,} row groups, {order}\n"
             f"  rank {self.rank} of {self.ranks}: {self.num_rows:,} rows{which}, "
             f"{len(self):,} batches of {self._batch_size:,}{short}\n"
-            f"  {len(features)} features ({kinds}); target: {', '.join(self.schema.targets.names) or 'none'}{weight}"
+            f"  {len(features)} features ({kinds}); target: {target}{weight}"
         )
