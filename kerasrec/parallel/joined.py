@@ -50,7 +50,7 @@ def check_optimizer(optimizer: Any, of: str) -> None:
 
 
 def check_loss(loss: Any, of: str) -> None:
-    """Raise `ValueError` for a loss that is no mean over rows: only such means of batches make up the global one."""
+    """Raise `ValueError` for a loss that is no mean over rows: only such means make up the global one."""
     if comm.size() == 1:
         return
     for each in keras.tree.flatten(loss):
