@@ -98,6 +98,17 @@ def test_tensors_are_the_loaders_batches_on_the_same_memory(other):
     assert {case for case in found["jax"]["copied"] if "'genres', " not in case and "batch 4" not in case} == set()
 
 
+def test_targets_weights_and_embeddings(tensorflow, other):
+    """As tensors, and through `fit` after a function on the host: the same loss as under TensorFlow."""
+    for kind in other.facts["tensors of several"].values():
+        assert kind["differ"] == []
+        assert kind["lengths"] == [[5, 5]] * 8
+    names = [name for name in tensorflow.results if name.startswith("several/")]
+    assert {"several/loss", "several/clicked_loss", "several/stars"} <= set(names)
+    for name in names:
+        assert_agree(other[name], tensorflow[name])
+
+
 def test_a_torch_data_loader_takes_the_tensors(other):
     if other.facts["backend"] == "torch":
         assert other.facts["DataLoader"] == [32] * 9 + [12]
