@@ -290,7 +290,7 @@ def remember_addresses(loader) -> set[int]:
     def gather_and_remember(*args):
         batch = gather(*args)
         addresses.update(row.ctypes.data for block in batch.blocks.values() for row in block)
-        for column in batch.lists.values():
+        for column in [*batch.lists.values(), *batch.vectors.values()]:
             parts = [column] if isinstance(column, np.ndarray) else [column.values, column.offsets]
             addresses.update(part.ctypes.data for part in parts)
         return batch

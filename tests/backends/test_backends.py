@@ -100,9 +100,12 @@ def test_tensors_are_the_loaders_batches_on_the_same_memory(other):
 
 def test_targets_weights_and_embeddings(tensorflow, other):
     """As tensors, and through `fit` after a function on the host: the same loss as under TensorFlow."""
-    for kind in other.facts["tensors of several"].values():
+    found = other.facts["tensors of several"]
+    for kind in found.values():
         assert kind["differ"] == []
         assert kind["lengths"] == [[5, 5]] * 8
+    assert found["torch"]["copied"] == []
+    assert {case.rpartition(" ")[2] for case in found["jax"]["copied"]} <= {"4"}  # the short one
     names = [name for name in tensorflow.results if name.startswith("several/")]
     assert {"several/loss", "several/clicked_loss", "several/stars"} <= set(names)
     for name in names:

@@ -348,7 +348,6 @@ def refused(said, run):
 
 
 CASES = {
-    "loader sgd": (case_loader, "sgd"),
     "loader adagrad": (case_loader, "adagrad"),
     "weighted sgd": (case_weighted, "sgd"),
     "plain sgd": (case_plain, "sgd"),
