@@ -23,7 +23,7 @@ DTYPES = (
     "bool",
     *("int8", "int16", "int32", "int64"),
     *("uint8", "uint16", "uint32", "uint64"),
-    *("float32", "float64"),
+    *("float16", "float32", "float64"),
     "string",
     "datetime",  # of raw columns: microseconds since 1970, UTC, on the wire in int64
 )
@@ -41,6 +41,7 @@ class Tag(StrEnum):
     TARGET = "target"
     BINARY = "binary"  # a target of 0s and 1s
     REGRESSION = "regression"  # any other target
+    WEIGHT = "weight"  # what a row counts for in the loss; neither a feature nor a target
     USER = "user"
     ITEM = "item"
     LIST = "list"
@@ -101,6 +102,14 @@ class Column:
     @property
     def is_list(self) -> bool:
         return Tag.LIST in self.tags
+
+    @property
+    def width(self) -> int | None:
+        """Of a list column of numbers that are no ids, such as an embedding: how many each row has by `hotness`,
+        where all have as many; else None."""
+        hot = self.hotness
+        numbers = self.is_list and Tag.CATEGORICAL not in self.tags
+        return hot.max if numbers and hot is not None and hot.min == hot.max > 0 else None
 
     def evolve(self, *, add_tags: Iterable[Tag | str] = (), **changes: Any) -> Column:
         """This column with some fields changed and tags added."""
@@ -221,8 +230,8 @@ class Schema:
 
     @property
     def features(self) -> Schema:
-        """What a model reads: every column that is not a target."""
-        return self.without(Tag.TARGET)
+        """What a model reads: every column that is neither a target nor a weight."""
+        return Schema(column for column in self if not {Tag.TARGET, Tag.WEIGHT} & set(column.tags))
 
     @property
     def targets(self) -> Schema:

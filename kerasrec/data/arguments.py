@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from kerasrec.parallel import comm
-from kerasrec.schema import Schema
+from kerasrec.schema import Schema, SchemaError, Tag
 
 
 def whole(name: str, value: Any, least: int) -> int:
@@ -22,9 +22,22 @@ def whole(name: str, value: Any, least: int) -> int:
     return number
 
 
-def choose(schema: Schema, columns: Iterable[str] | None, targets: str | Iterable[str] | None) -> Schema:
-    """The part of `schema` that is asked for, in the schema's order."""
+def choose(
+    schema: Schema,
+    columns: Iterable[str] | None,
+    targets: str | Iterable[str] | None,
+    sample_weight: str | None = None,
+) -> Schema:
+    """The part of `schema` that is asked for, in the schema's order; the weight has no tag but that of weights."""
     chosen: set[str] = set()
+    if sample_weight is not None:
+        columns = None if columns is None else list(columns)
+        targets = [targets] if isinstance(targets, str) else None if targets is None else list(targets)
+        for role, names in (("columns", columns), ("targets", targets)):
+            if sample_weight in (names or ()):
+                raise ValueError(f"sample_weight={sample_weight!r} is among {role}=, too: a column has one role")
+        schema = _weighted(schema, sample_weight)
+        chosen.add(sample_weight)
     for role, asked, known in (
         ("columns", columns, schema.features.names),
         ("targets", [targets] if isinstance(targets, str) else targets, schema.targets.names),
@@ -36,7 +49,20 @@ def choose(schema: Schema, columns: Iterable[str] | None, targets: str | Iterabl
                 f"{role}={unknown[0]!r} is none of the schema's; there are: {', '.join(known) or 'none'}"
             )
         chosen.update(names)
+    if sample_weight is not None and not chosen.intersection(schema.targets.names):
+        raise ValueError(f"sample_weight={sample_weight!r} weighs the loss of a target, but there is no target")
     return schema.subset(name for name in schema.names if name in chosen)
+
+
+def _weighted(schema: Schema, name: str) -> Schema:
+    """The schema with a column as the weight of rows, whatever it was before."""
+    if name not in schema:
+        raise ValueError(f"sample_weight={name!r} is none of the schema's; there are: {', '.join(schema.names)}")
+    column = schema[name]
+    for kind, found in (("a list column", column.is_list), ("categorical", Tag.CATEGORICAL in column.tags)):
+        if found:
+            raise SchemaError(f"sample_weight={name!r} is {kind} in the schema; a weight is one number a row")
+    return Schema(each.evolve(tags=(Tag.WEIGHT,)) if each is column else each for each in schema)
 
 
 def place(rank: int | None, ranks: int | None) -> tuple[int, int]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from kerasrec.schema import Column, Schema, SchemaError
+from kerasrec.schema import Column, Schema, SchemaError, Tag
 
 
 def is_list(kind: pa.DataType) -> bool:
@@ -32,14 +32,26 @@ def dtype_name(kind: pa.DataType) -> str:
 def check_loadable(schema: Schema) -> None:
     """Whether batches of numbers can be made of these columns at all. Raises `SchemaError`."""
     for column in schema:
-        if column.dtype == "string":
+        if column.dtype in ("string", "datetime"):
+            kind = "strings" if column.dtype == "string" else "dates"
             raise SchemaError(
-                f"column {column.name!r} holds strings, which are no input of a model: encode it with "
-                "etl.Categorify, or leave it out with columns="
+                f"column {column.name!r} holds {kind}, which are no input of a model: {_advice(column.dtype)}, or "
+                "leave it out with columns="
             )
     for target in schema.targets:
         if target.is_list:
             raise SchemaError(f"target {target.name!r} is a list column; a target is one number a row")
+
+
+def _advice(kind: str) -> str:
+    """What to do with a column of a type that no tensor has, by the type's name; "" for numbers."""
+    if kind.startswith(("string", "large_string", "binary", "large_binary", "dictionary")):
+        return "encode it with etl.Categorify"
+    if kind.startswith(("date", "timestamp", "time")):
+        return "make numbers of it with etl.TimeFeatures"
+    if kind.startswith(("decimal", "duration")):
+        return "cast it to a float or an integer before it is written"
+    return ""
 
 
 def check_type(column: Column, fields: pa.Schema, path: Any) -> None:
@@ -56,7 +68,10 @@ def check_type(column: Column, fields: pa.Schema, path: Any) -> None:
         for listed, dtype in ((column.is_list, column.dtype), (is_list(kind), dtype_name(kind)))
     )
     if said != seen:
-        raise SchemaError(f"{path}: column {column.name!r} is {seen} in the file, but {said} in its schema")
+        advice = f"; {advice}" if (advice := _advice(dtype_name(kind))) else ""
+        raise SchemaError(
+            f"{path}: column {column.name!r} is {seen} in the file, but {said} in its schema{advice}"
+        )
 
 
 def check_nulls(column: Column, nulls: int, path: Any) -> None:
@@ -82,6 +97,28 @@ def check_nan(column: Column, low: float, path: Any) -> None:
     """Whether values whose least is `low` are numbers: one NaN makes the least NaN. Raises `ValueError`."""
     if low != low:
         raise ValueError(f"{path}: column {column.name!r} holds NaN; fill it first, as etl.FillMissing does")
+
+
+def check_weights(column: Column, low: float, high: float, path: Any) -> None:
+    """Whether values from `low` to `high` can weigh rows. Raises `ValueError`."""
+    low, high = float(low), float(high)
+    if not 0 <= low <= high <= float(np.finfo("float32").max):
+        wrong = high if low >= 0 else low
+        raise ValueError(
+            f"{path}: column {column.name!r} holds {wrong}, which is no weight: "
+            "weights are finite and not negative"
+        )
+
+
+def check_width(column: Column, shortest: int, longest: int, path: Any) -> None:
+    """Whether all rows of a list column have its `width`, given the lengths of some; a null list has length 0.
+    Raises `ValueError`."""
+    if not shortest == longest == column.width:
+        wrong = shortest if shortest != column.width else longest
+        raise ValueError(
+            f"{path}: column {column.name!r} has a row of {wrong} elements, but each has {column.width} by its "
+            "hotness, min and max, in the schema"
+        )
 
 
 def parse(column: Column, text: str | None, rows: int, path: Any) -> bool | int | float:
@@ -112,6 +149,8 @@ def parse(column: Column, text: str | None, rows: int, path: Any) -> bool | int 
     if kind in "iu":
         check_ids(column, int(value), int(value), path)
     check_nan(column, value, path)
+    if Tag.WEIGHT in column.tags:
+        check_weights(column, value, value, path)
     return value
 
 

@@ -18,9 +18,9 @@ import pyarrow.parquet as pq
 
 from kerasrec import hive
 from kerasrec.data import remote
-from kerasrec.data.checks import check_ids, check_nulls, check_type, parse
+from kerasrec.data.checks import check_ids, check_nulls, check_type, check_weights, parse
 from kerasrec.data.remote import Remote
-from kerasrec.schema import FILENAME, Column, Schema, SchemaError
+from kerasrec.schema import FILENAME, Column, Hotness, Schema, SchemaError, Tag
 
 Source: TypeAlias = str | os.PathLike[str]
 Place: TypeAlias = Path | Remote
@@ -140,10 +140,11 @@ def _read_schema(folder: Place) -> Schema | None:
         return None
 
 
-def scan(files: Sequence[Place], schema: Schema) -> list[Chunk]:
+def scan(files: Sequence[Place], schema: Schema) -> tuple[list[Chunk], Schema]:
     """The row groups of the files, each checked against the schema as far as footers tell; no column is read.
 
-    A column that a file does not hold is what the names of the file's folders say: `day=3/part-0.parquet`.
+    A column that a file does not hold is what the names of the file's folders say: `day=3/part-0.parquet`. The
+    schema is returned with the hotness of list columns which are of one fixed size in all files and had none.
 
     Raises:
         SchemaError: a file lacks a column or has it with another dtype, or a folder's name has another value.
@@ -151,6 +152,7 @@ def scan(files: Sequence[Place], schema: Schema) -> list[Chunk]:
         ValueError: a file is not readable as Parquet, or its statistics show nulls or ids out of range.
     """
     chunks = []
+    sizes: dict[str, set[int]] = {}  # of list columns: -1 in a file where rows may differ
     folders = [hive.partitions(path.parts[:-1]) for path in files]
     named = {name: path for path, values in zip(files, folders, strict=True) for name in values}
     for path, values, footer in zip(files, folders, _footers(files), strict=True):
@@ -168,6 +170,9 @@ def scan(files: Sequence[Place], schema: Schema) -> list[Chunk]:
             else:
                 check_type(column, fields, path)
                 held.append(column)
+                if column.is_list:
+                    size = getattr(fields.field(column.name).type, "list_size", -1)
+                    sizes.setdefault(column.name, set()).add(size)
         leaves = _leaves(footer, held)
         for index in range(footer.num_row_groups):
             group = footer.row_group(index)
@@ -181,9 +186,17 @@ def scan(files: Sequence[Place], schema: Schema) -> list[Chunk]:
                         check_ids(column, facts.min, facts.max, path)
                     else:
                         unchecked.add(column.name)
+                if Tag.WEIGHT in column.tags and isinstance(low := getattr(facts, "min", None), int | float):
+                    check_weights(column, low, facts.max, path)
             if group.num_rows:
                 chunks.append(Chunk(path, index, group.num_rows, frozenset(unchecked), constants=constants))
-    return chunks
+    fixed = {name: found.pop() for name, found in sizes.items() if len(found) == 1}
+    return chunks, Schema(_of_size(column, fixed.get(column.name, -1)) for column in schema)
+
+
+def _of_size(column: Column, size: int) -> Column:
+    known = size < 1 or column.hotness is not None
+    return column if known else column.evolve(hotness=Hotness(size, float(size), size))
 
 
 def _footers(files: Sequence[Place]) -> Iterator[pq.FileMetaData]:

@@ -14,10 +14,10 @@ from typing import Any
 
 import numpy as np
 
-from kerasrec.data.checks import check_ids, check_nan, check_nulls
+from kerasrec.data.checks import check_ids, check_nan, check_nulls, check_weights, check_width
 from kerasrec.data.chunks import Chunk
 from kerasrec.data.frames import Batch, Frame, Layout, Ragged, Rows, check_hotness, max_hotness
-from kerasrec.schema import Column
+from kerasrec.schema import Column, Tag
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ class DeviceFrames:
         order = "C" if permute else "F"
         blocks = {d: self.xp.empty((total, len(names)), d, order) for d, names in layout.blocks.items()}
         lists: dict[str, list[Ragged]] = {column.name: [] for column in layout.lists}
+        vectors: dict[str, list[Any]] = {name: [] for name in layout.vectors}
         start = 0
         for (path, _), group in groupby(chunks, lambda c: (c.path, None if c.start is None else c.row_group)):
             neighbours = list(group)
@@ -86,8 +87,16 @@ class DeviceFrames:
                 if len(ragged.values):
                     self._check([column], ragged.values[:, None], path, unchecked)
                 lists[column.name].append(ragged)
+            for name, column in layout.vectors.items():
+                ragged = self._slice(decoded[name], rows)
+                lengths = ragged.offsets[1:] - ragged.offsets[:-1]
+                check_width(column, int(lengths.min()), int(lengths.max()), path)
+                values = ragged.values.reshape(len(lengths), -1)
+                self._check([column] * values.shape[1], values, path, unchecked)
+                vectors[name].append(values)
             start = stop
-        return Frame(blocks, {name: self._concat(parts) for name, parts in lists.items()})
+        whole = {name: self.xp.concatenate(parts) for name, parts in vectors.items()}
+        return Frame(blocks, {name: self._concat(parts) for name, parts in lists.items()}, whole)
 
     def gather(self, pieces: Sequence[tuple[Frame, Rows]], layout: Layout) -> Batch:
         xp = self.xp
@@ -104,7 +113,11 @@ class DeviceFrames:
             values = ragged.values.astype(self._dtypes.get(column.dtype, column.dtype), copy=False)
             ragged = Ragged(values, ragged.offsets)
             lists[column.name] = self._pad(ragged, column) if layout.pad else ragged
-        return Batch(blocks, lists)
+        vectors = {}
+        for name, column in layout.vectors.items():
+            rows_of = xp.concatenate([frame.vectors[name][rows] for frame, rows in moved])
+            vectors[name] = rows_of.astype(self._dtypes.get(column.dtype, column.dtype), copy=False)
+        return Batch(blocks, lists, vectors)
 
     def _columns(self, columns: int, rows: int, dtype: str) -> Any:
         """(columns, rows), each column starting at a multiple of `STEP` bytes from the first."""
@@ -134,7 +147,7 @@ class DeviceFrames:
     def _check(self, columns: Sequence[Column], values: Any, path: Path, unchecked: frozenset[str]) -> None:
         """One look at (rows, columns): what leaves the device are the columns' least and greatest values."""
         floats = values.dtype.kind == "f"
-        if not floats and not any(column.name in unchecked for column in columns):
+        if not floats and not any(c.name in unchecked or Tag.WEIGHT in c.tags for c in columns):
             return
         low, high = self.host(values.min(axis=0)).tolist(), self.host(values.max(axis=0)).tolist()
         for column, least, greatest in zip(columns, low, high, strict=True):
@@ -142,6 +155,8 @@ class DeviceFrames:
                 check_ids(column, least, greatest, path)
             if floats:
                 check_nan(column, least, path)
+            if Tag.WEIGHT in column.tags:
+                check_weights(column, least, greatest, path)
 
     def _slice(self, decoded: Decoded, rows: slice) -> Ragged:
         offsets = decoded.offsets[rows.start : rows.stop + 1].astype("int64")

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from kerasrec.data import aligned
 from kerasrec.data.buffers import Buffers
-from kerasrec.data.checks import check_ids, check_nan, check_nulls
+from kerasrec.data.checks import check_ids, check_nan, check_nulls, check_weights, check_width
 from kerasrec.data.chunks import Chunk, Place
 from kerasrec.data.remote import Remote
 from kerasrec.schema import Column, Schema, SchemaError, Tag
@@ -45,10 +45,12 @@ class Frame:
             permuted: by the size of an item, all dtypes of 4 bytes together, and row by row: fetching a row then
             touches two or three cache lines instead of one a column, which makes it several times cheaper.
         lists: name -> list column.
+        vectors: name -> (rows, width), a list column of numbers of which all rows have as many.
     """
 
     blocks: dict[str, np.ndarray]
     lists: dict[str, Ragged]
+    vectors: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -59,27 +61,30 @@ class Batch:
         blocks: dtype -> (columns of that dtype, rows), 64-byte aligned. The memory is lent: once nothing refers
             to a block or a view of it, a later batch has it.
         lists: a list column's name -> `Ragged`, or padded (rows, max hotness).
+        vectors: name -> (rows, width), in memory that is lent as the blocks' is.
     """
 
     blocks: dict[str, np.ndarray]
     lists: dict[str, np.ndarray | Ragged]
+    vectors: dict[str, np.ndarray]
 
 
 class Layout:
     """Where a schema's columns stand in a `Frame` and a `Batch`, and the memory they are in.
 
-    Targets are float32 whatever they are on disk.
+    Targets and weights are float32 whatever they are on disk.
     """
 
     def __init__(self, schema: Schema, pad: bool):
         self.columns = list(schema)
         self.pad = pad
         self.buffers = Buffers()
-        self.lists = [column for column in schema if column.is_list]
+        self.lists = [column for column in schema if column.is_list and column.width is None]
+        self.vectors = {column.name: column for column in schema if column.width is not None}
         self.blocks: dict[str, list[str]] = {}  # dtype -> the names of its scalar columns
         for column in schema:
             if not column.is_list:
-                dtype = "float32" if Tag.TARGET in column.tags else column.dtype
+                dtype = "float32" if {Tag.TARGET, Tag.WEIGHT} & set(column.tags) else column.dtype
                 self.blocks.setdefault(dtype, []).append(column.name)
         self.rowwise: dict[str, dict[str, list[str]]] = {}  # the same by size of an item: uint32 -> {float32: ...}
         for dtype, names in self.blocks.items():
@@ -90,7 +95,7 @@ class Layout:
         columns: dict[str, np.ndarray | Ragged] = {}
         for dtype, names in self.blocks.items():
             columns.update(zip(names, batch.blocks[dtype], strict=True))
-        return columns | batch.lists
+        return columns | batch.lists | batch.vectors
 
 
 def read(chunks: Sequence[Chunk], layout: Layout, permute: bool) -> Frame:
@@ -109,6 +114,10 @@ def read(chunks: Sequence[Chunk], layout: Layout, permute: bool) -> Frame:
         for kind, parts in places.items()
     }
     lists: dict[str, list[Ragged]] = {column.name: [] for column in layout.lists}
+    vectors = {
+        name: layout.buffers.empty((total, column.width or 0), column.dtype)
+        for name, column in layout.vectors.items()
+    }
     start = 0
     for neighbours in _portions(chunks):
         path = neighbours[0].path
@@ -127,7 +136,11 @@ def read(chunks: Sequence[Chunk], layout: Layout, permute: bool) -> Frame:
             check_nulls(column, values.null_count, path)
             values = values.to_numpy(zero_copy_only=False)
             _check_values(column, values, path, ids=column.name in unchecked)
-            if column.is_list:
+            if column.name in vectors:
+                lengths = _lengths(array)
+                check_width(column, lengths.min(), lengths.max(), path)
+                vectors[column.name][start : start + len(lengths)] = values.reshape(len(lengths), -1)
+            elif column.is_list:
                 lists[column.name].append(Ragged(values, _offsets(array)))
             else:
                 scalars[column.name] = values
@@ -137,7 +150,7 @@ def read(chunks: Sequence[Chunk], layout: Layout, permute: bool) -> Frame:
             ]
             _interleave(columns, blocks[kind][start : start + table.num_rows])
         start += table.num_rows
-    return Frame(blocks, {name: _concat(parts) for name, parts in lists.items()})
+    return Frame(blocks, {name: _concat(parts) for name, parts in lists.items()}, vectors)
 
 
 def _portions(chunks: Sequence[Chunk]) -> Iterator[list[Chunk]]:
@@ -192,12 +205,18 @@ def _check_values(column: Column, values: np.ndarray, path: Place, ids: bool) ->
         check_ids(column, values.min(), values.max(), path)
     if values.dtype.kind == "f" and len(values):
         check_nan(column, values.min(), path)
+    if Tag.WEIGHT in column.tags and len(values):
+        check_weights(column, values.min(), values.max(), path)
+
+
+def _lengths(array: pa.Array) -> np.ndarray:
+    """Of each row's list. A null list is an empty list."""
+    return array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
 
 
 def _offsets(array: pa.Array) -> np.ndarray:
-    """Where each row's elements start in `array.flatten()`, and the end. A null list is an empty list."""
-    lengths = array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
-    return np.concatenate([[0], np.cumsum(lengths, dtype="int64")])
+    """Where each row's elements start in `array.flatten()`, and the end."""
+    return np.concatenate([[0], np.cumsum(_lengths(array), dtype="int64")])
 
 
 def _concat(parts: Sequence[Ragged]) -> Ragged:
@@ -217,7 +236,16 @@ def gather(pieces: Sequence[tuple[Frame, Rows]], layout: Layout) -> Batch:
     sizes = [rows.stop - rows.start if isinstance(rows, slice) else len(rows) for _, rows in pieces]
     bounds = np.cumsum([0, *sizes])
     blocks = {d: layout.buffers.empty((len(names), bounds[-1]), d) for d, names in layout.blocks.items()}
+    vectors = {
+        name: layout.buffers.empty((bounds[-1], column.width or 0), column.dtype)
+        for name, column in layout.vectors.items()
+    }
     for (frame, rows), start, stop in zip(pieces, bounds, bounds[1:], strict=False):
+        for name, out in vectors.items():
+            if isinstance(rows, slice):
+                out[start:stop] = frame.vectors[name][rows]
+            else:
+                np.take(frame.vectors[name], rows, axis=0, out=out[start:stop], mode="clip")
         if isinstance(rows, slice):
             for dtype, block in blocks.items():
                 block[:, start:stop] = frame.blocks[dtype][rows].T
@@ -228,7 +256,7 @@ def gather(pieces: Sequence[tuple[Frame, Rows]], layout: Layout) -> Batch:
     for column in layout.lists:
         ragged = _concat([_gather_list(frame.lists[column.name], rows) for frame, rows in pieces])
         lists[column.name] = _pad(ragged, column) if layout.pad else ragged
-    return Batch(blocks, lists)
+    return Batch(blocks, lists, vectors)
 
 
 def _transpose(frame: np.ndarray, rows: np.ndarray, outs: Sequence[np.ndarray], step: int = 4096) -> None:

@@ -23,6 +23,7 @@ from kerasrec.data.position import Pass, Resumable
 from kerasrec.data.prefetch import prefetch
 from kerasrec.data.remote import Remote
 from kerasrec.data.shares import Share
+from kerasrec.data.views import Views
 from kerasrec.schema import Schema
 
 if TYPE_CHECKING:
@@ -32,14 +33,16 @@ READ_ROWS = 65_536  # unshuffled, at least this many rows are read at once
 POOL_ROWS = 262_144  # shuffled, at least this many are permuted together
 
 
-class Loader(Frameworks, Resumable, DataAdapter):
+class Loader(Frameworks, Resumable, Views, DataAdapter):
     """Batches of a Parquet dataset, for plain `keras.Model.fit`, `evaluate`, `predict` or a `for` loop.
 
     Iterating it yields `(features, target)`. `features` is a dict by name: a scalar column is an array (batch,) of
     the schema's dtype; a list column a `tf.RaggedTensor` (batch, None), or padded with 0 to (batch, max hotness),
-    or a pair (values, offsets) of which row i is `values[offsets[i]:offsets[i + 1]]`.
+    or a pair (values, offsets) of which row i is `values[offsets[i]:offsets[i + 1]]`; a list column of numbers
+    that are no ids, of which every row has `width` by its hotness or by the files' type, an array (batch, width).
     `target` is float32 (batch, 1), a dict of such by name where there are several targets; without a target only
-    `features` is yielded. Each `iter`, each epoch of `fit`, is one pass in which every row comes once.
+    `features` is yielded. With `sample_weight` it is `(features, target, weight)`, `weight` float32 (batch,).
+    Each `iter`, each epoch of `fit`, is one pass in which every row comes once.
 
     **Ranks.** In a job of several ranks each reads its share, so that every row comes once an epoch over all
     ranks. Row groups stand in a line: in file order or, shuffled, in an order drawn anew each epoch, the same on
@@ -62,7 +65,12 @@ class Loader(Frameworks, Resumable, DataAdapter):
 
     **Epochs** count the passes that were begun, from 0, in `epoch`; set it to replay one. `fit`
     begins one an epoch. (Keras's JAX and torch trainers begin one more before, for a first batch to build the
-    model by.) `state` and `restore` continue one at the exact batch.
+    model by.) `state` and `restore` continue one at the exact batch. Override `on_epoch_begin` and `on_epoch_end`
+    for what is to be done then: Keras calls them as a `keras.utils.PyDataset`'s, so `on_epoch_end` also once
+    before the first epoch; a loop of your own calls none.
+
+    **Views.** `take(n)` is a loader of the first batches, `map(function)` of what a function makes of each;
+    `peek()` is the next batch.
 
     **Memory.** Two pools at most are held at any time (three while a batch spans two of them), the row groups that
     are being decoded, and a few batches: about 2 x pool_rows x bytes a row, on each rank.
@@ -79,8 +87,8 @@ class Loader(Frameworks, Resumable, DataAdapter):
     come as int64: it would keep those of 32 bits on the host.
 
     **Limits.** Keras leaves `class_weight=` and `sample_weight=` of `fit` out, without a word, for any data
-    adapter that is not its own. A functional `keras.Model` wants a dict of exactly its inputs: name them in
-    `columns`.
+    adapter that is not its own: give the loader `sample_weight`, or make weights by `map`. A functional
+    `keras.Model` wants a dict of exactly its inputs: name them in `columns`.
 
     Args:
         source: a Parquet file, a folder of them, a glob, or a list of these. Read in that order, by name. Each may
@@ -94,6 +102,8 @@ class Loader(Frameworks, Resumable, DataAdapter):
         schema: what the columns are; read from the `schema.json` beside the data if not given.
         columns: names of the features to yield; all of the schema's if not given.
         targets: name or names of the targets to yield; all of the schema's if not given, `[]` for none.
+        sample_weight: name of the column that says what a row counts for in the loss and in `weighted_metrics`;
+            it is then no feature and no target. Keras divides a weighted loss by the rows, not by the weights.
         pool_rows: rows permuted together on a rank, at least; 8 batches, 262,144 rows and 4 of the largest row
             groups if not given.
         rank, ranks: which share of how many to read, from 0; this process's among the job's if not given.
@@ -102,15 +112,16 @@ class Loader(Frameworks, Resumable, DataAdapter):
         storage_options: how to reach addresses, as the file system's class in fsspec takes it.
 
     Attributes:
-        num_rows: rows of this rank in one pass, before `drop_last`.
+        num_rows: rows of this rank in one pass, before `drop_last` and `take`.
         total_rows: those of all ranks.
         epoch: which pass comes next.
 
     Raises:
         FileNotFoundError: no file, or no schema.
         SchemaError: a file lacks a column or has it with another dtype, or a column cannot be an input.
-        ValueError: an argument out of range, an unreadable file, nulls, ids outside [0, cardinality), no rows,
-            fewer than ranks, or batches of one row that do not come out even over the ranks.
+        ValueError: an argument out of range, an unreadable file, nulls, ids outside [0, cardinality), weights that
+            are negative or not finite, no rows, fewer than ranks, or batches of one row that do not come out even
+            over the ranks.
             What footers do not tell is found when the rows are decoded, and raised then.
         ImportError, RuntimeError: cuDF is not installed, or there is no GPU, for `engine="cudf"`.
 
@@ -135,6 +146,7 @@ class Loader(Frameworks, Resumable, DataAdapter):
         schema: Schema | None = None,
         columns: Iterable[str] | None = None,
         targets: str | Iterable[str] | None = None,
+        sample_weight: str | None = None,
         pool_rows: int | None = None,
         rank: int | None = None,
         ranks: int | None = None,
@@ -151,8 +163,10 @@ class Loader(Frameworks, Resumable, DataAdapter):
         self.files = find_files(source, storage_options)
         if engine == "cudf" and (there := [file for file in self.files if isinstance(file, Remote)]):
             raise ValueError(f'{there[0]}: engine="cudf" reads local files; use engine="arrow", or copy them here')
-        self.schema = choose(find_schema(self.files) if schema is None else schema, columns, targets)
-        check_loadable(self.schema)
+        asked = choose(find_schema(self.files) if schema is None else schema, columns, targets, sample_weight)
+        check_loadable(asked)
+        self.sample_weight = sample_weight
+        self._chunks, self.schema = scan(self.files, asked)
         self._layout = Layout(self.schema, pad=lists == "padded")
         if lists == "padded":
             for column in self._layout.lists:
@@ -162,7 +176,6 @@ class Loader(Frameworks, Resumable, DataAdapter):
                 f"ragged lists need Keras's TensorFlow backend, this is {keras.backend.backend()}: "
                 f'pass lists="padded" for column {self._layout.lists[0].name!r}, or lists="offsets"'
             )
-        self._chunks = scan(self.files, self.schema)
         self.total_rows = sum(chunk.rows for chunk in self._chunks)
         try:
             self._share = Share(self.total_rows, self.rank, self.ranks, self._batch_size, self.drop_last)
@@ -183,13 +196,12 @@ class Loader(Frameworks, Resumable, DataAdapter):
             yield from getattr(self, keras.backend.backend())()
             return
         for batch in self._lend():
-            columns = self._layout.columns_of(batch)
-            yield self._arrange({name: self._whole(column) for name, column in columns.items()})
+            yield self._yielded(batch, self._whole)
 
-    def _lend(self) -> Iterator[Batch]:
+    def _lend(self) -> Generator[Batch, None, None]:
         """One pass, gathered ahead; what is taken from here is counted as given."""
         now = self._pass = Pass(self.epoch, first=self._skip)
-        self.epoch, self._skip = self.epoch + 1, 0
+        self.epoch, self._resumed = self.epoch + 1, None
 
         def count(batch: Batch) -> Batch:
             now.given += 1
@@ -252,7 +264,8 @@ class Loader(Frameworks, Resumable, DataAdapter):
         found = {name: columns[name][:, None] for name in self.schema.targets.names}
         if not found:
             return features
-        return features, found if len(found) > 1 else next(iter(found.values()))
+        target = found if len(found) > 1 else next(iter(found.values()))
+        return (features, target, columns[self.sample_weight]) if self.sample_weight else (features, target)
 
     # ---- what Keras asks of its data -----------------------------------------------------------------------
     @property
@@ -283,51 +296,10 @@ class Loader(Frameworks, Resumable, DataAdapter):
         return get_torch_dataloader(self)
 
     def get_tf_dataset(self) -> tf.data.Dataset:
-        """The same batches as a `tf.data.Dataset`: one pass of it is one epoch.
+        """The same batches as a `tf.data.Dataset`: one pass of it is one epoch."""
+        from kerasrec.data.to_dataset import dataset_of
 
-        Arrays come through Python in few pieces, a block of all columns of a dtype, which TensorFlow cuts into
-        columns: passing each column by itself costs more than reading it at batches of a few thousand rows.
-        """
-        import tensorflow as tf
-
-        blocks, lists = self._layout.blocks, self._layout.lists
-        size = self._batch_size if self._share.full else None  # the same on all ranks, so that their graphs are
-        specs = [tf.TensorSpec((len(names), size), dtype) for dtype, names in blocks.items()]
-        for column in lists:
-            if self._layout.pad:
-                specs.append(tf.TensorSpec((size, max_hotness(column)), column.dtype))
-            else:
-                splits = tf.TensorSpec((None if size is None else size + 1,), "int64")
-                specs += [tf.TensorSpec((None,), column.dtype), splits]
-
-        def arrays() -> Iterator[tuple[np.ndarray, ...]]:
-            for batch in self._lend():
-                flat = [batch.blocks[dtype] for dtype in blocks]
-                for column in map(batch.lists.__getitem__, (column.name for column in lists)):
-                    flat += [column.values, column.offsets] if isinstance(column, Ragged) else [column]
-                yield tuple(map(self._engine.host, flat))
-
-        @tf.autograph.experimental.do_not_convert
-        def name_them(*flat: tf.Tensor) -> Any:
-            parts = iter(flat)
-            columns: dict[str, Any] = {}
-            for names in blocks.values():
-                columns.update(zip(names, tf.unstack(next(parts), num=len(names)), strict=True))
-            for column in lists:
-                if self._layout.pad:
-                    columns[column.name] = next(parts)
-                elif self.lists == "offsets":
-                    columns[column.name] = next(parts), next(parts)
-                else:
-                    columns[column.name] = tf.RaggedTensor.from_row_splits(
-                        next(parts), next(parts), validate=False
-                    )
-            return self._arrange(columns)
-
-        dataset = tf.data.Dataset.from_generator(arrays, output_signature=tuple(specs)).map(name_them)
-        if not self._skip:  # else the first pass is a shorter one
-            dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(self)))
-        return dataset.prefetch(1)
+        return dataset_of(self)
 
     # ---- in words ------------------------------------------------------------------------------------------
     def _where(self) -> str:
@@ -347,10 +319,12 @@ class Loader(Frameworks, Resumable, DataAdapter):
             "padded lists" if self._layout.pad else "ragged lists": len(self._layout.lists),
         }
         kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
+        target = ", ".join(self.schema.targets.names) or "none"
+        weight = f"; weight: {self.sample_weight}" if self.sample_weight else ""
         return (
             f"Loader of {self._where()}\n"
             f"  {self.total_rows:,} rows in {len(self._chunks):,} row groups, {order}\n"
             f"  rank {self.rank} of {self.ranks}: {self.num_rows:,} rows{which}, "
             f"{len(self):,} batches of {self._batch_size:,}{short}\n"
-            f"  {len(features)} features ({kinds}); target: {', '.join(self.schema.targets.names) or 'none'}"
+            f"  {len(features)} features ({kinds}); target: {target}{weight}"
         )

@@ -10,6 +10,8 @@ from zlib import crc32
 from kerasrec.data.arguments import whole
 from kerasrec.data.chunks import Chunk
 
+VERSION = 1  # of a state
+
 
 @dataclass
 class Pass:
@@ -24,7 +26,13 @@ class Resumable:
     """`Loader.state` and `Loader.restore`."""
 
     _pass: Pass | None = None  # the one begun last
-    _skip: int = 0  # how many batches the next pass leaves out
+    _resumed: Pass | None = None  # the one that `restore` left to be gone on with
+
+    @property
+    def _skip(self: Any) -> int:
+        """How many batches the next pass leaves out: none where another epoch was set since `restore`."""
+        resumed = self._resumed
+        return resumed.first if resumed is not None and resumed.epoch == self.epoch else 0
 
     def state(self: Any, batches: int | None = None) -> dict[str, Any]:
         """What `restore` takes to go on after the last batch that was given: a small dict for JSON.
@@ -59,7 +67,7 @@ class Resumable:
             epoch, done = now.epoch, now.first + now.given
         if done == len(self):
             epoch, done = epoch + 1, 0
-        return {"epoch": epoch, "batches": done, **self._facts()}
+        return {"version": VERSION, "epoch": epoch, "batches": done, **self._facts()}
 
     def restore(self: Any, state: Mapping[str, Any]) -> None:
         """Let the next pass go on where `state` was taken: it yields the batches that were left, bit for bit.
@@ -67,11 +75,13 @@ class Resumable:
         `fit` must be told that the first epoch is a shorter one: Keras asks for `len(loader)` batches in each, and
         where it gets fewer, it counts a step that had none. So a broken epoch is a `fit` of its own.
 
-        Pools that were used up are not decoded. The pass after it is a whole one. Between epochs the number of
+        Pools that were used up are not decoded. The pass after it is a whole one, and so is any where `epoch` is
+        set to another than the state's. Between epochs the number of
         ranks may be another than that of `state`, in the middle of one not.
 
         Raises:
-            ValueError: `state` is of other data or of a loader with other arguments, named; or not a state.
+            ValueError: `state` is of other data, of a loader with other arguments or of another version, named;
+                or not a state.
 
         Example:
 
@@ -81,9 +91,11 @@ class Resumable:
         >>> model.fit(train, initial_epoch=epoch + 1, epochs=10)  # doctest: +SKIP
         """
         facts = self._facts()
-        missing = [name for name in ("epoch", "batches", *facts) if name not in state]
+        missing = [name for name in ("version", "epoch", "batches", *facts) if name not in state]
         if missing:
             raise ValueError(f"not the state of a loader: it has no {missing[0]!r}")
+        if state["version"] != VERSION:
+            raise ValueError(f"the state has version={state['version']!r}, this kerasrec reads version {VERSION}")
         epoch, done = whole("epoch", state["epoch"], least=0), whole("batches", state["batches"], least=0)
         for name, here in facts.items():
             there = state[name]
@@ -98,7 +110,7 @@ class Resumable:
                 )
         if done and done >= len(self):
             raise ValueError(f"the state has batches={done!r}, a pass of this loader {len(self):,}")
-        self.epoch, self._skip, self._pass = epoch, done, None
+        self.epoch, self._resumed, self._pass = epoch, Pass(epoch, first=done), None
 
     def _facts(self: Any) -> dict[str, Any]:
         """All that decides which rows a batch has; the loader's rank is not among it, nor its columns."""

@@ -12,12 +12,15 @@ from weakref import WeakSet
 
 T = TypeVar("T")
 
+PATIENCE = 5.0  # seconds to wait for a thread that is to end, which may itself wait for a server
+
 
 def prefetch(items: Generator[T, Any, Any], depth: int) -> Generator[T, None, None]:
     """The same items, made in a background thread while the consumer works on earlier ones.
 
     At most `depth` items are ready or being made beyond the one that the consumer has. An exception in `items` is
-    raised here. Closing this generator, as leaving a for loop early does, ends the thread and closes `items`.
+    raised here. Closing this generator, as leaving a for loop early does, ends the thread and closes `items`; it
+    waits for that no longer than `PATIENCE`, so that Ctrl-C is not held up by a file that does not come.
     """
     ahead = _Ahead(items, depth)
     try:
@@ -59,10 +62,13 @@ class _Ahead(Generic[T]):
             self.items.close()
 
     def end(self) -> None:
+        self.tell()
+        self.thread.join(PATIENCE)
+        _running.discard(self)
+
+    def tell(self) -> None:
         self.stop.set()
         self.room.release()
-        self.thread.join()
-        _running.discard(self)
 
 
 _running: WeakSet[_Ahead] = WeakSet()
@@ -74,7 +80,10 @@ def _end_all() -> None:
     process that waits for it."""
     running = list(_running)
     for ahead in running:
-        ahead.end()
+        ahead.tell()
+    until = time.monotonic() + PATIENCE
+    for ahead in running:
+        ahead.thread.join(max(0.0, until - time.monotonic()))
         ahead.ready.put((False, StopIteration()))
     if running:
         time.sleep(0.1)  # in which such a thread comes back from Python

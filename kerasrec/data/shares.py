@@ -19,6 +19,7 @@ class Share:
         ranks: how many there are.
         batch_size: rows a batch on each rank, at most.
         drop_last: leave out what does not fill a batch on every rank.
+        most: only so many batches, the first ones.
 
     Raises:
         ValueError: there is no way to deal these rows so that every rank has a batch, and none is empty.
@@ -29,6 +30,7 @@ class Share:
     ranks: int
     batch_size: int
     drop_last: bool = False
+    most: int | None = None
 
     def __post_init__(self) -> None:
         rows, each = f"{self.total:,} rows", f" on each of {self.ranks} ranks" if self.ranks > 1 else ""
@@ -55,23 +57,30 @@ class Share:
     @property
     def batches(self) -> int:
         """How many batches every rank has."""
+        return self._whole if self.most is None else min(self._whole, self.most)
+
+    @property
+    def _whole(self) -> int:
         longest, shortest = -(-self.total // self.ranks), self.total // self.ranks
         return shortest // self.batch_size if self.drop_last else -(-longest // self.batch_size)
 
     def sizes(self) -> Iterator[int]:
-        """The rows of each batch: full ones, and what is left; but each leaves a row to every batch after it."""
-        left = len(self.span)
-        for after in reversed(range(self.batches)):
-            size = min(self.batch_size, left - after)
-            yield size
-            left -= size
+        """The rows of each batch."""
+        for batch in range(self.batches):
+            yield self._size(batch, len(self.span))
+
+    def _size(self, batch: int, rows: int) -> int:
+        """Of one batch of a span of so many rows: a full one, or what is left; but it leaves a row to every batch
+        after it."""
+        after = self._whole - 1 - batch
+        return min(self.batch_size, max(rows - batch * self.batch_size - after, 1))
 
     @property
     def last(self) -> int:
         """The rows of the last batch."""
-        return self.batch_size if self.drop_last else max(len(self.span) - (self.batches - 1) * self.batch_size, 1)
+        return self._size(self.batches - 1, len(self.span))
 
     @property
     def full(self) -> bool:
         """Whether every batch of every rank has `batch_size` rows."""
-        return self.drop_last or self.total % (self.ranks * self.batch_size) == 0
+        return self._size(self.batches - 1, self.total // self.ranks) == self.batch_size

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from kerasrec.data.frames import Ragged
+from kerasrec.data.views import pair_of
 
 if TYPE_CHECKING:
     from kerasrec.data.loader import Loader
@@ -25,17 +25,9 @@ class JaxBatches:
 
     def __iter__(self) -> Iterator[Any]:
         for batch in self.loader._lend():
-            arrays = _pairs(self.loader._arrange(self.loader._layout.columns_of(batch)))
+            arrays = self.loader._yielded(batch, pair_of)
             if all(isinstance(block, np.ndarray) for block in batch.blocks.values()):
                 # All at once costs half of taking one after another by DLPack, on the same memory.
                 yield jax.device_put(arrays, may_alias=True)
             else:
                 yield jax.tree.map(jax.dlpack.from_dlpack, arrays)
-
-
-def _pairs(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _pairs(each) for name, each in value.items()}
-    if isinstance(value, tuple):
-        return tuple(map(_pairs, value))
-    return (value.values, value.offsets) if isinstance(value, Ragged) else value

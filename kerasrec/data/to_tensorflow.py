@@ -27,10 +27,15 @@ class TensorFlowBatches(DataAdapter):
     def __iter__(self) -> Iterator[Any]:
         loader = self.loader
         for batch in loader._lend():
-            columns = loader._layout.columns_of(batch)
-            yield loader._arrange({name: _whole(column, loader.lists) for name, column in columns.items()})
+            yield loader._yielded(batch, lambda column: _whole(column, loader.lists))
 
     # ---- what Keras asks of its data -----------------------------------------------------------------------
+    def on_epoch_begin(self) -> None:
+        self.loader.on_epoch_begin()
+
+    def on_epoch_end(self) -> None:
+        self.loader.on_epoch_end()
+
     def get_tf_dataset(self) -> Any:
         """Itself: where no distribution strategy asks for more, Keras's trainer calls `iter` and no more on it,
         and gives what that yields to the compiled step, as in `train_on_batch`."""

@@ -31,14 +31,10 @@ class TorchBatches(IterableDataset):
                 "the loader decodes ahead in threads of its own"
             )
         for batch in self.loader._lend():
-            yield _tensors(self.loader._arrange(self.loader._layout.columns_of(batch)))
+            yield self.loader._yielded(batch, _tensors)
 
 
 def _tensors(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {name: _tensors(each) for name, each in value.items()}
-    if isinstance(value, tuple):
-        return tuple(map(_tensors, value))
     if isinstance(value, Ragged):
         return _tensors(value.values), _tensors(value.offsets)
     if not isinstance(value, np.ndarray):

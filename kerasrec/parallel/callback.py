@@ -82,7 +82,7 @@ class Callback(keras.callbacks.Callback):
             )
         _arrange_others(self)
         check_optimizer(getattr(model, "optimizer", None), f"model {model.name!r}")
-        check_loss(model)
+        check_loss(getattr(model, "loss", None), f"model {model.name!r}")
         if comm.rank():
             keras.utils.disable_interactive_logging()
         join(model)

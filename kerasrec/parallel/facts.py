@@ -49,7 +49,10 @@ def of_data(data: Any) -> dict[str, Any] | None:
     """Of a loader: what it deals to ranks and in which order; None of anything else."""
     if not hasattr(data, "total_rows"):
         return None
-    names = ("total_rows", "batch_size", "shuffle", "seed", "epoch", "drop_last", "pool_rows", "ranks")
+    names = (
+        *("total_rows", "batch_size", "shuffle", "seed", "epoch", "drop_last", "pool_rows", "ranks"),
+        "sample_weight",
+    )
     return {"batches": len(data), **{name: getattr(data, name) for name in names}}
 
 

@@ -53,15 +53,17 @@ def check_optimizer(optimizer: Any, of: str) -> None:
     )
 
 
-def check_loss(model: Any) -> None:
-    """Raise `ValueError` for a loss that is not the mean over a batch's rows: ranks' ones do not add up to it."""
-    compiled = getattr(model, "_compile_loss", None)
-    for loss in keras.tree.flatten(getattr(compiled, "_user_loss", None)):
-        reduction = getattr(loss, "reduction", "mean")
+def check_loss(loss: Any, of: str) -> None:
+    """Raise `ValueError` for a loss that is no mean over rows: only such means make up the global one."""
+    if comm.size() == 1:
+        return
+    for each in keras.tree.flatten(loss):
+        reduction = getattr(each, "reduction", "mean")
         if reduction not in ("mean", "sum_over_batch_size"):
             raise ValueError(
-                f"loss {loss.name!r} has reduction={reduction!r}, but {comm.size()} ranks weigh their gradients "
-                "by the rows of their batches, which is right for means over rows: use 'sum_over_batch_size'"
+                f"{of} is compiled with {type(each).__name__}(reduction={reduction!r}), which {comm.size()} ranks "
+                "cannot put together: they weigh their losses and gradients by rows. Use the default reduction, "
+                "whose weighted losses are divided by the number of rows"
             )
 
 

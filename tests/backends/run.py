@@ -14,6 +14,8 @@ from pathlib import Path
 import keras
 import numpy as np
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 from keras import ops
 
 import kerasrec as kr
@@ -56,6 +58,7 @@ def main(out: Path, reference: Path | None) -> None:
     results["loaded/predictions"] = predict(loaded, x)
     optimizers()
     street(out)
+    several(out)
     stray_ids()
     facts["tensorflow imported"] = "tensorflow" in sys.modules
     np.savez(out / "results.npz", **results)
@@ -196,7 +199,7 @@ def street(out: Path) -> None:
     if keras.backend.backend() == "torch":
         torch_data_loader(out / "data")
     if keras.backend.backend() != "tensorflow":
-        tensors(out / "data")
+        tensors("tensors", out / "data")
     loader = kr.Loader(out / "data", batch_size=BATCH, lists="padded")
     model = kr.models.DeepFM(loader.schema, 8, deep_units=[16])
     set_dense_weights(model)
@@ -210,14 +213,21 @@ def street(out: Path) -> None:
     facts["jit_compile"]["street"] = model.jit_compile
 
 
-def tensors(data: Path) -> None:
+def tensors(fact: str, data: Path, **more) -> None:
     """`Loader.torch` and `Loader.jax`: how their batches differ from the loader's, and which lie elsewhere."""
     kinds = {"torch": lambda loader: loader.torch(), "jax": lambda loader: loader.jax()}
-    found = facts["tensors"] = {name: {"differ": [], "copied": [], "lengths": []} for name in kinds}
+    found = facts[fact] = {name: {"differ": [], "copied": [], "lengths": []} for name in kinds}
     for name, batches_of in kinds.items():
         for lists in ("padded", "offsets"):
             for shuffle in (False, True):
-                arguments = {"batch_size": BATCH, "shuffle": shuffle, "lists": lists, "rank": 1, "ranks": 2}
+                arguments = {
+                    "batch_size": BATCH,
+                    "shuffle": shuffle,
+                    "lists": lists,
+                    "rank": 1,
+                    "ranks": 2,
+                    **more,
+                }
                 loader, expected = kr.Loader(data, **arguments), kr.Loader(data, **arguments)
                 addresses = remember_addresses(loader)
                 for epoch in range(2):
@@ -225,6 +235,41 @@ def tensors(data: Path) -> None:
                     for step, (batch, arrays) in enumerate(zip(batches_of(loader), expected, strict=True)):
                         case = f"{lists}, shuffle {shuffle}, epoch {epoch}, batch {step}"
                         compare(batch, arrays, addresses, found[name], case)
+
+
+def several(out: Path) -> None:
+    """Two targets, weights, an embedding and halves from files, and what a function makes of them, into `fit`."""
+    rng, data = np.random.default_rng(2), out / "several"
+    data.mkdir()
+    vectors = pa.array(rng.normal(size=3 * ROWS).astype("float32"))
+    columns = {
+        "half": pa.array(rng.normal(size=ROWS).astype("float16")),
+        "vector": pa.FixedSizeListArray.from_arrays(vectors, 3),
+        "clicked": pa.array(rng.integers(0, 2, ROWS).astype(bool)),
+        "stars": pa.array(rng.integers(1, 6, ROWS).astype("int8")),
+        "w": pa.array(rng.integers(0, 4, ROWS).astype("int16")),
+    }
+    pq.write_table(pa.table(columns), data / "part.parquet", row_group_size=100)
+    tags = {"half": (), "vector": ("list",), "clicked": ("target",), "stars": ("target",), "w": ()}
+    dtypes = dict(zip(tags, ("float16", "float32", "bool", "int8", "int16"), strict=True))
+    kr.Schema(kr.Column(name, dtypes[name], tags[name]) for name in tags).save(data)
+    if keras.backend.backend() != "tensorflow":
+        tensors("tensors of several", data, sample_weight="w")
+    inputs = {name: keras.Input(shape, name=name) for name, shape in {"half": (), "vector": (3,)}.items()}
+    x = keras.layers.Concatenate()([inputs["half"][:, None], inputs["vector"]])
+    outputs = {
+        "clicked": keras.layers.Dense(1, "sigmoid", name="clicked")(x),
+        "stars": keras.layers.Dense(1, name="stars")(x),
+    }
+    model = keras.Model(inputs, outputs)
+    set_dense_weights(model)
+    model.compile(keras.optimizers.SGD(0.01), {"clicked": "binary_crossentropy", "stars": "mse"})
+    loader = kr.Loader(data, BATCH, sample_weight="w").map(
+        lambda x, y, w: ({**x, "half": x["half"].astype("float32") + 1}, y, w / 2)
+    )
+    history = model.fit(loader, epochs=1, verbose=0).history
+    results.update({f"several/{name}": np.array(values) for name, values in history.items()})
+    results.update({f"several/{name}": y for name, y in model.predict(loader.take(10), verbose=0).items()})
 
 
 def torch_data_loader(data: Path) -> None:
@@ -245,7 +290,7 @@ def remember_addresses(loader) -> set[int]:
     def gather_and_remember(*args):
         batch = gather(*args)
         addresses.update(row.ctypes.data for block in batch.blocks.values() for row in block)
-        for column in batch.lists.values():
+        for column in [*batch.lists.values(), *batch.vectors.values()]:
             parts = [column] if isinstance(column, np.ndarray) else [column.values, column.offsets]
             addresses.update(part.ctypes.data for part in parts)
         return batch

@@ -98,6 +98,20 @@ def test_tensors_are_the_loaders_batches_on_the_same_memory(other):
     assert {case for case in found["jax"]["copied"] if "'genres', " not in case and "batch 4" not in case} == set()
 
 
+def test_targets_weights_and_embeddings(tensorflow, other):
+    """As tensors, and through `fit` after a function on the host: the same loss as under TensorFlow."""
+    found = other.facts["tensors of several"]
+    for kind in found.values():
+        assert kind["differ"] == []
+        assert kind["lengths"] == [[5, 5]] * 8
+    assert found["torch"]["copied"] == []
+    assert {case.rpartition(" ")[2] for case in found["jax"]["copied"]} <= {"4"}  # the short one
+    names = [name for name in tensorflow.results if name.startswith("several/")]
+    assert {"several/loss", "several/clicked_loss", "several/stars"} <= set(names)
+    for name in names:
+        assert_agree(other[name], tensorflow[name])
+
+
 def test_a_torch_data_loader_takes_the_tensors(other):
     if other.facts["backend"] == "torch":
         assert other.facts["DataLoader"] == [32] * 9 + [12]
@@ -121,6 +135,7 @@ def test_tensorflow_is_not_needed(other):
     """But by its own features: the workflow's TensorFlow face, the exchange between ranks, the SavedModel."""
     assert not other.facts["tensorflow imported"]
     assert other.facts["not importable"] == [
+        "kerasrec.data.to_dataset",
         "kerasrec.etl.tensors",
         "kerasrec.layers.partial_sums",
         "kerasrec.parallel.copies",

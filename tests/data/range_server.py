@@ -23,6 +23,7 @@ class Server:
         cut: of how many bytes each answer is short, after which the connection is reset.
         status: answers each GET with this error.
         late: seconds before each answer to a GET.
+        asked: how many GETs there were.
     """
 
     url: str = ""
@@ -31,6 +32,7 @@ class Server:
     cut: int = 0
     status: int = 0
     late: float = 0
+    asked: int = 0
 
 
 class Handler(SimpleHTTPRequestHandler):
@@ -43,6 +45,7 @@ class Handler(SimpleHTTPRequestHandler):
 
     def do_GET(self):
         path = Path(self.translate_path(self.path))
+        self.state.asked += 1
         time.sleep(self.state.late)
         if self.state.status:
             return self.send_error(self.state.status)

@@ -1,7 +1,9 @@
 """Bad input gives one clear error that names the place, at construction where a footer tells."""
 
+import gc
 import threading
 
+import keras
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -186,12 +188,33 @@ def test_a_file_that_goes_away_in_mid_epoch(tmp_path, consume):
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("kerasrec")]
 
 
-def test_damaged_pages(tmp_path):
-    """A footer that reads well over data that does not."""
-    write(tmp_path, make_table(ROWS), compression="zstd")
-    path = tmp_path / "part-00000.parquet"
+FACES = {
+    "direct": list,
+    "tf": lambda loader: list(loader.get_tf_dataset()),
+    "tensorflow": lambda loader: list(loader.tensorflow()),
+    "map": lambda loader: list(loader.map(lambda *batch: batch)),
+    "take": lambda loader: list(loader.take(40)),
+    "fit": lambda loader: fit(loader),
+}
+
+
+def fit(loader):
+    model = keras.Sequential([keras.layers.Lambda(lambda x: x["age"][:, None]), keras.layers.Dense(1)])
+    model.compile("sgd", "mse")
+    model.fit(loader, verbose=0)
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("consume", FACES)
+def test_damaged_pages(tmp_path, consume, shuffle):
+    """A footer that reads well over data that does not, in the second of three files: one is read by then."""
+    write(tmp_path, make_table(ROWS), files=3, row_group_rows=20, compression="zstd")
+    path = tmp_path / "part-00001.parquet"
     data = bytearray(path.read_bytes())
-    data[4 : len(data) // 3] = np.random.default_rng(0).bytes(len(data) // 3 - 4)
+    data[4 : len(data) // 2] = np.random.default_rng(0).bytes(len(data) // 2 - 4)
     path.write_bytes(data)
-    with pytest.raises(OSError, match=r"part-00000.parquet: cannot be read"):
-        list(Loader(tmp_path))
+    loader = Loader(tmp_path, 10, shuffle=shuffle, pool_rows=20)
+    with pytest.raises((OSError, tf.errors.OpError), match=r"part-00001.parquet: cannot be read"):
+        FACES[consume](loader)
+    gc.collect()  # with fit's iterator, which refers to itself
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("kerasrec")]

@@ -103,8 +103,14 @@ def test_ranks_share_the_rows(files, ranks, batch_size, pool_rows, shuffle, drop
 
 
 @settings(max_examples=300, deadline=None)
-@given(total=st.integers(1, 400), ranks=st.integers(1, 7), batch_size=st.integers(1, 30), drop_last=st.booleans())
-def test_shares_are_even_or_impossible(total, ranks, batch_size, drop_last):
+@given(
+    total=st.integers(1, 400),
+    ranks=st.integers(1, 7),
+    batch_size=st.integers(1, 30),
+    drop_last=st.booleans(),
+    most=st.integers(1, 20),
+)
+def test_shares_are_even_or_impossible(total, ranks, batch_size, drop_last, most):
     """Refused is only what cannot be: fewer rows than are needed, or batches of one that do not come out even."""
     possible = total >= ranks * batch_size if drop_last else total >= ranks
     possible = possible and (drop_last or batch_size > 1 or total % ranks == 0)
@@ -121,6 +127,11 @@ def test_shares_are_even_or_impossible(total, ranks, batch_size, drop_last):
     held = [len(share.span) for share in shares]
     assert shares[0].batches == (min(held) // batch_size if drop_last else math.ceil(max(held) / batch_size))
     assert [row for share in shares for row in share.span] == list(range(total))
+    fewer = [Share(total, rank, ranks, batch_size, drop_last, most) for rank in range(ranks)]
+    assert [list(share.sizes()) for share in fewer] == [each[:most] for each in sizes]
+    assert {share.batches for share in fewer} == {min(most, shares[0].batches)}
+    assert [each[:most][-1] for each in sizes] == [share.last for share in fewer]
+    assert {share.full for share in fewer} == {set(flat([each[:most] for each in sizes])) == {batch_size}}
 
 
 def test_one_row_more_is_one_batch_more(tmp_path):

@@ -122,8 +122,40 @@ def test_states_of_other_data_are_refused(folder, tmp_path):
     pieces = write(tmp_path / "pieces", make_table(ROWS), files=3, row_group_rows=99)
     with pytest.raises(ValueError, match="data="):
         Loader(pieces, 100).restore(state)
-    with pytest.raises(ValueError, match="it has no 'epoch'"):
+    with pytest.raises(ValueError, match="it has no 'version'"):
         Loader(folder, 100).restore({})
+
+
+def test_a_state_has_a_version(folder):
+    loader = Loader(folder, 100)
+    state = loader.state()
+    assert state["version"] == 1
+    with pytest.raises(ValueError, match="the state has version=2, this kerasrec reads version 1"):
+        loader.restore({**state, "version": 2})
+
+
+@pytest.mark.parametrize("face", [iter, Loader.get_tf_dataset])
+def test_an_epoch_set_after_restore_is_whole(folder, face):
+    """What `restore` leaves out, it leaves out of its own epoch; and a pass of any other ends it."""
+    make = lambda: Loader(folder, 100, shuffle=True)  # noqa: E731
+    loader, whole = make(), make()
+    epochs = [[rows_of(*batch) for batch in whole] for _ in range(3)]
+    loader.epoch = 1
+    passing = iter(loader)
+    for _ in range(4):
+        next(passing)
+    state = loader.state()
+    assert (state["epoch"], state["batches"]) == (1, 4)
+    for epoch in (0, 2):
+        loader.restore(state)
+        loader.epoch = epoch
+        assert loader.state()["batches"] == 0
+        assert [rows_of(*batch) for batch in face(loader)] == epochs[epoch]
+        loader.epoch = 1
+        assert [rows_of(*batch) for batch in face(loader)] == epochs[1]
+    loader.restore(state)
+    loader.epoch = 1  # where it is
+    assert [rows_of(*batch) for batch in face(loader)] == epochs[1][4:]
 
 
 def model():

@@ -28,13 +28,15 @@ def write_data(folder):
         kr.Column("tags", "int64", tags=("categorical", "list"), cardinality=TAGS),
         kr.Column("age", "float32", tags=("continuous",)),
         kr.Column("liked", "int8", tags=("target", "binary")),
+        kr.Column("weight", "float32"),
     ]
     schema, rng = kr.Schema(columns), np.random.default_rng(0)
     for part, sizes in {"train": (301, 7, 150), "valid": (95, 30)}.items():
         (folder / part).mkdir()
         schema.save(folder / part)
         for number, rows in enumerate(sizes):
-            frame = rows_of(rng, rows)
+            weight = pl.Series("weight", (np.arange(rows) % 7 / 2).astype("float32"))
+            frame = rows_of(rng, rows).with_columns(weight)
             frame.write_parquet(folder / part / f"{number}.parquet", row_group_size=60)
 
 
@@ -47,7 +49,11 @@ def rows_of(rng, rows):
     return pl.DataFrame({"user": user, "item": item, "tags": tags, "age": age, "liked": liked}, schema=types)
 
 
+FEATURES = ["user", "item", "tags", "age"]
+
+
 def loaders(folder, **share):
+    share = {"columns": FEATURES, **share}
     train = kr.Loader(folder / "train", batch_size=BATCH, shuffle=True, pool_rows=100, seed=3, **share)
     return train, kr.Loader(folder / "valid", batch_size=BATCH, **share)
 
@@ -89,7 +95,8 @@ def compiled(model, optimizer):
     if optimizer in OPTIMIZERS:
         optimizer = OPTIMIZERS[optimizer]()
     metrics = [keras.metrics.AUC(name="auc"), keras.metrics.BinaryAccuracy(name="accuracy"), "mse"]
-    model.compile(optimizer=optimizer, loss="binary_crossentropy", metrics=metrics)
+    weighted = [keras.metrics.MeanSquaredError(name="weighted_mse")]
+    model.compile(optimizer, "binary_crossentropy", metrics=metrics, weighted_metrics=weighted)
     return model
 
 
@@ -201,15 +208,23 @@ class Batches(keras.callbacks.Callback):
 
 
 # ---- cases: each returns arrays by name, which the test compares with one process's ------------------------
-def case_loader(folder, work, optimizer):
-    model, (train, valid) = dlrm(folder, optimizer), loaders(folder)
+def case_loader(folder, work, optimizer, **weights):
+    model, (train, valid) = dlrm(folder, optimizer), loaders(folder, **weights)
     batches = Batches()
     history = model.fit(train, validation_data=valid, epochs=2, callbacks=[batches], verbose=2).history
     found = left_by(model, history)
-    evaluated = model.evaluate(loaders(folder)[1], return_dict=True)
+    evaluated = model.evaluate(loaders(folder, **weights)[1], return_dict=True)
     np.testing.assert_allclose([found[f"log val_{name}"][-1] for name in evaluated], list(evaluated.values()))
-    predicted = comm.gather_objects(model.predict(loaders(folder)[1]))
+    predicted = comm.gather_objects(model.predict(loaders(folder, **weights)[1]))
     return {**found, "batch losses": np.array(batches.seen), "predicted": np.concatenate(predicted)}
+
+
+WEIGHTS = {"sample_weight": "weight"}
+
+
+def case_weighted(folder, work, optimizer):
+    """Rows weigh differently, and so do ranks' batches."""
+    return case_loader(folder, work, optimizer, **WEIGHTS)
 
 
 def case_plain(folder, work, optimizer):
@@ -312,9 +327,11 @@ def case_refused(folder, work, optimizer):
     refused(foreign, lambda: dlrm(folder, keras.optimizers.SGD()).fit(loaders(folder)[0]))
     scaled = keras.optimizers.LossScaleOptimizer(kr.optimizers.SGD(0.1))
     refused("mixed_bfloat16", lambda: plain(scaled).fit(data, callbacks=[ours()]))
-    summed = plain("sgd")
-    summed.compile(kr.optimizers.SGD(0.1), keras.losses.MeanSquaredError(reduction="sum"))
-    refused("right for means over rows", lambda: summed.fit(data, callbacks=[ours()]))
+    for reduction in ("sum", "mean_with_sample_weight", None):
+        refused(
+            rf"BinaryCrossentropy\(reduction={reduction!r}\), which .* ranks cannot put together",
+            lambda how=reduction: with_loss(how).fit(data, callbacks=[ours()]),
+        )
     stop = keras.callbacks.EarlyStopping("loss")
     refused("must be the first", lambda: plain("sgd").fit(data, callbacks=[stop, ours()]))
     board = keras.callbacks.TensorBoard(str(work / "refused"), embeddings_freq=1)
@@ -343,6 +360,8 @@ def case_refused(folder, work, optimizer):
     mine.epoch = rank
     refused(r"data.epoch: 0 on rank 0, 1 on rank 1", lambda: dlrm(folder, "sgd").fit(mine))
     small = kr.Loader(folder / "train", batch_size=BATCH + rank)
+    unlike = kr.Loader(folder / "train", batch_size=BATCH, sample_weight="weight" if rank else None)
+    refused("data.sample_weight: None on rank 0, weight on rank 1", lambda: dlrm(folder, "sgd").fit(unlike))
     refused(rf"data.batch_size: {BATCH} on rank 0, {BATCH + 1} on rank 1", lambda: dlrm(folder, "sgd").fit(small))
     fewer = as_dataset([*parts(rank, comm.size())][rank:])
     refused("batches: 4 on rank 0, 3 on rank 1", lambda: plain("sgd").fit(fewer, callbacks=[ours()]))
@@ -389,6 +408,12 @@ def with_metric(metric):
     return model
 
 
+def with_loss(reduction):
+    model = plain("sgd")
+    model.compile(kr.optimizers.SGD(0.1), keras.losses.BinaryCrossentropy(reduction=reduction))
+    return model
+
+
 def joined():
     model = plain("sgd")
     model.fit(as_dataset(parts(comm.rank(), comm.size())), callbacks=[kr.parallel.Callback()])
@@ -408,8 +433,8 @@ def refused(said, run):
 
 
 CASES = {
-    "loader sgd": (case_loader, "sgd"),
     "loader adagrad": (case_loader, "adagrad"),
+    "weighted sgd": (case_weighted, "sgd"),
     "plain sgd": (case_plain, "sgd"),
     "plain adam": (case_plain, "adam"),
     "several": (case_several, "sgd"),

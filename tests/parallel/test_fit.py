@@ -24,13 +24,8 @@ def as_one(loaders):
         for parts in zip(*loaders, strict=True):
             yield tf.nest.map_structure(lambda *some: tf.concat(some, 0), *parts)
 
-    ids = {name: tf.TensorSpec((None,), tf.int64) for name in ("user", "item")}
-    features = {
-        **ids,
-        "tags": tf.RaggedTensorSpec((None, None), tf.int64, 1),
-        "age": tf.TensorSpec((None,), tf.float32),
-    }
-    dataset = tf.data.Dataset.from_generator(batches, output_signature=(features, tf.TensorSpec((None, 1))))
+    signature = loaders[0].get_tf_dataset().element_spec
+    dataset = tf.data.Dataset.from_generator(batches, output_signature=signature)
     return dataset.apply(tf.data.experimental.assert_cardinality(len(loaders[0])))
 
 
@@ -45,9 +40,10 @@ def alone(folder, name, ranks, callbacks=()):
         data = fit_cases.as_dataset(fit_cases.with_weights(fit_cases.parts(None, ranks)))
         return model, fit_cases.left_by(model, model.fit(data, validation_data=data, epochs=2, verbose=0).history)
     model, seen = fit_cases.dlrm(folder, optimizer), fit_cases.Batches()
-    shares = [fit_cases.loaders(folder, rank=rank, ranks=ranks) for rank in range(ranks)]
+    weights = fit_cases.WEIGHTS if case is fit_cases.case_weighted else {}
+    shares = [fit_cases.loaders(folder, rank=rank, ranks=ranks, **weights) for rank in range(ranks)]
     train, valid = (as_one(some) for some in zip(*shares, strict=True))
-    epochs = 2 if case is fit_cases.case_loader else 12
+    epochs = 12 if case is fit_cases.case_callbacks else 2
     history = model.fit(
         train, validation_data=valid, epochs=epochs, callbacks=[seen, *callbacks], verbose=0
     ).history
@@ -94,7 +90,8 @@ def test_fit(ranks, tmp_path):
     assert comm.size() == 1
     work = tmp_path / f"on_{ranks}"
     for name, (case, _) in fit_cases.CASES.items():
-        if case in (fit_cases.case_loader, fit_cases.case_plain, fit_cases.case_several):
+        trained = (fit_cases.case_loader, fit_cases.case_weighted, fit_cases.case_plain, fit_cases.case_several)
+        if case in trained:
             _, one = alone(tmp_path, name, ranks)
             assert_same(np.load(work / f"{name}.npz"), one, weights_before(tmp_path, name))
     only_rank_0_speaks(done.output)

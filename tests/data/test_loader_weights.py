@@ -1,0 +1,211 @@
+"""Weights of rows: what is yielded, what Keras makes of it, what is refused."""
+
+import keras
+import numpy as np
+import pyarrow as pa
+import pytest
+import tensorflow as tf
+from device_engines import ENGINES, by_numpy, host_batches
+from loader_data import make_schema, make_table, write
+
+import kerasrec as kr
+from kerasrec.data import Loader
+from kerasrec.schema import Column, Schema, SchemaError
+
+ROWS = 500
+INPUTS = ["user", "age"]
+
+
+def weights(dtype="float32"):
+    return (np.random.default_rng(1).integers(0, 8, ROWS) / 2).astype(dtype)
+
+
+def table_of(values, kind=None):
+    table = make_table(ROWS).append_column("w", pa.array(values, kind))
+    return table.append_column("stars", pa.array(np.arange(ROWS) % 5, pa.int8()))
+
+
+def schema_of(dtype="float32", tags=("continuous",)):
+    more = [Column("w", dtype, tags), Column("stars", "int8", ("target", "regression"))]
+    return Schema([*make_schema(), *more])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return write(tmp_path_factory.mktemp("weights") / "data", table_of(weights()), schema_of(), files=3)
+
+
+@pytest.mark.parametrize("engine", [pytest.param(Loader, id="arrow"), *ENGINES])
+@pytest.mark.parametrize("dtype", ["bool", "uint8", "int64", "float16", "float64"])
+@pytest.mark.parametrize("shuffle", [False, True])
+def test_weights_are_float32_beside_features_and_target(tmp_path, engine, dtype, shuffle):
+    values = weights(dtype)
+    write(tmp_path, table_of(values), schema_of(dtype), files=2)
+    loader = engine(
+        tmp_path, 64, shuffle=shuffle, lists="padded", targets="clicked", sample_weight="w", pool_rows=200
+    )
+    seen = 0
+    for features, target, weight in host_batches(loader):
+        assert list(features) == ["row", "user", "age", "tags"]
+        assert (target.shape, weight.shape, weight.dtype) == ((len(weight), 1), (len(weight),), np.float32)
+        assert np.array_equal(weight, values[features["row"]].astype("float32"))
+        seen += len(weight)
+    assert seen == ROWS
+    assert "w" not in loader.schema.features
+    assert "w" not in loader.schema.targets
+    assert loader.sample_weight == "w"
+
+
+def test_every_face_has_them(folder):
+    expected = list(Loader(folder, 64, lists="padded", sample_weight="w"))
+    loader = Loader(folder, 64, lists="padded", sample_weight="w")
+    for batches in (loader.get_tf_dataset(), loader.tensorflow(), loader.take(len(loader)), [loader.peek()]):
+        for (_, _, weight), (_, target, other) in zip(batches, expected, strict=False):
+            assert np.array_equal(weight, other)
+            assert list(target) == ["clicked", "stars"]
+    assert loader.get_tf_dataset().element_spec[2] == tf.TensorSpec((None,), tf.float32)
+    assert "weight: w" in repr(loader)
+    assert len(expected[0]) == 3
+    assert len(next(iter(Loader(folder, 64)))) == 2
+
+
+def dense():
+    """A model of two inputs whose first weights are always the same."""
+    keras.utils.set_random_seed(3)
+    inputs = {"user": keras.Input((), dtype="int32", name="user"), "age": keras.Input((), name="age")}
+    joined = keras.ops.stack([keras.ops.cast(inputs["user"], "float32") / 50, inputs["age"]], axis=1)
+    return inputs, keras.layers.Dense(4, activation="tanh")(joined)
+
+
+def one_output():
+    inputs, x = dense()
+    model = keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid")(x))
+    metrics = [keras.metrics.AUC(name="auc"), keras.metrics.MeanSquaredError(name="mse")]
+    model.compile(keras.optimizers.SGD(0.5), "binary_crossentropy", weighted_metrics=metrics, metrics=["mae"])
+    return model
+
+
+def two_outputs():
+    inputs, x = dense()
+    outputs = {
+        "clicked": keras.layers.Dense(1, activation="sigmoid", name="clicked")(x),
+        "stars": keras.layers.Dense(1, name="stars")(x),
+    }
+    model = keras.Model(inputs, outputs)
+    losses = {"clicked": "binary_crossentropy", "stars": "mse"}
+    model.compile(keras.optimizers.SGD(0.05), losses, weighted_metrics={"clicked": ["mse"], "stars": ["mae"]})
+    return model
+
+
+def arrays(table, targets):
+    x = {name: table[name].to_numpy() for name in INPUTS}
+    y = {name: table[name].to_numpy().astype("float32")[:, None] for name in targets}
+    return x, y if len(y) > 1 else y[targets[0]]
+
+
+@pytest.mark.parametrize(("make", "targets"), [(one_output, ["clicked"]), (two_outputs, ["clicked", "stars"])])
+@pytest.mark.parametrize("weighted", [True, False])
+def test_fit_is_keras_on_arrays(folder, make, targets, weighted):
+    """The same losses, metrics and weights as of arrays in memory with `sample_weight`, one target or several."""
+    loader = Loader(folder, 64, columns=INPUTS, targets=targets, sample_weight="w" if weighted else None)
+    x, y = arrays(table_of(weights()), targets)
+    w = weights() if weighted else None
+    ours, theirs = make(), make()
+    found = ours.fit(loader, epochs=2, validation_data=loader, verbose=0).history
+    kept = {"batch_size": 64, "shuffle": False, "verbose": 0}
+    validation = (x, y) if w is None else (x, y, w)
+    expected = theirs.fit(
+        x, y, sample_weight=w, epochs=2, validation_data=validation, validation_batch_size=64, **kept
+    )
+    assert found.keys() == expected.history.keys()
+    for name, values in expected.history.items():
+        np.testing.assert_allclose(found[name], values, rtol=1e-6, err_msg=name)
+    for mine, other in zip(ours.get_weights(), theirs.get_weights(), strict=True):
+        np.testing.assert_allclose(mine, other, rtol=1e-6, atol=1e-7)
+    evaluated = ours.evaluate(loader, return_dict=True, verbose=0)
+    for name, value in theirs.evaluate(x, y, sample_weight=w, batch_size=64, return_dict=True, verbose=0).items():
+        np.testing.assert_allclose(evaluated[name], value, rtol=1e-6, err_msg=name)
+    predicted, other = (m.predict(d, verbose=0) for m, d in ((ours, loader), (theirs, x)))
+    for name in targets if len(targets) > 1 else [...]:
+        np.testing.assert_allclose(predicted[name], other[name], rtol=1e-5)
+
+
+@pytest.mark.parametrize("engine", [Loader, by_numpy])
+def test_models_weigh(folder, engine):
+    """The loss of `evaluate` is the closed form: weighted and divided by rows. `predict` leaves weights out."""
+    columns = ["user", "age", "tags"]
+    loader = engine(folder, 64, lists="padded", columns=columns, targets="clicked", sample_weight="w")
+    model = kr.models.DLRM(loader.schema, embedding_dim=4, bottom_units=[4], top_units=[4])
+    model.compile(kr.optimizers.Adagrad(0.1), "binary_crossentropy")
+    assert model.continuous.columns == ("age",)
+    model.fit(loader, epochs=1, verbose=0)
+    p = model.predict(loader, verbose=0)[:, 0].astype("float64")
+    label = table_of(weights())["clicked"].to_numpy()
+    loss = -(weights() * np.log(np.where(label == 1, p, 1 - p))).sum() / ROWS
+    assert model.evaluate(loader, verbose=0) == pytest.approx(loss, rel=1e-5)
+
+
+BAD = [
+    ([None, *weights()[1:]], pa.float32(), "has 1 nulls; fill them first"),
+    ([-0.5, *weights()[1:]], pa.float32(), "holds -0.5, which is no weight: weights are finite and not negative"),
+    ([-2, *range(1, ROWS)], pa.int16(), "holds -2.0, which is no weight"),
+    ([np.inf, *weights()[1:]], pa.float32(), "holds inf, which is no weight"),
+    ([1e300, *weights()[1:]], pa.float64(), "holds (1e.300|inf), which is no weight"),
+    ([-1.0, *weights()[1:]], pa.float16(), "holds -1.0, which is no weight"),
+    ([np.nan, *weights()[1:]], pa.float32(), "holds NaN; fill it first"),
+]
+
+
+@pytest.mark.parametrize("statistics", [True, False])
+@pytest.mark.parametrize("engine", [Loader, by_numpy])
+@pytest.mark.parametrize(("values", "kind", "message"), BAD)
+def test_what_is_no_weight_is_named(tmp_path, values, kind, message, engine, statistics):
+    values = [None if value is None else np.dtype(kind.to_pandas_dtype()).type(value) for value in values]
+    dtype = str(np.dtype(kind.to_pandas_dtype()))
+    write(tmp_path, table_of(values, kind), schema_of(dtype), write_statistics=statistics)
+    with pytest.raises(ValueError, match=f"part-00000.parquet: column 'w' {message}"):
+        list(engine(tmp_path, 64, lists="padded", sample_weight="w").take(1)._lend())
+
+
+def test_a_bad_weight_in_a_footer_is_found_at_construction(tmp_path):
+    write(tmp_path, table_of([1.0] * (ROWS - 1) + [-1.0], pa.float32()), schema_of())
+    with pytest.raises(ValueError, match=r"column 'w' holds -1.0, which is no weight"):
+        Loader(tmp_path, sample_weight="w")
+    assert len(Loader(tmp_path)) == 1  # as a feature it may be what it likes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (
+            {"sample_weight": "shoe"},
+            "sample_weight='shoe' is none of the schema's; there are: row, user, age, tags",
+        ),
+        ({"sample_weight": "tags"}, "sample_weight='tags' is a list column in the schema"),
+        ({"sample_weight": "user"}, "sample_weight='user' is categorical in the schema"),
+        ({"sample_weight": "w", "columns": ["w", "age"]}, "sample_weight='w' is among columns=, too"),
+        ({"sample_weight": "clicked", "targets": "clicked"}, "sample_weight='clicked' is among targets=, too"),
+        ({"sample_weight": "w", "targets": []}, "sample_weight='w' weighs the loss of a target, but there is no"),
+    ],
+)
+def test_arguments(folder, arguments, message):
+    with pytest.raises((ValueError, SchemaError), match=message):
+        Loader(folder, **arguments)
+
+
+def test_a_column_that_was_a_target_can_weigh(folder):
+    _, target, weight = Loader(folder, ROWS, sample_weight="stars").peek()
+    assert weight.tolist() == (np.arange(ROWS) % 5).tolist()
+    assert target.shape == (ROWS, 1)
+
+
+def test_a_folder_s_name_can_weigh(tmp_path):
+    for weight in ("0.5", "2"):
+        write(tmp_path / f"w={weight}", make_table(10))
+        (tmp_path / f"w={weight}" / "schema.json").rename(tmp_path / "schema.json")
+    schema = Schema([*make_schema(), Column("w", "float32")])
+    found = [batch[2] for batch in Loader(tmp_path, 10, schema=schema, sample_weight="w")]
+    assert np.concatenate(found).tolist() == [0.5] * 10 + [2.0] * 10
+    write(tmp_path / "w=-1", make_table(10))
+    with pytest.raises(ValueError, match=r"w=-1/part-00000.parquet: column 'w' holds -1.0, which is no weight"):
+        Loader(tmp_path, schema=schema, sample_weight="w")
