@@ -39,17 +39,17 @@ GROUPS = (
 
 
 class Watch:
-    """The most memory of its own that this process was seen with, since the last look."""
+    """The most memory of its own that a process was seen with, since the last look."""
 
-    def __init__(self):
-        self.peak = 0
+    def __init__(self, process="self"):
+        self.status, self.peak = Path(f"/proc/{process}/status"), 0
         threading.Thread(target=self._look, daemon=True).start()
 
     def _look(self):
-        while True:
-            status = Path("/proc/self/status").read_text()
-            self.peak = max(self.peak, int(status.partition("RssAnon:")[2].split()[0]))
-            time.sleep(0.02)
+        with suppress(OSError):  # until it has ended
+            while "RssAnon:" in (status := self.status.read_text()):
+                self.peak = max(self.peak, int(status.partition("RssAnon:")[2].split()[0]))
+                time.sleep(0.02)
 
     def gib(self):
         peak, self.peak = self.peak, 0
@@ -135,12 +135,16 @@ def main():
         if group:  # a shell joins the group and becomes the worker
             command = ["sh", "-c", f'echo $$ > {group} && exec "$@"', "sh", *command]
         environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
-        done = subprocess.run(command, env=environment, capture_output=True, text=True)
+        pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
+        done = subprocess.Popen(command, env=environment, text=True, **pipes)
+        watch = Watch(done.pid)  # tells how far it came if it is killed
+        told, errors = done.communicate()
         if done.returncode:
-            why = "killed: it took more than the limit" if done.returncode == -9 else done.stderr[-3000:]
+            killed = f"killed: it took more than the limit; {watch.gib():.2f} GiB of its own were seen"
+            why = killed if done.returncode == -9 else errors[-3000:]
             raise SystemExit(f"{size:.2f} GiB under {args.limit_gib} GiB: {why}")
         written = sum(path.stat().st_size for path in (folder / "out").iterdir()) / 2**30
-    figures = json.loads(done.stdout.splitlines()[-1])
+    figures = json.loads(told.splitlines()[-1])
     peak = max(stage["peak_gib"] for stage in figures["stages"].values())
     title = f"{size:.2f} GiB, {rows:,} rows, vocabularies of {figures['vocabulary']:,}; limit {args.limit_gib} GiB"
     table = Table("while", "s", "own memory, peak GiB", title=title)

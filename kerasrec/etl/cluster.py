@@ -21,7 +21,6 @@ import polars as pl
 
 from kerasrec.etl import engine, execute
 from kerasrec.etl.sources import Source
-from kerasrec.etl.values import Value
 
 if TYPE_CHECKING:
     from kerasrec.etl.dataset import Dataset
@@ -70,7 +69,7 @@ def gatherer(client: Any) -> Callable[[Source, Sequence[str], Sequence[engine.Jo
         if apart:
             # A task of its own, so each worker is sent the operators once, and again should all who have them die.
             todo = _submit(client, "operators", _same, apart)
-            found = [_submit(client, "part", _statistics, part, names, todo) for part in parts(source, PART_ROWS)]
+            found = [_submit(client, "part", _statistics, part, names, todo) for part in source.parts(PART_ROWS)]
             while len(found) > 1:
                 some = [found[first : first + FAN_IN] for first in range(0, len(found), FAN_IN)]
                 found = [_submit(client, "merge", _merged, todo, few) for few in some]
@@ -96,12 +95,12 @@ def write(
     import cloudpickle
     from distributed import as_completed, wait
 
-    source = shared(dataset.source, client)
-    pieces = parts(source, per_file, dataset.values)
+    dataset = replace(dataset, source=shared(dataset.source, client))
     work = folder / "work"
     work.mkdir()
     (work / "dataset.pickle").write_bytes(cloudpickle.dumps(replace(dataset, source=None)))  # type: ignore[arg-type]
-    tasks = [_submit(client, "write", _written, str(work), part, rows, per_file) for part in pieces]
+    pieces = [part.source for part in dataset.parts(per_file)]
+    tasks = [_submit(client, "write", _written, str(work), piece, rows, per_file) for piece in pieces]
     try:
         for task in as_completed(tasks):
             step(task.result()[1])
@@ -116,14 +115,6 @@ def write(
     for number, file in enumerate(files):
         file.rename(folder / f"part-{number:05d}.parquet")
     shutil.rmtree(work)
-
-
-def parts(source: Source, rows: int, values: Sequence[Value] = ()) -> list[Source]:
-    """Parts of up to so many rows, from each of which `values` can be computed. A row of CSV is found by reading
-    all before it, so its files are not cut."""
-    if any(value.whole for value in values):
-        return [source]
-    return source.parts(rows if source.columnar else max(1, *(count for _, count in source.files)))
 
 
 def _submit(client: Any, name: str, function: Callable[..., Any], *arguments: Any) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kerasrec.etl import cluster
+from kerasrec.etl import cluster, execute
 from kerasrec.etl.observe import nulls
 from kerasrec.etl.progress import bar
 from kerasrec.etl.sources import Source
@@ -24,6 +25,7 @@ from kerasrec.schema import Schema, SchemaError, Tag
 
 ROW_GROUP_ROWS = 131_072
 ROWS_PER_FILE = 32 * ROW_GROUP_ROWS
+PART_ROWS = 2 * ROW_GROUP_ROWS  # raw rows that are in memory at a time; Polars left alone reads many files at once
 
 
 @dataclass(frozen=True, repr=False)
@@ -124,22 +126,39 @@ class Dataset:
             rows, per_file: rows in a row group, and in a file.
             advance: called with each number of rows written.
         """
-        with _Parts(folder, rows, per_file, prefix) as parts, self.source.telling():
+        with (
+            _Parts(folder, rows, per_file, prefix) as parts,
+            self.source.telling(),
+            ThreadPoolExecutor(1) as thread,  # writes some rows while the next ones are computed
+        ):
+            writing: Future[None] | None = None
 
             def write(frame: pl.DataFrame) -> None:
                 self._check(frame, parts.rows)
                 parts.write(frame)
                 advance(len(frame))
 
-            if self.source.engine == "gpu":  # Polars hands out batches of the CPU's engine alone
-                for part in cluster.parts(self.source, cluster.PART_ROWS, self.values):
-                    write(self.source.collect(replace(self, source=part).lazy()))
-            else:
-                self.lazy().sink_batches(write, chunk_size=rows, maintain_order=True, engine="streaming")
+            def take(frame: pl.DataFrame) -> None:
+                nonlocal writing
+                if writing is not None:
+                    writing.result()
+                writing = thread.submit(write, frame)
+
+            for part in self.parts(PART_ROWS):
+                execute.batches(part.lazy(), self.source.engine, take, rows)
+            if writing is not None:
+                writing.result()
             if not parts.rows:
                 parts.write(pl.DataFrame(schema=[(c.name, column_type(c)) for c in self.schema]))
             parts.flush()
             return parts.rows
+
+    def parts(self, rows: int) -> list[Dataset]:
+        """The same rows as several datasets, each of at most so many raw rows of one file (of CSV, of a file); one
+        where no part can be computed apart."""
+        if any(value.whole for value in self.values):
+            return [self]
+        return [replace(self, source=source) for source in self.source.parts(rows)]
 
     def _check(self, frame: pl.DataFrame, start: int) -> None:
         """Raise `SchemaError` where `frame`, whose first row is row `start`, is not what the schema says."""

@@ -7,6 +7,7 @@ says why: Polars' own way back, its in-memory engine, would hold all rows.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 import polars as pl
 
@@ -46,6 +47,15 @@ def collect(query: pl.LazyFrame, engine: str) -> pl.DataFrame:
         except Exception as error:  # not taken, or too large; data that cannot be read fails below again
             warnings.warn(f"the CPU computes what the GPU does not: {_line(error)}", RuntimeWarning, stacklevel=2)
     return query.collect(engine="streaming")
+
+
+def batches(query: pl.LazyFrame, engine: str, take: Callable[[pl.DataFrame], None], rows: int) -> None:
+    """Hand the query's rows to `take`, in their order; so many at a time where they do not come all at once, as
+    they do of a GPU."""
+    if engine == "gpu":
+        take(collect(query, engine))
+    else:
+        query.sink_batches(take, chunk_size=rows, maintain_order=True, engine="streaming")
 
 
 def _line(error: Exception) -> str:

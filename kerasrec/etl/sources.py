@@ -64,17 +64,20 @@ class Source:
         return execute.collect(query, self.engine)
 
     def parts(self, rows: int) -> list[Source]:
-        """The same rows as several sources, each of at most so many rows of one file; a source without files is
-        one part. Rows keep their numbers."""
-        if self.read is None or self.start:
+        """The same rows as several sources, each of at most so many rows of one file (of CSV, where a row is found
+        by reading all before it, of a file); a source without files is one part. Rows keep their numbers."""
+        if self.read is None or self.rows is None:
             return [self]
-        found, number = [], 0
-        for path, count in self.files:
-            frame = self.read([path])
-            for first in range(0, max(count, 1), rows):
-                some = min(rows, count - first)
+        pieces = [(self.frame, self.rows, self.name)]
+        if self.rows == sum(count for _, count in self.files):  # else this is a part itself
+            pieces = [(self.read([path]), count, str(path)) for path, count in self.files]
+        found, number = [], self.start
+        for frame, count, name in pieces:
+            size = rows if self.columnar else count
+            for first in range(0, max(count, 1), max(size, 1)):
+                some = min(size, count - first)
                 piece = frame if some == count else frame.slice(first, some)
-                found.append(replace(self, frame=piece, rows=some, start=number + first, name=str(path)))
+                found.append(replace(self, frame=piece, rows=some, start=number + first, name=name))
             number += count
         return found
 

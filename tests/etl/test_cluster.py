@@ -6,7 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +116,47 @@ def test_as_on_one_machine(local: Any, files: list[Path], alone: etl.Workflow, t
     assert (many / "schema.json").read_text() == (one / "schema.json").read_text()
 
 
+LEARNED: dict[str, Callable[[], Any]] = {
+    "Categorify": lambda: ["word", "tags"] >> etl.Categorify(min_count=2, num_buckets=3),
+    "Categorify of a shared table": lambda: ["user", "clicked"] >> etl.Categorify(table="number", max_size=20),
+    "Categorify of combinations": lambda: ["word", "user"] >> etl.Categorify(combo=True),
+    "FillMedian": lambda: ["price"] >> etl.FillMedian(add_binary_cols=True),
+    "JoinGroupby": lambda: (
+        ["user"] >> etl.JoinGroupby(["price"], stats=["count", "sum", "mean", "std", "min", "max"])
+    ),
+    "NegativeSampling": lambda: (
+        ["user", "word"] >> etl.Categorify() >> etl.NegativeSampling("word", 2, by="user", popularity=0.5)
+    ),
+    "Normalize": lambda: ["price"] >> etl.FillMissing() >> etl.Normalize(),
+    "NormalizeMinMax": lambda: ["price"] >> etl.FillMissing() >> etl.NormalizeMinMax(),
+    "Target": lambda: (["user"] >> etl.Normalize()) + (["clicked"] >> etl.Target()),
+    "TargetEncoding": lambda: ["word", ["user", "word"]] >> etl.TargetEncoding("clicked", kfold=3),
+    "ValueCount": lambda: ["tags"] >> etl.Categorify() >> etl.ValueCount(),
+    # What one worker learns from all rows: the rows of its inputs look at one another.
+    "behind a lag": lambda: (
+        ["user", "price"] >> etl.DifferenceLag("user", shift=[1]) >> etl.FillMissing() >> etl.Normalize()
+    ),
+    "behind groups": lambda: ["user", "word"] >> etl.Groupby("user", aggs={"word": "list"}) >> etl.Categorify(),
+}
+
+
+def test_all_that_learn_are_here() -> None:
+    made = (getattr(etl, name) for name in etl.__all__)
+    learn = {op.__name__ for op in made if isinstance(op, type) and issubclass(op, etl.Operator) and op.stateful}
+    assert learn <= LEARNED.keys()
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_what_each_operator_learns(local: Any, files: list[Path], processes: int, tmp_path: Path) -> None:
+    local.cluster.scale(processes)
+    local.wait_for_workers(processes)
+    for name, nodes in LEARNED.items():
+        alone, workflow = etl.Workflow(nodes()).fit(files), etl.Workflow(nodes()).fit(files, client=local)
+        assert_same_state(workflow, alone)
+        out = workflow.transform(files).to_parquet(tmp_path / name, client=local)
+        assert_frame_equal(rows(out), alone.transform(files).collect(), rel_tol=1e-6)
+
+
 def test_csv_and_rows_that_nobody_keeps(local: Any, tmp_path: Path) -> None:
     paths = [tmp_path / f"{i}.csv" for i in range(3)]
     for i, path in enumerate(paths):
@@ -168,35 +209,46 @@ def test_what_is_refused(local: Any, files: list[Path], alone: etl.Workflow, tmp
     assert not (tmp_path / "out").exists()
 
 
-def test_the_death_of_a_worker_costs_a_retry(files: list[Path], tmp_path: Path) -> None:
-    """Scheduler and workers as one starts them on several machines. Two of three workers are killed at work."""
+@contextlib.contextmanager
+def started(folder: Path, count: int) -> Iterator[tuple[Any, list[subprocess.Popen[bytes]]]]:
+    """A client, and a scheduler and `count` workers as one starts them on several machines."""
     paths = [str(ROOT), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "POLARS_MAX_THREADS": "1"}
-    address = ["--scheduler-file", str(tmp_path / "scheduler.json"), "--no-dashboard"]
-    local = ["--host", "127.0.0.1"]
-    commands = [["scheduler", *address, *local, "--port", "0"]]
-    commands += [
-        ["worker", *address, *local, "--no-nanny", "--nthreads", "1", "--local-directory", str(tmp_path)]
-    ] * 3
-    running = []
+    address = ["--scheduler-file", str(folder / "scheduler.json"), "--no-dashboard", "--host", "127.0.0.1"]
+    worker = ["worker", *address, "--no-nanny", "--nthreads", "1", "--local-directory", str(folder)]
+    running: list[subprocess.Popen[bytes]] = []
     try:
-        for command in commands:
-            log = (tmp_path / f"{len(running)}.log").open("w")
-            running.append(
-                subprocess.Popen([sys.executable, "-m", "dask", *command], env=environment, stdout=log, stderr=log)
-            )
-        with distributed.Client(scheduler_file=str(tmp_path / "scheduler.json"), timeout=60) as client:
-            client.wait_for_workers(3, timeout=60)
-            price = ["price"] >> etl.FillMissing() >> DiesOnce(marks=str(tmp_path)) >> etl.Normalize()
-            workflow = etl.Workflow((["word"] >> etl.Categorify()) + price)
-            workflow.fit(files, client=client)
-            assert (tmp_path / "learned").exists()
-            out = workflow.transform(files).to_parquet(tmp_path / "out", client=client)
-            assert (tmp_path / "applied").exists()
-        assert sorted(process.poll() or 0 for process in running) == [-9, -9, 0, 0]
+        for command in [["scheduler", *address, "--port", "0"], *[worker] * count]:
+            log = (folder / f"{len(running)}.log").open("w")
+            command = [sys.executable, "-m", "dask", *command]
+            running.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log, cwd=folder))
+        with distributed.Client(scheduler_file=str(folder / "scheduler.json"), timeout=60) as client:
+            client.wait_for_workers(count, timeout=60)
+            yield client, running
     finally:
         for process in running:
             process.kill()
             process.wait()
+
+
+@pytest.mark.slow
+def test_workers_started_by_hand(files: list[Path], alone: etl.Workflow, tmp_path: Path) -> None:
+    with started(tmp_path, 2) as (client, _):
+        workflow = graph().fit(files, client=client)
+        out = alone.transform(files).to_parquet(tmp_path / "out", client=client, rows_per_file=200)
+    assert_same_state(workflow, alone)
+    assert_frame_equal(rows(out), alone.transform(files).collect())
+
+
+def test_the_death_of_a_worker_costs_a_retry(files: list[Path], tmp_path: Path) -> None:
+    """Two of three workers are killed at work."""
+    price = ["price"] >> etl.FillMissing() >> DiesOnce(marks=str(tmp_path)) >> etl.Normalize()
+    workflow = etl.Workflow((["word"] >> etl.Categorify()) + price)
+    with started(tmp_path, 3) as (client, running):
+        workflow.fit(files, client=client)
+        assert (tmp_path / "learned").exists()
+        out = workflow.transform(files).to_parquet(tmp_path / "out", client=client)
+        assert (tmp_path / "applied").exists()
+        assert sorted(process.poll() or 0 for process in running) == [-9, -9, 0, 0]
     assert_same_state(workflow, etl.Workflow(workflow._root).fit(files))
     assert_frame_equal(rows(out), workflow.transform(files).collect())

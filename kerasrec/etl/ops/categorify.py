@@ -162,15 +162,26 @@ class Categorify(Elementwise):
         # An Enum's physical value is the position in the vocabulary. In Polars' streaming engine this is the
         # fastest of the ways to look values up (a join and replace_strict are the others).
         table = self.table or column.name
-        words, buckets = self._words(table).cast(pl.String), self._buckets(table)
+        words, buckets = self._words(table), self._buckets(table)
         dtype = to_polars(id_dtype(FIRST + len(words) + buckets))
-        position = x.cast(pl.String).cast(pl.Enum(words), strict=False).to_physical().cast(dtype)
+        position = x.cast(pl.String).cast(self._enum(table), strict=False).to_physical().cast(dtype)
         unknown = pl.lit(UNKNOWN, dtype)
         if buckets:
             rest = hashes(pl.when(position.is_null()).then(x), column.dtype)
             unknown = bucket(rest, buckets, FIRST + len(words)).cast(dtype)
         known = (position + pl.lit(FIRST, dtype)).fill_null(unknown)
         return pl.when(x.is_null()).then(pl.lit(NULL, dtype)).otherwise(known)
+
+    def _enum(self, table: str) -> pl.DataTypeExpr:
+        """The vocabulary as a type, kept, as it is asked for several times and made by going over all words."""
+        kept = self.__dict__.setdefault("_enums", {})
+        frame = self.frames[table]
+        if table not in kept or kept[table][0] is not frame:
+            kept[table] = frame, pl.Enum(self._words(table).cast(pl.String)).to_dtype_expr()
+        return kept[table][1]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "_enums"}
 
     def tensor(self, column: Column, resources: list[Any]) -> Callable[[TensorColumn], TensorColumn]:
         import tensorflow as tf
