@@ -197,7 +197,7 @@ class DistributedEmbedding(keras.layers.Layer):
         # A SavedModel must know nothing of our kernels: they read only where gradients are asked for.
         one_pass = learning and placed.ranks == 1 and kernels.fits(placed.variables[0].value)
         if learning or (placed.ranks > 1 and any(shards.sums for shards in placed.shards)):
-            ids, weights = lookup.without_padding(self.features, ids, weights, one_pass)
+            ids, weights = lookup.without_padding(ids, weights, one_pass)
         features: dict[str, FeatureConfig] = {}  # of a table cut by columns, one for each of its slices
         for name, parts in placed.parts:
             features.update(parts)
@@ -211,8 +211,8 @@ class DistributedEmbedding(keras.layers.Layer):
         else:
             found = self._exchanged(wanted, next(iter(given.values())), bool(training))
         out = {name: _side_by_side([found[part] for part in parts]) for name, parts in placed.parts}
-        for name, config in self._features:
-            if config.table.combiner is None and len(out[name].shape) == len(given[name].shape):
+        for name in out:
+            if lookup.is_ragged(out[name]) and not lookup.is_ragged(given[name]):
                 out[name] = lookup.padded_again(out[name], given[name])
         return out
 

@@ -72,23 +72,19 @@ def lookup(variable: keras.Variable, wanted: Wanted, dtype: str, one_pass: bool)
 
 
 def without_padding(
-    features: Mapping[str, FeatureConfig], ids: dict[str, Any], weights: dict[str, Any], one_pass: bool
+    ids: Mapping[str, Any], weights: Mapping[str, Any], one_pass: bool
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Padded lists as ragged ones, for training on TensorFlow: an optimizer must not touch row 0 for padding.
 
-    Without a combiner the ids become single ones, (n,), whose vectors `padded_again` puts where they belong. The
-    compiled kernels know padding by themselves, unless it is weighted.
+    The compiled kernels know padding by themselves, unless it is weighted.
     """
     import tensorflow as tf
 
     ids, weights = dict(ids), dict(weights)
-    for name, config in features.items():
+    for name in ids:
         if not _is_padded(ids[name]) or (one_pass and name not in weights):
             continue
         real = ids[name] != 0
-        if config.table.combiner is None:
-            ids[name] = tf.boolean_mask(ids[name], real)
-            continue
         ids[name] = tf.ragged.boolean_mask(ids[name], real)
         if name in weights:
             weights[name] = tf.ragged.boolean_mask(weights[name], real)
@@ -96,11 +92,11 @@ def without_padding(
 
 
 def padded_again(vectors: Any, ids: Any) -> Any:
-    """The vectors (n, dim) of the ids (batch, hotness) that are not 0 -> (batch, hotness, dim), else zeros."""
+    """The ragged vectors (batch, None, dim) of the ids (batch, hotness) that are not 0, with zeros for those."""
     import tensorflow as tf
 
     shape = tf.concat([tf.shape(ids, out_type=tf.int64), [vectors.shape[-1]]], 0)
-    laid_out = tf.scatter_nd(tf.where(ids != 0), vectors, shape)
+    laid_out = tf.scatter_nd(tf.where(ids != 0), vectors.values, shape)
     return tf.ensure_shape(laid_out, (*ids.shape, vectors.shape[-1]))
 
 

@@ -406,3 +406,21 @@ def test_tables_in_float64_are_twice_as_large_for_one_process(monkeypatch):
     refused("float32")
     with pytest.raises(MemoryError, match="kr.parallel.save, restore it in one process"):
         refused("float64")
+
+
+def test_lists_kept_apart_beside_single_ids(monkeypatch):
+    """Of one table and of one width, where batch and list lengths differ; with the kernels and without."""
+    table = kr.TableConfig("item", 9, 3, combiner=None, initializer="normal")
+    layer = kr.layers.DistributedEmbedding({name: kr.FeatureConfig(name, table) for name in ("one", "history")})
+    ids = {"one": tf.constant([8, 0]), "history": tf.constant([[3, 0, 5], [1, 3, 0]])}
+    layer.build()
+    values = layer.table("item")
+    for _ in range(2):
+        with tf.GradientTape() as tape:
+            found = layer(ids, training=True)
+        np.testing.assert_array_equal(found["one"], values[[8, 0]])
+        expected = values[ids["history"]] * (ids["history"].numpy() != 0)[..., None]
+        np.testing.assert_array_equal(found["history"], expected)
+        (gradient,) = tape.gradient(found, layer.trainable_variables)
+        np.testing.assert_array_equal(tf.convert_to_tensor(gradient)[:, 0], [1, 1, 0, 2, 0, 1, 0, 0, 1])
+        monkeypatch.setattr(kr.layers.embedding.kernels, "fits", lambda table: False)
