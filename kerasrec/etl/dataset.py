@@ -78,8 +78,8 @@ class Dataset:
     ) -> Path:
         """Write `part-00000.parquet`, `part-00001.parquet`, ... and `schema.json` into a new folder.
 
-        Rows keep their order and stream through: a few row groups are in memory at a time. The folder takes its
-        name only when all of it is written; whatever goes wrong before, nothing stands there.
+        Rows keep their order and pass in parts of 262,144 of a file; docs/etl.md says what memory that takes. The
+        folder takes its name only when all of it is written; whatever goes wrong before, nothing stands there.
 
         Args:
             folder: its name.

@@ -90,7 +90,7 @@ def forced(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 def test_what_a_gpu_does_not_take_is_computed_and_warned_of(
     file: Path, tmp_path: Path, suffix: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("kerasrec.etl.cluster.PART_ROWS", 64)
+    monkeypatch.setattr("kerasrec.etl.dataset.PART_ROWS", 64)
     raw = tmp_path / f"copy{suffix}"
     frame = pl.read_parquet(file)
     frame.write_parquet(raw) if suffix == ".parquet" else frame.write_csv(raw)

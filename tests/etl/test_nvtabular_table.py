@@ -16,6 +16,14 @@ Categorify Clip ColumnSimilarity DataStats DifferenceLag DropLowCardinality Drop
 Groupby HashBucket HashedCross JoinExternal JoinGroupby LambdaOp ListSlice LogOp Normalize NormalizeMinMax
 ReduceDtypeSize Rename TargetEncoding ValueCount
 """  # nvtabular.ops of 23.8
+OPTIONS = """
+tags boundaries freq_threshold out_path cat_cache dtype on_host encode_type name_sep search_sorted num_buckets
+vocabs max_size single_table cardinality_memory_limit tree_width split_out split_every min_value max_value
+left_features right_features metric on_device partition_cols shift min_cardinality fill_val add_binary_cols f
+groupby_cols sort_cols aggs ascending df_ext on how on_ext columns_ext drop_duplicates_ext kind_ext cache
+cont_cols stats dependency start end pad pad_value out_dtype float_dtype postfix name target target_mean kfold
+fold_seed p_smooth out_col drop_folds
+"""  # of their constructors
 SPLITS = ("SplitByTime", "SplitLeaveOneOut")
 
 
@@ -48,3 +56,9 @@ def test_an_operator_has_its_row_and_its_test(name: str) -> None:
 def test_nothing_of_nvtabulars_is_left_out() -> None:
     told = set().union(*(names(row[0]) for row in rows()))
     assert set(re.findall(r"\w+", NVTABULAR)) - told == set()
+
+
+def test_none_of_their_options_is_left_out() -> None:
+    text = (DOCS / "nvtabular.md").read_text(encoding="utf-8")
+    told = {word for code in re.findall(r"`([^`]+)`", text) for word in re.findall(r"\w+", code)}
+    assert set(OPTIONS.split()) - told == set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -81,7 +82,10 @@ def test_parts_keep_their_numbers(files: Path) -> None:
         assert [part.start for part in parts][-1] > 0
         assert sum(part.rows or 0 for part in parts) == 40
         assert max(part.rows or 0 for part in parts) <= rows
-        pieces = [replace(dataset, source=part) for part in parts]
+        smaller = [(piece.start, piece.rows) for part in source.parts(rows) for piece in part.parts(4)]
+        assert [start for start, _ in smaller] == list(accumulate((n or 0 for _, n in smaller[:-1]), initial=0))
+        assert max(n or 0 for _, n in smaller) <= min(rows, 4)
+        pieces = [replace(dataset, source=piece) for part in parts for piece in part.parts(4)]
         assert_frame_equal(pl.concat([piece.collect() for piece in pieces]), dataset.collect())
         # Statistics of the parts are merged into those of the whole.
         node = next(n for n in engine.in_order(work._root) if isinstance(n.op, Numbers))

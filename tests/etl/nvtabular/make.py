@@ -62,10 +62,12 @@ def graphs(out):
         "log": prices >> ops.LogOp(),
         "bucketize": ["age"] >> ops.Bucketize({"age": [20, 30, 45, 60]}),
         "target_encoding": ["user", "city"] >> ops.TargetEncoding("clicked", kfold=1, p_smooth=5, out_path=out),
+        "target_encoding_folds": ["user", "city"]  # without a seed, a row's fold is its position modulo kfold
+        >> ops.TargetEncoding("clicked", kfold=3, fold_seed=None, p_smooth=5, out_path=out),
         "join_groupby": ["user", "city"] >> ops.JoinGroupby(cont_cols=prices + ["age"], stats=STATS, out_path=out),
         "groupby": ["user", "time", "price", "age"]
         >> ops.Groupby(groupby_cols=["user"], sort_cols=["time"], aggs=aggs),
-        "difference_lag": ["user", "time", "age"] >> ops.DifferenceLag(partition_cols=["user"], shift=[1, -1]),
+        "difference_lag": ["time", "age"] >> ops.DifferenceLag(partition_cols=["user"], shift=[1, -1]),
     }
 
 
@@ -75,7 +77,8 @@ def main(folder):
     frame.to_parquet(folder / "raw.parquet")
     with tempfile.TemporaryDirectory() as out:
         for name, graph in graphs(out).items():
-            data = Dataset(frame, npartitions=1)
+            some = frame.sort_values(["user", "time"]) if name == "difference_lag" else frame
+            data = Dataset(some.reset_index(drop=True), npartitions=1)
             made = nvt.Workflow(graph).fit_transform(data).to_ddf().compute()
             made.to_parquet(folder / f"{name}.parquet")
             print(name, made.shape, dict(made.dtypes.astype(str)))
