@@ -33,7 +33,8 @@ HOROVODRUN = [sys.executable, "-m", "horovod.runner.launch"]
 LAUNCHERS = {
     "horovodrun --gloo": [*HOROVODRUN, "--gloo"],
     "horovodrun --mpi": [*HOROVODRUN, "--mpi"],
-    "mpirun": ["mpirun", "--allow-run-as-root", "--bind-to", "none", "--mca", "pml", "ob1"],
+    # Waiting ranks yield: there may be fewer cores than ranks.
+    "mpirun": ["mpirun", "--allow-run-as-root", "--bind-to", "none", "--mca", "mpi_yield_when_idle", "1"],
 }
 
 

@@ -95,11 +95,13 @@ def test_four_ranks_train_as_one(tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("by", "ranks"), [("horovodrun --mpi", 2), ("mpirun", 3)])
-def test_ranks_that_speak_mpi_train_as_one(by, ranks, tmp_path):
+@pytest.mark.parametrize("by", ["horovodrun --mpi", "mpirun"])
+def test_ranks_that_speak_mpi_train_as_one(by, tmp_path):
     hvd = pytest.importorskip("horovod.tensorflow")
     if not hvd.mpi_built():
         pytest.skip("Horovod was built without MPI")
     if which("mpirun") is None:
         pytest.skip("there is no mpirun")
-    check(everyday(), ranks, tmp_path, limit=400, by=by)
+    cases = [case(same(placement)) for placement in PLACEMENTS]
+    cases += [case(MIXED, "adagrad", "sum", weighted=True), case(MIXED, "adagrad", sums=True)]
+    check(cases, 2, tmp_path, limit=400, by=by)
