@@ -5,8 +5,11 @@ Here with pyarrow and NumPy; everything that cuDF and CuPy would do otherwise is
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,8 +21,10 @@ from kerasrec.data.buffers import Buffers
 from kerasrec.data.checks import check_ids, check_nan, check_nulls, check_weights, check_width
 from kerasrec.data.chunks import Chunk, Place
 from kerasrec.data.remote import Remote
+from kerasrec.kernels import pools
 from kerasrec.schema import Column, Schema, SchemaError, Tag
 
+DECODERS = min(4, os.cpu_count() or 1)  # portions that are decoded at a time
 PORTION_ROWS = 65_536  # row groups of fewer rows are decoded together up to this many
 
 Rows: TypeAlias = slice | np.ndarray  # which rows of a frame: a range, or indices in any order
@@ -78,7 +83,8 @@ class Layout:
     def __init__(self, schema: Schema, pad: bool):
         self.columns = list(schema)
         self.pad = pad
-        self.buffers = Buffers()
+        # Apart, as a pool's memory is given up where a batch's is wanted and there is none that fits.
+        self.pools, self.batches = Buffers(), Buffers()
         self.lists = [column for column in schema if column.is_list and column.width is None]
         self.vectors = {column.name: column for column in schema if column.width is not None}
         self.blocks: dict[str, list[str]] = {}  # dtype -> the names of its scalar columns
@@ -101,7 +107,8 @@ class Layout:
 def read(chunks: Sequence[Chunk], layout: Layout, permute: bool) -> Frame:
     """Decode chunks into one frame, in the order given; `permute` tells what it is laid out for.
 
-    Small whole neighbours of a file are decoded in one go, a row group of which a part is wanted by itself.
+    Small whole neighbours of a file are decoded in one go, a row group of which a part is wanted by itself;
+    `DECODERS` of these portions at a time.
 
     Raises:
         OSError: a file cannot be read, named.
@@ -110,16 +117,16 @@ def read(chunks: Sequence[Chunk], layout: Layout, permute: bool) -> Frame:
     total = sum(chunk.rows for chunk in chunks)
     places = layout.rowwise if permute else {dtype: {dtype: names} for dtype, names in layout.blocks.items()}
     blocks = {
-        kind: layout.buffers.empty((total, sum(map(len, parts.values()))), kind, "C" if permute else "F")
+        kind: layout.pools.empty((total, sum(map(len, parts.values()))), kind, "C" if permute else "F")
         for kind, parts in places.items()
     }
-    lists: dict[str, list[Ragged]] = {column.name: [] for column in layout.lists}
+    lists = [column.name for column in layout.lists]
     vectors = {
-        name: layout.buffers.empty((total, column.width or 0), column.dtype)
+        name: layout.pools.empty((total, column.width or 0), column.dtype)
         for name, column in layout.vectors.items()
     }
-    start = 0
-    for neighbours in _portions(chunks):
+
+    def fill(neighbours: list[Chunk], start: int) -> dict[str, Ragged]:
         path = neighbours[0].path
         table = _decode(
             path,
@@ -129,7 +136,7 @@ def read(chunks: Sequence[Chunk], layout: Layout, permute: bool) -> Frame:
         )
         table = table.slice(neighbours[0].start or 0, sum(chunk.rows for chunk in neighbours))
         unchecked = frozenset().union(*(chunk.unchecked for chunk in neighbours))
-        scalars = {}
+        scalars, ragged = {}, {}
         for column in layout.columns:
             array = _contiguous(table[column.name])
             values = array.flatten() if column.is_list else array
@@ -141,16 +148,26 @@ def read(chunks: Sequence[Chunk], layout: Layout, permute: bool) -> Frame:
                 check_width(column, lengths.min(), lengths.max(), path)
                 vectors[column.name][start : start + len(lengths)] = values.reshape(len(lengths), -1)
             elif column.is_list:
-                lists[column.name].append(Ragged(values, _offsets(array)))
+                ragged[column.name] = Ragged(values, _offsets(array))
             else:
                 scalars[column.name] = values
         for kind, parts in places.items():
             columns = [
                 scalars[name].astype(dtype, copy=False).view(kind) for dtype in parts for name in parts[dtype]
             ]
-            _interleave(columns, blocks[kind][start : start + table.num_rows])
-        start += table.num_rows
-    return Frame(blocks, {name: _concat(parts) for name, parts in lists.items()}, vectors)
+            block = blocks[kind][start : start + table.num_rows]
+            if permute:
+                pools.interleave(columns, block)
+            else:
+                np.stack(columns, axis=1, out=block)
+        return ragged
+
+    portions = list(_portions(chunks))
+    starts = accumulate((sum(chunk.rows for chunk in portion) for portion in portions[:-1]), initial=0)
+    # Arrow decodes on all cores, but what follows is one thread's work for each portion.
+    with ThreadPoolExecutor(min(DECODERS, len(portions))) as pool:
+        filled = list(pool.map(fill, portions, starts))
+    return Frame(blocks, {name: _concat([lists[name] for lists in filled]) for name in lists}, vectors)
 
 
 def _portions(chunks: Sequence[Chunk]) -> Iterator[list[Chunk]]:
@@ -168,13 +185,6 @@ def _portions(chunks: Sequence[Chunk]) -> Iterator[list[Chunk]]:
         portion.append(chunk)
     if portion:
         yield portion
-
-
-def _interleave(columns: Sequence[np.ndarray], out: np.ndarray, step: int = 4096) -> None:
-    """Fill `out` (rows, columns), a few rows at a time so that they stay in the cache until they are complete."""
-    for start in range(0, len(out), step):
-        for j, column in enumerate(columns):
-            out[start : start + step, j] = column[start : start + step]
 
 
 def _decode(
@@ -235,9 +245,9 @@ def gather(pieces: Sequence[tuple[Frame, Rows]], layout: Layout) -> Batch:
     """
     sizes = [rows.stop - rows.start if isinstance(rows, slice) else len(rows) for _, rows in pieces]
     bounds = np.cumsum([0, *sizes])
-    blocks = {d: layout.buffers.empty((len(names), bounds[-1]), d) for d, names in layout.blocks.items()}
+    blocks = {d: layout.batches.empty((len(names), bounds[-1]), d) for d, names in layout.blocks.items()}
     vectors = {
-        name: layout.buffers.empty((bounds[-1], column.width or 0), column.dtype)
+        name: layout.batches.empty((bounds[-1], column.width or 0), column.dtype)
         for name, column in layout.vectors.items()
     }
     for (frame, rows), start, stop in zip(pieces, bounds, bounds[1:], strict=False):
@@ -251,24 +261,13 @@ def gather(pieces: Sequence[tuple[Frame, Rows]], layout: Layout) -> Batch:
                 block[:, start:stop] = frame.blocks[dtype][rows].T
         else:
             for kind, parts in layout.rowwise.items():
-                _transpose(frame.blocks[kind], rows, [blocks[dtype][:, start:stop].view(kind) for dtype in parts])
+                outs = [blocks[dtype][:, start:stop].view(kind) for dtype in parts]
+                pools.gather(frame.blocks[kind], rows, outs)
     lists: dict[str, np.ndarray | Ragged] = {}
     for column in layout.lists:
         ragged = _concat([_gather_list(frame.lists[column.name], rows) for frame, rows in pieces])
         lists[column.name] = _pad(ragged, column) if layout.pad else ragged
     return Batch(blocks, lists, vectors)
-
-
-def _transpose(frame: np.ndarray, rows: np.ndarray, outs: Sequence[np.ndarray], step: int = 4096) -> None:
-    """np.concatenate(outs) = frame[rows].T, by way of a part that stays in the cache."""
-    part = np.empty((step, frame.shape[1]), frame.dtype)
-    for start in range(0, len(rows), step):
-        some = rows[start : start + step]
-        # The default mode would check each index and write through a buffer; these are a permutation's.
-        np.take(frame, some, axis=0, out=part[: len(some)], mode="clip")
-        first = 0
-        for out in outs:
-            out[:, start : start + step] = part[: len(some), first : (first := first + len(out))].T
 
 
 def _gather_list(column: Ragged, rows: Rows) -> Ragged:

@@ -73,7 +73,7 @@ class Loader(Frameworks, Resumable, Views, DataAdapter):
     `peek()` is the next batch.
 
     **Memory.** Two pools at most are held at any time (three while a batch spans two of them), the row groups that
-    are being decoded, and a few batches: about 2 x pool_rows x bytes a row, on each rank.
+    are being decoded (up to 4), and a few batches: about 2 x pool_rows x bytes a row, on each rank.
 
     **Where it runs.** Two background threads decode pools and cut batches, ahead of the model. Features are NumPy
     arrays when iterated directly, so Keras's JAX and torch backends take a loader as well, with `lists="padded"`;

@@ -23,7 +23,11 @@ def dataset_of(loader: Loader) -> tf.data.Dataset:
     dataset = dataset.map(tf.autograph.experimental.do_not_convert(arrange))
     if not loader._skip:  # else the first pass is a shorter one
         dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(loader)))
-    return dataset.prefetch(1)
+    # There is nothing to tune, and the end of a pass would wait for the tuner, which sleeps ever longer: twice as
+    # long each time, up to a minute.
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.prefetch(1).with_options(options)
 
 
 Parts = tuple[Callable[[], Iterator[tuple[np.ndarray, ...]]], list[tf.TensorSpec], Callable[..., Any]]

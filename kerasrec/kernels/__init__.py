@@ -45,7 +45,9 @@ def compiled() -> Any:
     import tensorflow as tf
 
     try:
-        library = tf.load_op_library(str(build.library()))
+        # The version is there because a library goes with one release.
+        flags = [*tf.sysconfig.get_compile_flags(), f"-DTENSORFLOW={tf.__version__}"]
+        library = tf.load_op_library(str(build.library("rows.cc", flags, tf.sysconfig.get_link_flags())))
     except (OSError, tf.errors.OpError) as error:
         _log.warning("training goes without kerasrec's compiled CPU kernels, somewhat slower: %s", error)
         return None

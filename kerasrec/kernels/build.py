@@ -1,4 +1,4 @@
-"""Compiles `rows.cc` for this machine and this TensorFlow, once."""
+"""Compiles a file of this folder for this machine, once."""
 
 from __future__ import annotations
 
@@ -7,37 +7,39 @@ import os
 import platform
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 from kerasrec.files import write_aside
 
-SOURCE = Path(__file__).with_name("rows.cc")
 # Arithmetic stays IEEE's (no -ffast-math): NaN and infinity reach whoever looks for them.
 # For CPUs that compute with half floats Eigen has code that does not compile as TensorFlow ships it: hence the -U.
 FLAGS = ("-std=c++17", "-O3", "-march=native", "-U__AVX512FP16__", "-fno-math-errno", "-fPIC", "-shared", "-w")
 
 
-def library() -> Path:
-    """The compiled kernels; takes about 15 seconds the first time, in `~/.cache/kerasrec` (or `$XDG_CACHE_HOME`).
+def library(source: str, compile_flags: Sequence[str] = (), link_flags: Sequence[str] = ()) -> Path:
+    """The compiled library, kept in `~/.cache/kerasrec` (or `$XDG_CACHE_HOME`); `rows.cc` takes about 15 seconds
+    the first time, `pools.cc` one.
+
+    Args:
+        source: a file of this folder.
+        compile_flags, link_flags: beside those that all have.
 
     Raises:
         OSError: there is no C++ compiler, or it failed; says why.
     """
-    import tensorflow as tf
-
+    code = Path(__file__).with_name(source)
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++")
     if compiler is None:
         raise OSError("there is no C++ compiler (g++) on this machine")
-    command = [compiler, *FLAGS, *tf.sysconfig.get_compile_flags(), str(SOURCE)]
-    made_of = "\0".join([SOURCE.read_text(), tf.__version__, *command, platform.machine(), _cpu()])
-    path = cache_folder() / f"rows-{hashlib.sha256(made_of.encode()).hexdigest()[:16]}.so"
+    command = [compiler, *FLAGS, *compile_flags, str(code)]
+    made_of = "\0".join([code.read_text(), *command, *link_flags, platform.machine(), _cpu()])
+    path = cache_folder() / f"{code.stem}-{hashlib.sha256(made_of.encode()).hexdigest()[:16]}.so"
     if not path.exists():
         with write_aside(path) as aside:
-            done = subprocess.run(
-                [*command, "-o", str(aside), *tf.sysconfig.get_link_flags()], capture_output=True, text=True
-            )
+            done = subprocess.run([*command, "-o", str(aside), *link_flags], capture_output=True, text=True)
             if done.returncode:
-                raise OSError(f"{compiler} could not compile {SOURCE.name}: {done.stderr.strip()[-500:]}")
+                raise OSError(f"{compiler} could not compile {source}: {done.stderr.strip()[-500:]}")
     return path
 
 
