@@ -277,7 +277,7 @@ def _gather_list(column: Ragged, rows: Rows) -> Ragged:
         return Ragged(values[offsets[0] : offsets[-1]], offsets - offsets[0])
     starts, lengths = offsets[rows], offsets[rows + 1] - offsets[rows]
     out = np.concatenate([[0], np.cumsum(lengths)])
-    return Ragged(values[np.repeat(starts - out[:-1], lengths) + np.arange(out[-1])], out)
+    return Ragged(pools.gather_lists(values, starts, out), out)
 
 
 def _pad(ragged: Ragged, column: Column) -> np.ndarray:

@@ -74,6 +74,16 @@ void gather(const T* pool, int64_t count, const int64_t* order, int64_t rows, T*
   }
 }
 
+template <typename T>
+void gather_lists(const T* values, const int64_t* starts, const int64_t* offsets, int64_t rows, T* out) {
+  constexpr int64_t kRowsAhead = 16;
+  for (int64_t i = 0; i < rows; ++i) {
+    if (i + kRowsAhead < rows) __builtin_prefetch(values + starts[i + kRowsAhead]);
+    const int64_t length = offsets[i + 1] - offsets[i];
+    if (length) std::memcpy(out + offsets[i], values + starts[i], length * sizeof(T));
+  }
+}
+
 }  // namespace
 
 // By the size of an item in bits; columns and places are arrays of addresses.
@@ -86,6 +96,11 @@ void gather(const T* pool, int64_t count, const int64_t* order, int64_t rows, T*
                                 const void* places) {                                                        \
     using T = uint##bits##_t;                                                                                \
     gather(static_cast<const T*>(pool), count, order, rows, static_cast<T* const*>(places));                 \
+  }                                                                                                          \
+  extern "C" void gather_lists_##bits(const void* values, const int64_t* starts, const int64_t* offsets,     \
+                                      int64_t rows, void* out) {                                             \
+    using T = uint##bits##_t;                                                                                \
+    gather_lists(static_cast<const T*>(values), starts, offsets, rows, static_cast<T*>(out));                \
   }
 
 KERASREC_POOLS(8)

@@ -67,6 +67,22 @@ def gather(pool: np.ndarray, order: np.ndarray, outs: Sequence[np.ndarray]) -> N
     _call(library, "gather", pool.dtype, pool, pool.shape[1], order, len(order), places)
 
 
+def gather_lists(values: np.ndarray, starts: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Lists one after another: list i has `offsets[i + 1] - offsets[i]` of `values`, from `starts[i]` on.
+
+    Args:
+        values: (n,), contiguous.
+        starts, offsets: int64 (lists,) and (lists + 1,); `offsets` begins with 0.
+    """
+    if (library := compiled()) is None:
+        places = np.repeat(starts - offsets[:-1], np.diff(offsets))
+        return values[places + np.arange(offsets[-1])]
+    out = np.empty(offsets[-1], values.dtype)
+    values, starts = np.ascontiguousarray(values), np.ascontiguousarray(starts, "int64")
+    _call(library, "gather_lists", out.dtype, values, starts, np.ascontiguousarray(offsets, "int64"), len(starts), out)
+    return out
+
+
 def _addresses(columns: Sequence[np.ndarray]) -> np.ndarray:
     return np.array([column.ctypes.data for column in columns], "int64")
 

@@ -50,6 +50,26 @@ def test_pools_are_permuted(way):
     _check()
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    lists=st.lists(st.lists(st.integers(0, 200), max_size=5), max_size=60),
+    dtype=st.sampled_from(["bool", "float16", "int32", "float64"]),
+    data=st.data(),
+)
+def _check_lists(lists, dtype, data):
+    values = np.array([each for some in lists for each in some]).astype(dtype)
+    offsets = np.concatenate([[0], np.cumsum([len(some) for some in lists], dtype="int64")]).astype("int64")
+    wanted = np.array(data.draw(st.lists(st.integers(0, len(lists) - 1), max_size=90)) if lists else [], "int64")
+    lengths = offsets[wanted + 1] - offsets[wanted]
+    out = pools.gather_lists(values, offsets[wanted], np.concatenate([[0], np.cumsum(lengths)]).astype("int64"))
+    assert out.dtype == dtype
+    np.testing.assert_array_equal(out, np.array([each for row in wanted for each in lists[row]]).astype(dtype))
+
+
+def test_lists_are_gathered(way):
+    _check_lists()
+
+
 def test_without_a_compiler_numpy_does_it(monkeypatch, caplog, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("CXX", "/no/such/compiler")
