@@ -79,7 +79,16 @@ def gather_lists(values: np.ndarray, starts: np.ndarray, offsets: np.ndarray) ->
         return values[places + np.arange(offsets[-1])]
     out = np.empty(offsets[-1], values.dtype)
     values, starts = np.ascontiguousarray(values), np.ascontiguousarray(starts, "int64")
-    _call(library, "gather_lists", out.dtype, values, starts, np.ascontiguousarray(offsets, "int64"), len(starts), out)
+    _call(
+        library,
+        "gather_lists",
+        out.dtype,
+        values,
+        starts,
+        np.ascontiguousarray(offsets, "int64"),
+        len(starts),
+        out,
+    )
     return out
 
 
