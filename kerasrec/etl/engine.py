@@ -83,8 +83,11 @@ def fit(
     source.require(names)
     columns = [source.column(name) for name in names]
     raw = {column.name: Value(column, source.clean(column)) for column in columns}
-    facts = Observe()
-    jobs = [Job(facts, list(raw.values()))]
+    facts, known = Observe(), source.null_counts()
+    facts.facts = {name: {"rows": source.rows, "nulls": known[name]} for name in names if name in known}
+    _refuse_no_rows(source, facts)
+    unknown = [value for name, value in raw.items() if name not in known]
+    jobs = [Job(facts, unknown)] if unknown else []
     for nodes in levels(root):
         for node in nodes:
             assert node.op is not None
@@ -95,11 +98,16 @@ def fit(
             job.op.output(job.columns)  # refuses types before any data is read
         for job, statistics in zip(jobs, gathering(source, names, jobs), strict=True):
             job.op.finalize(statistics, job.columns)
-            if job.op is facts and not all(told["rows"] for told in facts.facts.values()):
-                raise SchemaError(f"{source.name}: there are no rows to fit on")
+            if job.op is facts:
+                _refuse_no_rows(source, facts)
         step(1)
         jobs = []
     return facts.output(columns)
+
+
+def _refuse_no_rows(source: Source, facts: Observe) -> None:
+    if not all(told["rows"] for told in facts.facts.values()):
+        raise SchemaError(f"{source.name}: there are no rows to fit on")
 
 
 def tells_rows_apart(root: Node) -> bool:

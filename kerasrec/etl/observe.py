@@ -19,7 +19,7 @@ class Observe(Operator):
     stateful: ClassVar[bool] = True
 
     def output(self, columns: Sequence[Column]) -> list[Column]:
-        return [self._noted(column) if self.facts else column for column in columns]
+        return [self._noted(column) if column.name in self.facts else column for column in columns]
 
     def _noted(self, column: Column) -> Column:
         told = self.facts[column.name]

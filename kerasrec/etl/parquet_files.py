@@ -38,6 +38,24 @@ def scan(files: Sequence[Path], types: Mapping[str, pl.DataType]) -> tuple[Read,
     return read, [footer.num_rows for footer in footers]
 
 
+def null_counts(files: Sequence[Path]) -> dict[str, int]:
+    """How many nulls columns hold, where all footers tell; not of lists nor of floats, whose NaN is null too."""
+    counts: dict[str, int | None] = {}
+    for file in files:
+        footer = _footer(file)
+        types = footer.schema.to_arrow_schema()
+        for place in range(footer.num_columns):
+            name = footer.schema.column(place).path
+            kind = types.field(name).type if name in types.names else None
+            if kind is None or pa.types.is_nested(kind) or pa.types.is_floating(kind):
+                continue
+            for group in range(footer.num_row_groups):
+                facts, seen = footer.row_group(group).column(place).statistics, counts.get(name, 0)
+                told = seen is not None and facts is not None and facts.has_null_count
+                counts[name] = seen + facts.null_count if told else None
+    return {name: count for name, count in counts.items() if count is not None}
+
+
 def _footer(file: Path) -> pq.FileMetaData:
     if file.stat().st_size == 0:
         raise SchemaError(f"{file}: the file is empty")

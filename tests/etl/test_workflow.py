@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from polars.testing import assert_frame_equal
 
 from kerasrec import etl
+from kerasrec.etl.sources import scan
 from kerasrec.schema import SchemaError, Tag
 
 FRAME = pl.DataFrame(
@@ -224,3 +228,27 @@ def test_load_refuses_what_save_did_not_write(fitted: etl.Workflow, tmp_path: Pa
     vocabulary.write_bytes(vocabulary.read_bytes()[:-10])
     with pytest.raises(SchemaError, match=vocabulary.name):
         etl.Workflow.load(tmp_path / "w")
+
+
+def test_nulls_are_counted_in_footers_where_these_tell_all(tmp_path):
+    """Of several row groups and files; floats are read for their NaN, a file without statistics for all."""
+    table = pa.table({"x": [1, None, 3], "s": ["a", None, None], "f": [1.0, math.nan, 2.0], "l": [[1], [], None]})
+    names = []
+    for place, statistics in enumerate([True, True, False]):
+        names.append(tmp_path / f"{place}.parquet")
+        pq.write_table(table, names[-1], row_group_size=2, write_statistics=statistics)
+    assert scan(names[:2]).null_counts() == {"x": 2, "s": 4}
+    assert scan(names).null_counts() == {}
+    assert all(part.null_counts() == {} for part in scan(names[:1]).parts(2))
+
+    def fitted(files):
+        return (
+            etl.Workflow((["s"] >> etl.Categorify()) + (["x", "f"] >> etl.FillMissing())).fit(files).input_schema
+        )
+
+    for files in (names[:2], names):
+        told = fitted(files)
+        assert [column.nullable for column in told] == [True, True, True]
+    pq.write_table(table.slice(0, 1), names[0])
+    told = fitted(names[0])
+    assert [column.nullable for column in told] == [False, False, False]
