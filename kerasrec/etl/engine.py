@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from itertools import chain
 
 import polars as pl
 
@@ -151,7 +153,11 @@ def gather(source: Source, names: Sequence[str], jobs: Sequence[Job]) -> list[li
     """
     with source.telling():
         apart = [job for job in jobs if source.columnar or job.whole or source.engine == "gpu"]
-        alone = iter([[source.collect(q) for q in job.queries(source.lazy())] for job in apart])
+        queries = [job.queries(source.lazy()) for job in apart]
+        # A query ends in work for one core, such as a merge: another one then has the rest.
+        with ThreadPoolExecutor(1 if source.engine == "gpu" else 2) as threads:
+            found = threads.map(source.collect, chain.from_iterable(queries))
+            alone = iter([[next(found) for _ in some] for some in queries])
         parts = [_Statistics(job) for job in jobs if job not in apart]
         if parts:
             _pass(source.lazy().select(*names, ROW), parts)
