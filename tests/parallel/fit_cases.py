@@ -361,7 +361,7 @@ def case_refused(folder, work, optimizer):
     refused(r"data.epoch: 0 on rank 0, 1 on rank 1", lambda: dlrm(folder, "sgd").fit(mine))
     small = kr.Loader(folder / "train", batch_size=BATCH + rank)
     unlike = kr.Loader(folder / "train", batch_size=BATCH, sample_weight="weight" if rank else None)
-    refused("data.sample_weight: None on rank 0, weight on rank 1", lambda: dlrm(folder, "sgd").fit(unlike))
+    refused("data.sample_weight: None on rank 0, weight on ranks? 1", lambda: dlrm(folder, "sgd").fit(unlike))
     refused(rf"data.batch_size: {BATCH} on rank 0, {BATCH + 1} on rank 1", lambda: dlrm(folder, "sgd").fit(small))
     fewer = as_dataset([*parts(rank, comm.size())][rank:])
     refused("batches: 4 on rank 0, 3 on rank 1", lambda: plain("sgd").fit(fewer, callbacks=[ours()]))
