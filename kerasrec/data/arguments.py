@@ -30,19 +30,20 @@ def choose(
 ) -> Schema:
     """The part of `schema` that is asked for, in the schema's order; the weight has no tag but that of weights."""
     chosen: set[str] = set()
+    targets = [targets] if isinstance(targets, str) else targets
+    asked = {
+        role: None if names is None else list(names)
+        for role, names in (("columns", columns), ("targets", targets))
+    }
     if sample_weight is not None:
-        columns = None if columns is None else list(columns)
-        targets = [targets] if isinstance(targets, str) else None if targets is None else list(targets)
-        for role, names in (("columns", columns), ("targets", targets)):
-            if sample_weight in (names or ()):
+        for role, wanted in asked.items():
+            if sample_weight in (wanted or ()):
                 raise ValueError(f"sample_weight={sample_weight!r} is among {role}=, too: a column has one role")
         schema = _weighted(schema, sample_weight)
         chosen.add(sample_weight)
-    for role, asked, known in (
-        ("columns", columns, schema.features.names),
-        ("targets", [targets] if isinstance(targets, str) else targets, schema.targets.names),
-    ):
-        names = known if asked is None else list(asked)
+    for role, known in (("columns", schema.features.names), ("targets", schema.targets.names)):
+        wanted = asked[role]
+        names = known if wanted is None else wanted
         unknown = [name for name in names if name not in known]
         if unknown:
             raise ValueError(

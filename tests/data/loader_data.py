@@ -1,5 +1,6 @@
 """Datasets for the loader's tests: Parquet and schema written by hand, without the parts not tested here."""
 
+import threading
 from itertools import pairwise
 from pathlib import Path
 
@@ -85,3 +86,8 @@ def rows_on_disk(folder: Path) -> list[tuple]:
     columns = pa.concat_tables(tables).to_pydict()
     columns["tags"] = [tuple(tags or ()) for tags in columns["tags"]]
     return list(zip(*(columns[name] for name in ("row", "user", "age", "tags", "clicked")), strict=True))
+
+
+def threads():
+    """The loader's, that are still there."""
+    return [thread for thread in threading.enumerate() if thread.name.startswith("kerasrec")]

@@ -1,6 +1,5 @@
 """A device's engine gives arrow's batches, bit by bit: cuDF, and where it does not run NumPy as the device."""
 
-import threading
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,7 +11,7 @@ import tensorflow as tf
 from device_engines import ENGINES, by_numpy, host_batches, no_cudf, widened
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loader_data import make_schema, make_table, write
+from loader_data import make_schema, make_table, threads, write
 
 import kerasrec as kr
 from kerasrec.data import Loader, to_tensorflow
@@ -165,10 +164,6 @@ def test_tensorflow_takes_columns_where_they_are(folder):
                 assert np.asarray(memoryview(tensor)).ctypes.data == column.ctypes.data
                 odd = column[1:]  # an operation on such memory, taken as it is, ends the process
                 assert np.array_equal(to_tensorflow._tensor(odd) + 0, odd)
-
-
-def threads():
-    return [thread for thread in threading.enumerate() if thread.name.startswith("kerasrec")]
 
 
 def test_leaving_early_ends_the_threads(folder):

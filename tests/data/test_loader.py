@@ -1,6 +1,5 @@
 """What the loader yields, against the dataset read whole by pyarrow."""
 
-import threading
 import tracemalloc
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +12,7 @@ import pytest
 import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loader_data import make_schema, make_table, rows_of, rows_on_disk, write
+from loader_data import make_schema, make_table, rows_of, rows_on_disk, threads, write
 
 from kerasrec.data import Loader
 from kerasrec.schema import Column, Schema
@@ -27,10 +26,6 @@ def folder(tmp_path_factory):
 
 def all_rows(batches):
     return [row for features, target in batches for row in rows_of(features, target)]
-
-
-def threads():
-    return [thread for thread in threading.enumerate() if thread.name.startswith("kerasrec")]
 
 
 @settings(max_examples=40, deadline=None)

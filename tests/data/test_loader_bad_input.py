@@ -1,7 +1,6 @@
 """Bad input gives one clear error that names the place, at construction where a footer tells."""
 
 import gc
-import threading
 
 import keras
 import numpy as np
@@ -9,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import tensorflow as tf
-from loader_data import make_schema, make_table, write
+from loader_data import make_schema, make_table, threads, write
 
 from kerasrec.data import Loader
 from kerasrec.schema import Column, Hotness, Schema, SchemaError
@@ -154,7 +153,7 @@ def test_bad_values_without_statistics_are_found_when_decoded(tmp_path, table, m
         list(loader)
     with pytest.raises(tf.errors.InvalidArgumentError, match=f"part-00000.parquet: column {message}"):
         list(loader.get_tf_dataset())
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("kerasrec")]
+    assert not threads()
 
 
 def test_a_list_longer_than_the_schema_says_does_not_fit_when_padded(tmp_path):
@@ -185,7 +184,7 @@ def test_a_file_that_goes_away_in_mid_epoch(tmp_path, consume):
     (tmp_path / "part-00002.parquet").unlink()
     with pytest.raises((OSError, tf.errors.OpError), match=r"part-00002.parquet: cannot be read"):
         consume(loader)
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("kerasrec")]
+    assert not threads()
 
 
 FACES = {
@@ -217,4 +216,4 @@ def test_damaged_pages(tmp_path, consume, shuffle):
     with pytest.raises((OSError, tf.errors.OpError), match=r"part-00001.parquet: cannot be read"):
         FACES[consume](loader)
     gc.collect()  # with fit's iterator, which refers to itself
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("kerasrec")]
+    assert not threads()

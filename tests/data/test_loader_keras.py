@@ -3,14 +3,13 @@
 import gc
 import subprocess
 import sys
-import threading
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from loader_data import CARDINALITY, make_table, rows_on_disk, write
+from loader_data import CARDINALITY, make_table, rows_on_disk, threads, write
 
 from kerasrec.data import Loader
 
@@ -126,9 +125,6 @@ def test_no_thread_is_left_after_a_training_that_stops_early(folder):
     class Stop(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
             self.model.stop_training = batch == 2
-
-    def threads():
-        return [thread for thread in threading.enumerate() if thread.name.startswith("kerasrec")]
 
     model = functional("padded")
     model.compile("sgd", "binary_crossentropy")

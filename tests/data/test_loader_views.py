@@ -1,7 +1,5 @@
 """Loaders made of a loader: `take`, `map`; `peek`, and the hooks that Keras calls."""
 
-import threading
-
 import keras
 import numpy as np
 import pytest
@@ -9,7 +7,7 @@ import tensorflow as tf
 from device_engines import by_numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from loader_data import CARDINALITY, make_table, rows_of, write
+from loader_data import CARDINALITY, make_table, rows_of, threads, write
 
 import kerasrec as kr
 from kerasrec.data import Loader, frames
@@ -24,10 +22,6 @@ def folder(tmp_path_factory):
 
 def all_rows(batches):
     return [rows_of(*batch) for batch in batches]
-
-
-def threads():
-    return [thread for thread in threading.enumerate() if thread.name.startswith("kerasrec")]
 
 
 # ---- take --------------------------------------------------------------------------------------------------

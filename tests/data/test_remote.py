@@ -1,7 +1,6 @@
 """Files at addresses: the same rows as from the same files here, only what is needed fetched, each error named."""
 
 import sys
-import threading
 import zipfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,7 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from loader_data import make_table, rows_of, write
+from loader_data import make_table, rows_of, threads, write
 from range_server import serve
 
 from kerasrec import etl
@@ -25,10 +24,6 @@ from kerasrec.schema import Column, Schema, SchemaError
 
 def all_rows(loader):
     return [row for features, target in loader for row in rows_of(features, target)]
-
-
-def threads():
-    return [thread for thread in threading.enumerate() if thread.name.startswith("kerasrec")]
 
 
 @pytest.fixture(scope="module")
