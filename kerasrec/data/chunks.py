@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import accumulate
@@ -20,6 +19,7 @@ from kerasrec import hive
 from kerasrec.data import remote
 from kerasrec.data.checks import check_ids, check_nulls, check_type, check_weights, parse
 from kerasrec.data.remote import Remote
+from kerasrec.data.threads import side_by_side
 from kerasrec.schema import FILENAME, Column, Hotness, Schema, SchemaError, Tag
 
 Source: TypeAlias = str | os.PathLike[str]
@@ -199,7 +199,7 @@ def _of_size(column: Column, size: int) -> Column:
     return column if known else column.evolve(hotness=Hotness(size, float(size), size))
 
 
-def _footers(files: Sequence[Place]) -> Iterator[pq.FileMetaData]:
+def _footers(files: Sequence[Place]) -> Iterable[pq.FileMetaData]:
     def read(path: Place) -> pq.FileMetaData:
         try:
             footer = path.footer if isinstance(path, Remote) else pq.read_metadata(path)
@@ -208,14 +208,9 @@ def _footers(files: Sequence[Place]) -> Iterator[pq.FileMetaData]:
             raise ValueError(f"{path}: not readable as Parquet: {error}") from None
         return footer
 
-    if not any(isinstance(path, Remote) for path in files):
-        yield from map(read, files)
-        return
-    with ThreadPoolExecutor(REQUESTS) as pool:  # each waits for a server
-        try:
-            yield from pool.map(read, files)
-        finally:
-            pool.shutdown(cancel_futures=True)
+    if any(isinstance(path, Remote) for path in files):
+        return side_by_side(read, files, REQUESTS)  # each waits for a server
+    return map(read, files)
 
 
 def _leaves(footer: pq.FileMetaData, columns: Iterable[Column]) -> dict[str, int]:

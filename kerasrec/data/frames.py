@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import Any, TypeAlias
@@ -21,6 +20,7 @@ from kerasrec.data.buffers import Buffers
 from kerasrec.data.checks import check_ids, check_nan, check_nulls, check_weights, check_width
 from kerasrec.data.chunks import Chunk, Place
 from kerasrec.data.remote import Remote
+from kerasrec.data.threads import side_by_side
 from kerasrec.kernels import pools
 from kerasrec.schema import Column, Schema, SchemaError, Tag
 
@@ -126,7 +126,8 @@ def read(chunks: Sequence[Chunk], layout: Layout, permute: bool) -> Frame:
         for name, column in layout.vectors.items()
     }
 
-    def fill(neighbours: list[Chunk], start: int) -> dict[str, Ragged]:
+    def fill(portion: tuple[list[Chunk], int]) -> dict[str, Ragged]:
+        neighbours, start = portion
         path = neighbours[0].path
         table = _decode(
             path,
@@ -165,8 +166,7 @@ def read(chunks: Sequence[Chunk], layout: Layout, permute: bool) -> Frame:
     portions = list(_portions(chunks))
     starts = accumulate((sum(chunk.rows for chunk in portion) for portion in portions[:-1]), initial=0)
     # Arrow decodes on all cores, but what follows is one thread's work for each portion.
-    with ThreadPoolExecutor(min(DECODERS, len(portions))) as pool:
-        filled = list(pool.map(fill, portions, starts))
+    filled = side_by_side(fill, zip(portions, starts, strict=True), DECODERS)
     return Frame(blocks, {name: _concat([lists[name] for lists in filled]) for name in lists}, vectors)
 
 

@@ -47,7 +47,7 @@ if __name__ == "__main__":
     if how == "stray id":
         fit_cases.plain("sgd", "row_wise").fit(stray_ids(), callbacks=[kr.parallel.Callback(), Wrong(how)])
     elif how == "bad file":
-        train = kr.Loader(folder / "bad", batch_size=8, pool_rows=20)
+        train = kr.Loader(folder / "bad", batch_size=8, pool_rows=20, columns=fit_cases.FEATURES)
         fit_cases.dlrm(folder, "sgd").fit(train, callbacks=[Wrong(how)])
     else:
         callbacks = [kr.parallel.Callback(step_limit=STEP_LIMIT), Wrong(how)]
