@@ -15,8 +15,8 @@ def side_by_side(function: Callable[[T], R], items: Iterable[T], threads: int) -
     """`[function(item) for item in items]`, on so many items at a time.
 
     An exception is raised as soon as all threads are done with what they were at; of several, that of the first
-    item. Unlike those of `concurrent.futures`, the threads are daemons, for which Ctrl-C does not wait: an item may
-    be waiting for a server.
+    item. Unlike those of `concurrent.futures`, the threads are daemons, for which Ctrl-C does not wait: an item
+    may be waiting for a server.
     """
     todo = [(item, Future[R]()) for item in items]
     left = iter(todo)  # the threads share it: a list's iterator gives each item to one of them

@@ -49,11 +49,19 @@ def collect(query: pl.LazyFrame, engine: str) -> pl.DataFrame:
     return query.collect(engine="streaming")
 
 
-def batches(query: pl.LazyFrame, engine: str, take: Callable[[pl.DataFrame], None], rows: int) -> None:
-    """Hand the query's rows to `take`, in their order; so many at a time where they do not come all at once, as
-    they do of a GPU."""
+def batches(
+    query: pl.LazyFrame, engine: str, take: Callable[[pl.DataFrame], None], rows: int, *, few: bool = False
+) -> None:
+    """Hand the query's rows to `take`, in their order.
+
+    Args:
+        rows: how many at a time, where they do not come all at once, as they do of a GPU.
+        few: whether all may be in memory at once, which takes two thirds of the time.
+    """
     if engine == "gpu":
         take(collect(query, engine))
+    elif few:
+        take(query.collect(engine="in-memory"))
     else:
         query.sink_batches(take, chunk_size=rows, maintain_order=True, engine="streaming")
 

@@ -60,6 +60,27 @@ def test_row_groups_that_do_not_fill_files(dataset: etl.Dataset, tmp_path: Path)
         dataset.to_parquet(tmp_path / "b", row_group_rows=-1)
 
 
+@pytest.mark.parametrize("part_rows", [1, 10, 24, 25, 100])
+@pytest.mark.parametrize("kind", ["file", "frame", "lazy frame"])
+def test_rows_are_the_same_in_parts_of_any_size(
+    kind: str, part_rows: int, dataset: etl.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Parts of few rows are computed by another of Polars' engines than a whole that may be large."""
+    monkeypatch.setattr("kerasrec.etl.dataset.PART_ROWS", part_rows)
+    FRAME.write_parquet(tmp_path / "raw.parquet", row_group_size=7)
+    source = {"file": tmp_path / "raw.parquet", "frame": FRAME, "lazy frame": FRAME.lazy()}[kind]
+    workflow = etl.Workflow(["x"] + (["c", "l"] >> etl.Categorify())).fit(FRAME)
+    folder = workflow.transform(source).to_parquet(tmp_path / "out", row_group_rows=4)
+    assert pq.read_metadata(folder / "part-00000.parquet").num_row_groups == 7
+    assert_frame_equal(pl.read_parquet(folder / "*.parquet"), dataset.collect())
+
+
+def test_files_say_that_there_are_no_nulls(dataset: etl.Dataset, tmp_path: Path) -> None:
+    schema = pq.read_schema(dataset.to_parquet(tmp_path / "a") / "part-00000.parquet")
+    assert not any(field.nullable for field in schema)
+    assert not schema.field("l").type.value_field.nullable
+
+
 def test_an_existing_folder_stays(dataset: etl.Dataset, tmp_path: Path) -> None:
     folder = dataset.to_parquet(tmp_path / "a", rows_per_file=5)
     with pytest.raises(FileExistsError, match="pass overwrite=True"):
