@@ -30,7 +30,6 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -43,6 +42,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import tensorflow as tf
+from peers.worker import Worker
 from rich.console import Console
 from rich.table import Table
 
@@ -151,40 +151,20 @@ def from_generator(folder, schema, batch_size):
     return tf.data.Dataset.from_generator(batches, output_signature=spec).prefetch(2)
 
 
-class Merlin:
-    """Merlin's loader in a process that waits for its turns; a call is an epoch, timed there."""
-
-    def __init__(self, folder, batch_size, shuffle):
-        command = [MERLIN, PEERS / "merlin_loader.py", folder, str(batch_size), str(int(shuffle))]
-        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115, lives as long as this
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True
-        )
-        self.hear()
-
-    def hear(self):
-        line = self.process.stdout.readline()
-        if not line:
-            self.errors.seek(0)
-            raise SystemExit(f"Merlin ended: {self.errors.read()[-2000:]}")
-        return json.loads(line)
-
-    def epoch(self):
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
-        return self.hear()
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
-        self.errors.close()
+def merlin(folder, batch_size, shuffle):
+    """Merlin's loader in a process that times an epoch whenever it is told to; nothing where it is missing."""
+    if not MERLIN.exists():
+        return {}
+    worker = Worker("Merlin", [MERLIN, PEERS / "merlin_loader.py", folder, batch_size, int(shuffle)])
+    worker.hear()
+    return {"Merlin, shuffled" if shuffle else "Merlin": worker}
 
 
 # ---- the turns -----------------------------------------------------------------------------------------------
 def timed(case):
     """Wall and CPU microseconds a row of one epoch."""
-    if isinstance(case, Merlin):
-        figures = case.epoch()
+    if isinstance(case, Worker):
+        figures = case.ask()
         return {clock: 1e6 * figures[f"{clock}_s"] / figures["rows"] for clock in ("wall", "cpu")}
     wall, cpu = time.perf_counter(), time.process_time()
     rows = case()
@@ -222,8 +202,8 @@ def scalar_cases(folder, args):
         "tf.data, shuffled": lambda: count(shuffled.get_tf_dataset()),
         "fit": fit(plain, args.rows),
         "fit, shuffled": fit(shuffled, args.rows),
-        **({"Merlin": Merlin(folder, args.batch_size, False)} if MERLIN.exists() else {}),
-        **({"Merlin, shuffled": Merlin(folder, args.batch_size, True)} if MERLIN.exists() else {}),
+        **merlin(folder, args.batch_size, False),
+        **merlin(folder, args.batch_size, True),
         "PyDataset in fit, shuffled": fit(ByPyDataset(shuffled), args.rows),
         "from_generator": lambda: count(naive),
         "from_generator in fit": fit(naive, args.rows),
@@ -237,7 +217,7 @@ def list_cases(folder, few, args):
         "lists: decode": lambda: decode(folder),
         "lists: loader, shuffled": lambda: count(shuffled),
         "lists: tf.data, shuffled": lambda: count(shuffled.get_tf_dataset()),
-        **({"lists: Merlin, shuffled": Merlin(few, args.batch_size, True)} if MERLIN.exists() else {}),
+        **{f"lists: {name}": worker for name, worker in merlin(few, args.batch_size, True).items()},
     }
 
 
@@ -246,7 +226,7 @@ def measure(cases, repeats):
         return rounds_of(cases, repeats)
     finally:
         for case in cases.values():
-            if isinstance(case, Merlin):
+            if isinstance(case, Worker):
                 case.close()
 
 

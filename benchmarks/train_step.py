@@ -38,13 +38,13 @@ import argparse
 import json
 import os
 import statistics
-import subprocess
 import sys
-import tempfile
+from contextlib import ExitStack, closing
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 from peers.shared import FEATURES, Case, command
+from peers.worker import Worker
 from rich.console import Console
 from rich.table import Table
 
@@ -66,42 +66,14 @@ TORCHREC = PEERS / ".venv-torchrec/bin/python"
 console = Console(stderr=True, highlight=False)
 
 
-class Worker:
-    """A process that has one case ready to train."""
-
-    def __init__(self, case):
-        python, script = (
-            (TORCHREC, "torchrec_step.py") if case.system == "torchrec" else (sys.executable, "keras_step.py")
-        )
-        self.case = case
-        self.errors = tempfile.TemporaryFile("w+")  # noqa: SIM115, closed with the worker
-        # PyTorch's threads spin while they wait: with anything else on the machine, for most of the step.
-        environment = os.environ | {"PYTHONPATH": str(PEERS.parent.parent), "OMP_WAIT_POLICY": "PASSIVE"}
-        self.process = subprocess.Popen(
-            command(str(python), script, case), env=environment, text=True,
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors,
-        )  # fmt: skip
-
-    def hear(self):
-        line = self.process.stdout.readline()
-        if not line:
-            self.errors.seek(0)
-            raise SystemExit(f"{self.case} ended: {self.errors.read()[-2000:]}")
-        return json.loads(line)
-
-    def train(self, seconds):
-        self.process.stdin.write(f"{seconds}\n")
-        self.process.stdin.flush()
-        return self.hear()
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        self.process.stdin.close()
-        self.process.terminate()
-        self.process.wait()
-        self.errors.close()
+def worker(case):
+    """A process that has the case ready to train."""
+    python, script = (
+        (TORCHREC, "torchrec_step.py") if case.system == "torchrec" else (sys.executable, "keras_step.py")
+    )
+    # PyTorch's threads spin while they wait: with anything else on the machine, for most of the step.
+    environment = os.environ | {"PYTHONPATH": str(PEERS.parent.parent), "OMP_WAIT_POLICY": "PASSIVE"}
+    return Worker(label(case), command(str(python), script, case), environment)
 
 
 def gib(case):
@@ -136,22 +108,19 @@ def groups(cases, memory):
 def measure(floor, cases, args):
     """Rounds over the cases of each group; a dict of figures for each case, the floor first."""
     results = []
-    with Worker(floor) as yardstick:
+    with closing(worker(floor)) as yardstick:
         losses = {floor: yardstick.hear()["loss"]}
         for group in groups(cases, args.memory - gib(floor)):
-            workers = [yardstick, *map(Worker, group)]
-            try:
-                losses |= {worker.case: worker.hear()["loss"] for worker in workers[1:]}
+            with ExitStack() as started:
+                others = {case: started.enter_context(closing(worker(case))) for case in group}
+                losses |= {case: other.hear()["loss"] for case, other in others.items()}
                 agree(losses)
-                rounds = {worker.case: [] for worker in workers}
+                rounds = {case: [] for case in (floor, *group)}
                 for number in range(args.repeats):
-                    for worker in workers:
-                        console.print(f"round {number + 1} of {args.repeats}: {label(worker.case)}", end="  ")
-                        rounds[worker.case].append(worker.train(args.seconds))
-                        console.print("{wall_ms:.1f} ms, CPU {cpu_ms:.1f} ms".format(**rounds[worker.case][-1]))
-            finally:
-                for worker in workers[1:]:
-                    worker.__exit__()
+                    for case, trained in {floor: yardstick, **others}.items():
+                        console.print(f"round {number + 1} of {args.repeats}: {label(case)}", end="  ")
+                        rounds[case].append(trained.ask(args.seconds))
+                        console.print("{wall_ms:.1f} ms, CPU {cpu_ms:.1f} ms".format(**rounds[case][-1]))
             results += [summary(case, losses[case], taken, rounds[floor]) for case, taken in rounds.items()]
     return merged(results)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from typing import Any
 from urllib.parse import unquote
 
 NULL = "__HIVE_DEFAULT_PARTITION__"  # as Hive, Spark, Polars and pyarrow spell it
@@ -25,3 +26,18 @@ def partitions(folders: Iterable[str]) -> dict[str, str | None]:
         column, _, value = name.partition("=")
         found[unquote(column)] = None if value == NULL else unquote(value)
     return found
+
+
+def files(folder: Any) -> Iterator[Any]:
+    """The files of a folder, and of its folders named `column=value`, by name; hidden ones are left out.
+
+    Args:
+        folder: a path, or anything that has its `iterdir`, `name` and `is_dir`.
+    """
+    for each in sorted(folder.iterdir(), key=lambda each: each.name):
+        if each.name[0] in "._":
+            continue
+        if not each.is_dir():
+            yield each
+        elif is_partition(each.name):
+            yield from files(each)

@@ -76,7 +76,7 @@ def find_files(source: Source | Iterable[Source], storage_options: Mapping[str, 
         found = remote.find(each, storage_options or {}) if remote.is_address(each) else _match(Path(each))
         folders = [place for place in found if place.is_dir()]
         if len(folders) == len(found):  # a glob may match folders: they count where it matches no file
-            found = [file for folder in folders for file in _inside(folder)]
+            found = [file for folder in folders for file in hive.files(folder) if file.name.endswith(".parquet")]
         else:
             found = [place for place in found if not place.is_dir()]
         if not found:
@@ -87,17 +87,6 @@ def find_files(source: Source | Iterable[Source], storage_options: Mapping[str, 
 
 def _match(path: Path) -> list[Place]:
     return [path] if path.exists() else [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
-
-
-def _inside(folder: Place) -> Iterator[Place]:
-    places: list[Place] = sorted(folder.iterdir(), key=lambda each: each.name)
-    for each in places:
-        if each.name[0] not in "._":
-            if not each.is_dir():
-                if each.name.endswith(".parquet"):
-                    yield each
-            elif hive.is_partition(each.name):
-                yield from _inside(each)
 
 
 def _what_is_there(source: Source, folders: Sequence[Place]) -> str:

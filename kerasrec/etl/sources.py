@@ -221,7 +221,7 @@ def scan(source: Any, types: Mapping[str, pl.DataType] | None = None) -> Source:
 def _files(path: Path) -> list[Path]:
     """The data files that a path, a folder or a glob names, in order."""
     if path.is_dir():
-        found = list(_inside(path))
+        found = [file for file in hive.files(path) if file.suffix in READERS]
         kinds = f"{path} holds no files that end in {', '.join(READERS)}"
     else:
         found = [path] if path.exists() else sorted(map(Path, glob.glob(str(path), recursive=True)))
@@ -232,15 +232,6 @@ def _files(path: Path) -> list[Path]:
         if file.suffix.lower() not in READERS:
             raise SchemaError(f"{file}: the name must end in {', '.join(READERS)}; otherwise pass a Polars frame")
     return found
-
-
-def _inside(folder: Path) -> Iterator[Path]:
-    """A folder's data files and those in its folders named `column=value`, by name."""
-    for each in sorted(folder.iterdir()):
-        if each.suffix in READERS and not each.name.startswith("."):
-            yield each
-        elif hive.is_partition(each.name) and each.is_dir():
-            yield from _inside(each)
 
 
 def _fits(given: pl.DataType, wanted: str) -> bool:
