@@ -86,6 +86,7 @@ def events(count: int = 100) -> pl.DataFrame:
 
 def test_parts_are_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "BATCH_ROWS", 7)
+    monkeypatch.setattr("kerasrec.etl.dataset.PART_ROWS", 11)
     data = events()
     (tmp_path / "raw").mkdir()
     data.head(43).write_parquet(tmp_path / "raw" / "a.parquet", row_group_size=5)
