@@ -64,13 +64,12 @@ class Source:
         return execute.collect(query, self.engine)
 
     def parts(self, rows: int) -> list[Source]:
-        """The same rows as several sources, each of at most so many rows of one file or of a frame in memory (of
-        CSV, where a row is found by reading all before it, of a file); a lazy frame is one part. Rows keep their
-        numbers."""
-        if self.rows is None or (self.read is None and not self.columnar):
+        """The same rows as several sources, each of at most so many rows of one file (of CSV, where a row is found
+        by reading all before it, of a file); a source without files is one part. Rows keep their numbers."""
+        if self.read is None or self.rows is None:
             return [self]
         pieces = [(self.frame, self.rows, self.name)]
-        if self.read is not None and self.rows == sum(count for _, count in self.files):  # else a part itself
+        if self.rows == sum(count for _, count in self.files):  # else this is a part itself
             pieces = [(self.read([path]), count, str(path)) for path, count in self.files]
         found, number = [], self.start
         for frame, count, name in pieces:
