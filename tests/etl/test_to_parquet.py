@@ -23,8 +23,13 @@ FRAME = pl.DataFrame(
 
 
 @pytest.fixture(scope="module")
-def dataset() -> etl.Dataset:
-    return etl.Workflow(["x"] + (["c", "l"] >> etl.Categorify())).fit_transform(FRAME)
+def workflow() -> etl.Workflow:
+    return etl.Workflow(["x"] + (["c", "l"] >> etl.Categorify())).fit(FRAME)
+
+
+@pytest.fixture(scope="module")
+def dataset(workflow: etl.Workflow) -> etl.Dataset:
+    return workflow.transform(FRAME)
 
 
 def test_layout(dataset: etl.Dataset, tmp_path: Path) -> None:
@@ -63,13 +68,17 @@ def test_row_groups_that_do_not_fill_files(dataset: etl.Dataset, tmp_path: Path)
 @pytest.mark.parametrize("part_rows", [1, 10, 24, 25, 100])
 @pytest.mark.parametrize("kind", ["file", "frame", "lazy frame"])
 def test_rows_are_the_same_in_parts_of_any_size(
-    kind: str, part_rows: int, dataset: etl.Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kind: str,
+    part_rows: int,
+    workflow: etl.Workflow,
+    dataset: etl.Dataset,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Parts of few rows are computed by another of Polars' engines than a whole that may be large."""
     monkeypatch.setattr("kerasrec.etl.dataset.PART_ROWS", part_rows)
     FRAME.write_parquet(tmp_path / "raw.parquet", row_group_size=7)
     source = {"file": tmp_path / "raw.parquet", "frame": FRAME, "lazy frame": FRAME.lazy()}[kind]
-    workflow = etl.Workflow(["x"] + (["c", "l"] >> etl.Categorify())).fit(FRAME)
     folder = workflow.transform(source).to_parquet(tmp_path / "out", row_group_rows=4)
     assert pq.read_metadata(folder / "part-00000.parquet").num_row_groups == 7
     assert_frame_equal(pl.read_parquet(folder / "*.parquet"), dataset.collect())
