@@ -5,11 +5,12 @@ BIN := $(VENV)/bin
 BACKENDS := .venv-backends
 POLARS_1 := .polars-1
 
-.PHONY: help setup demo test test-fast test-backends test-polars lint format clean
+.PHONY: help setup demo test test-fast test-nightly test-backends test-polars lint format clean
 
 help:
 	@echo "make demo           synthetic click log -> features -> DLRM -> evaluation -> SavedModel (report/)"
-	@echo "make test           every test, the slow ones too"
+	@echo "make test           the tests, the slow ones too"
+	@echo "make test-nightly   the long proofs, which make test leaves out"
 	@echo "make test-fast      the tests without the slow ones"
 	@echo "make test-backends  JAX and PyTorch against TensorFlow (they get .venv-backends)"
 	@echo "make test-polars    features under Polars 1, which cuDF needs (it gets .polars-1)"
@@ -34,10 +35,13 @@ demo: setup
 	$(BIN)/kerasrec demo
 
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -m "not nightly"
 
 test-fast: setup
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not nightly"
+
+test-nightly: setup
+	$(BIN)/python -m pytest -m nightly
 
 test-backends: setup $(BACKENDS)/.installed
 	$(BIN)/python -m pytest tests/backends
@@ -50,7 +54,7 @@ $(BACKENDS)/.installed: pyproject.toml | setup
 
 # Before the installed Polars on the path, so that the environment stays as it is.
 test-polars: setup $(POLARS_1)/.installed
-	PYTHONPATH=$(CURDIR)/$(POLARS_1) $(BIN)/python -m pytest tests/etl -m "not slow"
+	PYTHONPATH=$(CURDIR)/$(POLARS_1) $(BIN)/python -m pytest tests/etl -m "not slow and not nightly"
 
 $(POLARS_1)/.installed: Makefile | setup
 	rm -rf $(POLARS_1)
