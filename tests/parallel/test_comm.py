@@ -17,7 +17,7 @@ needs_horovod = pytest.mark.skipif(find_spec("horovod") is None, reason="Horovod
 
 
 @needs_horovod
-@pytest.mark.parametrize("ranks", [2, *(pytest.param(ranks, marks=pytest.mark.slow) for ranks in (3, 4))])
+@pytest.mark.parametrize("ranks", [2, *(pytest.param(ranks, marks=pytest.mark.nightly) for ranks in (3, 4))])
 def test_collectives(ranks):
     done = launch(ranks, HERE / "comm_cases.py", str(ranks))
     assert done.code == 0, done.output

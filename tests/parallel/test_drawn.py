@@ -193,7 +193,7 @@ def test_drawn_models_train_as_numpy_does(tmp_path):
     check(3, 30, tmp_path, limit=200)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("ranks", [1, 2, 3, 4])
 def test_many_drawn_models_train_as_numpy_does(ranks, tmp_path):
     """On 4 ranks some of them as two nodes of two."""

@@ -79,7 +79,7 @@ def test_two_ranks_train_as_one(tmp_path):
     check(everyday(), 2, tmp_path, limit=240)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_three_ranks_train_as_one(tmp_path):
     check(everyday(), 3, tmp_path, limit=400)
 
@@ -94,7 +94,7 @@ def test_four_ranks_train_as_one(tmp_path):
     check(cases, 4, tmp_path, limit=400)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("by", ["horovodrun --mpi", "mpirun"])
 def test_ranks_that_speak_mpi_train_as_one(by, tmp_path):
     hvd = pytest.importorskip("horovod.tensorflow")

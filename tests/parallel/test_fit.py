@@ -81,7 +81,7 @@ def weights_before(folder, name):
 
 
 @needs_horovod
-@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.nightly)])
 def test_fit(ranks, tmp_path):
     fit_cases.write_data(tmp_path)
     done = launch(ranks, Path(fit_cases.__file__), str(tmp_path), limit=300)

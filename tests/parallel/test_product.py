@@ -59,7 +59,7 @@ def test_every_pair_of_placement_optimizer_and_input_trains_as_one(tmp_path):
     check(2, "pairwise", tmp_path)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize(("ranks", "per_node"), [(2, None), (3, None), (4, None), (4, 2)])
 def test_every_placement_optimizer_and_input_trains_as_one(ranks, per_node, tmp_path):
     check(ranks, "product", tmp_path, per_node)

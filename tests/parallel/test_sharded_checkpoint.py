@@ -120,7 +120,7 @@ def test_two_ranks(tmp_path):
     check([CASES[0], CASES[3]], 2, tmp_path, limit=200)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_all_cases_and_from_many_ranks_to_others(tmp_path):
     before = []
     for ranks in (4, 2, 3):
