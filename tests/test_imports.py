@@ -12,6 +12,7 @@ FLOORS = {
     "schema": 1,
     "files": 1,
     "hive": 1,
+    "parquet": 1,
     "kernels": 2,
     "parallel": 2,
     "etl": 2,

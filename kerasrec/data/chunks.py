@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kerasrec import hive
+from kerasrec import hive, parquet
 from kerasrec.data import remote
 from kerasrec.data.checks import check_ids, check_nulls, check_type, check_weights, parse
 from kerasrec.data.remote import Remote
@@ -162,12 +162,12 @@ def scan(files: Sequence[Place], schema: Schema) -> tuple[list[Chunk], Schema]:
                 if column.is_list:
                     size = getattr(fields.field(column.name).type, "list_size", -1)
                     sizes.setdefault(column.name, set()).add(size)
-        leaves = _leaves(footer, held)
+        leaves = parquet.leaves(footer)
         for index in range(footer.num_row_groups):
             group = footer.row_group(index)
             unchecked = set()
             for column in held:
-                facts = group.column(leaves[column.name]).statistics
+                facts = _statistics(group, leaves, column)
                 if facts is not None and facts.has_null_count and not column.is_list:  # lists count empty ones too
                     check_nulls(column, facts.null_count, path)
                 if column.cardinality is not None:
@@ -202,15 +202,10 @@ def _footers(files: Sequence[Place]) -> Iterable[pq.FileMetaData]:
     return map(read, files)
 
 
-def _leaves(footer: pq.FileMetaData, columns: Iterable[Column]) -> dict[str, int]:
-    """Where a row group keeps each column: Parquet names a list's one leaf `NAME.list.element` or alike."""
-    paths = {footer.schema.column(index).path: index for index in range(footer.num_columns)}
-    return {
-        column.name: next(at for path, at in paths.items() if path.startswith(column.name + "."))
-        if column.is_list
-        else paths[column.name]
-        for column in columns
-    }
+def _statistics(group: pq.RowGroupMetaData, leaves: Mapping[str, range], column: Column) -> Any:
+    """Return the statistics of a column of one leaf, as numbers and lists of numbers are; None without any."""
+    places = leaves.get(column.name, ())
+    return group.column(places[0]).statistics if len(places) == 1 else None
 
 
 def pools(

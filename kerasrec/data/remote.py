@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import accumulate
 from typing import Any, TypeGuard
 from urllib.parse import unquote
 
@@ -99,7 +100,8 @@ class Remote:
             group = self.footer.row_group(index)
             for at in range(group.num_columns):
                 leaf = group.column(at)
-                if leaf.path_in_schema.partition(".")[0] in wanted or leaf.path_in_schema in wanted:
+                parts = leaf.path_in_schema.split(".")
+                if not wanted.isdisjoint(accumulate(parts, "{}.{}".format)):  # as Arrow chooses what it reads
                     start = leaf.data_page_offset
                     if leaf.has_dictionary_page and leaf.dictionary_page_offset:
                         start = min(start, leaf.dictionary_page_offset)

@@ -9,6 +9,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from kerasrec.parquet import leaves
 from kerasrec.schema import SchemaError
 
 Read = Callable[[Sequence[Path]], pl.LazyFrame]
@@ -40,20 +41,24 @@ def scan(files: Sequence[Path], types: Mapping[str, pl.DataType]) -> tuple[Read,
 
 def null_counts(files: Sequence[Path]) -> dict[str, int]:
     """How many nulls columns hold, where all footers tell; not of lists nor of floats, whose NaN is null too."""
-    counts: dict[str, int | None] = {}
-    for file in files:
-        footer = _footer(file)
-        types = footer.schema.to_arrow_schema()
-        for place in range(footer.num_columns):
-            name = footer.schema.column(place).path
-            kind = types.field(name).type if name in types.names else None
-            if kind is None or pa.types.is_nested(kind) or pa.types.is_floating(kind):
-                continue
-            for group in range(footer.num_row_groups):
-                facts, seen = footer.row_group(group).column(place).statistics, counts.get(name, 0)
-                told = seen is not None and facts is not None and facts.has_null_count
-                counts[name] = seen + facts.null_count if told else None
-    return {name: count for name, count in counts.items() if count is not None}
+    first, *others = [_null_counts(_footer(file)) for file in files]
+    return {
+        name: first[name] + sum(count[name] for count in others)
+        for name in first
+        if all(name in c for c in others)
+    }
+
+
+def _null_counts(footer: pq.FileMetaData) -> dict[str, int]:
+    types, counts = footer.schema.to_arrow_schema(), {}
+    groups = [footer.row_group(index) for index in range(footer.num_row_groups)]
+    for name, places in leaves(footer).items():
+        kind = types.field(name).type
+        if not pa.types.is_nested(kind) and not pa.types.is_floating(kind):
+            facts = [group.column(places[0]).statistics for group in groups]
+            if all(fact is not None and fact.has_null_count for fact in facts):
+                counts[name] = sum(fact.null_count for fact in facts)
+    return counts
 
 
 def _footer(file: Path) -> pq.FileMetaData:

@@ -84,7 +84,11 @@ class Source:
     def null_counts(self) -> dict[str, int]:
         """How many nulls some of the columns hold, where that is known without reading them."""
         whole = not self.keep and self.rows == sum(count for _, count in self.files)
-        return parquet_files.null_counts([path for path, _ in self.files]) if self.columnar and whole else {}
+        return (
+            parquet_files.null_counts([path for path, _ in self.files])
+            if self.columnar and self.files and whole
+            else {}
+        )
 
     def locate(self, row: int) -> str:
         """Words for where the row with this number stands."""
