@@ -6,11 +6,14 @@ Nothing heavy is imported until it is used: `import kerasrec` costs milliseconds
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from kerasrec.registration import register_with_keras
+
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from kerasrec import data, datasets, etl, layers, models, optimizers, parallel, schema, serving
     from kerasrec.data.loader import Loader
+    from kerasrec.models.loading import load_model
     from kerasrec.parallel.checkpoint import restore_tables, save_tables
     from kerasrec.parallel.tables import FeatureConfig, TableConfig
     from kerasrec.schema import Column, Schema, Tag
@@ -22,6 +25,7 @@ _HOME = {
     "Column": "kerasrec.schema",
     "Schema": "kerasrec.schema",
     "Tag": "kerasrec.schema",
+    "load_model": "kerasrec.models.loading",
     "restore_tables": "kerasrec.parallel.checkpoint",
     "save_tables": "kerasrec.parallel.checkpoint",
 }
@@ -38,6 +42,7 @@ __all__ = [
     "datasets",
     "etl",
     "layers",
+    "load_model",
     "models",
     "optimizers",
     "parallel",
@@ -58,3 +63,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted(__all__ + ["__version__"])
+
+
+register_with_keras()

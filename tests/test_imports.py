@@ -13,6 +13,7 @@ FLOORS = {
     "files": 1,
     "hive": 1,
     "parquet": 1,
+    "registration": 1,
     "kernels": 2,
     "parallel": 2,
     "etl": 2,

@@ -23,7 +23,7 @@ def run_export(run: Path, out: Path, overwrite: bool) -> None:
     import_tensorflow()
     import keras
 
-    from kerasrec import etl, layers, models, optimizers, serving  # noqa: F401 - load_model finds classes by them
+    from kerasrec import etl, serving
 
     workflow = etl.Workflow.load(run / WORKFLOW)
     serving.export(keras.saving.load_model(run / MODEL), out, workflow=workflow, overwrite=overwrite)

@@ -1,0 +1,91 @@
+"""Lets Keras load files with classes of this package whose modules are not imported yet.
+
+Keras finds a class of another package only by the name under which it was registered, and a class registers
+itself when its module is imported, which `import kerasrec` alone does not do: that would import a framework.
+So, as soon as Keras is imported, each name stands for a `Deferred`, which imports the class when a file first
+asks for it. (The class then takes its place under that name.)
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+PACKAGE = "kerasrec"
+MODULES = {
+    "layers.dot_interaction": ("DotInteraction",),
+    "layers.embedding": ("DistributedEmbedding",),
+    "layers.factorization_machine": ("FactorizationMachine",),
+    "layers.feature_cross": ("FeatureCross",),
+    "layers.inputs": ("ContinuousInputs",),
+    "layers.mlp": ("MLP",),
+    "models.dcn": ("DCN",),
+    "models.deepfm": ("DeepFM", "ScaledVectors"),
+    "models.dlrm": ("DLRM",),
+    "models.first_order": ("FirstOrder",),
+    "models.wide_and_deep": ("WideAndDeep",),
+    "optimizers.adagrad": ("Adagrad",),
+    "optimizers.adam": ("Adam", "AdamW"),
+    "optimizers.ftrl": ("Ftrl",),
+    "optimizers.multi": ("Multi",),
+    "optimizers.rowwise_adagrad": ("RowwiseAdagrad",),
+    "optimizers.sgd": ("SGD",),
+}
+
+
+class Deferred:
+    """Stands for a class until its module is imported; Keras asks a registered class for `from_config` alone."""
+
+    def __init__(self, module: str, name: str):
+        self.module, self.name = module, name
+
+    def from_config(self, config: dict[str, Any]) -> Any:
+        return getattr(import_module(self.module), self.name).from_config(config)
+
+
+def register_with_keras() -> None:
+    """Register the classes now if Keras is imported, else as soon as it is."""
+    if "keras" in sys.modules:
+        _register(sys.modules["keras"])
+    elif not any(isinstance(finder, _WhenKerasIsImported) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _WhenKerasIsImported())
+
+
+def _register(keras: ModuleType) -> None:
+    registered = keras.saving.get_custom_objects()
+    for module, names in MODULES.items():
+        for name in names:
+            registered.setdefault(f"{PACKAGE}>{name}", Deferred(f"{PACKAGE}.{module}", name))
+
+
+class _WhenKerasIsImported(MetaPathFinder, Loader):
+    """Has Keras loaded as it would have been, then registers the classes, and leaves `sys.meta_path`."""
+
+    loader: Any = None
+
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        if fullname != "keras":
+            return None
+        for finder in (each for each in sys.meta_path if each is not self):
+            if (spec := finder.find_spec(fullname, path, target)) is not None:
+                self.loader, spec.loader = spec.loader, self
+                return spec
+        return None
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        return self.loader.create_module(spec)
+
+    def exec_module(self, module: ModuleType) -> None:
+        module.__loader__ = self.loader
+        assert module.__spec__ is not None
+        module.__spec__.loader = self.loader
+        self.loader.exec_module(module)
+        _register(module)
+        sys.meta_path[:] = [finder for finder in sys.meta_path if finder is not self]
