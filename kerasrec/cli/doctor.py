@@ -19,6 +19,10 @@ from kerasrec.cli.tables import table
 
 LIMIT = 120
 ABSENT = "not installed"
+TRUSTED = (
+    "Horovod's rendezvous listens on all of a machine's network addresses, and anyone who reaches it can join a job: "
+    "run several ranks in trusted networks only (docs/security.md)."
+)
 
 
 def run_doctor() -> None:
@@ -39,6 +43,7 @@ def run_doctor() -> None:
     lines = round_trip()
     console.print(table("two ranks", lines, ("collective", "time", "result"), ("time",)))
     console.print(f"\nAll of it works; starting and ending two ranks took {time.perf_counter() - started:.0f} s.")
+    console.print(TRUSTED, style="dim")
 
 
 def installed() -> list[tuple[str, str]]:

@@ -47,7 +47,7 @@ def compiled() -> Any:
     try:
         # The version is there because a library goes with one release.
         flags = [*tf.sysconfig.get_compile_flags(), f"-DTENSORFLOW={tf.__version__}"]
-        library = tf.load_op_library(str(build.library("rows.cc", flags, tf.sysconfig.get_link_flags())))
+        library = build.load("rows.cc", tf.load_op_library, flags, tf.sysconfig.get_link_flags())
     except (OSError, tf.errors.OpError) as error:
         _log.warning("training goes without kerasrec's compiled CPU kernels, somewhat slower: %s", error)
         return None

@@ -27,7 +27,7 @@ def compiled() -> ctypes.CDLL | None:
     if os.environ.get("KERASREC_KERNELS") == "0":
         return None
     try:
-        return ctypes.CDLL(str(build.library("pools.cc")))
+        return build.load("pools.cc", ctypes.CDLL)
     except OSError as error:
         _log.warning("data is shuffled without kerasrec's compiled loops, somewhat slower: %s", error)
         return None

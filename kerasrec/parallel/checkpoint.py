@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -142,15 +143,16 @@ def _save(path: Path, model: keras.Model, overwrite: bool, optimizer: bool, dens
     seeds = comm.gather_objects(seed_values(model)) if dense else []
     folder = path / f"{manifest.FOLDER}{mark}"
 
-    def write() -> tuple[dict[str, Shard], File | None]:
+    def write() -> tuple[dict[str, dict[str, Any]], dict[str, Any] | None]:
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder}, which rank 0 made, is not there: ranks must share the file system")
-        shards = {name: _write(folder, table, mark) for name, table in tables.items() if table.values.rows}
+        held = {name: table for name, table in tables.items() if table.values.rows}
+        shards = {name: asdict(_write(folder, table, mark)) for name, table in held.items()}
         rest = None
         if dense and comm.rank() == 0:
             file = folder / "@dense.safetensors"
             facts = shard_files.write(file, dense_arrays(model, trainer, seeds), mark)
-            rest = File(f"{folder.name}/{file.name}", **facts)
+            rest = asdict(File(f"{folder.name}/{file.name}", **facts))
         return shards, rest
 
     try:
@@ -164,11 +166,12 @@ def _save(path: Path, model: keras.Model, overwrite: bool, optimizer: bool, dens
         name: SavedTable(
             table.optimizer,
             {key: {"shape": held.whole, "dtype": held.dtype} for key, held in table.arrays.items()},
-            tuple(shards[name] for shards, _ in written if name in shards),
+            tuple(Shard(**shards[name]) for shards, _ in written if name in shards),
         )
         for name, table in tables.items()
     }
-    facts = Manifest(mark, saved, written[0][1])
+    dense_file = written[0][1]
+    facts = Manifest(mark, saved, None if dense_file is None else File(**dense_file))
     agree(lambda: facts.write(path, keras=keras.__version__) if comm.rank() == 0 else None)
 
 

@@ -15,7 +15,6 @@ None of them has gradients to rely on: who exchanges writes its own with `tf.cus
 from __future__ import annotations
 
 import os
-import pickle
 import re
 import sys
 import time
@@ -23,6 +22,8 @@ import traceback
 from functools import cache
 from typing import Any
 from weakref import WeakKeyDictionary
+
+from kerasrec.parallel import messages
 
 LAUNCHERS = ("HOROVOD_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK")
 # Dtypes that Horovod's data-moving operations lack travel as these, bit by bit.
@@ -144,19 +145,24 @@ def broadcast(tensors: list[Any], root: int = 0, name: str = "broadcast") -> lis
 
 
 def gather_objects(value: Any) -> list[Any]:
-    """Every rank's `value`, pickled on the way, in the order of ranks. Not for use inside `tf.function`."""
+    """Every rank's `value`, in the order of ranks. Not for use inside `tf.function`.
+
+    Args:
+        value: numbers, strings, bytes, NumPy arrays, and lists and dicts of these (`parallel.messages`).
+    """
     if _horovod() is None:
         return [value]
     import numpy as np
     import tensorflow as tf
 
     with tf.init_scope():
-        data = np.frombuffer(pickle.dumps(value), np.uint8)
+        data = np.frombuffer(messages.encode(value), np.uint8)
         lengths = allgather(np.array([len(data)], np.int64), "kerasrec_object_lengths").numpy()
         everything = allgather(data, "kerasrec_objects").numpy()
     ends = np.cumsum(lengths)
     return [
-        pickle.loads(everything[end - length : end].tobytes()) for end, length in zip(ends, lengths, strict=True)
+        messages.decode(everything[end - length : end].tobytes())
+        for end, length in zip(ends, lengths, strict=True)
     ]
 
 

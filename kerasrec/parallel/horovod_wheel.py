@@ -18,17 +18,20 @@ import sysconfig
 import tarfile
 import tempfile
 import time
+from collections.abc import Mapping
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
 from kerasrec.files import write_aside
-from kerasrec.kernels.build import cache_folder
+from kerasrec.kernels.folder import cache_folder, digest, who_else
 
 VERSION = "0.28.1"
 SHA256 = "92a43f5a94c43907a56805bad15f19700c62ffc83b7ca483f9e104e229f67ef0"
 TOOLS = ("cmake>=3.18,<4", "setuptools<81", "wheel", "packaging")
+ALONE = ("--no-deps", "--no-build-isolation")
 RUN_TIME = ("cloudpickle", "psutil", "pyyaml")
+DIGEST = "SHA256"  # beside a kept wheel
 PATCHED = "horovod/tensorflow/CMakeLists.txt"
 DROPPED = 'list(APPEND TF_SOURCES "${PROJECT_SOURCE_DIR}/horovod/tensorflow/xla_mpi_ops.cc")\n'
 DEFAULTS = {
@@ -53,13 +56,26 @@ def wheel() -> Path:
     place = [sys.version, sysconfig.get_platform(), *platform.libc_ver()]
     made_of = "\0".join([VERSION, tensorflow, *place, *(f"{k}={v}" for k, v in sorted(settings.items()))])
     folder = cache_folder() / f"horovod-{hashlib.sha256(made_of.encode()).hexdigest()[:16]}"
-    if not folder.exists():
-        if compiler is None:
-            raise OSError("there is no C++ compiler (g++) on this machine, and Horovod is built from source")
-        print(f"building Horovod {VERSION} against TensorFlow {tensorflow}, in about 3 minutes", flush=True)
-        with write_aside(folder) as aside, tempfile.TemporaryDirectory(prefix="kerasrec-horovod-") as work:
-            _build(Path(work), aside, settings)
-    return next(folder.glob("*.whl"))
+    if kept := _kept(folder):
+        return kept
+    if compiler is None:
+        raise OSError("there is no C++ compiler (g++) on this machine, and Horovod is built from source")
+    print(f"building Horovod {VERSION} against TensorFlow {tensorflow}, in about 3 minutes", flush=True)
+    with write_aside(folder) as aside, tempfile.TemporaryDirectory(prefix="kerasrec-horovod-") as work:
+        _build(Path(work), aside, settings)
+        (made,) = aside.glob("*.whl")
+        made.chmod(0o600)
+        (aside / DIGEST).touch(mode=0o600)
+        (aside / DIGEST).write_text(digest(made) + "\n", encoding="utf-8")
+    return folder / made.name
+
+
+def _kept(folder: Path) -> Path | None:
+    """The wheel of an earlier build, unless its bytes changed since or another user could have changed them."""
+    wheels = list(folder.glob("*.whl"))
+    if len(wheels) != 1 or not (folder / DIGEST).is_file() or who_else(wheels[0]) or who_else(folder / DIGEST):
+        return None
+    return wheels[0] if digest(wheels[0]) == (folder / DIGEST).read_text(encoding="utf-8").strip() else None
 
 
 def install(path: Path) -> None:
@@ -106,12 +122,22 @@ def _build(work: Path, out: Path, settings: dict[str, str]) -> None:
     environment = {**os.environ, **settings, "PYTHONPATH": paths, "PATH": path}
     # Horovod's own choice is eight compilers at once, which a small machine's memory does not hold.
     environment.setdefault("MAKEFLAGS", f"-j{min(8, os.cpu_count() or 1)}")
-    here = ["--no-deps", "--no-build-isolation"]
-    fetch = _pip("download", *here, "--no-binary", ":all:", "--dest", str(work), f"horovod=={VERSION}")
+    source = _unpack(_fetch(work, environment), work)
+    out.mkdir(mode=0o700)
+    _run("build Horovod", _pip("wheel", *ALONE, "--wheel-dir", str(out), str(source)), environment)
+
+
+def _fetch(work: Path, environment: Mapping[str, str]) -> Path:
+    """Download Horovod's source from the index that pip is set up with.
+
+    pip runs the `setup.py` of a source as soon as it has it, unless it is told which hash it must have: then it
+    looks at that first.
+    """
+    (work / "horovod.txt").write_text(f"horovod=={VERSION} --hash=sha256:{SHA256}\n", encoding="utf-8")
+    wanted = ["--require-hashes", "--requirement", str(work / "horovod.txt")]
+    fetch = _pip("download", *ALONE, *wanted, "--no-binary", ":all:", "--dest", str(work))
     _run("fetch Horovod's source", fetch, environment)
-    source = _unpack(work / f"horovod-{VERSION}.tar.gz", work)
-    out.mkdir()
-    _run("build Horovod", _pip("wheel", *here, "--wheel-dir", str(out), str(source)), environment)
+    return work / f"horovod-{VERSION}.tar.gz"
 
 
 def _unpack(archive: Path, folder: Path) -> Path:
@@ -132,7 +158,7 @@ def _pip(command: str, *arguments: str) -> list[str]:
     return [sys.executable, "-m", "pip", command, "--quiet", "--disable-pip-version-check", *arguments]
 
 
-def _run(what: str, command: list[str], environment: dict[str, str] | None = None) -> None:
+def _run(what: str, command: list[str], environment: Mapping[str, str] | None = None) -> None:
     """Run it quietly; a terminal sees the seconds go by, and a failure the end of what it printed."""
     started = time.monotonic()
     with tempfile.TemporaryFile("w+", errors="replace") as log:
