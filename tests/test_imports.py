@@ -9,6 +9,7 @@ import pytest
 
 PACKAGE = Path(__file__).parent.parent / "kerasrec"
 FLOORS = {
+    "addresses": 1,
     "schema": 1,
     "files": 1,
     "hive": 1,

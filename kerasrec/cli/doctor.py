@@ -20,8 +20,8 @@ from kerasrec.cli.tables import table
 LIMIT = 120
 ABSENT = "not installed"
 TRUSTED = (
-    "Horovod's rendezvous listens on all of a machine's network addresses, and anyone who reaches it can join a job: "
-    "run several ranks in trusted networks only (docs/security.md)."
+    "Horovod's rendezvous listens on all of a machine's network addresses, and anyone who reaches it can join a "
+    "job: run several ranks in trusted networks only (docs/security.md)."
 )
 
 

@@ -8,6 +8,8 @@ import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
+from kerasrec.addresses import hide_secrets
+
 
 class Refused(Exception):
     """What a user asked for cannot be done; the message says why in one line."""
@@ -21,7 +23,7 @@ def one_line_errors() -> Iterator[None]:
     except (Refused, OSError, ValueError) as error:
         if isinstance(error, ValueError) and not _is_ours(error):
             raise
-        sys.stderr.write("error: " + " ".join(str(error).split()) + "\n")
+        sys.stderr.write("error: " + " ".join(hide_secrets(error).split()) + "\n")
         raise SystemExit(1) from error
 
 

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kerasrec import hive, parquet
+from kerasrec.addresses import hide_secrets
 from kerasrec.data import remote
 from kerasrec.data.checks import check_ids, check_nulls, check_type, check_weights, parse
 from kerasrec.data.remote import Remote
@@ -91,10 +92,10 @@ def _match(path: Path) -> list[Place]:
 
 def _what_is_there(source: Source, folders: Sequence[Place]) -> str:
     if not folders:
-        return f"{source} does not exist"
+        return f"{hide_secrets(source)} does not exist"
     others = sorted(each.name for each in folders[0].iterdir() if each.is_dir() and each.name[0] not in "._")
-    hint = f"; to read those in its folders ({', '.join(others[:3])}), pass {source}/**/*.parquet"
-    return f"{source} holds no *.parquet file{hint if others else ''}"
+    hint = f"; to read those in its folders ({', '.join(others[:3])}), pass {hide_secrets(source)}/**/*.parquet"
+    return f"{hide_secrets(source)} holds no *.parquet file{hint if others else ''}"
 
 
 def find_schema(files: Sequence[Place]) -> Schema:

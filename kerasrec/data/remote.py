@@ -14,6 +14,8 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from kerasrec.addresses import has_secrets, hide_secrets
+
 GAP = 65_536  # bytes between two wanted pieces of a file up to which they are fetched in one request
 
 
@@ -22,19 +24,22 @@ class Remote:
     """A file or a folder at an address, with as much of `pathlib.Path` as is asked of files here.
 
     Args:
-        address: with its protocol, as messages name it.
+        address: with its protocol; messages name it without the keys in it.
         path: as the file system names it.
         system: an fsspec file system.
         folder: whether a listing said that it is one.
     """
 
     address: str
-    path: str = field(compare=False)
+    path: str = field(compare=False, repr=False)
     system: Any = field(compare=False, repr=False)
     folder: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
-        return self.address
+        return hide_secrets(self.address)
+
+    def __repr__(self) -> str:
+        return f"Remote({str(self)!r})"
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -133,9 +138,10 @@ class Remote:
         except RemoteError:
             raise
         except FileNotFoundError as error:
-            raise FileNotFoundError(f"{self}: there is no such file or folder") from error
+            raise FileNotFoundError(f"{self}: there is no such file or folder") from _cause(self.address, error)
         except Exception as error:
-            raise RemoteError(f"{self}: cannot be read: {str(error) or type(error).__name__}") from error
+            reason = hide_secrets(error) or type(error).__name__
+            raise RemoteError(f"{self}: cannot be read: {reason}") from _cause(self.address, error)
 
 
 class RemoteError(OSError):
@@ -181,6 +187,11 @@ def _joined(pieces: list[tuple[int, int]]) -> list[tuple[int, int]]:
     return joined
 
 
+def _cause(address: str, error: Exception) -> Exception | None:
+    """What a traceback is to show of a store's error, which may quote the address."""
+    return None if has_secrets(address) else error
+
+
 def is_address(source: Any) -> TypeGuard[str]:
     return isinstance(source, str) and "://" in source
 
@@ -197,14 +208,14 @@ def find(address: str, storage_options: Mapping[str, Any]) -> list[Remote]:
         from fsspec.core import url_to_fs
     except ImportError as error:
         raise ImportError(
-            f'{address}: reading addresses needs fsspec ({error}): pip install "kerasrec[remote]"'
+            f'{hide_secrets(address)}: reading addresses needs fsspec ({error}): pip install "kerasrec[remote]"'
         ) from error
     try:
         system, path = url_to_fs(address, **storage_options)
     except (ImportError, ValueError) as error:
-        raise type(error)(f"{address}: {error}") from error
+        raise type(error)(hide_secrets(f"{address}: {error}")) from _cause(address, error)
     except OSError as error:  # of an address within an address, as zip://part.parquet::https://...
-        raise OSError(f"{address}: cannot be read: {error}") from error
+        raise OSError(hide_secrets(f"{address}: cannot be read: {error}")) from _cause(address, error)
     system.invalidate_cache()  # of listings: what was written since is seen
     place = Remote(address, path.rstrip("/"), system)
     with place.telling():

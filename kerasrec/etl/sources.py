@@ -13,6 +13,7 @@ from typing import Any
 import polars as pl
 
 from kerasrec import hive
+from kerasrec.addresses import hide_secrets
 from kerasrec.etl import csv_files, execute, parquet_files, partitions
 from kerasrec.etl.types import ROW, integer_range, is_float, is_integer, plain_type, to_name, to_polars
 from kerasrec.schema import Column, SchemaError, Tag
@@ -105,7 +106,7 @@ class Source:
             yield
         except pl.exceptions.PolarsError as error:
             reason = str(error).split("\n\n")[0]  # what follows is advice on Polars' own arguments
-            raise SchemaError(f"{self._culprit()}: {reason}") from error
+            raise SchemaError(f"{self._culprit()}: {hide_secrets(reason)}") from error
 
     def _culprit(self) -> str:
         """The file that cannot be read, or, where that is not the reason, the whole source."""
@@ -204,9 +205,10 @@ def scan(source: Any, types: Mapping[str, pl.DataType] | None = None) -> Source:
         )
     for path in paths:
         if isinstance(path, str) and "://" in path:
+            shown = hide_secrets(path)
             raise ValueError(
-                f"{path}: a workflow reads addresses through Polars: pass a frame of its, "
-                f'pl.scan_parquet("{path}", storage_options=...) or pl.scan_csv'
+                f"{shown}: a workflow reads addresses through Polars: pass a frame of its, "
+                f'pl.scan_parquet("{shown}", storage_options=...) or pl.scan_csv'
             )
     files = [file for path in paths for file in _files(Path(path))]
     if not files:

@@ -23,6 +23,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
+from kerasrec.addresses import hide_secrets
 from kerasrec.files import write_aside
 from kerasrec.kernels.folder import cache_folder, digest, who_else
 
@@ -175,7 +176,9 @@ def _run(what: str, command: list[str], environment: Mapping[str, str] | None = 
                 raise
         if failed:
             log.seek(0)
-            raise OSError(f"could not {what}; the end of what it printed:\n{log.read()[-3000:].strip()}")
+            raise OSError(
+                f"could not {what}; the end of what it printed:\n{hide_secrets(log.read()[-3000:].strip())}"
+            )
     if sys.stdout.isatty():
         print("\r", end="")
     print(f"{what}: {time.monotonic() - started:.0f} s", flush=True)

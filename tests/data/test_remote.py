@@ -1,6 +1,7 @@
 """Files at addresses: the same rows as from the same files here, only what is needed fetched, each error named."""
 
 import sys
+import traceback
 import zipfile
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -284,3 +285,33 @@ def test_workflows_take_addresses_as_polars_frames(server, folder):
     assert found.equals(graph().fit(files).transform(files).collect())
     with pytest.raises(ValueError, match=rf"{there[0]}: a workflow reads addresses through Polars"):
         graph().fit(there)
+
+
+def test_keys_in_addresses_are_not_shown(server, folder):
+    """In no message, repr or traceback, whatever goes wrong."""
+    keyed = server.url.replace("://", "://ME:SECRET/1@")
+    signed = f"{server.url}/data/part-00000.parquet?X-Amz-Signature=SECRET2"
+    loader = Loader(signed, schema=Loader(folder).schema, batch_size=100)
+    shown = [repr(loader), str(loader.files[0]), repr(loader.files)]
+    assert all_rows(loader)
+    server.status = 503
+    for source in (
+        signed,
+        f"{keyed}/data",
+        f"{keyed}/data/none.parquet",
+        f"{server.url}/data?token=SECRET3",
+        "s3://ME:SECRET4@bucket/x.parquet",
+        "nonsense://ME:SECRET5@x/y",
+        "zip://a.parquet::nonsense://ME:SECRET6@x/y?sig=SECRET7",
+    ):
+        with pytest.raises((OSError, ValueError, ImportError)) as failed:
+            list(Loader(source, schema=loader.schema))
+        shown += traceback.format_exception(failed.value)
+    with pytest.raises(OSError) as failed:  # noqa: PT011
+        list(loader)
+    shown += traceback.format_exception(failed.value)
+    with pytest.raises(ValueError, match="s3://") as refused:
+        etl.Workflow(["age"] >> etl.Normalize()).fit("s3://ME:SECRET8@bucket/x.parquet")
+    shown += [str(refused.value)]
+    code = [line for text in shown for line in text.splitlines() if "SECRET" in line and "ME:SECRET8" not in line]
+    assert not code, code
