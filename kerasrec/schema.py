@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from kerasrec.files import write_aside
+from kerasrec.files.readable import KEY, check_checksum, parse_json, what_is_wrong, with_checksum
 
 VERSION = 1
 FILENAME = "schema.json"
@@ -140,7 +141,7 @@ class Column:
                 raise SchemaError(f"column {values['name']!r}: {name} must be {kind.__name__}, not {given!r}")
         if values.get("hotness") is not None:
             try:
-                values["hotness"] = Hotness(**values["hotness"])
+                values["hotness"] = _hotness(**values["hotness"])
             except TypeError as error:
                 raise SchemaError(f"column {values['name']!r}: bad hotness: {error}") from None
         values["tags"] = tuple(values.get("tags", ()))
@@ -158,6 +159,13 @@ _KINDS: dict[str, type] = {
     "nullable": bool,
     "head": list,
 }
+
+
+def _hotness(min: int, mean: float, max: int) -> Hotness:
+    """Raises `TypeError` for what no list column has."""
+    if not (type(min) is int and type(max) is int and type(mean) in (int, float)):
+        raise TypeError(f"min, mean and max must be numbers, found {min!r}, {mean!r}, {max!r}")
+    return Hotness(min, mean, max)
 
 
 def _rising_shares(column: str, head: Iterable[float]) -> tuple[float, ...] | None:
@@ -267,8 +275,12 @@ class Schema:
         """Write it to `path`, or to `schema.json` inside it where `path` is a folder."""
         path = _schema_file(path)
         lines = ",\n".join("  " + json.dumps(column.to_dict(), ensure_ascii=False) for column in self)
+        checksum = with_checksum(self.to_dict())[KEY]
         with write_aside(path) as aside:
-            aside.write_text(f'{{"kerasrec_schema": {VERSION},\n "columns": [\n{lines}\n ]}}\n', encoding="utf-8")
+            aside.write_text(
+                f'{{"kerasrec_schema": {VERSION},\n "columns": [\n{lines}\n ],\n "{KEY}": "{checksum}"}}\n',
+                encoding="utf-8",
+            )
         return path
 
     @classmethod
@@ -277,17 +289,26 @@ class Schema:
         path = _schema_file(path)
         if not path.exists():
             raise FileNotFoundError(f"no schema at {path}; a dataset written by kerasrec has one beside its data")
+        if wrong := what_is_wrong(path):
+            raise SchemaError(f"{path}: not readable as JSON: {wrong}")
         return cls.from_json(path.read_bytes(), str(path))
 
     @classmethod
     def from_json(cls, text: bytes, name: str) -> Schema:
         """Raises `SchemaError` naming the file `name`, of which `text` is what it holds."""
         try:
-            return cls.from_dict(json.loads(text.decode("utf-8")))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise SchemaError(f"{name}: not readable as JSON: {error}") from None
+            values = parse_json(text, name)
+        except ValueError as error:
+            raise SchemaError(str(error)) from None
+        try:
+            schema = cls.from_dict(values)
         except SchemaError as error:
             raise SchemaError(f"{name}: {error}") from None
+        try:
+            check_checksum(values, name)
+        except ValueError as error:
+            raise SchemaError(str(error)) from None
+        return schema
 
     def __repr__(self) -> str:
         rows = [("name", "dtype", "tags", "cardinality", "embedding_dim", "table", "hotness")]

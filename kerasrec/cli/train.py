@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from kerasrec.cli.training import Trained
 
 WORKFLOW, MODEL, REPORT, SERVED, FEATURES = "workflow", "model.keras", "report", "served", "features"
+FILES = (MODEL, *(f"{folder}/*" for folder in (WORKFLOW, REPORT, SERVED, FEATURES)))
 _SALT = 2_654_435_761  # Knuth's multiplier: row numbers times it, modulo 2**32, are spread evenly
 
 
@@ -67,7 +68,7 @@ def run_train(asked: Asked) -> None:
     data = source.frame
     train, valid = (data, held) if held is not None else hold_out(data, asked.valid_fraction)
 
-    with write_aside(asked.out) as aside:
+    with write_aside(asked.out, files=FILES) as aside:
         aside.mkdir()
         workflow = make_workflow(guesses, asked.min_count)
         etl_rate = write_features(workflow, train, valid, aside / FEATURES, console)

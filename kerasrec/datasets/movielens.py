@@ -26,6 +26,7 @@ from kerasrec.files import write_aside
 URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
 SIZE = 4_924_029  # bytes
 MD5 = "0e33842e24a9c977be4e0107933c0723"
+FILES = ("u.*", "u?.base", "u?.test", "README", "allbut.pl", "mku.sh")
 SPLITS = ("u1", "u2", "u3", "u4", "u5", "ua", "ub")
 
 
@@ -85,7 +86,7 @@ def download(folder: str | os.PathLike[str], url: str = URL) -> Path:
     md5 = hashlib.md5(archive, usedforsecurity=False).hexdigest()
     if (len(archive), md5) != (SIZE, MD5):
         raise ValueError(f"{url}: {len(archive)} bytes with MD5 {md5}; expected {SIZE} with {MD5}")
-    with TemporaryDirectory() as scratch, write_aside(folder) as aside:
+    with TemporaryDirectory() as scratch, write_aside(folder, files=FILES) as aside:
         path = Path(scratch) / "ml-100k.zip"
         path.write_bytes(archive)
         zipfile.ZipFile(path).extractall(scratch)

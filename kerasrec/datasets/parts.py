@@ -22,7 +22,7 @@ class Parts:
             if self._writer is None:
                 path = self._folder / f"part-{self._files:05d}.parquet"
                 # Without Arrow's own schema in the file, dictionaries are read back as plain strings.
-                self._writer = pq.ParquetWriter(path, table.schema, store_schema=False)
+                self._writer = pq.ParquetWriter(path, table.schema, store_schema=False, write_page_checksum=True)
                 self._files, self._rows = self._files + 1, 0
             part = table.slice(0, self._rows_per_file - self._rows)
             self._writer.write_table(part)

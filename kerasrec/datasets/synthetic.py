@@ -182,7 +182,11 @@ def click_log(
         TimeRemainingColumn(),
         disable=not progress,
     )
-    with write_aside(folder, overwrite=overwrite) as aside, bar:
+    files = (
+        FILENAME,
+        *(f"{place}{split}/part-*.parquet" for place in ("", "truth/") for split in ("train", "valid")),
+    )
+    with write_aside(folder, overwrite=overwrite, files=files) as aside, bar:
         task = bar.add_task("click log", total=rows)
         splits = {}
         for name, size in {"train": rows - valid_rows, "valid": valid_rows}.items():

@@ -21,10 +21,11 @@ from kerasrec.etl.sources import Source
 from kerasrec.etl.types import ROW, column_type
 from kerasrec.etl.values import Value, select
 from kerasrec.files import write_aside
-from kerasrec.schema import Schema, SchemaError, Tag
+from kerasrec.schema import FILENAME, Schema, SchemaError, Tag
 
 ROW_GROUP_ROWS = 131_072
 ROWS_PER_FILE = 32 * ROW_GROUP_ROWS
+FILES = ("part-*.parquet", FILENAME)  # what to_parquet writes
 PART_ROWS = 2 * ROW_GROUP_ROWS  # raw rows that are in memory at a time; Polars left alone reads many files at once
 
 
@@ -85,7 +86,7 @@ class Dataset:
             folder: its name.
             row_group_rows: rows in a row group (a file's last may be shorter); by default 131,072, or a file's.
             rows_per_file: rows in a file; by default 32 row groups.
-            overwrite: whether a folder of that name is replaced.
+            overwrite: whether a folder of that name is replaced. One that holds other files than these never is.
             client: a `distributed.Client`, on whose cluster the rows are read and written; all workers must see
                 the source's files and `folder`, under the same paths. The rows and their order are the same, but a
                 file then holds rows of one raw file only.
@@ -95,7 +96,7 @@ class Dataset:
             The folder's path.
 
         Raises:
-            FileExistsError: `folder` exists and `overwrite` is false.
+            FileExistsError: `folder` exists and `overwrite` is false, or it holds other files.
             SchemaError: as `collect` does; or a source that cannot be read.
             TypeError: a source that is not files, with `client`.
         """
@@ -105,7 +106,7 @@ class Dataset:
             raise ValueError(f"row_group_rows ({rows}) and rows_per_file ({per_file}) must be at least 1")
         folder = Path(folder)
         with (
-            write_aside(folder, overwrite=overwrite) as aside,
+            write_aside(folder, overwrite=overwrite, files=FILES) as aside,
             bar("transform", self._rows(), "rows", show=progress) as advance,
         ):
             aside.mkdir()
@@ -260,7 +261,7 @@ class _Parts:
         if self._in_file == 0:
             self._close()
             path = self.folder / f"{self.prefix}{self._written // self.rows_per_file:05d}.parquet"
-            self._writer = pq.ParquetWriter(path, table.schema, compression="snappy")
+            self._writer = pq.ParquetWriter(path, table.schema, compression="snappy", write_page_checksum=True)
         assert self._writer is not None
         self._writer.write_table(table, row_group_size=self.row_group_rows)
         self._written += len(frame)

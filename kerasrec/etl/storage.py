@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kerasrec.etl.dataset import naming
@@ -15,17 +17,19 @@ from kerasrec.etl.graph import Node, in_order
 from kerasrec.etl.ops import OPERATORS
 from kerasrec.etl.values import Value
 from kerasrec.files import write_aside
+from kerasrec.files.readable import check_checksum, crc32_of, read_json, what_is_wrong, with_checksum
 from kerasrec.schema import Column, Schema, SchemaError
 
 VERSION = 1
 FILENAME = "workflow.json"
+FILES = (FILENAME, "node-*.parquet")
 
 
 def save(folder: Path, root: Node, inputs: list[Column], fitted_on: list[str] | None, *, overwrite: bool) -> Path:
     """Write a fitted graph, and the fingerprint of what it was fitted on, into a new folder."""
     nodes = in_order(root)
     numbers = {id(node): i for i, node in enumerate(nodes)}
-    with write_aside(folder, overwrite=overwrite) as aside, naming(folder):
+    with write_aside(folder, overwrite=overwrite, files=FILES) as aside, naming(folder):
         aside.mkdir()
         described = []
         for i, node in enumerate(nodes):
@@ -37,18 +41,27 @@ def save(folder: Path, root: Node, inputs: list[Column], fitted_on: list[str] | 
             if node.op is not None:
                 files = {name: f"node-{i:03d}-{j:03d}.parquet" for j, name in enumerate(node.op.frames)}
                 for name, file in files.items():
-                    pq.write_table(node.op.frames[name].to_arrow(), aside / file)
+                    pq.write_table(node.op.frames[name].to_arrow(), aside / file, write_page_checksum=True)
                 values |= {"op": type(node.op).__name__, "settings": node.op.saved(node.inputs)}
                 values |= {"facts": node.op.facts, "frames": files}
             described.append({name: value for name, value in values.items() if value not in ({}, None)})
-        lines = ",\n".join("  " + json.dumps(values, ensure_ascii=False) for values in described)
-        schema = json.dumps(Schema(inputs).to_dict(), ensure_ascii=False)
-        (aside / FILENAME).write_text(
-            f'{{"kerasrec_workflow": {VERSION},\n "fitted_on": {json.dumps(fitted_on)},\n "inputs": {schema},\n'
-            f' "nodes": [\n{lines}\n ]}}\n',
-            encoding="utf-8",
-        )
+        facts = {
+            "kerasrec_workflow": VERSION,
+            "fitted_on": fitted_on,
+            "inputs": Schema(inputs).to_dict(),
+            "files": {file.name: crc32_of(file) for file in sorted(aside.iterdir())},
+            "nodes": described,
+        }
+        lines = [f" {json.dumps(name)}: {_text(value)}" for name, value in with_checksum(facts).items()]
+        (aside / FILENAME).write_text("{\n" + ",\n".join(lines) + "\n}\n", encoding="utf-8")
     return folder
+
+
+def _text(value: Any) -> str:
+    """JSON, of a list a line for each item."""
+    if not isinstance(value, list):
+        return json.dumps(value, ensure_ascii=False)
+    return "[\n" + ",\n".join("  " + json.dumps(each, ensure_ascii=False) for each in value) + "\n ]"
 
 
 def load(folder: Path) -> tuple[Node, list[Column], list[str] | None]:
@@ -57,9 +70,9 @@ def load(folder: Path) -> tuple[Node, list[Column], list[str] | None]:
     if not path.exists():
         raise FileNotFoundError(f"no workflow at {path}")
     try:
-        values = json.loads(path.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
-        raise SchemaError(f"{path}: not readable as JSON: {error}") from None
+        values = read_json(path)
+    except ValueError as error:
+        raise SchemaError(str(error)) from None
     if not isinstance(values, dict) or "kerasrec_workflow" not in values:
         raise SchemaError(f"{path}: this is not a kerasrec workflow")
     if values["kerasrec_workflow"] != VERSION:
@@ -68,16 +81,20 @@ def load(folder: Path) -> tuple[Node, list[Column], list[str] | None]:
     try:
         nodes: list[Node] = []
         for described in values["nodes"]:
-            nodes.append(_node(described, nodes, folder))
+            nodes.append(_node(described, nodes, folder, values.get("files", {})))
         inputs = list(Schema.from_dict(values["inputs"]))
         # Fails where an operator lacks what it learned.
         evaluate(nodes[-1], {column.name: Value(column, pl.col(column.name)) for column in inputs})
-        return nodes[-1], inputs, values.get("fitted_on")
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, pl.exceptions.PolarsError) as error:
         raise SchemaError(f"{path}: broken: {type(error).__name__}: {error}") from error
+    try:
+        check_checksum(values, path)
+    except ValueError as error:
+        raise SchemaError(str(error)) from None
+    return nodes[-1], inputs, values.get("fitted_on")
 
 
-def _node(described: dict[str, Any], nodes: list[Node], folder: Path) -> Node:
+def _node(described: dict[str, Any], nodes: list[Node], folder: Path, checksums: Mapping[str, str]) -> Node:
     parents = [nodes[i] for i in described.get("parents", [])]
     if "op" not in described:
         return Node(None, parents, described["columns"] if not parents else described.get("columns"))
@@ -85,8 +102,21 @@ def _node(described: dict[str, Any], nodes: list[Node], folder: Path) -> Node:
     assert node.op is not None
     node.op.facts = described.get("facts", {})
     for name, file in described.get("frames", {}).items():
-        try:
-            node.op.frames[name] = pl.read_parquet(folder / file)
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise SchemaError(f"{folder / file}: cannot be read: {error}") from None
+        node.op.frames[name] = _frame(folder / Path(file).name, checksums.get(file))
     return node
+
+
+def _frame(path: Path, checksum: str | None) -> pl.DataFrame:
+    """A vocabulary's file; workflows of earlier releases have no checksum of it."""
+    try:
+        wrong = what_is_wrong(path)
+        if wrong is None and checksum is not None and (found := crc32_of(path)) != checksum:
+            wrong = f"the file is damaged: its CRC-32 is {found}, but it was written with {checksum}"
+        if wrong is not None:
+            raise SchemaError(f"{path}: cannot be read: {wrong}")
+        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            frame = pl.from_arrow(file.read())
+    except (OSError, pa.ArrowException, pl.exceptions.PolarsError) as error:
+        raise SchemaError(f"{path}: cannot be read: {error}") from None
+    assert isinstance(frame, pl.DataFrame)
+    return frame

@@ -244,7 +244,7 @@ class Workflow:
         """Write `workflow.json` and the vocabularies, as Parquet, into a new folder.
 
         Raises:
-            FileExistsError: `folder` exists and `overwrite` is false.
+            FileExistsError: `folder` exists and `overwrite` is false, or it holds other files.
             RuntimeError: the workflow is not fitted.
         """
         return storage.save(Path(folder), self._root, self._fitted_inputs(), self._fitted_on, overwrite=overwrite)

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kerasrec.files import write_aside
+from kerasrec.files import check_target, write_aside
 from kerasrec.layers.whole_tables import whole_tables
 from kerasrec.parallel import comm
 from kerasrec.parallel.agree import agree
@@ -22,6 +22,7 @@ from kerasrec.serving.reads import FeatureRead, features_read, target_names
 from kerasrec.serving.rows import EXTRA
 from kerasrec.serving.wire import Tensors, signature, wire_names
 
+FILES = ("*.pb", "variables/*", "assets/*", f"{EXTRA}/*")  # of a SavedModel
 Predict = Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]
 
 
@@ -97,7 +98,7 @@ def _export(model: Any, reads: list[FeatureRead], path: Path, workflow: Any, ove
     # so that nothing of Keras is needed to load it.
     module.variables_read = _distinct(v for concrete in signatures.values() for v in concrete.graph.variables)
 
-    with write_aside(path, overwrite=overwrite) as aside, _disk_errors(path):
+    with write_aside(path, overwrite=overwrite, files=FILES) as aside, _disk_errors(path):
         tf.saved_model.save(module, str(aside), signatures=signatures)
         extra = aside / EXTRA
         extra.mkdir()
@@ -158,11 +159,12 @@ def _distinct(variables: Iterator[tf.Variable]) -> list[tf.Variable]:
 
 
 def _refuse_to_overwrite(path: Path, overwrite: bool) -> None:
-    if not path.exists():
-        return
-    if not overwrite:
-        raise FileExistsError(f"{path} exists; choose another path, remove it, or pass overwrite=True")
-    if not (path / "saved_model.pb").exists() and not (path.is_dir() and not any(path.iterdir())):
+    check_target(path, overwrite=overwrite, files=FILES)
+    if (
+        path.exists()
+        and not (path / "saved_model.pb").exists()
+        and not (path.is_dir() and not any(path.iterdir()))
+    ):
         raise FileExistsError(f"{path} exists and is no SavedModel: it is not overwritten")
 
 
