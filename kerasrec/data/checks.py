@@ -17,14 +17,22 @@ from kerasrec.schema import Column, Schema, SchemaError, Tag
 
 
 def is_list(kind: pa.DataType) -> bool:
-    return pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_fixed_size_list(kind)
+    types = pa.types
+    lists = types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind)
+    return lists or types.is_list_view(kind) or types.is_large_list_view(kind)
+
+
+def element_type(kind: pa.DataType) -> pa.DataType:
+    """The Arrow type of values, or of the elements of lists; that of its categories for a dictionary."""
+    if is_list(kind):
+        kind = kind.value_type
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def dtype_name(kind: pa.DataType) -> str:
     """An Arrow type (of a list, its elements') as NumPy names it; Arrow's own name where NumPy has none."""
-    if is_list(kind):
-        kind = kind.value_type
-    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+    kind = element_type(kind)
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return "string"
     return {"halffloat": "float16", "float": "float32", "double": "float64"}.get(str(kind), str(kind))
 
@@ -55,7 +63,7 @@ def _advice(kind: str) -> str:
 
 
 def check_type(column: Column, fields: pa.Schema, path: Any) -> None:
-    """Whether a file has the column, with the schema's dtype. Raises `SchemaError`."""
+    """Raise `SchemaError` unless a file has the column, of a type whose values the schema's dtype may hold."""
     found = fields.get_all_field_indices(column.name)
     if len(found) != 1:
         problem = f"has {len(found)} columns" if found else "has no column"
@@ -63,15 +71,67 @@ def check_type(column: Column, fields: pa.Schema, path: Any) -> None:
             f"{path}: the file {problem} {column.name!r}, its schema one; it has {_some(fields.names)}"
         )
     kind = fields.field(found[0]).type
+    if pa.types.is_null(kind) or (is_list(kind) == column.is_list and _fits(element_type(kind), column.dtype)):
+        return
     said, seen = (
         f"{'list of ' if listed else ''}{dtype}"
         for listed, dtype in ((column.is_list, column.dtype), (is_list(kind), dtype_name(kind)))
     )
-    if said != seen:
-        advice = f"; {advice}" if (advice := _advice(dtype_name(kind))) else ""
-        raise SchemaError(
-            f"{path}: column {column.name!r} is {seen} in the file, but {said} in its schema{advice}"
-        )
+    advice = f"; {advice}" if (advice := _advice(dtype_name(kind))) else ""
+    raise SchemaError(f"{path}: column {column.name!r} is {seen} in the file, but {said} in its schema{advice}")
+
+
+def _fits(kind: pa.DataType, dtype: str) -> bool:
+    """Whether values of an Arrow type may be values of a schema's dtype; `exact` then looks at each."""
+    if pa.types.is_null(kind) or dtype_name(kind) == dtype:
+        return True
+    integers = pa.types.is_integer(kind) or (pa.types.is_decimal(kind) and kind.scale == 0)
+    if dtype.startswith("float"):
+        return integers or pa.types.is_floating(kind)
+    return integers and dtype.startswith(("int", "uint"))
+
+
+def check_range(column: Column, low: Any, high: Any, path: Any) -> None:
+    """Raise `ValueError` where integers from `low` to `high` do not fit the column's integer dtype."""
+    if _is_float32(column) or not column.dtype.startswith(("int", "uint")):
+        return
+    limits = np.iinfo(column.dtype)
+    if not limits.min <= low <= high <= limits.max:
+        raise _inexact(column, high if low >= limits.min else low, path)
+
+
+def exact(column: Column, values: Any, path: Any) -> Any:
+    """Convert values that a file holds in another type to the column's dtype; NumPy arrays, or alike on a device.
+
+    Targets and weights are left: they become float32 whatever they are.
+
+    Raises:
+        ValueError: a value that the dtype cannot hold exactly.
+    """
+    dtype = np.dtype(column.dtype)
+    if values.dtype == dtype or not len(values) or _is_float32(column):
+        return values
+    if dtype.kind in "iu":
+        check_range(column, int(values.min()), int(values.max()), path)
+        return values.astype(dtype)
+    with np.errstate(over="ignore", invalid="ignore"):
+        made = values.astype(dtype)
+        changed = (made.astype(values.dtype) != values) & (values == values)
+    if changed.any():
+        raise _inexact(column, values[changed][0], path)
+    return made
+
+
+def _is_float32(column: Column) -> bool:
+    """Whether batches hold the column in float32 whatever its dtype is."""
+    return bool({Tag.TARGET, Tag.WEIGHT} & set(column.tags))
+
+
+def _inexact(column: Column, value: Any, path: Any) -> ValueError:
+    return ValueError(
+        f"{path}: column {column.name!r} holds {value}, which is not exactly a value of {column.dtype}, its dtype "
+        "in the schema; cast the file's column, or change the schema"
+    )
 
 
 def check_nulls(column: Column, nulls: int, path: Any) -> None:

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 from kerasrec import hive, parquet
 from kerasrec.addresses import hide_secrets
 from kerasrec.data import remote
-from kerasrec.data.checks import check_ids, check_nulls, check_type, check_weights, parse
+from kerasrec.data.checks import check_ids, check_nulls, check_range, check_type, check_weights, parse
 from kerasrec.data.remote import Remote
 from kerasrec.data.threads import side_by_side
 from kerasrec.schema import FILENAME, Column, Hotness, Schema, SchemaError, Tag
@@ -137,7 +137,7 @@ def scan(files: Sequence[Place], schema: Schema) -> tuple[list[Chunk], Schema]:
     schema is returned with the hotness of list columns which are of one fixed size in all files and had none.
 
     Raises:
-        SchemaError: a file lacks a column or has it with another dtype, or a folder's name has another value.
+        SchemaError: a file lacks a column or has it in a type that does not fit, or a folder's name does not.
         OSError: a file does not answer.
         ValueError: a file is not readable as Parquet, or its statistics show nulls or ids out of range.
     """
@@ -146,6 +146,8 @@ def scan(files: Sequence[Place], schema: Schema) -> tuple[list[Chunk], Schema]:
     folders = [hive.partitions(path.parts[:-1]) for path in files]
     named = {name: path for path, values in zip(files, folders, strict=True) for name in values}
     for path, values, footer in zip(files, folders, _footers(files), strict=True):
+        if not footer.num_rows:
+            continue
         fields = footer.schema.to_arrow_schema()
         constants = {}
         held = []
@@ -166,20 +168,9 @@ def scan(files: Sequence[Place], schema: Schema) -> tuple[list[Chunk], Schema]:
         leaves = parquet.leaves(footer)
         for index in range(footer.num_row_groups):
             group = footer.row_group(index)
-            unchecked = set()
-            for column in held:
-                facts = _statistics(group, leaves, column)
-                if facts is not None and facts.has_null_count and not column.is_list:  # lists count empty ones too
-                    check_nulls(column, facts.null_count, path)
-                if column.cardinality is not None:
-                    if facts is not None and facts.has_min_max:
-                        check_ids(column, facts.min, facts.max, path)
-                    else:
-                        unchecked.add(column.name)
-                if Tag.WEIGHT in column.tags and isinstance(low := getattr(facts, "min", None), int | float):
-                    check_weights(column, low, facts.max, path)
+            unchecked = _unchecked(group, leaves, held, path)
             if group.num_rows:
-                chunks.append(Chunk(path, index, group.num_rows, frozenset(unchecked), constants=constants))
+                chunks.append(Chunk(path, index, group.num_rows, unchecked, constants=constants))
     fixed = {name: found.pop() for name, found in sizes.items() if len(found) == 1}
     return chunks, Schema(_of_size(column, fixed.get(column.name, -1)) for column in schema)
 
@@ -201,6 +192,30 @@ def _footers(files: Sequence[Place]) -> Iterable[pq.FileMetaData]:
     if any(isinstance(path, Remote) for path in files):
         return side_by_side(read, files, REQUESTS)  # each waits for a server
     return map(read, files)
+
+
+def _unchecked(
+    group: pq.RowGroupMetaData, leaves: Mapping[str, range], columns: Sequence[Column], path: Place
+) -> frozenset[str]:
+    """Check columns by what a row group's statistics say; return those whose ids they do not tell."""
+    unchecked = set()
+    for column in columns:
+        facts = _statistics(group, leaves, column)
+        if facts is not None and facts.has_null_count and not column.is_list:  # lists count empty ones too
+            check_nulls(column, facts.null_count, path)
+        known = facts is not None and facts.has_min_max
+        low: Any = facts.min if known else None
+        high: Any = facts.max if known else None
+        if column.cardinality is not None:
+            if known:
+                check_ids(column, low, high, path)
+            else:
+                unchecked.add(column.name)
+        if isinstance(low, int):
+            check_range(column, low, high, path)
+        if Tag.WEIGHT in column.tags and isinstance(low, int | float):
+            check_weights(column, low, high, path)
+    return frozenset(unchecked)
 
 
 def _statistics(group: pq.RowGroupMetaData, leaves: Mapping[str, range], column: Column) -> Any:

@@ -97,19 +97,32 @@ class CudfFrames(DeviceFrames):
 
     def _decoded(self, column: Column, found: pylibcudf.Column) -> Decoded:
         if not column.is_list:
-            return Decoded(self._array(found, column.dtype), found.null_count())
+            return Decoded(self._array(found, column), found.null_count())
+        if found.type().id().name != "LIST":  # of nulls only, of which the file does not say that they are lists
+            raise self._unread(found, column)
         parts = found.list_view()
-        elements, offsets = parts.child(), self._array(parts.offsets(), "int32")
-        return Decoded(self._array(elements, column.dtype), elements.null_count(), offsets)
+        elements, offsets = parts.child(), self._array(parts.offsets(), column)
+        return Decoded(self._array(elements, column), elements.null_count(), offsets)
 
-    def _array(self, column: pylibcudf.Column, dtype: str) -> Any:
+    def _array(self, found: pylibcudf.Column, column: Column) -> Any:
         """A column of cuDF's as an array of CuPy's on its memory, which lives as long as either."""
-        cuda, data = self.xp.cuda, column.data()
-        if not column.size() or data is None:
-            return self.xp.empty(0, dtype)
-        memory = cuda.UnownedMemory(data.ptr, data.size, owner=column, device_id=self._device.id)
-        array = self.xp.ndarray(column.offset() + column.size(), dtype, cuda.MemoryPointer(memory, 0))
-        return array[column.offset() :]
+        cuda, data = self.xp.cuda, found.data()
+        if not found.size() or data is None:
+            return self.xp.empty(0, column.dtype)
+        name = found.type().id().name.lower()  # INT32, FLOAT64, ...; BOOL8
+        if not name.startswith(("int", "uint", "float", "bool8")):
+            raise self._unread(found, column)
+        dtype = "bool" if name == "bool8" else name
+        memory = cuda.UnownedMemory(data.ptr, data.size, owner=found, device_id=self._device.id)
+        array = self.xp.ndarray(found.offset() + found.size(), dtype, cuda.MemoryPointer(memory, 0))
+        return array[found.offset() :]
+
+    @staticmethod
+    def _unread(found: pylibcudf.Column, column: Column) -> TypeError:
+        return TypeError(
+            f'column {column.name!r}: engine="cudf" does not read {found.type().id().name}; use engine="arrow", '
+            "or cast the column in the file"
+        )
 
 
 def _devices(cupy: Any) -> int:

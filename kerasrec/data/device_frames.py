@@ -7,14 +7,14 @@ tests, where the results are those of `frames`.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from kerasrec.data.checks import check_ids, check_nan, check_nulls, check_weights, check_width
+from kerasrec.data.checks import check_ids, check_nan, check_nulls, check_weights, check_width, exact
 from kerasrec.data.chunks import Chunk
 from kerasrec.data.frames import Batch, Frame, Layout, Ragged, Rows, check_hotness, max_hotness
 from kerasrec.schema import Column, Tag
@@ -25,7 +25,7 @@ class Decoded:
     """A column of whole row groups of a file.
 
     Args:
-        values: (rows,), or of a list column the elements of all rows.
+        values: (rows,), or of a list column the elements of all rows; in the file's own type.
         nulls: how many of them are null.
         offsets: of a list column, (rows + 1,): row i is `values[offsets[i]:offsets[i + 1]]`; a null list is empty.
     """
@@ -70,7 +70,9 @@ class DeviceFrames:
             held = [column for column in layout.columns if column.name not in constants]
             decoded = self.decode(path, [chunk.row_group for chunk in neighbours], held) if held else {}
             for column in held:
-                check_nulls(column, decoded[column.name].nulls, path)
+                found = decoded[column.name]
+                check_nulls(column, found.nulls, path)
+                decoded[column.name] = replace(found, values=exact(column, found.values, path))
             for column in layout.columns:
                 if column.name in constants:
                     value = self.xp.full(rows.stop, constants[column.name], column.dtype)

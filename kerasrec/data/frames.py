@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 
 from kerasrec.data import aligned
 from kerasrec.data.buffers import Buffers
-from kerasrec.data.checks import check_ids, check_nan, check_nulls, check_weights, check_width
+from kerasrec.data.checks import check_ids, check_nan, check_nulls, check_weights, check_width, exact
 from kerasrec.data.chunks import Chunk, Place
 from kerasrec.data.remote import Remote
 from kerasrec.data.threads import side_by_side
@@ -140,9 +140,11 @@ def read(chunks: Sequence[Chunk], layout: Layout, permute: bool) -> Frame:
         scalars, ragged = {}, {}
         for column in layout.columns:
             array = _contiguous(table[column.name])
+            if pa.types.is_null(array.type):
+                array = pa.nulls(len(array), pa.list_(pa.null()) if column.is_list else pa.null())
             values = array.flatten() if column.is_list else array
             check_nulls(column, values.null_count, path)
-            values = values.to_numpy(zero_copy_only=False)
+            values = exact(column, _numbers(values, column, path), path)
             _check_values(column, values, path, ids=column.name in unchecked)
             if column.name in vectors:
                 lengths = _lengths(array)
@@ -208,6 +210,20 @@ def _decode(
 
 def _contiguous(column: pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()  # which copies even one chunk
+
+
+def _numbers(values: pa.Array, column: Column, path: Place) -> np.ndarray:
+    """Convert an array without nulls, of numbers of any type."""
+    if pa.types.is_dictionary(values.type):
+        values = values.dictionary_decode()
+    if pa.types.is_null(values.type):
+        return np.empty(0, column.dtype)
+    if pa.types.is_decimal(values.type):
+        try:
+            values = values.cast(pa.int64())
+        except pa.ArrowInvalid as error:
+            raise ValueError(f"{path}: column {column.name!r}: {error}") from None
+    return values.to_numpy(zero_copy_only=False)
 
 
 def _check_values(column: Column, values: np.ndarray, path: Place, ids: bool) -> None:

@@ -118,10 +118,10 @@ class Loader(Frameworks, Resumable, Views, DataAdapter):
 
     Raises:
         FileNotFoundError: no file, or no schema.
-        SchemaError: a file lacks a column or has it with another dtype, or a column cannot be an input.
-        ValueError: an argument out of range, an unreadable file, nulls, ids outside [0, cardinality), weights that
-            are negative or not finite, no rows, fewer than ranks, or batches of one row that do not come out even
-            over the ranks.
+        SchemaError: a file lacks a column or has it in a type that does not fit, or a column cannot be an input.
+        ValueError: an argument out of range, an unreadable file, nulls, values that do not fit the schema's dtype,
+            ids outside [0, cardinality), weights that are negative or not finite, no rows,
+            fewer than ranks, or batches of one row that do not come out even over the ranks.
             What footers do not tell is found when the rows are decoded, and raised then.
         ImportError, RuntimeError: cuDF is not installed, or there is no GPU, for `engine="cudf"`.
 

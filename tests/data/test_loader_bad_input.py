@@ -103,15 +103,14 @@ def test_no_rows(tmp_path):
     ("table", "message"),
     [
         (make_table(ROWS).drop(["age"]), "part-00000.parquet: the file has no column 'age'"),
-        (change("age", [0.5] * ROWS, pa.float64()), "'age' is float64 in the file, but float32 in its schema"),
-        (change("user", USERS, pa.int64()), "'user' is int64 in the file, but int32 in its schema"),
+        (change("user", [5.0] * ROWS, pa.float64()), "'user' is float64 in the file, but int32 in its schema"),
         (change("user", ["x"] * ROWS, pa.string()), "'user' is string in the file, but int32 in its schema"),
         (
             change("user", TAGS, pa.list_(pa.int32())),
             "'user' is list of int32 in the file, but int32 in its schema",
         ),
         (change("tags", USERS, pa.int32()), "'tags' is int32 in the file, but list of int32 in its schema"),
-        (change("tags", TAGS, pa.list_(pa.int16())), "'tags' is list of int16 in the file, but list of int32"),
+        (change("tags", [["x"]] * ROWS, pa.list_(pa.string())), "'tags' is list of string in the file, but"),
     ],
 )
 def test_files_that_do_not_fit_the_schema(tmp_path, table, message):
