@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from kerasrec import data, datasets, etl, layers, models, optimizers, parallel, schema, serving
     from kerasrec.data.loader import Loader
     from kerasrec.models.loading import load_model
+    from kerasrec.models.saving import save_model, save_weights
     from kerasrec.parallel.checkpoint import restore_tables, save_tables
     from kerasrec.parallel.tables import FeatureConfig, TableConfig
     from kerasrec.schema import Column, Schema, Tag
@@ -27,7 +28,9 @@ _HOME = {
     "Tag": "kerasrec.schema",
     "load_model": "kerasrec.models.loading",
     "restore_tables": "kerasrec.parallel.checkpoint",
+    "save_model": "kerasrec.models.saving",
     "save_tables": "kerasrec.parallel.checkpoint",
+    "save_weights": "kerasrec.models.saving",
 }
 _ROOMS = ("data", "datasets", "etl", "layers", "models", "optimizers", "parallel", "schema", "serving")
 
@@ -47,7 +50,9 @@ __all__ = [
     "optimizers",
     "parallel",
     "restore_tables",
+    "save_model",
     "save_tables",
+    "save_weights",
     "schema",
     "serving",
 ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -19,6 +20,7 @@ from kerasrec.parallel.alike import check_alike, code
 from kerasrec.parallel.callback import with_ranks
 from kerasrec.parallel.features import embedding_features
 from kerasrec.parallel.joined import check_optimizer, join
+from kerasrec.parallel.model_files import save_model_aside, save_weights_aside
 from kerasrec.schema import Column, Schema, SchemaError, Tag
 
 
@@ -163,6 +165,19 @@ class SchemaModel(keras.Model):
             )
 
     # ---- on disk: weights know which schema they belong to ----------------------------------------------------
+    def save(self, filepath: Any, overwrite: bool = True, zipped: bool | None = None, **kwargs: Any) -> None:
+        """Keras's `save`, written beside `filepath`, which keeps what it has until that is complete."""
+        if str(filepath).endswith((".h5", ".hdf5")):
+            raise ValueError(
+                f"{os.path.basename(filepath)!r}: Keras cannot load models of this kind from its old HDF5 format; "
+                "save as .keras, or the weights alone with save_weights, as .weights.h5"
+            )
+        save_model_aside(super().save, filepath, overwrite, zipped, **kwargs)
+
+    def save_weights(self, filepath: Any, overwrite: bool = True, max_shard_size: float | None = None) -> None:
+        """Keras's `save_weights`, written beside `filepath`, which keeps what it has until that is complete."""
+        save_weights_aside(super().save_weights, filepath, overwrite, max_shard_size)
+
     def save_own_variables(self, store: Any) -> None:
         store["schema"] = np.frombuffer(json.dumps(self.schema.to_dict()).encode(), np.uint8)
 

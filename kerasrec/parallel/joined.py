@@ -5,16 +5,15 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
-from contextlib import nullcontext
 from types import MethodType
 from typing import Any
 
 import keras
 
-from kerasrec.files import write_aside
 from kerasrec.parallel import comm
 from kerasrec.parallel.facts import untrained_weights
 from kerasrec.parallel.global_metrics import global_results
+from kerasrec.parallel.model_files import save_model_aside, save_weights_aside
 from kerasrec.parallel.training import settle, share_of
 
 
@@ -30,8 +29,8 @@ def join(model: Any) -> None:
     model.get_metrics_result = MethodType(global_results, model)
     model.train_step = _counting_rows(model, model.train_step, share_of)
     model.test_step = _counting_rows(model, model.test_step)
-    model.save = _rank_0_writes(model, model.save)
-    model.save_weights = _rank_0_writes(model, model.save_weights)
+    model.save = _rank_0_writes(model, model.save, save_model_aside)
+    model.save_weights = _rank_0_writes(model, model.save_weights, save_weights_aside)
     if getattr(model, "compiled", False):
         model.jit_compile = False  # XLA has no operations of Horovod's
         model.train_function = model.test_function = None  # traced before, they have their own rank's metrics
@@ -89,7 +88,7 @@ def _by_rows(metric: Any, rows: Any) -> Callable[..., Any]:
     return update_state
 
 
-def _rank_0_writes(model: Any, save: Callable[..., Any]) -> Callable[..., Any]:
+def _rank_0_writes(model: Any, save: Callable[..., Any], save_aside: Callable[..., Any]) -> Callable[..., Any]:
     def only_rank_0_writes(filepath: Any, overwrite: bool = True, *args: Any, **kwargs: Any) -> None:
         named = isinstance(filepath, str | os.PathLike)
         name = os.path.basename(str(filepath)) if named else "model.keras"
@@ -107,10 +106,7 @@ def _rank_0_writes(model: Any, save: Callable[..., Any]) -> Callable[..., Any]:
                 raise FileExistsError(
                     f"{filepath} exists, and {comm.size()} ranks cannot ask whether to overwrite it"
                 )
-            # Aside, but for what is no path of this machine, or several files.
-            one = named and "://" not in str(filepath) and not args and kwargs.get("max_shard_size") is None
-            with write_aside(filepath) if one else nullcontext(filepath) as aside:
-                save(str(aside) if one else aside, True, *args, **kwargs)
+            save_aside(save, filepath, True, *args, **kwargs)
         comm.barrier()
 
     return only_rank_0_writes
