@@ -113,7 +113,7 @@ def _street(
 def served_difference(model: Any, features: etl.Workflow, raw: pl.DataFrame, work: Path) -> float:
     """The largest difference between what `work/served` answers to raw rows, in a process of its own, and
     `model.predict` of the transformed rows."""
-    wire: dict[str, Any] = serving.rows(raw, features)
+    wire: dict[str, Any] = serving.rows(raw, work / "served")
     np.savez(work / "rows.npz", **wire)
     command = [sys.executable, "-c", SERVE, *(str(work / name) for name in ("served", "rows.npz", "answers.npy"))]
     done = subprocess.run(command, capture_output=True, text=True)

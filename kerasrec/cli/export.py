@@ -24,6 +24,8 @@ def run_export(run: Path, out: Path, overwrite: bool) -> None:
     import keras
 
     from kerasrec import etl, serving
+    from kerasrec.etl.tensor_names import signature
+    from kerasrec.serving.rows import raw_schema
 
     workflow = etl.Workflow.load(run / WORKFLOW)
     serving.export(keras.saving.load_model(run / MODEL), out, workflow=workflow, overwrite=overwrite)
@@ -31,5 +33,5 @@ def run_export(run: Path, out: Path, overwrite: bool) -> None:
     console.print(
         f"{out}/ is a SavedModel. Its serving_default takes raw rows, as kerasrec.serving.rows makes them:"
     )
-    for name, (dtype, shape) in workflow.raw_signature().items():
+    for name, (dtype, shape) in signature(raw_schema(out)).items():
         console.print(f"  {name}: {dtype} {tuple(shape)}", highlight=False)

@@ -124,6 +124,26 @@ def trace(node: Node, name: str) -> tuple[list[str], list[Operator]]:
     return raw, ops + own
 
 
+def wanted(root: Node, names: Iterable[str]) -> dict[int, list[str]]:
+    """For each node, by id, which of its outputs the outputs `names` of `root` need."""
+    order = in_order(root)
+    found: dict[int, set[str]] = {id(node): set() for node in order}
+    found[id(root)] = set(names)
+    for node in reversed(order):
+        read = found[id(node)]
+        if node.op is not None:
+            read = {name for output in read for name in node.op.reads(output, node.inputs)}
+        for parent in node.parents:
+            found[id(parent)] |= read & set(parent.outputs)
+    return {id(node): [name for name in node.outputs if name in found[id(node)]] for node in order}
+
+
+def raw_of(root: Node, names: Iterable[str]) -> set[str]:
+    """The raw columns that the outputs `names` of `root` are made from."""
+    needed = wanted(root, names)
+    return {name for node in in_order(root) if not node.parents for name in needed[id(node)]}
+
+
 def _maker(node: Node) -> Node | None:
     """The node that makes the rows of `node`. Raises `ValueError` where its parents' rows are not the same."""
     makers = {id(parent.maker): parent for parent in node.parents}

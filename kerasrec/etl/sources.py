@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +15,8 @@ import polars as pl
 
 from kerasrec import hive
 from kerasrec.addresses import hide_secrets
-from kerasrec.etl import csv_files, execute, parquet_files, partitions
-from kerasrec.etl.types import ROW, integer_range, is_float, is_integer, plain_type, to_name, to_polars
+from kerasrec.etl import csv_files, exact, execute, parquet_files, partitions
+from kerasrec.etl.types import ROW, column_type, is_float, is_integer, plain_type, to_name
 from kerasrec.schema import Column, SchemaError, Tag
 
 READERS = {
@@ -107,6 +108,11 @@ class Source:
         except pl.exceptions.PolarsError as error:
             reason = str(error).split("\n\n")[0]  # what follows is advice on Polars' own arguments
             raise SchemaError(f"{self._culprit()}: {hide_secrets(reason)}") from error
+        except SchemaError as error:  # of a column's values, perhaps, and Polars adds its expression
+            message, added, _ = str(error).partition("\n\nThis error occurred")
+            if not added:
+                raise
+            raise SchemaError(message) from None
 
     def _culprit(self) -> str:
         """The file that cannot be read, or, where that is not the reason, the whole source."""
@@ -139,35 +145,51 @@ class Source:
     def clean(self, column: Column) -> pl.Expr:
         """The raw column as `column` says: its type, NaN as null, a null list as an empty one.
 
+        Where it lies in files, computing it raises `SchemaError` for a value that would not stay the same, as 2.5
+        would not as an integer.
+
         Raises:
-            SchemaError: its type does not fit the one that `column` has.
+            SchemaError: its type has no values that `column` can have; or, in memory, it holds such a value.
         """
-        given = self.types[column.name]
-        x, wanted = pl.col(column.name), to_polars(column.dtype)
+        given: Any = self.types[column.name]
+        x = pl.col(column.name)
         if isinstance(given, pl.Array):
             x, given = x.arr.to_list(), pl.List(given.inner)
-        if given != pl.Null and isinstance(given, pl.List) != column.is_list:
+        element = given.inner if isinstance(given, pl.List) else given
+        as_one = isinstance(given, pl.List) == column.is_list or given == pl.Null
+        if not exact.may_hold(element, column.dtype) or (isinstance(given, pl.List) and not as_one):
             raise self._mismatch(column)
+        if not as_one or not exact.holds_all(element, column.dtype):
+            x = exact.expression(x, pl.col(ROW), given, column, partial(self._misfit, column))
+            if self.read is None and self.columnar:
+                with self.telling():
+                    self.lazy().select(x).collect(engine="in-memory")
+        elif given != column_type(column):
+            x = x.cast(column_type(column))
         if column.is_list:
-            element = given.inner if isinstance(given, pl.List) else pl.Null()
-            if not _fits(element, column.dtype):  # type: ignore[arg-type]
-                raise self._mismatch(column)
-            x = x.cast(pl.List(wanted))
             if is_float(column.dtype):
                 x = x.list.eval(pl.element().fill_nan(None))
-            return x.fill_null(pl.lit([], dtype=pl.List(wanted)))
-        if not _fits(given, column.dtype):
-            raise self._mismatch(column)
-        if given != wanted:
-            x = x.cast(wanted)
+            return x.fill_null(pl.lit([], dtype=column_type(column)))
         return x.fill_nan(None) if is_float(column.dtype) else x
 
+    def _misfit(self, column: Column, row: int, value: Any) -> None:
+        """Raise for a value that is not one of `column`."""
+        given: Any = self.types[column.name]
+        is_list = isinstance(given, pl.List | pl.Array)
+        element = given.inner if is_list else given
+        number = element.is_float() and is_integer(column.dtype)
+        if is_list == column.is_list and (number or exact.same_kind(element, column.dtype)):
+            words = f"column {column.name!r}: {exact.misfit(value, column.dtype)}"
+        else:
+            words = f"{self._difference(column)}; it holds {value!r}"
+        raise SchemaError(f"{self.locate(row)}: {words}")
+
     def _mismatch(self, column: Column) -> SchemaError:
+        return SchemaError(f"{self.name}: {self._difference(column)}")
+
+    def _difference(self, column: Column) -> str:
         kind = f"a list of {column.dtype}" if column.is_list else column.dtype
-        return SchemaError(
-            f"{self.name}: column {column.name!r} is {self.types[column.name]}, "
-            f"but the workflow was fitted on {kind}"
-        )
+        return f"column {column.name!r} is {self.types[column.name]}, but the workflow was fitted on {kind}"
 
 
 def scan(source: Any, types: Mapping[str, pl.DataType] | None = None) -> Source:
@@ -238,22 +260,6 @@ def _files(path: Path) -> list[Path]:
         if file.suffix.lower() not in READERS:
             raise SchemaError(f"{file}: the name must end in {', '.join(READERS)}; otherwise pass a Polars frame")
     return found
-
-
-def _fits(given: pl.DataType, wanted: str) -> bool:
-    """Whether a column of type `given` can stand for one fitted as `wanted` and keep its values (a float's
-    rounding aside)."""
-    if given == pl.Null:
-        return True
-    name = to_name(plain_type(given))
-    if name is None or name == wanted:
-        return name == wanted
-    if is_float(wanted):
-        return is_float(name) or is_integer(name)
-    if is_integer(wanted) and is_integer(name):
-        (low, high), (least, greatest) = integer_range(wanted), integer_range(name)
-        return low <= least and greatest <= high
-    return False
 
 
 def _remedy(dtype: Any) -> str:

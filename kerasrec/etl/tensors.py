@@ -8,7 +8,8 @@ from typing import Any
 
 import tensorflow as tf
 
-from kerasrec.etl.graph import Node, in_order
+from kerasrec.etl.graph import Node, in_order, wanted
+from kerasrec.etl.tensor_names import TensorNames, tensor_names
 from kerasrec.schema import Column, Schema
 
 
@@ -42,8 +43,8 @@ class WorkflowModule(tf.Module):
 
     Args:
         root: a fitted graph.
-        inputs: the raw columns.
-        features: the columns to make, as they leave the workflow.
+        inputs: the raw columns that it is given: at least those that `features` are made from.
+        features: the columns to make, and the types to make them of. Nothing else is in the module.
     """
 
     def __init__(self, root: Node, inputs: Sequence[Column], features: Schema):
@@ -71,12 +72,12 @@ def _compile(
     root: Node, inputs: Mapping[str, Column], features: Schema, resources: list[Any]
 ) -> Callable[[Mapping[str, tf.Tensor]], dict[str, tf.Tensor]]:
     """A function of raw tensors that does what the graph does to make `features`, and nothing else."""
-    wanted = _wanted(root, features.names)
-    nodes = [node for node in in_order(root) if wanted[id(node)]]
+    needed = wanted(root, features.names)
+    nodes = [node for node in in_order(root) if needed[id(node)]]
     columns: dict[int, dict[str, Column]] = {}
     plan: list[tuple[Node, list[str], list[str], Face]] = []
     for node in nodes:
-        names = wanted[id(node)]
+        names = needed[id(node)]
         if not node.parents:
             columns[id(node)] = {name: inputs[name] for name in names}
             continue
@@ -90,12 +91,13 @@ def _compile(
         columns[id(node)] = {column.name: column for column in made}
         plan.append((node, read, [column.name for column in made], face))
     faces = {id(node): (read, names, face) for node, read, names, face in plan}
+    raw_names, made_names = tensor_names(inputs.values()), tensor_names(features)
 
     def apply(raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         values: dict[int, dict[str, TensorColumn]] = {}
         for node in nodes:
             if not node.parents:
-                values[id(node)] = {name: _from_wire(raw, inputs[name]) for name in wanted[id(node)]}
+                values[id(node)] = {name: _from_wire(raw, raw_names[name]) for name in needed[id(node)]}
                 continue
             given = {name: value for parent in node.parents for name, value in values.get(id(parent), {}).items()}
             if node.op is not None:
@@ -104,42 +106,35 @@ def _compile(
             values[id(node)] = given
         wire: dict[str, tf.Tensor] = {}
         for feature in features:
-            wire.update(_to_wire(values[id(root)][feature.name], feature))
+            wire.update(_to_wire(values[id(root)][feature.name], feature, made_names[feature.name]))
         return wire
 
     return apply
 
 
-def _wanted(root: Node, names: list[str]) -> dict[int, list[str]]:
-    """For each node, by id, which of its outputs the outputs `names` of `root` need."""
-    order = in_order(root)
-    wanted: dict[int, set[str]] = {id(node): set() for node in order}
-    wanted[id(root)] = set(names)
-    for node in reversed(order):
-        read = wanted[id(node)]
-        if node.op is not None:
-            read = {name for output in read for name in node.op.reads(output, node.inputs)}
-        for parent in node.parents:
-            wanted[id(parent)] |= read & set(parent.outputs)
-    return {id(node): [name for name in node.outputs if name in wanted[id(node)]] for node in order}
-
-
-def _from_wire(raw: Mapping[str, tf.Tensor], column: Column) -> TensorColumn:
+def _from_wire(raw: Mapping[str, tf.Tensor], names: TensorNames) -> TensorColumn:
     """A raw column from the tensors that stand for it; NaN is null as well."""
-    name = column.name
-    values = tf.convert_to_tensor(raw[f"{name}__values" if column.is_list else name])
-    valid = raw[f"{name}__valid"] if column.nullable else None
+    values = tf.convert_to_tensor(raw[names.values])
+    valid = None if names.valid is None else raw[names.valid]
     if values.dtype.is_floating:
         number = tf.logical_not(tf.math.is_nan(values))
         valid = number if valid is None else tf.logical_and(valid, number)
-    return TensorColumn(values, valid, raw[f"{name}__offsets"] if column.is_list else None)
+    return TensorColumn(values, valid, None if names.offsets is None else raw[names.offsets])
 
 
-def _to_wire(value: TensorColumn, column: Column) -> dict[str, tf.Tensor]:
-    """The tensors that stand for a feature; a null, which training never saw, becomes NaN."""
-    values = tf.cast(value.values, column.dtype)
-    if value.valid is not None and values.dtype.is_floating:
-        values = tf.where(value.valid, values, tf.constant(float("nan"), values.dtype))
-    if not column.is_list:
-        return {column.name: values}
-    return {f"{column.name}__values": values, f"{column.name}__offsets": value.offsets}
+def _to_wire(value: TensorColumn, column: Column, names: TensorNames) -> dict[str, tf.Tensor]:
+    """The tensors that stand for a feature. A null, which training never saw, becomes NaN; an integer that is null
+    is an error when it is computed."""
+    values, valid = tf.cast(value.values, column.dtype), value.valid
+    if valid is not None and values.dtype.is_floating:
+        values = tf.where(valid, values, tf.constant(float("nan"), values.dtype))
+    elif valid is not None and names.valid is None:
+        problem = f"feature {column.name!r} is null after its operators, and no {column.dtype} stands for a null"
+        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(valid), [problem])]):
+            values = tf.identity(values)
+    wire = {names.values: values}
+    if names.offsets is not None:
+        wire[names.offsets] = value.offsets
+    if names.valid is not None:
+        wire[names.valid] = tf.ones_like(values, tf.bool) if valid is None else valid
+    return wire

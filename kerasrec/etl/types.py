@@ -43,7 +43,7 @@ def plain_type(dtype: Any) -> pl.DataType:
     if isinstance(dtype, pl.Categorical | pl.Enum):
         return pl.String()
     if isinstance(dtype, pl.Decimal):
-        return pl.Float64()
+        return pl.Float64() if dtype.scale else pl.Int64()  # Snowflake's integers are decimals
     if isinstance(dtype, pl.Date | pl.Datetime):
         return pl.Datetime("us")  # of a time zone: the same moment in UTC
     return pl.Float32() if str(dtype) == "Float16" else dtype

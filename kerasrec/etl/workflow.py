@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,10 +15,11 @@ from kerasrec.etl import cluster, execute, storage
 from kerasrec.etl import engine as graphs
 from kerasrec.etl.dataset import Dataset
 from kerasrec.etl.fitted_rows import are_fitted, fingerprint
-from kerasrec.etl.graph import Columns, as_node, in_order, trace
+from kerasrec.etl.graph import Columns, as_node, in_order, raw_of
 from kerasrec.etl.progress import bar
 from kerasrec.etl.sources import Source, scan
-from kerasrec.etl.types import ROW, column_type, tensor_type
+from kerasrec.etl.tensor_names import signature
+from kerasrec.etl.types import ROW, column_type, is_integer
 from kerasrec.etl.values import Value, reads
 from kerasrec.schema import Column, Schema, SchemaError, Tag
 
@@ -29,8 +30,9 @@ if TYPE_CHECKING:
 class Workflow:
     """A graph of operators that turns raw columns into features and targets.
 
-    Every output column is categorical (ids), a target, or continuous; the latter two come out as float32,
-    computed in the raw column's own precision until then. Sources are anything that `fit` lists.
+    Every output column is categorical (ids), a target, or continuous. Ids and other integers keep their type, as
+    they may be keys; floats, booleans and targets come out as float32, computed in the raw column's own precision
+    until then. Sources are anything that `fit` lists.
 
     Args:
         columns: a node, as `>>` and `+` make them, or a list of nodes and names.
@@ -169,9 +171,8 @@ class Workflow:
     @property
     def input_schema(self) -> Schema:
         """The raw columns as they were when fitted; those that no feature is made from are tagged TARGET."""
-        features = self._raw_of(
-            value.column.name for value in self._outputs() if Tag.TARGET not in value.column.tags
-        )
+        made = Schema(value.column for value in self._outputs())
+        features = raw_of(self._root, made.features.names)
         return Schema(
             column if column.name in features else column.evolve(add_tags=[Tag.TARGET])
             for column in self._fitted_inputs()
@@ -206,37 +207,41 @@ class Workflow:
         return f"Workflow of {len(self._root.outputs)} columns, {state}\n" + "\n".join(lines)
 
     # ---- TensorFlow ------------------------------------------------------------------------------------------
+    def raw_columns(self, features: Iterable[str]) -> Schema:
+        """Those of `input_schema` that some features are made from."""
+        needed = raw_of(self._root, features)
+        return Schema(column for column in self._fitted_inputs() if column.name in needed)
+
     def raw_signature(self) -> dict[str, tuple[str, tuple[int | None, ...]]]:
         """The tensors that `tensorflow` takes: dtype ("int64", "string", ...) and shape by name.
 
         A column X is `X` (batch,); a list column `X__values` (n,) and `X__offsets` (batch + 1,) int64; one that
         held nulls when fitted comes with `X__valid` bool, of the values' shape. Targets are absent.
         """
-        signature: dict[str, tuple[str, tuple[int | None, ...]]] = {}
-        for column in self.input_schema.features:
-            if column.is_list:
-                signature[f"{column.name}__values"] = (tensor_type(column.dtype), (None,))
-                signature[f"{column.name}__offsets"] = ("int64", (None,))
-            else:
-                signature[column.name] = (tensor_type(column.dtype), (None,))
-            if column.nullable:
-                signature[f"{column.name}__valid"] = ("bool", (None,))
-        return signature
+        return signature(self.input_schema.features)
 
     def tensorflow(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         """The features of raw rows, on tensors named as in `raw_signature`.
 
         A feature X is `X` (batch,) in the dtype of `output_schema`, a list `X__values` (n,) and `X__offsets`
-        (batch + 1,). What would be null in a float feature is NaN.
+        (batch + 1,). What would be null in a float feature is NaN; in an integer one it is an error.
         """
         return self.tensorflow_module()(raw)
 
-    def tensorflow_module(self) -> tf.Module:
-        """A `tf.Module` that does what `tensorflow` does and tracks the vocabularies, for a SavedModel."""
+    def tensorflow_module(self, features: Schema | None = None) -> tf.Module:
+        """A `tf.Module` that does what `tensorflow` does and tracks the vocabularies, for a SavedModel.
+
+        Args:
+            features: the columns of `output_schema` that are to be made, perhaps of other types; the module then
+                takes the tensors of `raw_columns(features.names)` and holds nothing that those do not need.
+        """
         from kerasrec.etl.tensors import WorkflowModule
 
+        if features is not None:
+            return WorkflowModule(self._root, list(self.raw_columns(features.names)), features)
         if self._module is None:
-            self._module = WorkflowModule(self._root, self._fitted_inputs(), self.output_schema.features)
+            features = self.output_schema.features
+            self._module = WorkflowModule(self._root, list(self.raw_columns(features.names)), features)
         return self._module
 
     # ---- on disk ---------------------------------------------------------------------------------------------
@@ -279,9 +284,6 @@ class Workflow:
             self._values[key] = graphs.evaluate(self._root, raw, served=served, fitted=fitted)
         return self._values[key]
 
-    def _raw_of(self, outputs: Any) -> set[str]:
-        return {name for output in outputs for name in trace(self._root, output)[0]}
-
 
 def _on(engine: str, source: Any, types: Mapping[str, pl.DataType] | None = None) -> Source:
     execute.check(engine)
@@ -289,7 +291,8 @@ def _on(engine: str, source: Any, types: Mapping[str, pl.DataType] | None = None
 
 
 def _finished(column: Column) -> Column:
-    """An output column as it leaves the workflow: ids as they are, anything else a float32 feature or target."""
+    """An output column as it leaves the workflow: ids and integers as they are, since an integer may be a key; any
+    other number as float32, and so targets and weights."""
     if Tag.CATEGORICAL in column.tags:
         return column
     if column.dtype == "string":
@@ -297,4 +300,5 @@ def _finished(column: Column) -> Column:
     if column.dtype == "datetime":
         raise SchemaError(f"column {column.name!r} still holds dates after its operators; take its TimeFeatures")
     tags = () if Tag.TARGET in column.tags else (Tag.CONTINUOUS,)
-    return column.evolve(dtype="float32", add_tags=tags, nullable=False)
+    exact = is_integer(column.dtype) and not {Tag.TARGET, Tag.WEIGHT} & set(column.tags)
+    return column.evolve(dtype=column.dtype if exact else "float32", add_tags=tags, nullable=False)

@@ -9,6 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasrec.etl.types import is_float, is_integer
 from kerasrec.schema import Column, Schema, SchemaError, Tag
 
 
@@ -20,11 +21,18 @@ class FeatureRead:
         column: its name, dtype and whether it is a list.
         ragged: of a list, whether the model takes it ragged; otherwise padded with 0.
         width: of a padded list, how many elements a row has; None for as many as the batch's longest.
+        measure: whether the model casts it to float32 at once, whatever its dtype.
     """
 
     column: Column
     ragged: bool = False
     width: int | None = None
+    measure: bool = False
+
+    def made(self, column: Column) -> Column:
+        """The workflow's column as it is to be handed to the model. A null is NaN in any measure, so in that of an
+        integer as well."""
+        return column.evolve(dtype="float32" if self.measure else self.column.dtype)
 
 
 def features_read(model: Any, made: Schema | None) -> list[FeatureRead]:
@@ -38,7 +46,9 @@ def features_read(model: Any, made: Schema | None) -> list[FeatureRead]:
         raise ValueError(f"{model.name!r} is not built: fit it, or call it on a batch, before exporting it")
     if isinstance(getattr(model, "schema", None), Schema):
         features = model.schema.features
-        reads = [FeatureRead(c, ragged=c.is_list) for c in (*features.categorical, *features.continuous)]
+        reads = [FeatureRead(c, ragged=c.is_list) for c in features.categorical]
+        measures = features.continuous.without(Tag.CATEGORICAL)
+        reads += [FeatureRead(c, ragged=c.is_list, measure=not c.is_list) for c in measures]
     elif isinstance(model, keras.Model) and isinstance(getattr(model, "input", None), Mapping):
         reads = [_of_input(name, tensor, made) for name, tensor in model.input.items()]
     else:
@@ -53,7 +63,22 @@ def features_read(model: Any, made: Schema | None) -> list[FeatureRead]:
 
 
 def target_names(model: Any, made: Schema | None) -> list[str]:
-    """The names of the model's outputs: the schema's targets, or else what Keras calls them."""
+    """The names of the model's outputs: the schema's targets, or else what Keras calls them.
+
+    Raises:
+        ValueError: two outputs of one name.
+    """
+    names = _target_names(model, made)
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(
+            f"{model.name!r} has several outputs named {', '.join(map(repr, twice))}, which a signature cannot "
+            "tell apart: make them by layers of different names, or give the model its outputs as a dict"
+        )
+    return names
+
+
+def _target_names(model: Any, made: Schema | None) -> list[str]:
     schema = getattr(model, "schema", made)
     outputs = list(getattr(model, "output_names", None) or ["output"])
     if isinstance(schema, Schema) and len(schema.targets):
@@ -92,7 +117,10 @@ def _check(read: FeatureRead, made: Schema, exact: bool) -> None:
             f"feature {wanted.name!r}: the model reads {kinds[wanted.is_list]}, "
             f"the workflow makes {kinds[column.is_list]}"
         )
-    if column.dtype != wanted.dtype and (exact or not np.can_cast(column.dtype, wanted.dtype)):
+    # An integer that is no id may be handed over as a measure, as Keras does when it trains.
+    measure = Tag.CATEGORICAL not in column.tags and is_integer(column.dtype) and is_float(wanted.dtype)
+    castable = not exact and np.can_cast(column.dtype, wanted.dtype)
+    if column.dtype != wanted.dtype and not measure and not castable:
         raise SchemaError(
             f"feature {wanted.name!r}: the model reads {wanted.dtype}, the workflow makes {column.dtype}"
         )

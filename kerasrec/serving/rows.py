@@ -6,13 +6,16 @@ import math
 import os
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, date, datetime
-from numbers import Integral, Real
+from decimal import Decimal
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
+from kerasrec.etl import exact
+from kerasrec.etl.tensor_names import tensor_names
 from kerasrec.etl.types import integer_range, is_float, is_integer, to_polars
 from kerasrec.schema import Column, Schema, SchemaError
 from kerasrec.serving.wire import wire_names
@@ -32,7 +35,7 @@ def rows(data: Any, schema: Any) -> dict[str, np.ndarray]:
       `values[offsets[i]:offsets[i + 1]]`; where elements were nullable, also `X__valid` (n,) bool. A null list
       is an empty one.
 
-    Names that are no Python identifiers are spelled as `kerasrec.serving.wire.wire_name` says.
+    Names that are not Python identifiers are spelled as `kerasrec.serving.wire.wire_names` says.
 
     A date becomes int64, microseconds since 1970 in UTC.
 
@@ -41,7 +44,8 @@ def rows(data: Any, schema: Any) -> dict[str, np.ndarray]:
 
     Args:
         data: a Polars, pandas or Arrow frame, or rows as dicts. A key that a dict lacks is a null.
-        schema: the raw columns: a fitted `Workflow`, its `input_schema`, or the path of an exported SavedModel.
+        schema: the raw columns: the path of an exported SavedModel, which are those that its model reads; or a
+            fitted `Workflow` or a `Schema`, where the model reads all features of that.
 
     Raises:
         SchemaError: a column that is missing, or of another kind than the schema says.
@@ -59,10 +63,10 @@ def rows(data: Any, schema: Any) -> dict[str, np.ndarray]:
 
     A signature takes them as they are: `served.signatures["serving_default"](**rows(...))`.
     """
-    columns = raw_schema(schema).features
+    columns = list(raw_schema(schema).features)
     read = _dicts(data) if _is_rows(data) else _frame(data)
     wire: dict[str, np.ndarray] = {}
-    for column in columns:
+    for column, names in zip(columns, tensor_names(columns).values(), strict=True):
         elements, offsets = read(column)
         where = _row_of(offsets)
         if elements.dtype.is_float():
@@ -73,13 +77,11 @@ def rows(data: Any, schema: Any) -> dict[str, np.ndarray]:
             raise ValueError(
                 f"column {column.name!r}, row {row}: null, but it held none when the workflow was fitted"
             )
-        if offsets is None:
-            wire[column.name] = _to_numpy(elements)
-        else:
-            wire[f"{column.name}__values"] = _to_numpy(elements)
-            wire[f"{column.name}__offsets"] = offsets
-        if column.nullable:
-            wire[f"{column.name}__valid"] = (~null).to_numpy()
+        wire[names.values] = _to_numpy(elements)
+        if names.offsets is not None and offsets is not None:
+            wire[names.offsets] = offsets
+        if names.valid is not None:
+            wire[names.valid] = (~null).to_numpy()
     plain = wire_names(wire)
     return {plain[name]: array for name, array in wire.items()}
 
@@ -105,12 +107,12 @@ def _frame(data: Any) -> Callable[[Column], tuple[pl.Series, np.ndarray | None]]
         series = frame[column.name]
         if isinstance(series.dtype, pl.Array):
             series = series.arr.to_list()
-        if column.is_list != isinstance(series.dtype, pl.List) and series.dtype != pl.Null:
-            raise _mismatch(column, series.dtype)
         if not column.is_list:
             return _cast(series, column, _row_of(None)), None
-        if series.dtype == pl.Null:
-            series = series.cast(pl.List(pl.Null))
+        if not isinstance(series.dtype, pl.List):
+            if len(_cast(series, column, _row_of(None)).drop_nulls()):
+                raise _mismatch(column, series.dtype)
+            series = pl.Series(series.name, [None] * len(series), pl.List(pl.Null))
         offsets = _offsets(series.list.len().fill_null(0).to_numpy())
         elements = series.filter(series.list.len().fill_null(0) > 0).explode()
         return _cast(elements, column, _row_of(offsets)), offsets
@@ -135,23 +137,15 @@ def _to_polars(data: Any) -> pl.DataFrame:
 
 def _cast(series: pl.Series, column: Column, where: Where) -> pl.Series:
     """`series` in the column's dtype; raises for the first value that would change."""
-    given, wanted = series.dtype, to_polars(column.dtype)
-    text = isinstance(given, pl.String | pl.Categorical | pl.Enum)
-    dates = isinstance(given, pl.Date | pl.Datetime)
-    kinds = {"string": text, "bool": given == pl.Boolean, "datetime": dates or given.is_integer()}
-    fits = kinds.get(column.dtype, given.is_numeric())
-    if not fits and given != pl.Null:
-        raise _mismatch(column, given)
-    if given.is_float() and not wanted.is_float():
-        series = series.fill_nan(None)
-    cast = series.cast(wanted, strict=False)
-    changed = cast.is_null() & series.is_not_null()
-    if given.is_float() and wanted.is_integer():
-        changed |= (cast.cast(given) != series).fill_null(False)
-    if changed.any():
-        k = int(changed.arg_true()[0])
-        raise _misfit(column, where(k), series[k])
-    return cast
+    given, wanted = series.dtype, column.dtype
+    if wanted == "datetime" and given.is_integer():
+        return series.cast(to_polars(wanted))
+    made, wrong = exact.cast(series, wanted)
+    if wrong is None:
+        return made
+    if exact.same_kind(given, wanted) or (given.is_float() and is_integer(wanted)):
+        raise _misfit(column, where(wrong), series[wrong])
+    raise _mismatch(column, given)
 
 
 # ---- dicts --------------------------------------------------------------------------------------------------
@@ -182,7 +176,7 @@ def _dicts(data: Iterable[Any]) -> Callable[[Column], tuple[pl.Series, np.ndarra
 
 
 def _elements(value: Any, column: Column, row: int) -> Any:
-    if value is None or _is_nan(value):
+    if _is_null(value):
         return ()
     if isinstance(value, list | tuple | np.ndarray | pl.Series):
         return value
@@ -194,7 +188,7 @@ def _from_python(values: list[Any], column: Column, where: Where) -> pl.Series:
     low, high = integer_range(dtype) if integers else (0, 0)
     kept: list[Any] = []
     for k, value in enumerate(values):
-        if value is None or (not is_float(dtype) and _is_nan(value)):
+        if _is_null(value):
             kept.append(None)
             continue
         if dtype == "string":
@@ -206,10 +200,9 @@ def _from_python(values: list[Any], column: Column, where: Where) -> pl.Series:
         elif isinstance(value, bool | np.bool_):
             fits = False
         elif integers:
-            whole = isinstance(value, Integral) or (isinstance(value, Real) and float(value).is_integer())
-            fits = whole and low <= int(value) <= high
+            fits = exact.is_whole(value) and low <= int(value) <= high
         else:
-            fits = isinstance(value, Real)
+            fits = isinstance(value, Real | Decimal)
         if not fits:
             raise _misfit(column, where(k), value)
         kept.append(int(value) if integers else float(value) if is_float(dtype) else value)
@@ -225,8 +218,11 @@ def _utc(value: date) -> datetime:
     return value if value.tzinfo is None else value.astimezone(UTC).replace(tzinfo=None)
 
 
-def _is_nan(value: Any) -> bool:
-    return isinstance(value, float | np.floating) and math.isnan(value)
+def _is_null(value: Any) -> bool:
+    """None, NaN, and what pandas has for them."""
+    if isinstance(value, float | np.floating):
+        return math.isnan(value)
+    return value is None or type(value).__name__ in ("NAType", "NaTType")
 
 
 # ---- what both share ----------------------------------------------------------------------------------------
@@ -256,4 +252,4 @@ def _mismatch(column: Column, given: Any) -> SchemaError:
 
 
 def _misfit(column: Column, row: int, value: Any) -> ValueError:
-    return ValueError(f"column {column.name!r}, row {row}: {value!r} is not a value of {column.dtype}")
+    return ValueError(f"column {column.name!r}, row {row}: {exact.misfit(value, column.dtype)}")

@@ -11,6 +11,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from kerasrec.etl.tensor_names import TensorNames, tensor_names
 from kerasrec.files import check_target, write_aside
 from kerasrec.layers.whole_tables import whole_tables
 from kerasrec.parallel import comm
@@ -29,13 +30,14 @@ Predict = Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]
 def export(model: Any, path: str | os.PathLike[str], workflow: Any = None, *, overwrite: bool = False) -> Path:
     """Write `model` as a SavedModel, with `workflow` in front of it.
 
-    Its signatures, both with the output `{target: (batch, 1) float32}`:
+    Its signatures, both with the output `{target: (batch, 1)}` in the dtype that the model computes:
 
-    - `serving_default`: raw columns as the raw files have them; `kr.serving.rows` makes its inputs.
+    - `serving_default`: the raw columns that the model reads, as the raw files have them; `kr.serving.rows` makes
+      its inputs. Targets, weights and columns that feed nothing the model reads are not asked for.
     - `transformed`: the features that the model reads. A scalar feature is `X` (batch,); a list feature
       `X__values` (n,) and `X__offsets` (batch + 1,) int64. Without a workflow, `serving_default` is this too.
 
-    Columns whose names are not Python identifiers go by `kerasrec.serving.wire.wire_name`, as TensorFlow asks.
+    Columns whose names are not Python identifiers go by `kerasrec.serving.wire.wire_names`, as TensorFlow asks.
 
     Args:
         model: a `kr.models` model, or a functional Keras model of a dict of features.
@@ -51,7 +53,7 @@ def export(model: Any, path: str | os.PathLike[str], workflow: Any = None, *, ov
 
     Raises:
         SchemaError: the model reads a feature that the workflow makes otherwise, or not at all.
-        ValueError: the model is not built, or its features are not known by name.
+        ValueError: the model is not built, its features are not known by name, or two outputs have one name.
         FileExistsError: something stands at `path`.
         OSError: it cannot be written; nothing is left under `path`'s name.
         RuntimeError: Keras does not run on TensorFlow.
@@ -62,38 +64,39 @@ def export(model: Any, path: str | os.PathLike[str], workflow: Any = None, *, ov
 
     >>> kr.serving.export(model, "served/", workflow=workflow)
     >>> served = tf.saved_model.load("served/").signatures["serving_default"]   # needs TensorFlow only
-    >>> served(**kr.serving.rows([{"user": "ann", "genres": ["drama"]}], workflow))
+    >>> served(**kr.serving.rows([{"user": "ann", "genres": ["drama"]}], "served/"))
     {'clicked': <tf.Tensor: shape=(1, 1), dtype=float32, numpy=array([[0.2861]], dtype=float32)>}
     """
     if keras.backend.backend() != "tensorflow":
         raise RuntimeError(f"a SavedModel needs Keras on TensorFlow, not on {keras.backend.backend()}")
     path = Path(os.path.abspath(path))
 
-    def prepare() -> list[FeatureRead]:
+    def prepare() -> tuple[list[FeatureRead], list[str]]:
         if comm.rank() == 0:
             _refuse_to_overwrite(path, overwrite)
-        return features_read(model, None if workflow is None else workflow.output_schema)
+        made = None if workflow is None else workflow.output_schema
+        return features_read(model, made), target_names(model, made)
 
-    reads = agree(prepare)
+    reads, names = agree(prepare)
     settle(untrained_weights(model))
     with whole_tables(model):
-        agree(lambda: _export(model, reads, path, workflow, overwrite) if comm.rank() == 0 else None)
+        agree(lambda: _export(model, reads, names, path, workflow, overwrite) if comm.rank() == 0 else None)
     return path
 
 
-def _export(model: Any, reads: list[FeatureRead], path: Path, workflow: Any, overwrite: bool) -> None:
-    output_schema = None if workflow is None else workflow.output_schema
-    predict = _predictor(model, reads, target_names(model, output_schema))
-
+def _export(
+    model: Any, reads: list[FeatureRead], names: list[str], path: Path, workflow: Any, overwrite: bool
+) -> None:
+    predict = _predictor(model, reads, names)
     module = tf.Module(name="served")
-    features = {read.column.name: read.column for read in reads}
-    transformed = _traced(predict, signature(features.values()))
+    raw = Schema(read.column for read in reads)
+    transformed = _traced(predict, signature(raw))
     signatures = {"serving_default": transformed, "transformed": transformed}
     if workflow is not None:
-        module.features = workflow.tensorflow_module()
-        signatures["serving_default"] = _traced(
-            lambda raw: predict(module.features(raw)), _raw_signature(workflow)
-        )
+        made = workflow.output_schema
+        module.features = workflow.tensorflow_module(Schema(read.made(made[read.column.name]) for read in reads))
+        raw = workflow.raw_columns(read.column.name for read in reads)
+        signatures["serving_default"] = _traced(lambda wire: predict(module.features(wire)), signature(raw))
     # What a loaded signature reads must hang on the module; of the model that is its variables, not its layers,
     # so that nothing of Keras is needed to load it.
     module.variables_read = _distinct(v for concrete in signatures.values() for v in concrete.graph.variables)
@@ -102,43 +105,39 @@ def _export(model: Any, reads: list[FeatureRead], path: Path, workflow: Any, ove
         tf.saved_model.save(module, str(aside), signatures=signatures)
         extra = aside / EXTRA
         extra.mkdir()
-        raw = workflow.input_schema if workflow is not None else Schema(features.values())
-        raw.features.save(extra)
+        raw.save(extra)
 
 
 def _predictor(model: Any, reads: list[FeatureRead], names: list[str]) -> Predict:
+    tensors = tensor_names(read.column for read in reads)
+
     def predict(wire: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        return _by_name(model({read.column.name: _input(wire, read) for read in reads}, training=False), names)
+        features = {read.column.name: _input(wire, read, tensors[read.column.name]) for read in reads}
+        return _by_name(model(features, training=False), names)
 
     return predict
 
 
-def _input(wire: Mapping[str, tf.Tensor], read: FeatureRead) -> Any:
+def _input(wire: Mapping[str, tf.Tensor], read: FeatureRead, names: TensorNames) -> Any:
     """One feature as the model takes it, from its tensors on the wire (a lookup table's have no static rank)."""
-    column = read.column
-    if not column.is_list:
-        return tf.ensure_shape(wire[column.name], [None])
-    values = tf.ensure_shape(wire[f"{column.name}__values"], [None])
-    lists = tf.RaggedTensor.from_row_splits(values, wire[f"{column.name}__offsets"])
+    values = tf.ensure_shape(wire[names.values], [None])
+    if names.offsets is None:
+        return values
+    lists = tf.RaggedTensor.from_row_splits(values, wire[names.offsets])
     return lists if read.ragged else lists.to_tensor(shape=[None, read.width])
 
 
 def _by_name(outputs: Any, names: list[str]) -> dict[str, tf.Tensor]:
     if not isinstance(outputs, Mapping):
         several = outputs if isinstance(outputs, list | tuple) else [outputs]
+        if len(several) != len(names):
+            raise ValueError(f"the model has {len(several)} outputs, but they are called {', '.join(names)}")
         outputs = dict(zip(names, several, strict=True))
-    return {name: _column(tf.cast(output, tf.float32)) for name, output in outputs.items()}
+    return {name: _column(tf.convert_to_tensor(output)) for name, output in outputs.items()}
 
 
 def _column(output: tf.Tensor) -> tf.Tensor:
     return output[:, tf.newaxis] if output.shape.rank == 1 else output
-
-
-def _raw_signature(workflow: Any) -> Tensors:
-    return {
-        name: tf.TensorSpec(shape, tf.as_dtype(dtype), name)
-        for name, (dtype, shape) in workflow.raw_signature().items()
-    }
 
 
 def _traced(function: Predict, specs: Tensors) -> Any:

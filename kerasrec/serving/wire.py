@@ -7,7 +7,8 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from kerasrec.schema import Column, SchemaError
+from kerasrec.etl import tensor_names
+from kerasrec.schema import Column
 
 Tensors = dict[str, Any]  # name -> tf.TensorSpec
 
@@ -19,35 +20,35 @@ def wire_name(name: str) -> str:
     ['user_id', 'user_id', 'col_50_', 'col_class']
     """
     plain = re.sub(r"[^A-Za-z0-9_]", "_", name)
-    if not plain[0].isalpha() or keyword.iskeyword(plain) or plain == "self":
+    if not plain[:1].isalpha() or keyword.iskeyword(plain) or plain == "self":
         plain = f"col_{plain}"
     return plain
 
 
 def wire_names(names: Iterable[str]) -> dict[str, str]:
-    """The wire name of each. Raises `SchemaError` where two names become one (TensorFlow ignores case)."""
-    wired = {name: wire_name(name) for name in names}
-    first: dict[str, str] = {}
-    for name, plain in wired.items():
-        other = first.setdefault(plain.lower(), name)
-        if other != name:
-            raise SchemaError(
-                f"{other!r} and {name!r} cannot be told apart in a SavedModel's signature, where names have only "
-                "letters, digits and _ and case does not count: rename one (etl.Rename)"
-            )
-    return wired
+    """The wire name of each of a signature's inputs, no two alike but for case, which TensorFlow ignores. Where
+    they would be, those that change least keep it and others get a number.
+
+    >>> wire_names(["user id", "user_id", "User_ID"])
+    {'user id': 'user_id_3', 'user_id': 'user_id', 'User_ID': 'User_ID_2'}
+    """
+    names = list(names)
+    taken: set[str] = set()
+    wired: dict[str, str] = {}
+    for name in sorted(names, key=lambda name: wire_name(name) != name):  # a stable sort
+        found, number = wire_name(name), 2
+        while found.lower() in taken:
+            found, number = f"{wire_name(name)}_{number}", number + 1
+        taken.add(found.lower())
+        wired[name] = found
+    return {name: wired[name] for name in names}
 
 
 def signature(columns: Iterable[Column]) -> Tensors:
-    """The tensors of non-null columns: `X` (batch,), of a list column `X__values` and `X__offsets`."""
+    """The tensors of some columns, by the names of `tensor_names`."""
     import tensorflow as tf
 
-    specs = {}
-    for column in columns:
-        dtype = tf.as_dtype(column.dtype)
-        if column.is_list:
-            specs[f"{column.name}__values"] = tf.TensorSpec([None], dtype)
-            specs[f"{column.name}__offsets"] = tf.TensorSpec([None], tf.int64)
-        else:
-            specs[column.name] = tf.TensorSpec([None], dtype)
-    return specs
+    return {
+        name: tf.TensorSpec(shape, tf.as_dtype(dtype), name)
+        for name, (dtype, shape) in tensor_names.signature(columns).items()
+    }

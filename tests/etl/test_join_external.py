@@ -50,7 +50,7 @@ def merged(rows: pl.DataFrame, ext: pl.DataFrame, on: list[str], on_ext: list[st
         {
             "x": pl.Series(made["x"].to_list(), dtype=pl.Float32),
             "price": pl.Series(made["price"].to_list(), dtype=pl.Float32, strict=False).fill_nan(None),
-            "n": pl.Series([None if n is pandas.NA else n for n in made["n"]], dtype=pl.Float32),
+            "n": pl.Series([None if n is pandas.NA else n for n in made["n"]], dtype=pl.Int16),
             "tags": [len(tags) if hasattr(tags, "__len__") else 0 for tags in made["tags"]],
         },
         schema_overrides={"tags": pl.Float32},

@@ -116,7 +116,7 @@ def test_an_empty_frame(fitted: etl.Workflow, tmp_path: Path) -> None:
 def test_output_schema(fitted: etl.Workflow) -> None:
     schema = fitted.output_schema
     assert schema.names == ["user", "item", "genres", "age", "age_group", "seen", "clicked"]
-    assert [c.dtype for c in schema] == ["int32", "int32", "int32", "float32", "int32", "float32", "float32"]
+    assert [c.dtype for c in schema] == ["int32", "int32", "int32", "float32", "int32", "int64", "float32"]
     assert [c.cardinality for c in schema] == [7, 6, 6, None, 6, None, None]
     assert schema.continuous.names == ["age", "seen"]
     assert schema.select(Tag.BINARY).names == ["clicked"]

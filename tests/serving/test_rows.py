@@ -149,8 +149,28 @@ def test_names_that_a_signature_cannot_have():
     schema = Schema([Column("user id", "int64", nullable=True), Column("50%", "float32"), Column("größe", "int8")])
     wire = rows([{"user id": 1, "50%": 0.5, "größe": 2}], schema)
     assert list(wire) == ["user_id", "user_id__valid", "col_50_", "gr__e"]
-    with pytest.raises(SchemaError, match="'user id' and 'User_ID' cannot be told apart"):
-        wire_names(["user id", "age", "User_ID"])
+    assert wire_names(["user id", "age", "User_ID", "user_id"]) == {
+        "user id": "user_id_3",
+        "age": "age",
+        "User_ID": "User_ID",
+        "user_id": "user_id_2",
+    }
+
+
+def test_tensors_that_would_have_a_columns_name():
+    columns = [
+        Column("a", "int64", ("list",)),
+        Column("a__values", "int64", nullable=True),
+        Column("a__valid", "bool"),
+    ]
+    wire = rows([{"a": [1, 2], "a__values": 3, "a__valid": True}], Schema(columns))
+    assert {name: array.tolist() for name, array in wire.items()} == {
+        "a__values_2": [1, 2],
+        "a__offsets": [0, 2],
+        "a__values": [3],
+        "a__values__valid": [True],
+        "a__valid": [True],
+    }
 
 
 def test_the_schema_may_come_from_an_exported_folder(tmp_path):
