@@ -25,8 +25,8 @@ class Normalize(Elementwise):
     Nulls stay null and are not counted. A column of one value only becomes 0. The two statistics are computed in
     float64, centred (Chan, Golub and LeVeque, 1979, merges parts), so a large mean costs no digits.
 
-    NVTabular's `Normalize` divides by a sample's standard deviation (n - 1), and takes `out_dtype`; here all but
-    ids leaves a workflow as float32.
+    NVTabular's `Normalize` divides by a sample's standard deviation (n - 1), and takes `out_dtype`; here
+    floats leave a workflow as float32.
 
     Example:
 

@@ -22,7 +22,7 @@ class ReduceDtypeSize(Elementwise):
     float64 becomes float32.
 
     NVTabular's `ReduceDtypeSize` also narrows other integers to the range seen when fitted, where a greater value
-    wraps round later. Here those stay: they leave a workflow as float32 in any case.
+    wraps round later. Here those stay as they are.
 
     Example:
 
