@@ -29,8 +29,8 @@ def save_model(
         zipped: False writes a folder, not one file.
 
     Raises:
-        FileExistsError: `path` is a folder that is not a saved model, or `overwrite` is false and nobody answers.
-        IsADirectoryError: a folder stands where a file is to be written.
+        FileExistsError: `path` is a folder that holds other files than a saved model's, or one where a file is to
+            be written; or `overwrite` is false and nobody answers.
 
     Example:
 

@@ -6,20 +6,19 @@ Here Keras writes beside the final name, and what it wrote takes that name in on
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import re
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from kerasrec.files import write_aside
+from kerasrec.files import flush_folder, flush_tree, write_aside
 
 # What Keras writes into the folder of an unzipped model.
-_UNZIPPED = {"assets", "config.json", "metadata.json", "model.weights.h5", "model.weights.npz"}
+_UNZIPPED = ("assets/*", "config.json", "metadata.json", "model.weights.h5", "model.weights.npz")
 
 
 def save_model_aside(
@@ -32,8 +31,8 @@ def save_model_aside(
         filepath, overwrite, zipped, options: its arguments.
 
     Raises:
-        FileExistsError: a folder is there that is not a saved model, or there is nobody to ask.
-        IsADirectoryError: a folder stands where a file is to be written.
+        FileExistsError: a folder is there that holds other files than a saved model's, or stands where a file is
+            to be written; or `overwrite` is false and nobody answers.
     """
     folder = zipped is False
     known = not str(filepath).endswith(".keras") if folder else str(filepath).endswith((".keras", ".h5", ".hdf5"))
@@ -41,9 +40,8 @@ def save_model_aside(
         save(filepath, overwrite, zipped=zipped, **options)
         return
     path = Path(os.path.abspath(filepath))
-    _refuse_other(path, folder)
     if _may_write(path, overwrite):
-        with _naming(path), write_aside(path) as aside:
+        with write_aside(path, files=_UNZIPPED if folder else ()) as aside:
             save(str(aside), True, zipped=zipped, **options)
 
 
@@ -65,13 +63,12 @@ def save_weights_aside(
     path = Path(os.path.abspath(filepath))
     if max_shard_size is not None:
         path = path.with_suffix(".json")
-    _refuse_other(path, folder=False)
     if not _may_write(path, overwrite):
         return
     if max_shard_size is not None:
         _save_shards(save, path, max_shard_size, options)
         return
-    with _naming(path), write_aside(path) as aside:
+    with write_aside(path, files=()) as aside:
         save(str(aside), True, **options)
 
 
@@ -88,14 +85,16 @@ def _save_shards(save: Callable[..., None], path: Path, max_shard_size: float, o
     """
     name, mark, first = _name(path), uuid.uuid4().hex[:8], path.with_name(f"{_name(path)}_00000.weights.h5")
     earlier = _shards_of(path)
-    with _naming(path), write_aside(path) as aside:
+    with write_aside(path, files=()) as aside:
         index = aside.with_name(f"{name}-{mark}.weights.json")
         save(str(index), True, max_shard_size=max_shard_size, **options)
         written = {shard.name for shard in aside.parent.glob("*.weights.h5")}
         for shard in written:
+            flush_tree(aside.with_name(shard))
             os.replace(aside.with_name(shard), path.with_name(shard))
         if not first.exists():
             _write_empty(first)
+        flush_folder(path.parent)
         os.replace(index, aside)
     if first.name in earlier:
         _write_empty(first)
@@ -104,19 +103,6 @@ def _save_shards(save: Callable[..., None], path: Path, max_shard_size: float, o
     for other in (earlier | left) - written - {first.name}:
         with suppress(OSError):
             path.with_name(other).unlink()
-
-
-@contextmanager
-def _naming(path: Path) -> Iterator[None]:
-    """Say which file could not be written: zip files do not, and HDF5 names one that is removed by then."""
-    try:
-        yield
-    except (OSError, RuntimeError) as error:  # HDF5 raises a RuntimeError where closing fails
-        told = re.search(r"errno = (\d+)", str(error))
-        number = int(told[1]) if told else getattr(error, "errno", None)
-        if number not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO):
-            raise
-        raise OSError(number, f"{os.strerror(number)}, so nothing was replaced", str(path)) from error
 
 
 def _write_empty(path: Path) -> None:
@@ -140,24 +126,6 @@ def _shards_of(path: Path) -> set[str]:
     names = [each for value in listed for each in (value if isinstance(value, list) else [value])]
     pattern = re.compile(rf"{re.escape(_name(path))}(-[0-9a-f]{{8}})?_\d{{5}}\.weights\.h5")
     return {each for each in names if isinstance(each, str) and pattern.fullmatch(each)}
-
-
-def _refuse_other(path: Path, folder: bool) -> None:
-    """Replace a file by a file and a saved model's folder by such a folder, nothing else."""
-    if not path.is_dir():
-        if folder and path.exists():
-            raise FileExistsError(f"{path} is a file, and zipped=False writes a folder; choose another path")
-        return
-    if not folder:
-        raise IsADirectoryError(f"{path} is a directory; choose the path of a file")
-    names = set(os.listdir(path))
-    if names and not names >= {"config.json", "metadata.json"}:
-        raise FileExistsError(f"{path} exists and is not a model saved with zipped=False: it is not overwritten")
-    if strange := sorted(names - _UNZIPPED):
-        raise FileExistsError(
-            f"{path} has other files beside the saved model ({', '.join(strange[:3])}): move them, "
-            "or choose another path"
-        )
 
 
 def _may_write(path: Path, overwrite: bool) -> bool:
