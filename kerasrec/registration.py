@@ -32,6 +32,7 @@ MODULES = {
     "optimizers.adagrad": ("Adagrad",),
     "optimizers.adam": ("Adam", "AdamW"),
     "optimizers.ftrl": ("Ftrl",),
+    "optimizers.loss_scale": ("LossScaleOptimizer",),
     "optimizers.multi": ("Multi",),
     "optimizers.rowwise_adagrad": ("RowwiseAdagrad",),
     "optimizers.sgd": ("SGD",),

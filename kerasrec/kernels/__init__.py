@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 from kerasrec.kernels import build
 
 _log = logging.getLogger("kerasrec")
+VECTOR_DTYPES = ("float32", "bfloat16")
 _COMBINERS = ("sum", "mean", "sqrtn")  # by number, as rows.cc counts them
 
 
@@ -101,7 +102,7 @@ def look_up(
         weights: of each feature's rows float32 (n,), or (0,) where each counts once.
         combiners: of each feature "sum", "mean" or "sqrtn"; a weighted sum is divided by the count as well.
         tables: each feature's table.
-        dtype: of the vectors (bags of the feature, width), float32 or bfloat16.
+        dtype: of the vectors (bags of the feature, width), one of `VECTOR_DTYPES`.
     """
     table.sparse_read(bags.rows[:0])  # tells gradient tapes of the variable: an operation on its handle does not
     return compiled().kerasrec_look_up(

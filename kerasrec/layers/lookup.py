@@ -184,7 +184,9 @@ def _one_pass(variable: keras.Variable, wanted: Wanted, dtype: str) -> dict[str,
     bags = kernels.find_rows(list(wanted.flat.values()), splits, hotness, padded, tables, list(features), row)
     once = tf.zeros((0,), "float32")
     weights = [wanted.shares.get(name, once) for name in features]
-    vectors = kernels.look_up(variable.value, bags, weights, combiners, tables, tf.as_dtype(dtype))
+    kernel_dtype = dtype if dtype in kernels.VECTOR_DTYPES else "float32"
+    vectors = kernels.look_up(variable.value, bags, weights, combiners, tables, tf.as_dtype(kernel_dtype))
+    vectors = [ops.cast(found, dtype) for found in vectors]
     for name, found in zip(features, vectors, strict=True):
         found.set_shape((_batch(ids[name], features[name].table.combiner), stack.embedding_dim))
     return dict(zip(features, vectors, strict=True))

@@ -15,6 +15,7 @@ from keras import ops
 from kerasrec.layers import MLP, DistributedEmbedding
 from kerasrec.layers.inputs import ContinuousInputs, ids_of, present
 from kerasrec.models.first_order import FirstOrder
+from kerasrec.optimizers import LossScaleOptimizer
 from kerasrec.parallel import comm, facts
 from kerasrec.parallel.alike import check_alike, code
 from kerasrec.parallel.callback import with_ranks
@@ -115,6 +116,20 @@ class SchemaModel(keras.Model):
             "embedding_dim": self.embedding_dim,
             "task": self.task,
         }
+
+    def compile(self, optimizer: Any = "rmsprop", *args: Any, auto_scale_loss: bool = True, **kwargs: Any) -> None:
+        """Keras's `compile`. Under mixed_float16 the loss is scaled by `kr.optimizers.LossScaleOptimizer`."""
+        optimizer = keras.optimizers.get(optimizer)
+        scaled = auto_scale_loss and optimizer is not None and self.dtype_policy.name == "mixed_float16"
+        if scaled and not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
+            optimizer = LossScaleOptimizer(optimizer)
+        super().compile(optimizer, *args, auto_scale_loss=auto_scale_loss, **kwargs)
+
+    def compile_from_config(self, config: dict[str, Any]) -> None:
+        """As Keras compiles a loaded model whose `compile` is its own."""
+        self.compile(**keras.saving.deserialize_keras_object(config))
+        if self.optimizer is not None:
+            self.optimizer.build(self.trainable_variables)
 
     def fit(self, x: Any = None, *args: Any, validation_data: Any = None, **kwargs: Any) -> Any:
         """Keras's `fit`. Raises `SchemaError` first where a loader's schema does not match the model's.
