@@ -13,6 +13,7 @@ FLOORS = {
     "schema": 1,
     "files": 1,
     "hive": 1,
+    "pages": 1,
     "parquet": 1,
     "registration": 1,
     "kernels": 2,
