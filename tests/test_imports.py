@@ -13,7 +13,6 @@ FLOORS = {
     "schema": 1,
     "files": 1,
     "hive": 1,
-    "pages": 1,
     "parquet": 1,
     "registration": 1,
     "kernels": 2,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -40,27 +41,32 @@ def _version(asked: bool) -> None:
 
 @app.callback()
 def main(
+    context: typer.Context,
     version: Annotated[
-        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and leave.")
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
+    ] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Show the traceback of an error, as in: kerasrec --debug train ...")
     ] = False,
 ) -> None:
-    pass
+    context.obj = debug
 
 
 @app.command()
 def demo(
+    context: typer.Context,
     rows: Annotated[
-        int, typer.Option(min=10_000, help="Rows of the click log, 10% of them held out.")
+        int, typer.Option(min=10_000, help="Rows in the click log; 10% of them are held out.")
     ] = 3_000_000,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training rows.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder for the plots and summary.json.")] = Path("report"),
     keep: Annotated[
         Path | None, typer.Option(help="Keep the log, features and SavedModel in this new folder.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Decides the click log and its model.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the click log and of the model.")] = 0,
 ) -> None:
-    """Make a click log from a known model, learn it with a DLRM, and serve it from raw rows."""
-    with one_line_errors():
+    """Generate a click log from a known model, train a DLRM on it, and serve it from raw rows."""
+    with one_line_errors(context.obj):
         from kerasrec.cli.quiet import import_tensorflow
 
         import_tensorflow()
@@ -71,32 +77,33 @@ def demo(
 
 @app.command()
 def train(
+    context: typer.Context,
     data: Annotated[str, typer.Argument(help="Parquet or CSV: a file, a folder or a glob.")],
     target: Annotated[str, typer.Option(help="The column to predict.")],
     model: Annotated[ModelName, typer.Option(help="Which model.")] = ModelName.dlrm,
     out: Annotated[Path, typer.Option(help="A new folder for workflow, model and report.")] = Path("run"),
-    valid: Annotated[str | None, typer.Option(help="Held-out data; else a share of DATA.")] = None,
+    valid: Annotated[str | None, typer.Option(help="Held-out data; by default a share of DATA.")] = None,
     valid_fraction: Annotated[
-        float, typer.Option(min=0.001, max=0.9, help="The share of DATA to hold out, without --valid.")
+        float, typer.Option(min=0.001, max=0.9, help="The share of DATA to hold out when there is no --valid.")
     ] = 0.1,
-    task: Annotated[Task | None, typer.Option(help="What the target is; guessed from its values.")] = None,
-    categorical: Annotated[str, typer.Option(help="Columns to embed, comma-separated.")] = "",
-    continuous: Annotated[str, typer.Option(help="Columns to read as numbers, comma-separated.")] = "",
+    task: Annotated[Task | None, typer.Option(help="The kind of target; by default guessed.")] = None,
+    categorical: Annotated[str, typer.Option(help="Columns to embed, comma-separated; names may be quoted.")] = "",
+    continuous: Annotated[str, typer.Option(help="Columns to use as numbers, comma-separated.")] = "",
     drop: Annotated[str, typer.Option(help="Columns to leave out, comma-separated.")] = "",
-    min_count: Annotated[int, typer.Option(min=1, help="Values seen less often share one id.")] = 2,
+    min_count: Annotated[int, typer.Option(min=1, help="Values seen fewer times than this share one id.")] = 2,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training rows.")] = 1,
     batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Rows a step; by default from the size of the data.")
+        int | None, typer.Option(min=1, help="Rows per step; by default it depends on the size of the data.")
     ] = None,
     embedding_dim: Annotated[int, typer.Option(min=1, help="Width of the embeddings.")] = 16,
     learning_rate: Annotated[
-        float, typer.Option(min=1e-8, help="Adagrad's, at the start; it falls to a tenth.")
+        float, typer.Option(min=1e-8, help="Adagrad's initial learning rate; it falls to a tenth.")
     ] = 0.03,
-    export: Annotated[bool, typer.Option("--export", help="Write the SavedModel too, as OUT/served.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a run that is at OUT.")] = False,
+    export: Annotated[bool, typer.Option("--export", help="Also write a SavedModel, to OUT/served.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run at OUT.")] = False,
 ) -> None:
-    """Train a model on your own table; what columns are for is guessed, printed, and yours to correct."""
-    with one_line_errors():
+    """Train a model on your own table. The role of each column is guessed and printed; options correct it."""
+    with one_line_errors(context.obj):
         from kerasrec.cli.train import Asked, run_train
 
         run_train(
@@ -126,21 +133,22 @@ def train(
 
 @app.command()
 def plan(
-    schema: Annotated[Path, typer.Argument(help="schema.json, or the folder of features that it is in.")],
+    context: typer.Context,
+    schema: Annotated[Path, typer.Argument(help="schema.json, or a folder of features that contains it.")],
     ranks: Annotated[
-        int | None, typer.Option(min=1, help="How many processes; by default the fewest that hold the tables.")
+        int | None, typer.Option(min=1, help="Number of processes; by default the fewest that hold the tables.")
     ] = None,
-    memory: Annotated[str, typer.Option(help="What each has for tables, such as 80GiB.")] = "80GiB",
-    batch_size: Annotated[int, typer.Option(min=1, help="Rows of a batch on each rank.")] = 65_536,
-    optimizer: Annotated[str, typer.Option(help="What trains the tables; it keeps state.")] = "adagrad",
+    memory: Annotated[str, typer.Option(help="Memory per process for tables, such as 80GiB.")] = "80GiB",
+    batch_size: Annotated[int, typer.Option(min=1, help="Rows per batch on each rank.")] = 65_536,
+    optimizer: Annotated[str, typer.Option(help="The tables' optimizer; its state needs memory.")] = "adagrad",
     embedding_dim: Annotated[
-        int | None, typer.Option(min=1, help="Width of all embeddings; by default the schema's suggestions.")
+        int | None, typer.Option(min=1, help="Width of all embeddings; by default what the schema suggests.")
     ] = None,
-    bandwidth: Annotated[str, typer.Option(help="Bytes a rank sends in a second.")] = "25GB",
+    bandwidth: Annotated[str, typer.Option(help="Bytes per second that a rank can send.")] = "25GB",
     wire: Annotated[str, typer.Option(help="The dtype that vectors travel in.")] = "float32",
 ) -> None:
-    """Say where a model's embedding tables would live on so many ranks, and what a step would cost them."""
-    with one_line_errors():
+    """Show where a model's embedding tables would be placed on a number of ranks, and what a step would cost."""
+    with one_line_errors(context.obj):
         from kerasrec.cli.plan import run_plan
 
         run_plan(schema, ranks, memory, batch_size, optimizer, embedding_dim, bandwidth, wire)
@@ -148,21 +156,22 @@ def plan(
 
 @app.command()
 def export(
-    run: Annotated[Path, typer.Argument(help="What `kerasrec train` wrote.")],
+    context: typer.Context,
+    run: Annotated[Path, typer.Argument(help="A folder that `kerasrec train` wrote.")],
     out: Annotated[Path, typer.Argument(help="The SavedModel's folder.")],
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace a SavedModel at OUT.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier SavedModel at OUT.")] = False,
 ) -> None:
-    """Write a trained run as a SavedModel that takes raw rows."""
-    with one_line_errors():
+    """Write the model of a run as a SavedModel that takes raw rows."""
+    with one_line_errors(context.obj):
         from kerasrec.cli.export import run_export
 
         run_export(run, out, overwrite)
 
 
 @app.command()
-def doctor() -> None:
-    """Say what is installed, and prove with two real ranks that Horovod works."""
-    with one_line_errors():
+def doctor(context: typer.Context) -> None:
+    """Show what is installed, and test with two real ranks that Horovod works."""
+    with one_line_errors(context.obj):
         from kerasrec.cli.quiet import import_tensorflow
 
         import_tensorflow()
@@ -172,4 +181,7 @@ def doctor() -> None:
 
 
 def _names(listed: str) -> list[str]:
-    return [name.strip() for name in listed.split(",") if name.strip()]
+    """Names in a line of CSV: one with a comma in it, or an empty one, stands in double quotes."""
+    if not listed.strip():
+        return []
+    return [name for name in next(csv.reader([listed], skipinitialspace=True)) if name or '""' in listed]

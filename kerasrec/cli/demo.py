@@ -16,13 +16,14 @@ from rich.console import Console
 
 from kerasrec import etl, models, serving
 from kerasrec.cli.errors import Refused
-from kerasrec.cli.features import write_features
+from kerasrec.cli.features import rows_per_s, write_features
 from kerasrec.cli.progress import stage
 from kerasrec.cli.report import calibration, learning_curve, write_summary
 from kerasrec.cli.tables import NAMES, table
 from kerasrec.cli.training import Trained, fit, make_optimizer
 from kerasrec.data.loader import Loader
 from kerasrec.datasets.synthetic import ClickLog, click_log
+from kerasrec.serving.saved_model import check
 
 BATCH = 2048
 SERVED_ROWS = 20_000
@@ -35,7 +36,7 @@ import numpy as np
 import tensorflow as tf
 folder, rows, answers = sys.argv[1:]
 served = tf.saved_model.load(folder).signatures["serving_default"]
-(answer,) = served(**np.load(rows, allow_pickle=True)).values()
+(answer,) = served(**np.load(rows)).values()
 np.save(answers, answer)
 """
 
@@ -54,13 +55,14 @@ def run_demo(rows: int, epochs: int, out: Path, keep: Path | None, seed: int) ->
         raise Refused(f"{keep} exists: --keep needs a new folder")
     if out.exists() and not out.is_dir():
         raise Refused(f"{out} is not a folder: --out needs one")
+    out.mkdir(parents=True, exist_ok=True)  # where it cannot be, that shows now
     console, started = Console(), time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="kerasrec-demo-") as scratch:
         work = keep or Path(scratch)
         log = click_log(work / "log", rows, seed=seed)
         figures, trained, baseline = _street(log, work, epochs, seed, console)
     with stage(console, "plotting"):
-        bounds = {"auc": figures["auc_bound"], "logloss": figures["logloss_bound"]}
+        bounds = {"auc": log.auc_bound, "logloss": log.logloss_bound}
         learning_curve(out / "learning_curve.png", trained.checks, "logloss", bounds, baseline)
         calibration(out / "calibration.png", trained.labels, trained.predictions, "clicked", binary=True)
     figures = {**figures, "rows": rows, "epochs": epochs, "seed": seed, "seconds": time.perf_counter() - started}
@@ -71,7 +73,7 @@ def run_demo(rows: int, epochs: int, out: Path, keep: Path | None, seed: int) ->
 
 def _street(
     log: ClickLog, work: Path, epochs: int, seed: int, console: Console
-) -> tuple[dict[str, float], Trained, dict[str, float]]:
+) -> tuple[dict[str, float | None], Trained, dict[str, float]]:
     with stage(console, "biases alone") as fitting:
         bias = log.bias_baseline()
         fitting.say(f"AUC {bias.auc:.4f}")
@@ -86,6 +88,7 @@ def _street(
     keras.utils.set_random_seed(seed)
     model = models.DLRM(train.schema, embedding_dim=16, bottom_units=[64, 16], top_units=[128, 64])
     model.compile(optimizer=make_optimizer(0.03, epochs * len(train)), loss="binary_crossentropy")
+    check(model, features)
     with stage(console, "training", total=epochs * train.num_rows) as training:
         trained = fit(model, train, valid, epochs, training)
 
@@ -96,14 +99,14 @@ def _street(
         raw = pl.scan_parquet(log.valid).head(SERVED_ROWS).collect()
         difference = served_difference(model, features, raw, work)
         scoring.say(f"{len(raw):,} rows, off by {difference:.1e} at most")
-    figures = {
+    figures: dict[str, float | None] = {
         **trained.scores,
         "auc_bound": log.auc_bound,
         "logloss_bound": log.logloss_bound,
         "baseline_auc": bias.auc,
         "baseline_logloss": bias.logloss,
         "etl_rows_per_s": etl_rate,
-        "loader_rows_per_s": train.num_rows / reading.seconds,
+        "loader_rows_per_s": rows_per_s(train.num_rows, reading.seconds),
         "train_rows_per_s": trained.rows_per_s,
         "served_max_abs_diff": difference,
     }
@@ -113,7 +116,9 @@ def _street(
 def served_difference(model: Any, features: etl.Workflow, raw: pl.DataFrame, work: Path) -> float:
     """The largest difference between what `work/served` answers to raw rows, in a process of its own, and
     `model.predict` of the transformed rows."""
-    wire: dict[str, Any] = serving.rows(raw, work / "served")
+    # Strings as bytes of one length: NumPy writes objects as pickles, which a server had better not read.
+    inputs = serving.rows(raw, work / "served").items()
+    wire: dict[str, Any] = {name: x.astype(bytes) if x.dtype == object else x for name, x in inputs}
     np.savez(work / "rows.npz", **wire)
     command = [sys.executable, "-c", SERVE, *(str(work / name) for name in ("served", "rows.npz", "answers.npy"))]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -136,7 +141,7 @@ def _print(console: Console, figures: dict[str, Any]) -> None:
     console.print(table("Held-out rows", quality, ("", *numbers), right=numbers))
     console.print()
     rates = {"fit, transform, write": "etl_rows_per_s", "read": "loader_rows_per_s", "train": "train_rows_per_s"}
-    speed = [(name, f"{figures[key]:,.0f}") for name, key in rates.items()]
+    speed = [(name, f"{figures[key]:,.0f}") for name, key in rates.items() if figures[key] is not None]
     console.print(table("Speed", speed, ("", "rows/s"), right=["rows/s"]))
     console.print()
     console.print(

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from kerasrec.addresses import hide_secrets
+from kerasrec.schema import SchemaError
 
 
 class Refused(Exception):
@@ -16,15 +17,26 @@ class Refused(Exception):
 
 
 @contextmanager
-def one_line_errors() -> Iterator[None]:
-    """Print what is wrong with a user's input as `error: ...` and leave with exit code 1."""
+def one_line_errors(debug: bool = False) -> Iterator[None]:
+    """Print what is wrong with a user's input as `error: ...` and exit with code 1, or show its traceback."""
     try:
         yield
     except (Refused, OSError, ValueError) as error:
-        if isinstance(error, ValueError) and not _is_ours(error):
+        if debug or (isinstance(error, ValueError) and not _is_ours(error)):
             raise
         sys.stderr.write("error: " + " ".join(hide_secrets(error).split()) + "\n")
         raise SystemExit(1) from error
+
+
+@contextmanager
+def naming_flag(flag: str | None) -> Iterator[None]:
+    """Refuse what cannot be read by the flag that named it; without one errors stay as they are."""
+    try:
+        yield
+    except (SchemaError, FileNotFoundError) as error:
+        if flag is None:
+            raise
+        raise Refused(f"{flag}: {error}") from error
 
 
 def _is_ours(error: BaseException) -> bool:

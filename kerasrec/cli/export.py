@@ -8,7 +8,7 @@ from rich.console import Console
 
 from kerasrec.cli.errors import Refused
 from kerasrec.cli.quiet import import_tensorflow
-from kerasrec.cli.train import MODEL, WORKFLOW
+from kerasrec.cli.run_folder import MODEL, WORKFLOW
 
 
 def run_export(run: Path, out: Path, overwrite: bool) -> None:
@@ -31,7 +31,9 @@ def run_export(run: Path, out: Path, overwrite: bool) -> None:
     serving.export(keras.saving.load_model(run / MODEL), out, workflow=workflow, overwrite=overwrite)
     console = Console()
     console.print(
-        f"{out}/ is a SavedModel. Its serving_default takes raw rows, as kerasrec.serving.rows makes them:"
+        f"{out}/ is a SavedModel. Its serving_default takes raw rows, as kerasrec.serving.rows makes them:",
+        markup=False,
+        highlight=False,
     )
     for name, (dtype, shape) in signature(raw_schema(out)).items():
-        console.print(f"  {name}: {dtype} {tuple(shape)}", highlight=False)
+        console.print(f"  {name}: {dtype} {tuple(shape)}", markup=False, highlight=False)

@@ -9,29 +9,41 @@ from typing import Any
 import pyarrow.parquet as pq
 from rich.console import Console
 
+from kerasrec.cli.errors import naming_flag
 from kerasrec.etl import Workflow
 
 ROW_GROUP = 32_768  # small row groups, which a loader's shuffle mixes well
 
 
-def write_features(workflow: Workflow, train: Any, valid: Any, folder: Path, console: Console) -> float:
+def write_features(
+    workflow: Workflow, train: Any, valid: Any, folder: Path, console: Console, flag: str | None = None
+) -> float | None:
     """Fit `workflow` on the training rows and write both parts to `folder/train` and `folder/valid`.
 
+    Args:
+        flag: what named `valid` on the command line, for messages about it.
+
     Returns:
-        Training rows a second of fitting, transforming and writing.
+        Training rows per second of fitting, transforming and writing; None where they took no time.
     """
     started = time.perf_counter()
     workflow.fit(train)
     fitted = time.perf_counter()
     workflow.transform(train).to_parquet(folder / "train", row_group_rows=ROW_GROUP)
     written = time.perf_counter()
-    workflow.transform(valid).to_parquet(folder / "valid", row_group_rows=ROW_GROUP)
+    with naming_flag(flag):
+        workflow.transform(valid).to_parquet(folder / "valid", row_group_rows=ROW_GROUP)
     rows = count_rows(folder / "train")
     console.print(
         f"features: {rows:,} rows fitted in {fitted - started:.1f} s, written in {written - fitted:.1f} s",
         highlight=False,
     )
-    return rows / (written - started)
+    return rows_per_s(rows, written - started)
+
+
+def rows_per_s(rows: int, seconds: float) -> float | None:
+    """A rate, where rows took any time."""
+    return rows / seconds if rows and seconds > 0 else None
 
 
 def count_rows(folder: Path) -> int:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import polars as pl
 
@@ -14,6 +14,8 @@ from kerasrec.cli.facts import Facts
 
 FEW = 32  # up to so many distinct integers are taken for codes
 SMALL = 20  # among fewer values, that all differ says nothing
+ROW_NUMBER, INDEX = "numbers the rows", "the index of a pandas frame"
+_RUN = 200  # rows that count up, or down, one after another
 
 CATEGORICAL, CONTINUOUS, TARGET, DROPPED = "categorical", "continuous", "target", "dropped"
 _ID_NAME = re.compile(r"(^|[_\W])(id|ids|key|code|uuid|hash)$", re.IGNORECASE)
@@ -66,49 +68,78 @@ def guess_roles(
             role, reason = _role(fact)
             guesses.append(Guess(fact, role, _ops(role, fact), reason))
     if not any(guess.role in (CATEGORICAL, CONTINUOUS) for guess in guesses):
-        raise Refused(f"no column is left to predict {target!r} from")
+        left_out = [f"; {guess.name!r} is left out: {guess.reason}" for guess in guesses if not guess.ops]
+        raise Refused(f"no column is left to predict {target!r} from{''.join(left_out[:6])}")
     return guesses
 
 
 # ---- the rules ----------------------------------------------------------------------------------------------
 def _role(fact: Facts) -> tuple[str, str]:
-    kind = fact.kind
-    if kind.is_nested():
+    holds = fact.holds
+    if fact.index:
+        return DROPPED, INDEX
+    if fact.kind.is_nested():
         return DROPPED, f"no operator reads {fact.dtype}"
     if not fact.distinct:
-        return DROPPED, "nothing but nulls"
+        return DROPPED, "nothing but empty lists" if fact.is_list else "nothing but nulls"
     if fact.is_list:
-        if kind == pl.String or kind.is_integer():
-            return CATEGORICAL, f"lists of {_words(kind)}"
-        return DROPPED, f"no model reads lists of {_words(kind)}"
+        if holds in ("strings", "integers"):
+            return CATEGORICAL, f"lists of {holds}"
+        return DROPPED, f"no model reads lists of {holds}"
     if fact.distinct == 1 and not fact.nulls:
         return DROPPED, "the same value everywhere"
-    if kind == pl.String:
+    if _numbers_rows(fact):
+        return DROPPED, ROW_NUMBER
+    if holds == "strings":
         if fact.distinct > 0.9 * fact.seen and fact.seen >= SMALL:
             return DROPPED, "text that hardly repeats"
         return CATEGORICAL, "strings that repeat"
-    if kind == pl.Boolean:
+    if holds == "booleans":
         return CATEGORICAL, "true or false"
-    if kind.is_integer():
+    if holds == "integers":
         return _role_of_integers(fact)
-    if kind.is_float():
+    if holds == "decimals":
         return CONTINUOUS, "decimals" + _tail(fact)
-    if isinstance(kind, pl.Date | pl.Datetime):
+    if holds == "dates":
         return DROPPED, "dates: etl.TimeFeatures tells their hour and weekday"
-    return DROPPED, f"no operator reads {_words(kind)}"
+    return DROPPED, f"no operator reads {holds}"
+
+
+def _numbers_rows(fact: Facts) -> bool:
+    """Whether integers, also those that were made floats, tell rows apart and nothing else: no two are equal, or
+    they count up over long runs of rows, as those of files that were put one after another.
+
+    As a category such a column is useless, and as a number it is the order of the rows, which may be that of the
+    target. Times are kept where they leave gaps.
+    """
+    if fact.is_list or not fact.whole or fact.seen < SMALL:
+        return False
+    if fact.distinct == fact.seen:
+        return _span(fact) <= 2 * fact.seen or _named_id(fact) or not _unix_time(fact)
+    return fact.distinct > _RUN and fact.steps >= (1 - 1 / _RUN) * fact.seen and not _unix_time(fact)
+
+
+def _named_id(fact: Facts) -> bool:
+    return bool(_ID_NAME.search(fact.name) or _CAMEL_ID.search(fact.name))
+
+
+def _span(fact: Facts) -> float:
+    return (fact.high or 0.0) - (fact.low or 0.0) + 1
+
+
+def _unix_time(fact: Facts) -> bool:
+    """Whether numbers may be seconds, milli-, micro- or nanoseconds since 1970, from 2001 to 2039."""
+    low, high = fact.low or 0.0, fact.high or 0.0
+    return any(unit <= low and high <= 2.2 * unit for unit in (1e9, 1e12, 1e15, 1e18))
 
 
 def _role_of_integers(fact: Facts) -> tuple[str, str]:
-    low, high = fact.low or 0.0, fact.high or 0.0
-    span = high - low + 1
-    named = bool(_ID_NAME.search(fact.name) or _CAMEL_ID.search(fact.name))
-    if fact.distinct == fact.seen >= SMALL and (named or span == fact.seen):
-        return DROPPED, "numbers the rows"
-    if named:
+    span = _span(fact)
+    if _named_id(fact):
         return CATEGORICAL, "named as an id"
     if fact.distinct <= FEW:
         return CATEGORICAL, "few distinct integers"
-    if any(unit <= low and high <= 2.2 * unit for unit in (1e9, 1e12)):
+    if _unix_time(fact):
         return CONTINUOUS, "a Unix time? hour and weekday tell more"
     full = fact.distinct / span
     if (fact.distinct > 200 and full > 0.9) or (fact.distinct > 1000 and full > 0.5):
@@ -137,20 +168,13 @@ def _tail(fact: Facts) -> str:
     return "; heavy tail: log" if _heavy_tailed(fact) else ""
 
 
-def _words(kind: Any) -> str:
-    if kind.is_integer():
-        return "integers"
-    if kind.is_float():
-        return "decimals"
-    return {"String": "strings", "Boolean": "booleans", "Date": "dates"}.get(str(kind), str(kind))
-
-
 # ---- what a user says ---------------------------------------------------------------------------------------
 def _roles_asked(asked: Mapping[str, Iterable[str]], known: Mapping[str, Facts], target: str) -> dict[str, str]:
     roles: dict[str, str] = {}
     for role, names in asked.items():
         flag = "--drop" if role == DROPPED else f"--{role}"
-        for name in names:
+        for said in names:
+            name = said if said in known else said.strip()
             if name not in known:
                 raise Refused(f"{flag}: no column {name!r}{close_to(name, known)}")
             if name == target:
@@ -161,10 +185,9 @@ def _roles_asked(asked: Mapping[str, Iterable[str]], known: Mapping[str, Facts],
 
 
 def _as_asked(fact: Facts, role: str) -> Guess:
-    kind = fact.kind
-    if role == CATEGORICAL and not (kind == pl.String or kind == pl.Boolean or kind.is_integer()):
+    if role == CATEGORICAL and fact.holds not in ("strings", "booleans", "integers"):
         raise Refused(f"--categorical: {fact.name!r} is {fact.dtype}; Categorify reads strings and integers")
-    if role == CONTINUOUS and (fact.is_list or not kind.is_numeric()):
+    if role == CONTINUOUS and (fact.is_list or fact.holds not in ("integers", "decimals")):
         raise Refused(f"--continuous: {fact.name!r} is {fact.dtype}, not one number a row")
     return Guess(fact, role, _ops(role, fact), "as you say" + (_tail(fact) if role == CONTINUOUS else ""))
 
@@ -172,11 +195,15 @@ def _as_asked(fact: Facts, role: str) -> Guess:
 def _target(fact: Facts, task: str | None) -> Guess:
     name, boolean = fact.name, fact.dtype == pl.Boolean
     if not (boolean or fact.dtype.is_numeric()):
-        raise Refused(f"target {name!r} is {fact.dtype}: it must be 0 or 1, or a number")
+        values = f" with the values {' and '.join(map(repr, fact.few))}" if fact.few else ""
+        raise Refused(f"target {name!r} is {fact.dtype}{values}: it must be 0 or 1, or a number")
     if fact.nulls:
         raise Refused(f"target {name!r} has nulls, {fact.nulls:,} at least: leave those rows out")
     if fact.distinct < 2:
-        raise Refused(f"target {name!r} is the same in every row: there is nothing to learn")
+        value = "" if fact.low is None else f", {fact.low:g}"
+        raise Refused(f"target {name!r} is the same in every row{value}: there is nothing to learn")
+    if not boolean and not all(map(math.isfinite, (fact.low or 0.0, fact.high or 0.0))):
+        raise Refused(f"target {name!r} has infinite values: leave those rows out")
     binary = boolean or (fact.distinct == 2 and fact.low == 0 and fact.high == 1)
     if not binary and (task == "binary" or (task is None and fact.distinct == 2)):
         raise Refused(

@@ -43,7 +43,7 @@ def stage(console: Console, name: str, total: float | None = None) -> Iterator[S
         TextColumn("{task.description:<18}", table_column=Column(no_wrap=True, min_width=18)),
         BarColumn(bar_width=20, table_column=Column(min_width=10)),
         TimeElapsedColumn(table_column=fixed),
-        TextColumn("{task.fields[said]}", table_column=Column(no_wrap=True, overflow="ellipsis")),
+        TextColumn("{task.fields[said]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
         console=console,
     )
     with progress:

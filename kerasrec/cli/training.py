@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerasrec import models, optimizers
+from kerasrec.cli.features import rows_per_s
 from kerasrec.cli.progress import Stage
 from kerasrec.cli.report import Check
 from kerasrec.cli.tables import NAMES
@@ -24,15 +25,15 @@ CHECKS = 10  # or so, over all epochs, one at the end of each included
 
 @dataclass(frozen=True)
 class Trained:
-    """What came of a fit: the checks in their order, the last one's predictions, and the rows trained a second.
+    """What came of a fit: the checks in their order, the last one's predictions, and the rows trained per second.
 
-    The rate leaves out the first step, which traces, and the time of the checks.
+    The rate leaves out the first step, which traces, and the time of the checks; None where there was no other.
     """
 
     checks: list[Check]
     labels: NDArray[Any]
     predictions: NDArray[Any]
-    rows_per_s: float
+    rows_per_s: float | None
 
     @property
     def scores(self) -> dict[str, float]:
@@ -62,8 +63,7 @@ def fit(model: Any, train: Loader, valid: Loader, epochs: int, stage: Stage) -> 
     """Fit a compiled `model`; the bar counts rows."""
     watch = _Watch(model, train, valid, epochs, stage)
     model.fit(train, epochs=epochs, verbose=0, callbacks=[watch])
-    rate = watch.rows_timed / watch.seconds if watch.seconds else float("nan")
-    return Trained(watch.checks, watch.labels, watch.predictions, rate)
+    return Trained(watch.checks, watch.labels, watch.predictions, rows_per_s(watch.rows_timed, watch.seconds))
 
 
 def score(task: str, labels: NDArray[Any], predictions: NDArray[Any]) -> dict[str, float]:

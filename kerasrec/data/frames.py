@@ -6,11 +6,10 @@ Here with pyarrow and NumPy; everything that cuDF and CuPy would do otherwise is
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -20,9 +19,8 @@ from kerasrec.data import aligned
 from kerasrec.data.buffers import Buffers
 from kerasrec.data.checks import check_ids, check_nan, check_nulls, check_weights, check_width, exact
 from kerasrec.data.chunks import Chunk, Place
-from kerasrec.data.remote import Remote, RemoteError
+from kerasrec.data.remote import Remote
 from kerasrec.data.threads import side_by_side
-from kerasrec.data.versions import check_version
 from kerasrec.kernels import pools
 from kerasrec.schema import Column, Schema, SchemaError, Tag
 
@@ -80,17 +78,11 @@ class Layout:
     """Where a schema's columns stand in a `Frame` and a `Batch`, and the memory they are in.
 
     Targets and weights are float32 whatever they are on disk.
-
-    Args:
-        schema: the columns.
-        pad: whether lists are padded.
-        verify: whether checksums of row groups are compared when these are first read.
     """
 
-    def __init__(self, schema: Schema, pad: bool, verify: bool = True):
+    def __init__(self, schema: Schema, pad: bool):
         self.columns = list(schema)
-        self.pad, self.verify = pad, verify
-        self.verified: set[tuple[Place, int]] = set()  # row groups whose checksums were found right
+        self.pad = pad
         # Apart, as a pool's memory is given up where a batch's is wanted and there is none that fits.
         self.pools, self.batches = Buffers(), Buffers()
         self.lists = [column for column in schema if column.is_list and column.width is None]
@@ -137,10 +129,12 @@ def read(chunks: Sequence[Chunk], layout: Layout, permute: bool) -> Frame:
     def fill(portion: tuple[list[Chunk], int]) -> dict[str, Ragged]:
         neighbours, start = portion
         path = neighbours[0].path
-        groups = {(path, chunk.row_group) for chunk in neighbours}
-        table = _decode(neighbours, layout.columns, layout.verify and not groups <= layout.verified)
-        check_version(path, neighbours[0].version)
-        layout.verified |= groups
+        table = _decode(
+            path,
+            [chunk.row_group for chunk in neighbours],
+            layout.columns,
+            neighbours[0].constants,
+        )
         table = table.slice(neighbours[0].start or 0, sum(chunk.rows for chunk in neighbours))
         unchecked = frozenset().union(*(chunk.unchecked for chunk in neighbours))
         scalars, ragged = {}, {}
@@ -195,27 +189,18 @@ def _portions(chunks: Sequence[Chunk]) -> Iterator[list[Chunk]]:
         yield portion
 
 
-def _decode(chunks: Sequence[Chunk], columns: Sequence[Column], verify: bool) -> pa.Table:
-    """Columns of whole row groups of one file; `verify` compares the checksums of their pages."""
-    path, constants, row_groups = chunks[0].path, chunks[0].constants, [chunk.row_group for chunk in chunks]
+def _decode(
+    path: Place, row_groups: list[int], columns: Sequence[Column], constants: Mapping[str, Any]
+) -> pa.Table:
     names = [column.name for column in columns if column.name not in constants]
-    try:
-        if isinstance(path, Remote):
-            table = path.read_row_groups(row_groups, names, verify)
-        else:
-            with pq.ParquetFile(path, page_checksum_verification=verify) as file:
+    if isinstance(path, Remote):
+        table = path.read_row_groups(row_groups, names)
+    else:
+        try:
+            with pq.ParquetFile(path) as file:
                 table = file.read_row_groups(row_groups, columns=names)
-    except Exception as error:  # Arrow has many kinds for what a damaged file may say
-        with suppress(RemoteError, FileNotFoundError):
-            check_version(path, chunks[0].version)
-        if isinstance(error, RemoteError):
-            raise
-        raise OSError(f"{path}: cannot be read: {error}") from error
-    rows = sum(chunk.rows for chunk in chunks)
-    if chunks[0].start is None and table.num_rows != rows:
-        raise OSError(
-            f"{path}: the file is damaged: row groups of {rows:,} rows by its footer hold {table.num_rows:,}"
-        )
+        except (pa.ArrowException, OSError) as error:
+            raise OSError(f"{path}: cannot be read: {error}") from error
     for column in columns:
         if column.name in constants:
             values = np.full(table.num_rows, constants[column.name], column.dtype)

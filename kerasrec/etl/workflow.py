@@ -64,15 +64,7 @@ class Workflow:
         self._values: dict[tuple[bool, bool], list[Value]] = {}
 
     # ---- learning and applying -------------------------------------------------------------------------------
-    def fit(
-        self,
-        source: Any,
-        *,
-        client: Any = None,
-        engine: str = "cpu",
-        progress: bool = True,
-        verify: bool = True,
-    ) -> Workflow:
+    def fit(self, source: Any, *, client: Any = None, engine: str = "cpu", progress: bool = True) -> Workflow:
         """Learn vocabularies, means and the like. Memory holds those, and never all rows.
 
         Args:
@@ -83,20 +75,18 @@ class Workflow:
                 are added up.
             engine: "gpu" has cuDF, Polars' GPU engine, compute the queries that it takes (docs/gpu).
             progress: whether a terminal shows a progress bar.
-            verify: whether pages of Parquet files that have checksums are compared with them (docs/etl.md).
 
         Returns:
             The workflow itself.
 
         Raises:
             SchemaError: a column that is missing, of a type its operator does not take, or still null after its
-                operators; a file that cannot be read, is damaged or changes while it is read, no rows at all. The
-                message names file and column.
+                operators; a file that cannot be read, no rows at all. The message names file and column.
             FileNotFoundError: no such file.
             TypeError: a source that is not files, with `client`.
             ImportError, RuntimeError: `engine="gpu"` without the extra `kerasrec[gpu]`, or without a GPU.
         """
-        source = _on(engine, source, verify=verify)
+        source = _on(engine, source)
         gathering = None
         if client is not None:
             source, gathering = cluster.shared(source, client), cluster.gatherer(client)
@@ -118,13 +108,7 @@ class Workflow:
         return self
 
     def transform(
-        self,
-        source: Any,
-        *,
-        targets: bool = True,
-        fitted: bool | None = None,
-        engine: str = "cpu",
-        verify: bool = True,
+        self, source: Any, *, targets: bool = True, fitted: bool | None = None, engine: str = "cpu"
     ) -> Dataset:
         """The source's rows as the model takes them; nothing is computed before they are collected or written.
 
@@ -141,7 +125,6 @@ class Workflow:
                 them, or another order, needs a column that deals the folds, `TargetEncoding(fold=...)`; false
                 gives fitted rows what a served model would.
             engine: as for `fit`; it also computes the dataset's `collect` and `to_parquet`.
-            verify: as for `fit`.
 
         Raises:
             SchemaError: a missing column or one of another type; a file that cannot be read; fitted files among
@@ -153,8 +136,7 @@ class Workflow:
         if isinstance(source, Dataset):
             raise TypeError("these rows are transformed already")
         inputs = self.input_schema
-        types = {column.name: column_type(column) for column in inputs}
-        source = _on(engine, source, types, verify=verify)
+        source = _on(engine, source, {column.name: column_type(column) for column in inputs})
         if self._fitted_on is None:
             return self._transform(source, targets, fitted=False)
         by_position = any(ROW in value.expr.meta.root_names() for value in self._outputs(fitted=True))
@@ -177,18 +159,13 @@ class Workflow:
         return Dataset(wanted, [by_name[name] for name in wanted.names], source)
 
     def fit_transform(
-        self,
-        source: Any,
-        *,
-        client: Any = None,
-        engine: str = "cpu",
-        progress: bool = True,
-        verify: bool = True,
+        self, source: Any, *, client: Any = None, engine: str = "cpu", progress: bool = True
     ) -> Dataset:
         """`fit`, then `transform`, of the same source."""
-        source = _on(engine, source, verify=verify)
-        fitted = self.fit(source, client=client, engine=engine, progress=progress, verify=verify)
-        return fitted._transform(source, targets=True, fitted=True)
+        source = _on(engine, source)
+        return self.fit(source, client=client, engine=engine, progress=progress)._transform(
+            source, targets=True, fitted=True
+        )
 
     # ---- facts -----------------------------------------------------------------------------------------------
     @property
@@ -308,9 +285,9 @@ class Workflow:
         return self._values[key]
 
 
-def _on(engine: str, source: Any, types: Mapping[str, pl.DataType] | None = None, *, verify: bool) -> Source:
+def _on(engine: str, source: Any, types: Mapping[str, pl.DataType] | None = None) -> Source:
     execute.check(engine)
-    return replace(scan(source, types), engine=engine, verify=verify)
+    return replace(scan(source, types), engine=engine)
 
 
 def _finished(column: Column) -> Column:

@@ -67,8 +67,7 @@ def export(model: Any, path: str | os.PathLike[str], workflow: Any = None, *, ov
     >>> served(**kr.serving.rows([{"user": "ann", "genres": ["drama"]}], "served/"))
     {'clicked': <tf.Tensor: shape=(1, 1), dtype=float32, numpy=array([[0.2861]], dtype=float32)>}
     """
-    if keras.backend.backend() != "tensorflow":
-        raise RuntimeError(f"a SavedModel needs Keras on TensorFlow, not on {keras.backend.backend()}")
+    _need_tensorflow()
     path = Path(os.path.abspath(path))
 
     def prepare() -> tuple[list[FeatureRead], list[str]]:
@@ -84,9 +83,27 @@ def export(model: Any, path: str | os.PathLike[str], workflow: Any = None, *, ov
     return path
 
 
-def _export(
-    model: Any, reads: list[FeatureRead], names: list[str], path: Path, workflow: Any, overwrite: bool
-) -> None:
+def check(model: Any, workflow: Any = None) -> None:
+    """Raise what `export` of the same model and workflow would, without writing: before a long training, say.
+
+    All that `export` does is done but the writing, so an operator or a layer that cannot be exported shows too.
+    """
+    _need_tensorflow()
+    made = None if workflow is None else workflow.output_schema
+    reads, names = features_read(model, made), target_names(model, made)
+    if comm.size() == 1:
+        _graphs(model, reads, names, workflow)
+
+
+def _need_tensorflow() -> None:
+    if keras.backend.backend() != "tensorflow":
+        raise RuntimeError(f"a SavedModel needs Keras on TensorFlow, not on {keras.backend.backend()}")
+
+
+def _graphs(
+    model: Any, reads: list[FeatureRead], names: list[str], workflow: Any
+) -> tuple[tf.Module, dict[str, Any], Schema]:
+    """What is saved, its signatures, and the raw columns that it reads."""
     predict = _predictor(model, reads, names)
     module = tf.Module(name="served")
     raw = Schema(read.column for read in reads)
@@ -100,7 +117,13 @@ def _export(
     # What a loaded signature reads must hang on the module; of the model that is its variables, not its layers,
     # so that nothing of Keras is needed to load it.
     module.variables_read = _distinct(v for concrete in signatures.values() for v in concrete.graph.variables)
+    return module, signatures, raw
 
+
+def _export(
+    model: Any, reads: list[FeatureRead], names: list[str], path: Path, workflow: Any, overwrite: bool
+) -> None:
+    module, signatures, raw = _graphs(model, reads, names, workflow)
     with write_aside(path, overwrite=overwrite, files=FILES) as aside, _disk_errors(path):
         tf.saved_model.save(module, str(aside), signatures=signatures)
         extra = aside / EXTRA

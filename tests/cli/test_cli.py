@@ -1,6 +1,7 @@
 """The command line on small tables, as a user types it."""
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -127,12 +128,13 @@ def test_a_csv_with_its_own_valid_part_and_corrected_roles(tmp_path):
 
 def test_the_held_out_rows_are_the_same_every_time():
     from kerasrec.cli.train import hold_out
+    from kerasrec.etl.sources import scan
 
-    frame = pl.DataFrame({"x": np.arange(100_000)}).lazy()
-    train, held = (part.collect() for part in hold_out(frame, 0.1))
+    source = scan(pl.DataFrame({"x": np.arange(100_000)}))
+    train, held = (part.lazy().select("x").collect() for part in hold_out(source, 0.1))
     assert abs(len(held) - 10_000) < 100
     assert sorted([*train["x"], *held["x"]]) == list(range(100_000))
-    assert held.equals(hold_out(frame, 0.1)[1].collect())
+    assert held.equals(hold_out(source, 0.1)[1].lazy().select("x").collect())
     assert held["x"].head(50_000 // 10).max() < 55_000  # spread over the whole table
 
 
@@ -165,6 +167,109 @@ def test_bad_input_is_one_line(data, tmp_path):
     (tmp_path / "late.csv").write_text(late)
     assert "late.csv" in refused(tmp_path / "late.csv", "--target", "clicked", *out)
     assert not (tmp_path / "run").exists()
+
+
+CASES = {
+    "one row": ("a,clicked\n1,0\n", "target 'clicked' is the same in every row, 0"),
+    "one class": ("a,clicked\n" + "1,1\n2,1\n" * 50, "target 'clicked' is the same in every row, 1"),
+    "three rows": ("a,clicked\n" + "1,0\n1,1\n2,0\n", "target 'clicked' is 0 in all 1 held-out rows"),
+    "one class held out": (
+        "a,clicked\n1,0\n1,1\n2,1\n" + "1,0\n2,0\n" * 50,
+        "target 'clicked' is 0 in all 1",
+    ),
+    "words": ("a,clicked\n" + "1,yes\n2,no\n" * 50, "is String with the values 'no' and 'yes': it must be 0 or 1"),
+    "nulls": ("a,clicked\n" + "1,0\n2,1\n3,\n" * 50, "target 'clicked' has nulls, 50 at least"),
+    "none": ("a,clicked\n" + "1,\n2,\n" * 50, "target 'clicked'"),
+    "no feature": (
+        "id,clicked\n" + "".join(f"{i},{i % 2}\n" for i in range(99)),
+        "no column is left to predict 'clicked' from; 'id' is left out: numbers the rows",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_data_that_nothing_can_be_learnt_from(name, tmp_path):
+    content, message = CASES[name]
+    (tmp_path / "x.csv").write_text(content)
+    asked = ("--target", "clicked", "--model", "dcn", "--out", tmp_path / "run")
+    said = refused(tmp_path / "x.csv", *asked, "--categorical", "a" if "a," in content else "")
+    assert message in said
+    assert list(tmp_path.iterdir()) == [tmp_path / "x.csv"]
+
+
+def test_bad_held_out_data_is_told_from_the_other(data, tmp_path):
+    clicks(99).drop("price").write_parquet(tmp_path / "less.parquet")
+    clicks(99).head(0).write_parquet(tmp_path / "none.parquet")
+    clicks(99).with_columns(pl.col("user_id").cast(pl.String)).write_parquet(tmp_path / "other.parquet")
+    clicks(99).with_columns(clicked=pl.lit(None, pl.Int64)).write_parquet(tmp_path / "null.parquet")
+    clicks(99).with_columns(clicked=pl.lit(1)).write_parquet(tmp_path / "ones.parquet")
+    (tmp_path / "cut.parquet").write_bytes(data.read_bytes()[:-100])
+    (tmp_path / "folder").mkdir()
+    for name, message in [
+        ("missing.parquet", "--valid: no file matches"),
+        ("folder", "--valid: "),
+        ("cut.parquet", "cut.parquet: not a Parquet file"),
+        ("less.parquet", "less.parquet: no column 'price'"),
+        ("none.parquet", "none.parquet has no rows"),
+        ("other.parquet", "other.parquet, row 0: column 'user_id' is String"),
+        ("null.parquet", "null.parquet"),
+        ("ones.parquet", "target 'clicked' is 1 in all 99 held-out rows"),
+    ]:
+        said = refused(data, "--target", "clicked", "--out", tmp_path / "run", "--valid", tmp_path / name)
+        assert message in said
+        assert "--valid" in said
+        assert "Frame" not in said
+    assert not (tmp_path / "run").exists()
+
+
+def test_columns_that_differ_in_case_alone_are_trained_and_exported(tmp_path):
+    frame = clicks(300).select("user_id", User_Id=pl.col("site"), clicked="clicked")
+    frame.write_parquet(tmp_path / "x.parquet")
+    asked = (
+        tmp_path / "x.parquet",
+        "--target",
+        "clicked",
+        "--model",
+        "dcn",
+        "--out",
+        tmp_path / "run",
+        "--export",
+    )
+    result = run("train", *asked)
+    assert result.exit_code == 0, result.output
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [
+        "model.keras",
+        "report",
+        "served",
+        "workflow",
+    ]
+
+
+def test_an_export_needs_tensorflow_below_keras(data, tmp_path):
+    pytest.importorskip("jax")
+    asked = ("train", str(data), "--target", "clicked", "--out", str(tmp_path / "run"), "--export")
+    done = command(*asked, KERAS_BACKEND="jax")
+    assert done.returncode == 1
+    assert done.stderr == "error: --export needs Keras on TensorFlow; KERAS_BACKEND is 'jax'\n"
+
+
+def test_names_of_any_kind(tmp_path):
+    """Commas, brackets, blanks and nothing at all: as a line of CSV says them, and as they are on the terminal."""
+    rng = np.random.default_rng(0)
+    names = ["price, USD", "speed [km/h]", "[/bold]", " ", ""]
+    frame = pl.DataFrame({name: rng.integers(0, 5, 400) for name in names} | {"clicked": rng.integers(0, 2, 400)})
+    frame.write_parquet(tmp_path / "x.parquet")
+    asked = (tmp_path / "x.parquet", "--target", "clicked", "--out", tmp_path / "run")
+    said = refused(*asked, "--continuous", '"price, USD", "speed [km/h]"', "--drop", '"[/bold]",",x"')
+    assert "--drop: no column ',x'" in said
+    listed = run("train", *asked, "--drop", ",".join(f'"{name}"' for name in names)).stderr
+    assert "no column is left to predict 'clicked' from; 'price, USD' is left out: as you say" in listed
+
+
+def test_debug_shows_the_traceback(tmp_path):
+    asked = ["train", tmp_path / "none.csv", "--target", "clicked"]
+    assert isinstance(run("--debug", *asked).exception, FileNotFoundError)
+    assert isinstance(run(*asked).exception, SystemExit)
 
 
 def test_only_our_own_value_errors_are_taken_for_bad_input(capsys):
@@ -205,8 +310,9 @@ def test_bad_flags_leave_with_2(data):
 
 
 # ---- the command itself -------------------------------------------------------------------------------------
-def command(*args: str) -> subprocess.CompletedProcess:
-    return subprocess.run([sys.executable, "-m", "kerasrec", *args], capture_output=True, text=True)
+def command(*args: str, **environment: str) -> subprocess.CompletedProcess:
+    line = [sys.executable, "-m", "kerasrec", *args]
+    return subprocess.run(line, capture_output=True, text=True, env={**os.environ, **environment})
 
 
 def test_help_is_quick():

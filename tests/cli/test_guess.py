@@ -5,7 +5,7 @@ import polars as pl
 import pytest
 
 from kerasrec.cli.errors import Refused
-from kerasrec.cli.facts import look
+from kerasrec.cli.facts import Facts, look, take_sample
 from kerasrec.cli.guess import guess_roles
 
 ROWS = 5000
@@ -16,8 +16,12 @@ def table(**columns) -> pl.LazyFrame:
     return pl.DataFrame({"clicked": np.arange(ROWS) % 2, **columns}).lazy()
 
 
+def facts_of(data: pl.LazyFrame) -> list[Facts]:
+    return look(take_sample(data)[1])
+
+
 def role_of(name: str = "x", **columns) -> tuple[str, tuple[str, ...], str]:
-    _, facts = look(table(**columns))
+    facts = facts_of(table(**columns))
     guesses = {guess.name: guess for guess in guess_roles(facts, "clicked", {"categorical": ["other"]})}
     return guesses[name].role, guesses[name].ops, guesses[name].reason
 
@@ -44,6 +48,22 @@ CASES = {
     "when": (rng.integers(1_600_000_000, 1_700_000_000, ROWS), "continuous", "Unix time"),
     "dates": (pl.Series([0, 1] * (ROWS // 2)).cast(pl.Datetime), "dropped", "etl.TimeFeatures tells"),
     "lists": (pl.Series([["a"], []] * (ROWS // 2)), "categorical", "lists of strings"),
+    "categories": (
+        pl.Series(rng.choice(["a", "b"], ROWS), dtype=pl.Categorical),
+        "categorical",
+        "strings that repeat",
+    ),
+    "decimal_codes": (
+        pl.Series((rng.integers(0, 9, ROWS) * 1000).tolist()).cast(pl.Decimal(38, 0)),
+        "categorical",
+        "few distinct",
+    ),
+    "decimals": (pl.Series(rng.normal(size=ROWS).tolist()).cast(pl.Decimal(38, 4)), "continuous", "decimals"),
+    "no_elements": (
+        pl.Series([[], []] * (ROWS // 2), dtype=pl.List(pl.Int64)),
+        "dropped",
+        "nothing but empty lists",
+    ),
     "int_lists": (pl.Series([[1, 2], None] * (ROWS // 2)), "categorical", "lists of integers"),
     "float_lists": (pl.Series([[0.5], []] * (ROWS // 2)), "dropped", "lists of decimals"),
     "structs": (pl.Series([{"a": 1}] * ROWS), "dropped", "no operator reads"),
@@ -62,7 +82,7 @@ def test_roles(name):
 
 
 def test_a_user_corrects():
-    _, facts = look(table(user=OTHER, age=rng.normal(size=ROWS)))
+    facts = facts_of(table(user=OTHER, age=rng.normal(size=ROWS)))
     guesses = guess_roles(facts, "clicked", {"continuous": ["user"], "dropped": ["age"]})
     assert [(guess.name, guess.role) for guess in guesses] == [
         ("clicked", "target"),
@@ -84,7 +104,7 @@ def test_a_user_corrects():
     ],
 )
 def test_what_cannot_be_asked(asked, message):
-    _, facts = look(table(user=OTHER, age=rng.normal(size=ROWS), name=np.full(ROWS, "a")))
+    facts = facts_of(table(user=OTHER, age=rng.normal(size=ROWS), name=np.full(ROWS, "a")))
     with pytest.raises(Refused) as refusal:
         guess_roles(facts, "clicked", asked)
     assert message in str(refusal.value)
@@ -103,14 +123,22 @@ def test_what_cannot_be_asked(asked, message):
         ([-1, 1], "regression", "numbers"),
         ([0, 1, 2], "binary", "target 'y' is not 0/1: its values go from 0 to 2"),
         ([0, 0.5], "binary", "target 'y' is not 0/1"),
-        (["yes", "no"], None, "target 'y' is String"),
+        (
+            ["yes", "no"],
+            None,
+            "target 'y' is String with the values 'no' and 'yes': it must be 0 or 1, or a number",
+        ),
+        (["a", "b", "c"], None, "target 'y' is String: it must be 0 or 1, or a number"),
+        ([0.5, float("inf")], "regression", "target 'y' has infinite values"),
+        ([0.0, float("nan")], None, "target 'y' has nulls, 1 at least"),
+        ([None, None], None, "target 'y' is Null"),
         ([0, 1, None], None, "target 'y' has nulls"),
         ([1, 1], None, "the same in every row"),
         ([[1], [0]], None, "target 'y' is List(Int64)"),
     ],
 )
 def test_targets(values, task, outcome):
-    _, facts = look(
+    facts = facts_of(
         pl.DataFrame({"y": values, "x": [0.5] * len(values), "z": range(len(values))}, strict=False).lazy()
     )
     try:
@@ -121,8 +149,8 @@ def test_targets(values, task, outcome):
 
 
 def test_an_unknown_target_and_no_rows():
-    _, facts = look(table(user=OTHER))
+    facts = facts_of(table(user=OTHER))
     with pytest.raises(Refused, match="--target: no column 'click'; did you mean 'clicked'"):
         guess_roles(facts, "click")
     with pytest.raises(Refused, match="no rows"):
-        look(pl.LazyFrame({"a": []}))
+        take_sample(pl.LazyFrame({"a": []}))

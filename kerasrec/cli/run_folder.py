@@ -1,0 +1,6 @@
+"""What `kerasrec train` writes into a run's folder, by name."""
+
+from __future__ import annotations
+
+WORKFLOW, MODEL, REPORT, SERVED, FEATURES = "workflow", "model.keras", "report", "served", "features"
+FILES = (MODEL, *(f"{folder}/*" for folder in (WORKFLOW, REPORT, SERVED, FEATURES)))
