@@ -19,6 +19,7 @@ from kerasrec.data.chunks import Source, find_files, find_schema, pools, scan
 from kerasrec.data.engines import make_engine
 from kerasrec.data.frames import Batch, Frame, Layout, Ragged, Rows, max_hotness
 from kerasrec.data.frameworks import Frameworks
+from kerasrec.data.ignored import refuse_ignored
 from kerasrec.data.position import Pass, Resumable
 from kerasrec.data.prefetch import prefetch
 from kerasrec.data.remote import Remote
@@ -86,9 +87,10 @@ class Loader(Frameworks, Resumable, Views, DataAdapter):
     batch is copied to the host and back; `fit(loader.tensorflow())` copies nothing. For TensorFlow int32 columns
     come as int64: it would keep those of 32 bits on the host.
 
-    **Limits.** Keras leaves `class_weight=` and `sample_weight=` of `fit` out, without a word, for any data
-    adapter that is not its own: give the loader `sample_weight`, or make weights by `map`. A functional
-    `keras.Model` wants a dict of exactly its inputs: name them in `columns`.
+    **Keras's arguments.** `fit`, `evaluate` and `predict` refuse, by name, the arguments that Keras leaves out for
+    a data adapter that is not its own: `y`, `sample_weight`, `batch_size`, `shuffle=False` for a loader that
+    shuffles, and `class_weight`, which `kr.models` apply themselves. Give the loader `sample_weight`, or make
+    weights by `map`. A functional `keras.Model` wants a dict of exactly its inputs: name them in `columns`.
 
     Args:
         source: a Parquet file, a folder of them, a glob, or a list of these. Read in that order, by name. Each may
@@ -270,6 +272,7 @@ class Loader(Frameworks, Resumable, Views, DataAdapter):
     # ---- what Keras asks of its data -----------------------------------------------------------------------
     @property
     def num_batches(self) -> int:
+        refuse_ignored(self)
         return len(self)
 
     @property

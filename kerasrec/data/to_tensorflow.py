@@ -10,6 +10,7 @@ from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
 from kerasrec.data.aligned import BYTES
 from kerasrec.data.frames import Ragged
+from kerasrec.data.ignored import refuse_ignored
 
 if TYPE_CHECKING:
     from kerasrec.data.loader import Loader
@@ -45,6 +46,7 @@ class TensorFlowBatches(DataAdapter):
 
     @property
     def num_batches(self) -> int:
+        refuse_ignored(self.loader)
         return len(self.loader)
 
     @property

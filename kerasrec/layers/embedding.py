@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
@@ -11,6 +12,9 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
+
+# Keras tells the seed that was set nowhere else.
+from keras.src.utils.rng_utils import get_random_seed
 
 from kerasrec import kernels
 from kerasrec.layers import lookup
@@ -58,7 +62,8 @@ class DistributedEmbedding(keras.layers.Layer):
 
     Args:
         features: the features by name, each a `kr.FeatureConfig`; several may share a table.
-        seed: initial values are a function of it, the table's name and the row.
+        seed: initial values are a function of it, the table's name and the row. By default it is the seed of
+            `keras.utils.set_random_seed`, on several ranks rank 0's, or 0 where none was set.
         plan: where the tables live when there are several ranks; `kr.parallel.plan` chooses if not given.
         wire: the dtype in which ranks exchange vectors and gradients: "float32", "bfloat16", "float16" or
             "float64"; by default the tables' own. That is float32, but float64 under `dtype="float64"`, where they
@@ -100,7 +105,7 @@ class DistributedEmbedding(keras.layers.Layer):
     def __init__(
         self,
         features: Mapping[str, FeatureConfig | Mapping[str, Any]],
-        seed: int = 0,
+        seed: int | None = None,
         plan: Plan | None = None,
         wire: str | None = None,
         ranks_per_node: int | None = None,
@@ -114,7 +119,8 @@ class DistributedEmbedding(keras.layers.Layer):
             raise ValueError(f"{self.name}: wire must be one of {sorted(WIRE_BYTES)}, not {wire!r}")
         # Keras wraps dict attributes for tracking: a tuple of pairs keeps ours plain.
         self._features = tuple((name, _feature(name, config)) for name, config in features.items())
-        self.seed, self.wire, self.ranks_per_node = seed, wire, ranks_per_node
+        self.seed = _default_seed() if seed is None else _checked_seed(self.name, seed)
+        self.wire, self.ranks_per_node = wire, ranks_per_node
         tables = [table for table, _ in distinct_tables(config for _, config in self._features)]
         how = {"dtype": self.table_dtype, "wire": wire, "ranks_per_node": ranks_per_node}
         self.plan = _planned(plan, [config for _, config in self._features], **how)
@@ -211,10 +217,23 @@ class DistributedEmbedding(keras.layers.Layer):
         else:
             found = self._exchanged(wanted, next(iter(given.values())), bool(training))
         out = {name: _side_by_side([found[part] for part in parts]) for name, parts in placed.parts}
+        if training:
+            self._regularize(out)
         for name in out:
             if lookup.is_ragged(out[name]) and not lookup.is_ragged(given[name]):
                 out[name] = lookup.padded_again(out[name], given[name])
         return out
+
+    def _regularize(self, vectors: Mapping[str, Any]) -> None:
+        """Add the mean penalty per row of the batch to the loss."""
+        for name, config in self._features:
+            if config.table.regularizer is None:
+                continue
+            found = vectors[name]
+            rows = ops.cast(_batch_size(found), "float32")
+            values = ops.cast(found.flat_values if lookup.is_ragged(found) else found, "float32")
+            penalty = keras.regularizers.get(deepcopy(config.table.regularizer))(values)
+            self.add_loss(penalty / ops.maximum(rows, 1.0))
 
     def _exchanged(self, wanted: list[lookup.Wanted], some_ids: Any, training: bool) -> dict[str, Any]:
         """The same when rows are on several ranks; `some_ids` tell the size of the batch."""
@@ -401,9 +420,19 @@ def _side_by_side(parts: list[Any]) -> Any:
 
 
 def _batch_size(ids: Any) -> Any:
-    import tensorflow as tf
+    return ids.nrows() if lookup.is_ragged(ids) else ops.shape(ids)[0]
 
-    return ids.nrows() if lookup.is_ragged(ids) else tf.shape(ids)[0]
+
+def _checked_seed(layer: str, seed: int) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"{layer}: seed must be an integer >= 0; got {seed!r}")
+    return int(seed)
+
+
+def _default_seed() -> int:
+    """The seed of `keras.utils.set_random_seed`, the same on all ranks."""
+    seed = abs(get_random_seed() or 0)
+    return seed if comm.size() == 1 else comm.gather_objects(seed)[0]
 
 
 def _first_values(shards: Shards, rank: int, seed: int, shape: tuple[int, int], dtype: str) -> Any:

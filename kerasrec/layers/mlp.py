@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import keras
+import numpy as np
 
 
 @keras.saving.register_keras_serializable("kerasrec")
@@ -13,10 +14,11 @@ class MLP(keras.layers.Layer):
     """Dense layers one after another: `x_{k+1} = activation(x_k W_k + b_k)`.
 
     Args:
-        units: the layers' widths.
+        units: the layers' widths, or the width of one layer.
         activation: of every layer.
         final_activation: of the last layer; "same" is `activation`, None is linear.
         dropout: the share of a layer's outputs that training sets to 0. A linear last layer keeps all of its own.
+        kernel_initializer, kernel_regularizer: of every layer's matrix, as in `keras.layers.Dense`.
 
     Inputs: `(batch, ..., features)`.
 
@@ -33,30 +35,41 @@ class MLP(keras.layers.Layer):
 
     def __init__(
         self,
-        units: Sequence[int],
+        units: int | Sequence[int],
         activation: str | Callable[[Any], Any] | None = "relu",
         final_activation: str | Callable[[Any], Any] | None = "same",
         dropout: float = 0.0,
+        kernel_initializer: Any = "glorot_uniform",
+        kernel_regularizer: Any = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        if not isinstance(units, (list, tuple)) or not units or any(int(u) != u or u < 1 for u in units):
-            raise ValueError(f"{self.name}: units must be a list of widths of at least 1, not {units!r}")
+        self.units = widths(self.name, "units", units)
         if not 0 <= dropout < 1:
             raise ValueError(f"{self.name}: dropout must be in [0, 1), not {dropout!r}")
-        self.units = tuple(int(u) for u in units)
         self.activation = keras.activations.get(activation)
         self.final_activation = "same" if final_activation == "same" else keras.activations.get(final_activation)
         self.dropout = dropout
+        self.kernel_initializer = keras.initializers.get(kernel_initializer)
+        self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)
         self.supports_masking = True
 
         last = self.activation if self.final_activation == "same" else self.final_activation
         activations = [self.activation] * (len(self.units) - 1) + [last]
         self._stack: list[keras.layers.Layer] = []
         for width, act in zip(self.units, activations, strict=True):
-            self._stack.append(keras.layers.Dense(width, activation=act, dtype=self.dtype_policy))
+            self._stack.append(self._dense(width, act))
             if dropout and act is not keras.activations.linear:
                 self._stack.append(keras.layers.Dropout(dropout, dtype=self.dtype_policy))
+
+    def _dense(self, width: int, activation: Any) -> keras.layers.Dense:
+        return keras.layers.Dense(
+            width,
+            activation=activation,
+            kernel_initializer=self.kernel_initializer.clone(),  # the same instance would draw the same numbers
+            kernel_regularizer=self.kernel_regularizer,
+            dtype=self.dtype_policy,
+        )
 
     def build(self, input_shape: Any) -> None:
         if len(input_shape) < 2 or input_shape[-1] is None:
@@ -84,4 +97,16 @@ class MLP(keras.layers.Layer):
             "activation": keras.activations.serialize(self.activation),
             "final_activation": "same" if final == "same" else keras.activations.serialize(final),
             "dropout": self.dropout,
+            "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
+            "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
         }
+
+
+def widths(owner: str, argument: str, units: int | Sequence[int]) -> tuple[int, ...]:
+    """The widths of a tower's layers, from a list of them or from the width of one layer."""
+    listed: list[Any] = list(units) if isinstance(units, list | tuple) else [units]
+    if not listed or any(isinstance(u, bool) or not isinstance(u, int | float | np.number) for u in listed):
+        raise ValueError(f"{owner}: {argument} must be an integer or a list of integers >= 1; got {units!r}")
+    if any(int(u) != u or u < 1 for u in listed):
+        raise ValueError(f"{owner}: {argument} must be an integer or a list of integers >= 1; got {units!r}")
+    return tuple(int(u) for u in listed)

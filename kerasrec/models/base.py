@@ -5,66 +5,104 @@ from __future__ import annotations
 import inspect
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
+from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
 from kerasrec.layers import MLP, DistributedEmbedding
 from kerasrec.layers.inputs import ContinuousInputs, ids_of, present
+from kerasrec.models.checks import check_binary, check_fit, check_same_features, target_and_task
+from kerasrec.models.class_weights import with_class_weights
 from kerasrec.models.first_order import FirstOrder
+from kerasrec.models.options import Options
 from kerasrec.optimizers import LossScaleOptimizer
 from kerasrec.parallel import comm, facts
 from kerasrec.parallel.alike import check_alike, code
 from kerasrec.parallel.callback import with_ranks
-from kerasrec.parallel.features import embedding_features
 from kerasrec.parallel.joined import check_optimizer, join
 from kerasrec.parallel.model_files import save_model_aside, save_weights_aside
-from kerasrec.schema import Column, Schema, SchemaError, Tag
+from kerasrec.schema import Schema, SchemaError
 
 
 class SchemaModel(keras.Model):
     """A Keras model that builds itself from a schema and is called on the loader's dict of features.
 
-    A subclass makes its layers in `__init__`, builds them with `chain`, and ends `call` with `self.answer(logit)`.
+    A subclass makes its layers in `__init__`, builds them with `chain` and sets `self.built`, and ends `call` with
+    `self.answer(logit)`.
 
     Args:
         schema: a `Schema`, or its `to_dict()`, with exactly one target.
         embedding_dim: the width of all embeddings; None takes each column's own suggestion.
         task: "binary" answers with a probability, "regression" with a number; None goes by the target's tag.
+        combiner: how the vectors of a list become one: "mean", "sum" or "sqrtn" (sum / sqrt(count)).
+        embeddings_initializer: of the tables' rows, as `kr.TableConfig` takes it.
+        embeddings_regularizer: of the tables' rows that a batch looks up, as `kr.TableConfig` takes it.
+        activation: of the dense towers.
+        kernel_initializer, kernel_regularizer: of the dense towers' matrices.
+        seed: of the tables' initial values; by default that of `keras.utils.set_random_seed`, which the dense
+            weights follow.
         name, dtype, trainable: as in any Keras layer; dtype is the policy of the dense layers.
+
+    `combiner`, `embeddings_initializer` and `embeddings_regularizer` are one for all, or a dict by the name of a
+    column or of a table, where the others keep the default: `combiner={"genres": "sqrtn"}`.
 
     Raises:
         SchemaError: no target or several, a target that does not fit the task, or a column that no model reads.
     """
 
     def __init__(
-        self, schema: Schema | Mapping[str, Any], embedding_dim: int | None, task: str | None, **kwargs: Any
+        self,
+        schema: Schema | Mapping[str, Any],
+        embedding_dim: int | None,
+        task: str | None,
+        *,
+        combiner: str | Mapping[str, str] = "mean",
+        embeddings_initializer: Any = "uniform",
+        embeddings_regularizer: Any = None,
+        activation: Any = "relu",
+        kernel_initializer: Any = "glorot_uniform",
+        kernel_regularizer: Any = None,
+        seed: int | None = None,
+        **kwargs: Any,
     ):
         # Without autocast, continuous columns reach ContinuousInputs with all their digits.
         super().__init__(autocast=False, **kwargs)
         # Without tables nothing forbids XLA, but on CPUs it makes the step of such a network slower.
         self.supports_jit = keras.backend.backend() != "tensorflow"
         self.schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
-        self.target, self.task = _target_and_task(self.schema, task)
+        self.target, self.task = target_and_task(self.schema, task)
         self.embedding_dim = embedding_dim
+        self.options = Options(
+            combiner,
+            embeddings_initializer,
+            embeddings_regularizer,
+            activation,
+            kernel_initializer,
+            kernel_regularizer,
+        )
         if not len(self.schema.features.categorical) and not len(self.schema.features.continuous):
             raise SchemaError(f"{self.name}: the schema has no categorical or continuous column to read")
         self.continuous = ContinuousInputs.of(self.schema, name="continuous")
         if self.continuous is not None:
             chain(dict.fromkeys(self.continuous.columns, (None,)), self.continuous)
         self.embeddings = None
-        if configs := embedding_features(self.schema, embedding_dim):
-            self.embeddings = DistributedEmbedding(configs, dtype=self.dtype_policy, name="embeddings")
+        if configs := self.options.features(self.schema, embedding_dim):
+            self.embeddings = DistributedEmbedding(configs, seed, dtype=self.dtype_policy, name="embeddings")
             self.embeddings.build(dict.fromkeys(configs, (None,)))
+            seed = self.embeddings.seed
+        self.seed = seed
         self.widths = [config.table.embedding_dim for config in configs.values()]
+        self._class_weight: tuple[tuple[int, float], ...] | None = None
         join(self)
 
     # ---- parts that a subclass puts together ---------------------------------------------------------------
-    def make_tower(self, units: Sequence[int], dropout: float, name: str) -> MLP:
-        return MLP(units, dropout=dropout, dtype=self.dtype_policy, name=name)
+    def make_tower(self, units: int | Sequence[int], dropout: float, name: str) -> MLP:
+        return MLP(units, dropout=dropout, **self.options.tower(), dtype=self.dtype_policy, name=name)
 
     def make_logit(self) -> keras.layers.Dense:
         """In float32 under every policy: bfloat16 would leave three digits of a prediction."""
@@ -72,7 +110,8 @@ class SchemaModel(keras.Model):
 
     def make_first_order(self, name: str) -> FirstOrder:
         shape = None if self.continuous is None else (None, len(self.continuous.columns))
-        layer = FirstOrder(self.schema, name=name)
+        options = self.options
+        layer = FirstOrder(self.schema, options.combiner, options.embeddings_regularizer, name=name)
         layer.build({column.name: (None,) for column in self.schema.features.categorical}, shape)
         return layer
 
@@ -104,6 +143,11 @@ class SchemaModel(keras.Model):
     def build(self, input_shape: Any = None) -> None:
         """Nothing is left to do: all variables are made from the schema at construction."""
 
+    def _build_sublayers(self) -> None:
+        """Build what a subclass left to its first call: files are read into layers that are built."""
+        if not all(layer.built for layer in self._flatten_layers()):
+            self(example_of(self.schema))
+
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, int]:
         return (next(iter(input_shape.values()))[0], 1)
 
@@ -115,6 +159,8 @@ class SchemaModel(keras.Model):
             "schema": self.schema.to_dict(),
             "embedding_dim": self.embedding_dim,
             "task": self.task,
+            "seed": self.seed,
+            **self.options.config(),
         }
 
     def compile(self, optimizer: Any = "rmsprop", *args: Any, auto_scale_loss: bool = True, **kwargs: Any) -> None:
@@ -127,26 +173,55 @@ class SchemaModel(keras.Model):
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
         """As Keras compiles a loaded model whose `compile` is its own."""
+        self._build_sublayers()
         self.compile(**keras.saving.deserialize_keras_object(config))
         if self.optimizer is not None:
             self.optimizer.build(self.trainable_variables)
 
-    def fit(self, x: Any = None, *args: Any, validation_data: Any = None, **kwargs: Any) -> Any:
+    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Keras's `fit`. Raises `SchemaError` first where a loader's schema does not match the model's.
+
+        With a loader, `class_weight` counts each row as the weight of its class, and what Keras would leave out
+        without a word (`y`, `sample_weight`, `batch_size`, `shuffle`, `validation_split`) is refused.
 
         On several ranks it is one training, as with `kr.parallel.Callback`, which is added; first of all ranks
         compare what must be equal, the schema and what the loaders deal included (`kr.parallel.RanksDiffer`).
         """
+        given = inspect.signature(super().fit).bind(x, *args, **kwargs).arguments
+        validation_data = given.get("validation_data")
         self._check_loss()
         self._check_data(x, "the training data", learning=True)
         self._check_data(validation_data, "the validation data", learning=True)
+        class_weight = None
+        if isinstance(x, DataAdapter):
+            check_fit(x, given)
+            class_weight = given.pop("class_weight", None)
         if comm.size() > 1:
             check_optimizer(getattr(self, "optimizer", None), f"model {self.name!r}")
             data = {"data": facts.of_data(x), "validation data": facts.of_data(validation_data)}
             schema = {column.name: column.to_dict() for column in self.schema}
             check_alike("fit", {"code": code(), "schema": schema, **data})
-        x, validation_data = _where_it_is(x), _where_it_is(validation_data)
-        return _call(super().fit, x, *args, validation_data=validation_data, **kwargs)
+        given |= {"x": _where_it_is(x), "validation_data": _where_it_is(validation_data)}
+        with self._weighing(class_weight):
+            return _call(super().fit, **given)
+
+    @contextmanager
+    def _weighing(self, class_weight: Mapping[int, float] | None) -> Iterator[None]:
+        """For the duration, training steps count rows by their class. (A step's function is traced with them.)"""
+        if class_weight is None:
+            yield
+            return
+        self._class_weight, self.train_function = tuple(class_weight.items()), None
+        try:
+            yield
+        finally:
+            self._class_weight, self.train_function = None, None
+
+    def train_step(self, *args: Any) -> Any:
+        *state, data = args
+        if self._class_weight is not None:
+            data = with_class_weights(data, dict(self._class_weight))
+        return super().train_step(*state, data)
 
     def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Keras's `evaluate`, after the same check of the data; on several ranks its results are of all rows."""
@@ -158,6 +233,22 @@ class SchemaModel(keras.Model):
         self._check_data(x, "the data", learning=False)
         return _call(super().predict, _where_it_is(x), *args, **kwargs)
 
+    def export(self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any) -> None:
+        """Write the SavedModel of `kr.serving.export`, without a workflow; an earlier one is replaced.
+
+        Raises `ValueError` for another format or argument of Keras's `export`.
+        """
+        given = [name for name, value in kwargs.items() if value is not None and name != "verbose"]
+        if format != "tf_saved_model" or given:
+            asked = f"format={format!r}" if format != "tf_saved_model" else f"{given[0]}=..."
+            raise ValueError(
+                f"{type(self).__name__}.export writes the TensorFlow SavedModel of kr.serving.export, whose "
+                f"signature is the schema's; {asked} is not supported"
+            )
+        from kerasrec import serving
+
+        serving.export(self, filepath, overwrite=True)
+
     def _check_data(self, data: Any, said: str, learning: bool) -> None:
         if not isinstance(schema := getattr(data, "schema", None), Schema):
             return
@@ -168,7 +259,7 @@ class SchemaModel(keras.Model):
                 f"choose by targets={self.target!r} in the loader"
             )
         if learning and self.task == "binary":
-            _check_binary(schema[self.target])
+            check_binary(schema[self.target])
 
     def _check_loss(self) -> None:
         loss = getattr(self, "loss", None)
@@ -194,6 +285,8 @@ class SchemaModel(keras.Model):
         save_weights_aside(super().save_weights, filepath, overwrite, max_shard_size)
 
     def save_own_variables(self, store: Any) -> None:
+        self._build_sublayers()
+        super().save_own_variables(store)
         store["schema"] = np.frombuffer(json.dumps(self.schema.to_dict()).encode(), np.uint8)
 
     def load_own_variables(self, store: Any) -> None:
@@ -201,6 +294,8 @@ class SchemaModel(keras.Model):
             raise ValueError(f"these weights are not of a kerasrec model: they name no schema for {self.name!r}")
         saved = Schema.from_dict(json.loads(np.asarray(store["schema"]).tobytes()))
         check_same_features(self.schema, saved, "the saved model")
+        self._build_sublayers()
+        super().load_own_variables({key: store[key] for key in set(store.keys()) - {"schema"}})
 
 
 def _call(method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
@@ -218,57 +313,16 @@ def _where_it_is(data: Any) -> Any:
     return data.tensorflow() if on_gpu else data
 
 
+def example_of(schema: Schema) -> dict[str, Any]:
+    """A batch of one row of a schema's features: id 0, empty lists, number 0."""
+    features = schema.features
+    batch = {c.name: np.zeros((1, 2) if c.is_list else (1,), "int32") for c in features.categorical}
+    return batch | {c.name: np.zeros((1,), "float32") for c in features.continuous}
+
+
 def chain(shape: Any, *layers: keras.layers.Layer) -> Any:
     """Build layers that feed one another, the first on inputs of `shape`; the last one's output shape."""
     for layer in layers:
         layer.build(shape)
         shape = layer.compute_output_shape(shape)
     return shape
-
-
-def check_same_features(model: Schema, other: Schema, said: str) -> None:
-    """Raise `SchemaError`, naming the column, unless `other` has `model`'s features with the same ids."""
-    for column in (*model.features.categorical, *model.features.continuous):
-        if column.name not in other:
-            raise SchemaError(f"column {column.name!r} of the model's schema is missing in {said}")
-        theirs = other[column.name]
-        for fact in ("cardinality", "table", "is_list"):
-            mine, found = getattr(column, fact), getattr(theirs, fact)
-            if mine != found:
-                raise SchemaError(
-                    f"column {column.name!r}: {fact} is {mine!r} in the model's schema, but {found!r} in {said}; "
-                    "were both made by one workflow?"
-                )
-
-
-def _target_and_task(schema: Schema, task: str | None) -> tuple[str, str]:
-    targets = schema.targets.names
-    if len(targets) != 1:
-        found = f"has targets {', '.join(targets)}" if targets else "has none"
-        raise SchemaError(f"a model learns one target; the schema {found}")
-    column = schema[targets[0]]
-    if task is None:
-        task = _task_of(column)
-    if task not in ("binary", "regression"):
-        raise ValueError(f"task must be 'binary' or 'regression', not {task!r}")
-    if task == "binary":
-        _check_binary(column)
-    return column.name, task
-
-
-def _check_binary(target: Column) -> None:
-    if Tag.REGRESSION in target.tags:
-        raise SchemaError(
-            f"task 'binary' needs a target of 0 and 1, but {target.name!r} has values other than 0 and 1; "
-            "use etl.Target(threshold=...), or task='regression'"
-        )
-
-
-def _task_of(column: Column) -> str:
-    if Tag.BINARY in column.tags:
-        return "binary"
-    if Tag.REGRESSION in column.tags:
-        return "regression"
-    raise SchemaError(
-        f"target {column.name!r} is tagged neither binary nor regression; pass task='binary' or 'regression'"
-    )

@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from kerasrec.layers import FeatureCross
+from kerasrec.layers.mlp import widths
 from kerasrec.models.base import SchemaModel, chain
 from kerasrec.schema import Schema
 
@@ -30,7 +31,7 @@ class DCN(SchemaModel):
         dropout: in the deep tower.
         task: "binary" or "regression"; None goes by the target's tag.
 
-    Inputs, output and errors are `DLRM`'s.
+    Inputs, output, errors and `**kwargs` are `DLRM`'s.
 
     Example:
 
@@ -46,7 +47,7 @@ class DCN(SchemaModel):
         embedding_dim: int | None = None,
         cross_layers: int = 3,
         projection_dim: int | None = None,
-        deep_units: Sequence[int] = (512, 256),
+        deep_units: int | Sequence[int] = (512, 256),
         structure: str = "parallel",
         dropout: float = 0.0,
         task: str | None = None,
@@ -58,7 +59,11 @@ class DCN(SchemaModel):
         if cross_layers < 1:
             raise ValueError(f"{self.name}: cross_layers must be at least 1, not {cross_layers!r}")
         self.cross_layers, self.projection_dim = cross_layers, projection_dim
-        self.deep_units, self.structure, self.dropout = tuple(deep_units), structure, dropout
+        self.deep_units, self.structure, self.dropout = (
+            widths(self.name, "deep_units", deep_units),
+            structure,
+            dropout,
+        )
 
         self.crosses = [
             FeatureCross(projection_dim, dtype=self.dtype_policy, name=f"cross_{i + 1}")
@@ -69,7 +74,7 @@ class DCN(SchemaModel):
         width = self.side_by_side_width
         chain((None, width), *self.crosses, self.deep)
         chain((None, self.deep_units[-1] + (width if structure == "parallel" else 0)), self.logit)
-        self.build()
+        self.built = True  # by hand, and not by `build`, which would forbid subclasses to add weights
 
     def call(self, features: Mapping[str, Any], training: bool | None = None) -> Any:
         ids, x = self.inputs_of(features)

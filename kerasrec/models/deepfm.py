@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from kerasrec.layers import FactorizationMachine
+from kerasrec.layers.mlp import widths
 from kerasrec.models.base import SchemaModel, chain
 from kerasrec.schema import Schema
 
@@ -28,7 +29,7 @@ class DeepFM(SchemaModel):
         dropout: in the deep tower.
         task: "binary" or "regression"; None goes by the target's tag.
 
-    Inputs, output and errors are `DLRM`'s.
+    Inputs, output, errors and `**kwargs` are `DLRM`'s.
 
     Example:
 
@@ -42,19 +43,23 @@ class DeepFM(SchemaModel):
         self,
         schema: Schema | Mapping[str, Any],
         embedding_dim: int = 16,
-        deep_units: Sequence[int] = (256, 128),
+        deep_units: int | Sequence[int] = (256, 128),
         dropout: float = 0.0,
         task: str | None = None,
         **kwargs: Any,
     ):
         super().__init__(schema, embedding_dim, task, **kwargs)
-        self.deep_units, self.dropout = tuple(deep_units), dropout
+        self.deep_units, self.dropout = widths(self.name, "deep_units", deep_units), dropout
         self.first_order = self.make_first_order("first_order")
         self.continuous_vectors: ScaledVectors | None = None
         fields = [(None, embedding_dim)] * len(self.widths)
         if self.continuous is not None:
+            initializer = self.options.embeddings_initializer
             self.continuous_vectors = ScaledVectors(
-                embedding_dim, dtype=self.dtype_policy, name="continuous_vectors"
+                embedding_dim,
+                "uniform" if isinstance(initializer, dict) and "class_name" not in initializer else initializer,
+                dtype=self.dtype_policy,
+                name="continuous_vectors",
             )
             count = len(self.continuous.columns)
             chain((None, count), self.continuous_vectors)
@@ -64,7 +69,7 @@ class DeepFM(SchemaModel):
         self.deep = self.make_tower(self.deep_units, dropout, "deep")
         self.logit = self.make_logit()
         chain((None, self.side_by_side_width), self.deep, self.logit)
-        self.build()
+        self.built = True  # by hand, and not by `build`, which would forbid subclasses to add weights
 
     def call(self, features: Mapping[str, Any], training: bool | None = None) -> Any:
         ids, x = self.inputs_of(features)
@@ -82,13 +87,14 @@ class DeepFM(SchemaModel):
 class ScaledVectors(keras.layers.Layer):
     """A vector for each of n numbers: `x_j * V_j`. `(batch, n)` -> `(batch, n, dim)`."""
 
-    def __init__(self, dim: int, **kwargs: Any):
+    def __init__(self, dim: int, initializer: Any = "uniform", **kwargs: Any):
         super().__init__(**kwargs)
-        self.dim = dim
+        self.dim, self.initializer = dim, keras.initializers.get(initializer)
 
     def build(self, input_shape: Any) -> None:
         # Drawn as the embedding tables are, so that no field outweighs the others at the start.
-        self.vectors = self.add_weight(name="vectors", shape=(input_shape[-1], self.dim), initializer="uniform")
+        shape = (input_shape[-1], self.dim)
+        self.vectors = self.add_weight(name="vectors", shape=shape, initializer=self.initializer)
 
     def call(self, x: Any) -> Any:
         return ops.expand_dims(x, -1) * self.vectors
@@ -97,4 +103,8 @@ class ScaledVectors(keras.layers.Layer):
         return (*input_shape, self.dim)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "dim": self.dim}
+        return {
+            **super().get_config(),
+            "dim": self.dim,
+            "initializer": keras.initializers.serialize(self.initializer),
+        }

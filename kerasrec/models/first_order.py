@@ -18,10 +18,11 @@ class FirstOrder(keras.layers.Layer):
     """`b + sum_c w_c[id_c] + sum_j u_j x_j` over the categorical columns c and the continuous columns j.
 
     The weights `w_c` are tables of width 1, named after the column's table with `_linear` added, and begin at
-    zero. A list column counts with the mean of its ids' weights. Always float32: it is part of a logit.
+    zero. A list column counts with the combination of its ids' weights. Always float32: it is part of a logit.
 
     Args:
         schema: the columns to read.
+        combiner, regularizer: of the tables, as in `SchemaModel`.
 
     Inputs: `ids`, a dict of ids by column (empty if there are none), and `x`, the continuous columns
         `(batch, n)` or None.
@@ -29,10 +30,17 @@ class FirstOrder(keras.layers.Layer):
     Output: `(batch, 1)` float32.
     """
 
-    def __init__(self, schema: Schema | Mapping[str, Any], **kwargs: Any):
+    def __init__(
+        self,
+        schema: Schema | Mapping[str, Any],
+        combiner: str | Mapping[str, str] = "mean",
+        regularizer: Any = None,
+        **kwargs: Any,
+    ):
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
-        features = embedding_features(self.schema, 1, initializer="zeros", table_suffix="_linear")
+        self._given = (combiner, regularizer)  # in a tuple, in which Keras does not wrap a dict
+        features = embedding_features(self.schema, 1, combiner, "zeros", "_linear", regularizer)
         self.tables = DistributedEmbedding(features, dtype="float32", name="tables") if features else None
 
     def build(self, ids_shape: Any, x_shape: Any = None) -> None:
@@ -52,4 +60,10 @@ class FirstOrder(keras.layers.Layer):
         return (None, 1)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "schema": self.schema.to_dict()}
+        combiner, regularizer = self._given
+        return {
+            **super().get_config(),
+            "schema": self.schema.to_dict(),
+            "combiner": combiner,
+            "regularizer": regularizer,
+        }

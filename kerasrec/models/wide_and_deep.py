@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from kerasrec.layers.mlp import widths
 from kerasrec.models.base import SchemaModel, chain
 from kerasrec.schema import Schema
 
@@ -25,7 +26,7 @@ class WideAndDeep(SchemaModel):
         dropout: in the deep tower.
         task: "binary" or "regression"; None goes by the target's tag.
 
-    Inputs, output and errors are `DLRM`'s.
+    Inputs, output, errors and `**kwargs` are `DLRM`'s.
 
     Example:
 
@@ -38,18 +39,18 @@ class WideAndDeep(SchemaModel):
         self,
         schema: Schema | Mapping[str, Any],
         embedding_dim: int | None = None,
-        deep_units: Sequence[int] = (256, 128),
+        deep_units: int | Sequence[int] = (256, 128),
         dropout: float = 0.0,
         task: str | None = None,
         **kwargs: Any,
     ):
         super().__init__(schema, embedding_dim, task, **kwargs)
-        self.deep_units, self.dropout = tuple(deep_units), dropout
+        self.deep_units, self.dropout = widths(self.name, "deep_units", deep_units), dropout
         self.wide = self.make_first_order("wide")
         self.deep = self.make_tower(self.deep_units, dropout, "deep")
         self.logit = self.make_logit()
         chain((None, self.side_by_side_width), self.deep, self.logit)
-        self.build()
+        self.built = True  # by hand, and not by `build`, which would forbid subclasses to add weights
 
     def call(self, features: Mapping[str, Any], training: bool | None = None) -> Any:
         ids, x = self.inputs_of(features)

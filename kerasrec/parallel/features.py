@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from kerasrec.parallel.tables import FeatureConfig, TableConfig
@@ -11,9 +12,10 @@ from kerasrec.schema import Column, Schema, SchemaError, suggest_embedding_dim
 def embedding_features(
     schema: Schema,
     embedding_dim: int | None = None,
-    combiner: str = "mean",
+    combiner: str | Mapping[str, str] = "mean",
     initializer: Any = "uniform",
     table_suffix: str = "",
+    regularizer: Any = None,
 ) -> dict[str, FeatureConfig]:
     """The features of a schema's categorical columns, for `DistributedEmbedding`.
 
@@ -23,29 +25,66 @@ def embedding_features(
         schema: its categorical columns that are not targets are read.
         embedding_dim: the width of every table; None takes each column's own suggestion.
         combiner: how the vectors of a list become one.
-        initializer: of every table.
+        initializer: of the tables.
         table_suffix: added to the tables' names, for a second set of tables over the same columns.
+        regularizer: of the tables.
+
+    `combiner`, `initializer` and `regularizer` are one for all, or a dict by the name of a column or a table,
+    where the others keep the default.
 
     Raises:
         SchemaError: a categorical column that holds no ids or has no cardinality, or columns that share a table
-            but differ in cardinality or width; names the columns.
+            but differ in cardinality, width or one of these arguments; names the columns.
+        ValueError: a dict with a name that is neither a column's nor a table's.
     """
+    columns = list(schema.features.categorical)
+    combiners, initializers, regularizers = (
+        _per_column(argument, given, columns, default)
+        for argument, given, default in (
+            ("combiner", combiner, "mean"),
+            ("initializer", initializer, "uniform"),
+            ("regularizer", regularizer, None),
+        )
+    )
     features: dict[str, FeatureConfig] = {}
     tables: dict[str, tuple[str, TableConfig]] = {}
-    for column in schema.features.categorical:
+    for column in columns:
         name = (column.table or column.name) + table_suffix
-        rows, width = _cardinality(column), _width(column, embedding_dim)
-        table = TableConfig(name, rows, width, combiner, initializer, head=column.head)
+        table = TableConfig(
+            name,
+            _cardinality(column),
+            _width(column, embedding_dim),
+            combiners[column.name],
+            initializers[column.name],
+            head=column.head,
+            regularizer=regularizers[column.name],
+        )
         owner, first = tables.setdefault(name, (column.name, table))
-        if table != first:
-            raise SchemaError(
-                f"columns {owner!r} and {column.name!r} share table {name!r}, but one needs "
-                f"{first.vocabulary_size} x {first.embedding_dim} and the other "
-                f"{table.vocabulary_size} x {table.embedding_dim} (cardinality x width)"
-            )
+        for what in ("vocabulary_size", "embedding_dim", "combiner", "initializer", "regularizer"):
+            if (theirs := getattr(first, what)) != (ours := getattr(table, what)):
+                raise SchemaError(
+                    f"columns {owner!r} and {column.name!r} share table {name!r}, but differ in {what}: "
+                    f"{theirs!r} and {ours!r}"
+                )
         hotness = column.hotness.mean if column.hotness else 1.0
         features[column.name] = FeatureConfig(column.name, first, hotness)
     return features
+
+
+def _per_column(argument: str, given: Any, columns: Sequence[Column], default: Any) -> dict[str, Any]:
+    """An argument that is one for all, or a dict by column or table, as each column's."""
+    if not isinstance(given, Mapping) or "class_name" in given:  # Keras's serialised form is a dict as well
+        return dict.fromkeys((column.name for column in columns), given)
+    names = {name for column in columns for name in (column.name, column.table) if name}
+    if unknown := set(given) - names:
+        available = ", ".join(sorted(names))
+        raise ValueError(f"{argument}: no column or table {min(unknown)!r} in the schema; available: {available}")
+    by_table = {c.table: given[c.name] for c in columns if c.table and c.name in given}
+    found = {}
+    for column in columns:
+        by_column = by_table.get(column.table or "", default)
+        found[column.name] = given.get(column.name, given.get(column.table or "", by_column))
+    return found
 
 
 def _cardinality(column: Column) -> int:

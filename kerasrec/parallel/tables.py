@@ -30,6 +30,10 @@ class TableConfig:
         optimizer: what the table is trained with instead of the model's own optimizer: an optimizer, its name
             or its serialised form. The table keeps the serialised form, so the optimizer given is never itself
             trained with; tables whose optimizers are configured alike share one.
+        regularizer: a `keras.regularizers` name or instance, or its serialised form, which the table keeps. In
+            training the loss gets its value for the vectors that the batch looks up (those of a list combined),
+            divided by the rows of the batch: the mean penalty per row, as in matrix factorization. Rows that no
+            batch looks up are not decayed.
         frequent_rows: of a hybrid table, how many rows from row 0 on are copied to all ranks; None lets the
             plan choose. Ids are ordered by frequency, so these are the most frequent ones.
         head: what share of all lookups goes to the first 1, 2, 4, 8, ... rows, as a schema's column tells; None
@@ -51,6 +55,7 @@ class TableConfig:
     initializer: Any = "uniform"
     placement: str = "auto"
     optimizer: Any = None
+    regularizer: Any = None
     frequent_rows: int | None = None
     head: tuple[float, ...] | None = field(default=None, compare=False, repr=False)
 
@@ -75,19 +80,21 @@ class TableConfig:
             object.__setattr__(self, "head", tuple(float(share) for share in self.head))
             if any(low > high for low, high in pairwise((0.0, *self.head, 1.0))):
                 raise ValueError(f"table {self.name!r}: head must be rising shares up to 1, not {self.head}")
-        if self.optimizer is not None:
-            object.__setattr__(self, "optimizer", _serialised(self.name, self.optimizer))
+        for which in ("optimizer", "regularizer"):
+            if (given := getattr(self, which)) is not None:
+                object.__setattr__(self, which, _serialized(self.name, which, given))
 
 
-def _serialised(table: str, optimizer: Any) -> dict[str, Any]:
+def _serialized(table: str, kind: str, given: Any) -> dict[str, Any]:
     import keras
 
+    package = getattr(keras, f"{kind}s")
     try:
-        given = deepcopy(optimizer) if isinstance(optimizer, dict) else optimizer  # Keras changes a dict
-        config = keras.optimizers.serialize(keras.optimizers.get(given))
+        config = package.serialize(package.get(deepcopy(given) if isinstance(given, dict) else given))
     except (TypeError, ValueError) as error:
-        raise ValueError(f"table {table!r}: {optimizer!r} is no optimizer: {error}") from error
-    config["config"].pop("name", None)  # Keras numbers names, which would tell equal optimizers apart
+        raise ValueError(f"table {table!r}: {kind} {given!r} is not one of Keras's: {error}") from error
+    if isinstance(config.get("config"), dict):
+        config["config"].pop("name", None)  # Keras numbers names, which would tell equal optimizers apart
     return config
 
 

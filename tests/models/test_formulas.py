@@ -72,11 +72,20 @@ def test_dlrm():
     check(model, logit(model, dense(model.top.get_weights(), np.column_stack([d, *dots]))))
 
 
-def test_dlrm_without_continuous_columns():
-    model = spread(kr.models.DLRM(schema_of(*CATS), 8, top_units=[16]), scale=0.8)
-    user, genres, favourite = embedded(model.embeddings)
-    dots = np.stack([(genres * user).sum(1), (favourite * user).sum(1), (favourite * genres).sum(1)], axis=1)
-    check(model, logit(model, dense(model.top.get_weights(), dots)))
+@pytest.mark.parametrize("bias_vector", [True, False])
+def test_dlrm_without_continuous_columns(bias_vector):
+    model = spread(kr.models.DLRM(schema_of(*CATS), 8, top_units=[16], bias_vector=bias_vector), scale=0.8)
+    vectors = embedded(model.embeddings)
+    if bias_vector:
+        vectors = [np.tile(np.float64(model.bias), (len(vectors[0]), 1)), *vectors]
+    dots = [(vectors[i] * vectors[j]).sum(1) for i in range(len(vectors)) for j in range(i)]
+    check(model, logit(model, dense(model.top.get_weights(), np.stack(dots, axis=1))))
+
+
+def test_dlrm_of_continuous_columns_alone_is_its_towers():
+    model = spread(kr.models.DLRM(schema_of(*CONTS), 8, [16, 8], [16]))
+    d = dense(model.bottom.get_weights(), continuous())
+    check(model, logit(model, dense(model.top.get_weights(), d)))
 
 
 @pytest.mark.parametrize("rank", [None, 3])
@@ -115,10 +124,10 @@ def test_wide_and_deep():
 def test_dlrm_widths_that_do_not_fit():
     with pytest.raises(ValueError, match=r"bottom_units must end in embedding_dim, 8, .* it is \[16, 4\]"):
         kr.models.DLRM(schema_of(), 8, [16, 4])
-    with pytest.raises(ValueError, match="it is \\[\\]"):
+    with pytest.raises(ValueError, match=r"bottom_units must be an integer or a list of integers >= 1; got \[\]"):
         kr.models.DLRM(schema_of(), 8, [])
-    with pytest.raises(ValueError, match="DLRM needs a categorical column and another"):
-        kr.models.DLRM(schema_of("user"), 8)
+    with pytest.raises(ValueError, match="needs a categorical column and another"):
+        kr.models.DLRM(schema_of("user"), 8, bias_vector=False)
     assert kr.models.DLRM(schema_of(), 24).bottom.units == (512, 256, 24)
 
 

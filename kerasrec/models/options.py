@@ -1,0 +1,78 @@
+"""What every model lets a user choose of its tables and towers; plain data, saved with the model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from kerasrec.parallel.features import embedding_features
+from kerasrec.parallel.tables import FeatureConfig
+from kerasrec.schema import Schema
+
+COMBINERS = ("mean", "sum", "sqrtn")
+
+
+@dataclass
+class Options:
+    """The arguments of this name of `SchemaModel`, in the form in which a config keeps them.
+
+    Raises:
+        ValueError: a combiner that is not one of `COMBINERS`, or what Keras knows no initializer, regularizer or
+            activation by.
+    """
+
+    combiner: Any = "mean"
+    embeddings_initializer: Any = "uniform"
+    embeddings_regularizer: Any = None
+    activation: Any = "relu"
+    kernel_initializer: Any = "glorot_uniform"
+    kernel_regularizer: Any = None
+
+    def __post_init__(self) -> None:
+        self.combiner = _each(_checked_combiner, self.combiner)
+        self.embeddings_initializer = _each(_initializer, self.embeddings_initializer)
+        self.embeddings_regularizer = _each(_regularizer, self.embeddings_regularizer)
+        self.activation = keras.activations.serialize(keras.activations.get(self.activation))
+        self.kernel_initializer = _initializer(self.kernel_initializer)
+        self.kernel_regularizer = _regularizer(self.kernel_regularizer)
+
+    def config(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+    def features(self, schema: Schema, embedding_dim: int | None) -> dict[str, FeatureConfig]:
+        return embedding_features(
+            schema,
+            embedding_dim,
+            self.combiner,
+            self.embeddings_initializer,
+            regularizer=self.embeddings_regularizer,
+        )
+
+    def tower(self) -> dict[str, Any]:
+        """The arguments of an `MLP`."""
+        names = ("activation", "kernel_initializer", "kernel_regularizer")
+        return {name: getattr(self, name) for name in names}
+
+
+def _each(function: Callable[[Any], Any], given: Any) -> Any:
+    """`function` of an argument, or of each where it is a dict by column or table."""
+    if isinstance(given, Mapping) and "class_name" not in given:
+        return {name: function(value) for name, value in given.items()}
+    return function(given)
+
+
+def _checked_combiner(combiner: Any) -> str:
+    if combiner not in COMBINERS:
+        raise ValueError(f"combiner must be one of {COMBINERS}; got {combiner!r}")
+    return str(combiner)
+
+
+def _initializer(given: Any) -> Any:
+    return given if isinstance(given, str) else keras.initializers.serialize(keras.initializers.get(given))
+
+
+def _regularizer(given: Any) -> Any:
+    return None if given is None else keras.regularizers.serialize(keras.regularizers.get(given))
