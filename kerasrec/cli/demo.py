@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from rich.console import Console
 
-from kerasrec import etl, models, serving
+from kerasrec import etl, globs, models, serving
 from kerasrec.cli.errors import Refused
 from kerasrec.cli.features import rows_per_s, write_features
 from kerasrec.cli.progress import stage
@@ -96,7 +96,7 @@ def _street(
         serving.export(model, work / "served", workflow=features)
         exporting.say("a SavedModel of raw rows")
     with stage(console, "serving raw rows") as scoring:
-        raw = pl.scan_parquet(log.valid).head(SERVED_ROWS).collect()
+        raw = pl.scan_parquet(globs.files(Path(log.valid)), glob=False).head(SERVED_ROWS).collect()
         difference = served_difference(model, features, raw, work)
         scoring.say(f"{len(raw):,} rows, off by {difference:.1e} at most")
     figures: dict[str, float | None] = {

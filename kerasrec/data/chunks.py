@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -15,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kerasrec import hive, parquet
+from kerasrec import globs, hive, parquet
 from kerasrec.addresses import hide_secrets
 from kerasrec.data import remote
 from kerasrec.data.checks import check_ids, check_nulls, check_range, check_type, check_weights, parse
@@ -73,8 +72,9 @@ def find_files(source: Source | Iterable[Source], storage_options: Mapping[str, 
     if not sources:
         raise FileNotFoundError("no data: the list of files is empty")
     files: list[Place] = []
+    found: Sequence[Place]
     for each in sources:
-        found = remote.find(each, storage_options or {}) if remote.is_address(each) else _match(Path(each))
+        found = remote.find(each, storage_options or {}) if remote.is_address(each) else globs.files(Path(each))
         folders = [place for place in found if place.is_dir()]
         if len(folders) == len(found):  # a glob may match folders: they count where it matches no file
             found = [file for folder in folders for file in hive.files(folder) if file.name.endswith(".parquet")]
@@ -84,10 +84,6 @@ def find_files(source: Source | Iterable[Source], storage_options: Mapping[str, 
             raise FileNotFoundError(f"no data: {_what_is_there(each, folders)}")
         files += found
     return files
-
-
-def _match(path: Path) -> list[Place]:
-    return [path] if path.exists() else [Path(name) for name in sorted(glob.glob(str(path), recursive=True))]
 
 
 def _what_is_there(source: Source, folders: Sequence[Place]) -> str:

@@ -14,6 +14,7 @@ from urllib.parse import unquote
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from kerasrec import globs
 from kerasrec.addresses import has_secrets, hide_secrets
 
 GAP = 65_536  # bytes between two wanted pieces of a file up to which they are fetched in one request
@@ -219,8 +220,9 @@ def find(address: str, storage_options: Mapping[str, Any]) -> list[Remote]:
     system.invalidate_cache()  # of listings: what was written since is seen
     place = Remote(address, path.rstrip("/"), system)
     with place.telling():
-        if any(mark in path for mark in ("*[" if place.web else "*?[")):
-            found = system.glob(path, detail=True)
+        marks = "*[" if place.web else globs.MARKS
+        if any(mark in path for mark in marks) and not system.exists(path):
+            found = system.glob(globs.escaped(path, system.exists, marks), detail=True)
             return [place._at(name.rstrip("/"), about["type"] == "directory") for name, about in found.items()]
         if place.web:  # where there are no folders, but pages of links
             folder = "?" not in path and not place.name.endswith((".parquet", ".pq"))

@@ -9,11 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
+from kerasrec import globs
 from kerasrec.datasets import metrics
 
 
@@ -146,7 +148,8 @@ def score_additive(
         max_rows: how many of each to read from the start.
     """
     wanted = [*ids, *numbers, target]
-    a, b = (pl.scan_parquet(path).select(wanted).head(max_rows).collect() for path in (train, valid))
+    files = [globs.files(Path(path)) for path in (train, valid)]
+    a, b = (pl.scan_parquet(some, glob=False).select(wanted).head(max_rows).collect() for some in files)
     pairs = [number_ids(a[name], b[name]) for name in ids]
     pairs += [number_quantiles(a[name], b[name]) for name in numbers]
     model = Additive("logistic", ridge).fit([pair[0] for pair in pairs], a[target])

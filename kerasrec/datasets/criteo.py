@@ -54,7 +54,13 @@ def scan(path: str | os.PathLike[str]) -> pl.LazyFrame:
     types: dict[str, pl.DataType | type[pl.DataType]] = dict.fromkeys(names, pl.String)
     types.update(dict.fromkeys(("label", *INTEGERS), pl.Int64))
     frame = pl.scan_csv(
-        path, separator=separator, has_header=False, skip_rows=int(header), schema=types, quote_char=None
+        path,
+        separator=separator,
+        has_header=False,
+        skip_rows=int(header),
+        schema=types,
+        quote_char=None,
+        glob=False,
     )
     return frame.select("label", *INTEGERS, *CATEGORIES)
 

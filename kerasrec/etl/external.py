@@ -18,13 +18,13 @@ def read(source: Source, columns: Mapping[str, Column]) -> pl.DataFrame:
         return source.lazy().select(x.alias(name) for name, x in clean.items()).collect(engine="streaming")
 
 
-def check_types(columns: Sequence[Column], frame: pl.DataFrame, keys: Sequence[str], what: str) -> None:
-    """Raise `SchemaError` where columns are not of the type of those that they are looked up in."""
-    for column, key in zip(columns, keys, strict=True):
+def check_types(columns: Sequence[Column], frame: pl.DataFrame, keys: Mapping[str, str], what: str) -> None:
+    """Raise `SchemaError` where columns are not of the type of those that they are looked up in, the `keys` of a
+    frame with the names that users know them by."""
+    for column, (key, name) in zip(columns, keys.items(), strict=True):
         theirs = to_name(frame.schema[key])
         assert theirs is not None
         if theirs != column.dtype and not (is_integer(theirs) and is_integer(column.dtype)):
-            name = key.removeprefix("key:")
             raise SchemaError(f"column {column.name!r} is {column.dtype}, but {name!r} of {what} is {theirs}")
 
 
@@ -32,4 +32,4 @@ def of_types(frame: pl.DataFrame, types: Mapping[str, pl.DataType]) -> pl.DataFr
     """The rows of a frame whose keys fit these types (no others are looked for), as such."""
     cast = {key: pl.col(key).cast(dtype, strict=False) for key, dtype in types.items()}
     fits = [x.is_null() == pl.col(key).is_null() for key, x in cast.items()]
-    return frame.filter(fits).with_columns(**cast)
+    return frame.filter(fits).with_columns(x.alias(key) for key, x in cast.items())

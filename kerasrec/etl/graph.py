@@ -6,6 +6,8 @@ import copy
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from kerasrec.etl.types import check_name
+
 if TYPE_CHECKING:
     from kerasrec.etl.ops.base import Operator
 
@@ -39,6 +41,8 @@ class Node:
             unique(self.inputs, f"the columns that {self.op} reads")
             self.outputs = self.op.output_names(self.inputs)
         unique(self.outputs, "the output columns")
+        for name in self.outputs:
+            check_name(name)
 
     def __rshift__(self, op: Operator) -> Node:
         from kerasrec.etl.ops.base import Operator

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -13,10 +12,10 @@ from typing import Any
 
 import polars as pl
 
-from kerasrec import hive
+from kerasrec import globs, hive
 from kerasrec.addresses import hide_secrets
 from kerasrec.etl import csv_files, exact, execute, parquet_files, partitions
-from kerasrec.etl.types import ROW, column_type, is_float, is_integer, plain_type, to_name
+from kerasrec.etl.types import ROW, check_name, column_type, is_float, is_integer, plain_type, to_name
 from kerasrec.schema import Column, SchemaError, Tag
 
 READERS = {
@@ -56,7 +55,8 @@ class Source:
 
     def lazy(self) -> pl.LazyFrame:
         """The rows, with their numbers in a column ROW. (Where nobody reads that, Polars does not make it.)"""
-        frame = self.frame.with_row_index(ROW, offset=self.start)
+        frame = self.frame.drop(ROW) if ROW in self.types else self.frame  # nobody reads a column of that name
+        frame = frame.with_row_index(ROW, offset=self.start)
         for keep in self.keep.values():
             frame = frame.filter(keep)
         return frame
@@ -124,7 +124,10 @@ class Source:
         return self.name
 
     def require(self, names: Sequence[str], optional: Sequence[str] = ()) -> None:
-        """Raise `SchemaError` where one of the columns `names` is missing; `optional` are those of targets."""
+        """Raise `SchemaError` where one of the columns `names` is missing, or has a name that cannot be read;
+        `optional` are those of targets."""
+        for name in names:
+            check_name(name)
         missing = [name for name in names if name not in self.types]
         if missing:
             message = f"{self.name}: no column {', '.join(map(repr, missing))}; there are: {', '.join(self.types)}"
@@ -134,6 +137,7 @@ class Source:
 
     def column(self, name: str) -> Column:
         """The column's type as a schema says it, after `clean`."""
+        check_name(name)
         dtype, is_list = self.types[name], False
         if isinstance(dtype, pl.List | pl.Array):
             dtype, is_list = dtype.inner, True  # type: ignore[assignment]
@@ -252,7 +256,7 @@ def _files(path: Path) -> list[Path]:
         found = [file for file in hive.files(path) if file.suffix in READERS]
         kinds = f"{path} holds no files that end in {', '.join(READERS)}"
     else:
-        found = [path] if path.exists() else sorted(map(Path, glob.glob(str(path), recursive=True)))
+        found = globs.files(path)
         kinds = f"no file matches {path}"
     if not found:
         raise FileNotFoundError(kinds)

@@ -22,6 +22,18 @@ _POLARS: dict[str, Any] = {
 _NAMES = {dtype: name for name, dtype in _POLARS.items()}
 
 
+def check_name(name: Any) -> None:
+    """Raise `SchemaError` for a name by which Polars, or the engine, would not find just that column."""
+    if not isinstance(name, str) or not name:
+        raise SchemaError(f"a column's name must be a non-empty string, not {name!r}; rename the column")
+    if "\0" in name:
+        raise SchemaError(f"column {name!r}: Arrow cannot take a name with a NUL character; rename the column")
+    if name == ROW:
+        raise SchemaError(f"column {name!r}: the name is reserved for the rows' numbers; rename the column")
+    if name == "*" or (name.startswith("^") and name.endswith("$")):
+        raise SchemaError(f"column {name!r}: Polars takes the name for a pattern of names; rename the column")
+
+
 def to_polars(dtype: str) -> pl.DataType:
     """The Polars type that a schema's dtype names."""
     return _POLARS[dtype]

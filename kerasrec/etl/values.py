@@ -103,21 +103,31 @@ def select(raw: pl.LazyFrame, values: Sequence[Value], *, numbered: bool = False
         outputs[ROW] = pl.col(ROW)
     frame = rows.frame(raw)
     if not rows.masks:
-        return frame.select(**outputs)
+        return frame.select(expr.alias(name) for name, expr in outputs.items())
     # What masks read gets its own names for as long as its mask is looked at; Polars drops what is idle here, and
     # filters when it reads where it can.
+    read = {value.column.name for mask in rows.masks.values() for value in mask.values}
+    mark = "#"  # that no column's name begins with
+    while any(name.startswith(mark) for name in read):
+        mark += "#"
+    kept = {name: f"{mark}out {name}" for name in outputs}
     waiting = {
-        f"{place} {value.column.name}": value.expr for place, mask in rows.masks.items() for value in mask.values
+        f"{mark}{place} {value.column.name}": value.expr
+        for place, mask in rows.masks.items()
+        for value in mask.values
     }
-    frame = frame.select(**{f"out {name}": expr for name, expr in outputs.items()}, **waiting)
+    frame = frame.select(
+        *(expr.alias(kept[name]) for name, expr in outputs.items()),
+        *(expr.alias(name) for name, expr in waiting.items()),
+    )
     for place, mask in rows.masks.items():
-        names = {f"{place} {value.column.name}": value.column.name for value in mask.values}
+        names = {f"{mark}{place} {value.column.name}": value.column.name for value in mask.values}
         for name in names:
             del waiting[name]
-        later = [*(f"out {name}" for name in outputs), *waiting]
+        later = [*kept.values(), *waiting]
         frame = frame.select(*later, *(pl.col(name).alias(plain) for name, plain in names.items()))
         frame = frame.filter(mask.op.keeps(mask.columns)).select(later)
-    return frame.select(pl.col(f"out {name}").alias(name) for name in outputs)
+    return frame.select(pl.col(marked).alias(name) for name, marked in kept.items())
 
 
 def reads(values: Iterable[Value]) -> set[str]:

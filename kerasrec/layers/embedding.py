@@ -22,7 +22,7 @@ from kerasrec.parallel import comm
 from kerasrec.parallel.costs import WIRE_BYTES
 from kerasrec.parallel.initial_values import piece_blocks
 from kerasrec.parallel.joined import check_optimizer
-from kerasrec.parallel.keras_files import saved_blocks, whole_for_file
+from kerasrec.parallel.keras_files import key_of, saved_blocks, saved_tables, whole_for_file
 from kerasrec.parallel.layout import Plan, distinct_tables, explicit
 from kerasrec.parallel.planner import plan as make_plan
 from kerasrec.parallel.rows import kept_in, new_rows, write_rows
@@ -340,17 +340,19 @@ class DistributedEmbedding(keras.layers.Layer):
         for placed in self.plan.tables:
             rows = whole_for_file(self._shards, self._variables, placed.table.name)
             if rows is not None:
-                store[placed.table.name] = rows
+                store[key_of(placed.table.name)] = rows
 
     def load_own_variables(self, store: Any) -> None:
-        for table in (placed.table for placed in self.plan.tables):
-            if table.name not in store:
+        tables = [placed.table for placed in self.plan.tables]
+        saved = saved_tables((table.name for table in tables), store)
+        for table in tables:
+            if table.name not in saved:
                 raise ValueError(f"{self.name}: the file has no table {table.name!r}; it has {sorted(store)}")
-            here, there = (table.vocabulary_size, table.embedding_dim), tuple(store[table.name].shape)
+            here, there = (table.vocabulary_size, table.embedding_dim), tuple(saved[table.name].shape)
             if there != here:
                 raise ValueError(f"{self.name}: table {table.name!r} is {there} in the file, but {here} here")
         for shards, stack, variable in zip(self._shards, self._stacks, self._variables, strict=True):
-            write_rows(variable, saved_blocks(stack, store))
+            write_rows(variable, saved_blocks(stack, saved))
             if shards.copies:
                 variable.copies.refresh_all()
 

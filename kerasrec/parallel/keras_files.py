@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -29,6 +30,18 @@ def whole_for_file(stacks: Sequence[Shards], variables: Sequence[Any], table: st
                     return whole(shards, part, variable)
     blocks = [rows for _, rows in gathered(stacks, variables, table)]
     return None if comm.rank() else np.concatenate(blocks)
+
+
+def key_of(table: str) -> str:
+    """The key of a table in a Keras file, where "/" separates groups and "." is a group itself."""
+    plain = table.strip(".") and "/" not in table and not table.startswith("table ")
+    return table if plain else f"table {quote(table, safe='')}"
+
+
+def saved_tables(tables: Iterable[str], store: Any) -> dict[str, Any]:
+    """Those of some tables that are in a Keras file, by name; in one of release 0.1 under just that."""
+    keys = {table: key_of(table) if key_of(table) in store else table for table in tables}
+    return {table: store[key] for table, key in keys.items() if key in store}
 
 
 def saved_blocks(stack: Stack, store: Any) -> Iterator[tuple[int, np.ndarray]]:

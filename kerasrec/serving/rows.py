@@ -86,6 +86,15 @@ def rows(data: Any, schema: Any) -> dict[str, np.ndarray]:
     return {plain[name]: array for name, array in wire.items()}
 
 
+def check_path(path: str | os.PathLike[str]) -> None:
+    """Raise `ValueError` for a path where TensorFlow would not find a SavedModel."""
+    if any(mark in os.fspath(path) for mark in "*?[\\"):
+        raise ValueError(
+            f"{path}: TensorFlow reads a SavedModel's path as a pattern, in which *, ?, [ and \\ do not stand for "
+            "themselves; choose a path without them"
+        )
+
+
 def raw_schema(source: Any) -> Schema:
     """The raw columns that `source` tells of: a schema, a workflow, or an exported SavedModel's folder."""
     if isinstance(source, Schema):

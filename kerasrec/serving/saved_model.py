@@ -20,7 +20,7 @@ from kerasrec.parallel.facts import untrained_weights
 from kerasrec.parallel.training import settle
 from kerasrec.schema import Schema
 from kerasrec.serving.reads import FeatureRead, features_read, target_names
-from kerasrec.serving.rows import EXTRA
+from kerasrec.serving.rows import EXTRA, check_path
 from kerasrec.serving.wire import Tensors, signature, wire_names
 
 FILES = ("*.pb", "variables/*", "assets/*", f"{EXTRA}/*")  # of a SavedModel
@@ -53,7 +53,8 @@ def export(model: Any, path: str | os.PathLike[str], workflow: Any = None, *, ov
 
     Raises:
         SchemaError: the model reads a feature that the workflow makes otherwise, or not at all.
-        ValueError: the model is not built, its features are not known by name, or two outputs have one name.
+        ValueError: the model is not built, its features are not known by name, or two outputs have one name;
+            TensorFlow would take `path` for a pattern.
         FileExistsError: something stands at `path`.
         OSError: it cannot be written; nothing is left under `path`'s name.
         RuntimeError: Keras does not run on TensorFlow.
@@ -68,6 +69,7 @@ def export(model: Any, path: str | os.PathLike[str], workflow: Any = None, *, ov
     {'clicked': <tf.Tensor: shape=(1, 1), dtype=float32, numpy=array([[0.2861]], dtype=float32)>}
     """
     _need_tensorflow()
+    check_path(path)
     path = Path(os.path.abspath(path))
 
     def prepare() -> tuple[list[FeatureRead], list[str]]:

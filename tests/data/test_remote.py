@@ -315,3 +315,15 @@ def test_keys_in_addresses_are_not_shown(server, folder):
     shown += [str(refused.value)]
     code = [line for text in shown for line in text.splitlines() if "SECRET" in line and "ME:SECRET8" not in line]
     assert not code, code
+
+
+def test_a_folder_goes_by_its_name_before_a_pattern(folder):
+    first = min(path.name for path in folder.glob("*.parquet"))
+    system = fsspec.filesystem("memory")
+    root = f"memory://{uuid4().hex}"
+    for name in ("run[1]", "run*", "run1"):
+        for path in folder.iterdir():
+            system.pipe_file(f"{root}/{name}/{path.name}", path.read_bytes())
+    for source in ("run[1]", "run[1]/*.parquet", f"run[1]/{first}", "run*/*.parquet"):
+        files = Loader(f"{root}/{source}", batch_size=10).files
+        assert {file.parent.name for file in files} == {source.partition("/")[0]}

@@ -107,7 +107,7 @@ class ColumnSimilarity(Operator):
             if "left" not in self.frames:
                 raise TypeError("ColumnSimilarity: left_features is None")
             for column, frame in zip(both, self._frames, strict=True):
-                check_types([column], frame, ["id"], "the features")
+                check_types([column], frame, {"id": "id"}, "the features")
             name = f"{both[0].name}_{both[1].name}_sim"
             made.append(Column(name, "float64", tags_of(both)))
         return made

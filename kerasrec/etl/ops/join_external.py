@@ -104,7 +104,11 @@ class JoinExternal(KeepsRows):
     @property
     def _keys(self) -> list[str]:
         assert self.on_ext is not None
-        return [f"key:{name}" for name in self.on_ext]
+        assert self.columns_ext is not None
+        mark = "key:"
+        while any(name.startswith(mark) for name in self.columns_ext):
+            mark += ":"
+        return [f"{mark}{name}" for name in self.on_ext]
 
     @property
     def drops(self) -> bool:
@@ -135,7 +139,8 @@ class JoinExternal(KeepsRows):
         if "external" not in self.frames:
             raise TypeError("JoinExternal: df_ext is None")
         check_keys(keys, "JoinExternal")
-        check_types(keys, self.frames["external"], self._keys, "the external frame")
+        known_as = dict(zip(self._keys, self.on_ext or (), strict=True))
+        check_types(keys, self.frames["external"], known_as, "the external frame")
         tags = tags_of(keys)
         return [*columns, *(self._column(name).evolve(add_tags=tags) for name in self.columns_ext or ())]
 

@@ -103,6 +103,10 @@ class NegativeSampling(MakesRows):
             ("by", self.by),
         ):
             check_names("NegativeSampling", argument, dict.fromkeys(wanted), names)
+        if reserved := {COUNT, INDEX, BEGIN, END} & {*names, self.target}:
+            raise SchemaError(
+                f"column {min(reserved)!r}: the name is reserved in NegativeSampling; rename the column"
+            )
         return names if self.target in names else [*names, self.target]
 
     def reads(self, output: str, names: list[str]) -> list[str]:

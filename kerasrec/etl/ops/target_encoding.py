@@ -144,7 +144,11 @@ class TargetEncoding(Keyed):
 
     def merge(self, parts: Sequence[Sequence[pl.DataFrame]]) -> list[pl.DataFrame]:
         together = [pl.concat(frames) for frames in zip(*parts, strict=True)]
-        return [frame.group_by("fold", "^key:.*$").agg(pl.col("^(n|sum):.*$").sum()) for frame in together]
+        sums = [f"{part}:{target}" for target in self.targets for part in ("n", "sum")]
+        return [
+            frame.group_by("fold", *(f"key:{name}" for name in key)).agg(pl.col(sums).sum())
+            for key, frame in zip(self.groups, together, strict=True)
+        ]
 
     def finalize(self, statistics: Sequence[pl.DataFrame], columns: Sequence[Column]) -> None:
         given = self.target_mean

@@ -1,0 +1,27 @@
+"""Patterns of paths, in which what exists goes by its own name: `run[1]/*.parquet` is in the folder `run[1]`."""
+
+from __future__ import annotations
+
+import glob
+from collections.abc import Callable
+from pathlib import Path
+
+MARKS = "*?["
+
+
+def files(path: Path) -> list[Path]:
+    """The path itself if it exists, else all that match it, in order."""
+    if path.exists():
+        return [path]
+    pattern = escaped(path.as_posix(), lambda part: Path(part).exists())
+    return sorted(map(Path, glob.glob(pattern, recursive=True)))
+
+
+def escaped(pattern: str, exists: Callable[[str], bool], marks: str = MARKS) -> str:
+    """The pattern of a glob, in which the longest path that it begins with and that exists stands for itself."""
+    parts = pattern.split("/")
+    for end in range(len(parts), 0, -1):
+        start = "/".join(parts[:end])
+        if any(mark in start for mark in marks) and exists(start):
+            return "/".join([glob.escape(start), *parts[end:]])
+    return pattern
