@@ -23,6 +23,7 @@ from kerasrec.cli.tables import NAMES, table
 from kerasrec.cli.training import Trained, fit, make_optimizer
 from kerasrec.data.loader import Loader
 from kerasrec.datasets.synthetic import ClickLog, click_log
+from kerasrec.serving.rows import check_path
 from kerasrec.serving.saved_model import check
 
 BATCH = 2048
@@ -53,6 +54,8 @@ def run_demo(rows: int, epochs: int, out: Path, keep: Path | None, seed: int) ->
     """Returns what it writes to `out/summary.json`."""
     if keep is not None and keep.exists():
         raise Refused(f"{keep} exists: --keep needs a new folder")
+    if keep is not None:
+        check_path(keep)
     if out.exists() and not out.is_dir():
         raise Refused(f"{out} is not a folder: --out needs one")
     out.mkdir(parents=True, exist_ok=True)  # where it cannot be, that shows now

@@ -26,6 +26,7 @@ def run_export(run: Path, out: Path, overwrite: bool) -> None:
     from kerasrec import etl, serving
     from kerasrec.etl.tensor_names import signature
     from kerasrec.serving.rows import raw_schema
+    from kerasrec.serving.wire import wire_names
 
     workflow = etl.Workflow.load(run / WORKFLOW)
     serving.export(keras.saving.load_model(run / MODEL), out, workflow=workflow, overwrite=overwrite)
@@ -35,5 +36,6 @@ def run_export(run: Path, out: Path, overwrite: bool) -> None:
         markup=False,
         highlight=False,
     )
-    for name, (dtype, shape) in signature(raw_schema(out)).items():
+    tensors = signature(raw_schema(out))
+    for name, (dtype, shape) in zip(wire_names(tensors).values(), tensors.values(), strict=True):
         console.print(f"  {name}: {dtype} {tuple(shape)}", markup=False, highlight=False)

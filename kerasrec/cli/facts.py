@@ -102,6 +102,7 @@ def _pandas_index(file: Path) -> list[str]:
 
 def _facts(column: pl.Series, index: bool) -> Facts:
     name, dtype = column.name, column.dtype
+    column = column.alias("")  # Polars' own methods of a series take its name for a pattern
     if isinstance(column.dtype, pl.Array):
         column = column.arr.to_list()
     if isinstance(column.dtype, pl.List):

@@ -11,6 +11,7 @@ import polars as pl
 
 from kerasrec.cli.errors import Refused, close_to
 from kerasrec.cli.facts import Facts
+from kerasrec.etl.types import is_readable
 
 FEW = 32  # up to so many distinct integers are taken for codes
 SMALL = 20  # among fewer values, that all differ says nothing
@@ -78,6 +79,8 @@ def _role(fact: Facts) -> tuple[str, str]:
     holds = fact.holds
     if fact.index:
         return DROPPED, INDEX
+    if not is_readable(fact.name):
+        return DROPPED, "a name that no operator reads; rename it"
     if fact.kind.is_nested():
         return DROPPED, f"no operator reads {fact.dtype}"
     if not fact.distinct:

@@ -26,6 +26,7 @@ from kerasrec.cli.tables import NAMES
 from kerasrec.etl.sources import Source, scan
 from kerasrec.etl.types import ROW
 from kerasrec.files import check_target, flush_tree, write_aside
+from kerasrec.serving.rows import check_path
 
 if TYPE_CHECKING:
     from kerasrec.cli.training import Trained
@@ -73,6 +74,8 @@ def run_train(asked: Asked) -> None:
     train, valid = (source, held) if held is not None else hold_out(source, asked.valid_fraction)
     if held is not None:
         check_valid(held, guesses)
+    if asked.export:
+        check_path(asked.out)
     check_backend(asked.export)
 
     with write_aside(asked.out, overwrite=asked.overwrite, files=FILES) as aside:

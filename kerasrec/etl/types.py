@@ -34,6 +34,15 @@ def check_name(name: Any) -> None:
         raise SchemaError(f"column {name!r}: Polars takes the name for a pattern of names; rename the column")
 
 
+def is_readable(name: str) -> bool:
+    """Whether a column of that name can be read."""
+    try:
+        check_name(name)
+    except SchemaError:
+        return False
+    return True
+
+
 def to_polars(dtype: str) -> pl.DataType:
     """The Polars type that a schema's dtype names."""
     return _POLARS[dtype]

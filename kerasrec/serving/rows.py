@@ -113,7 +113,7 @@ def _frame(data: Any) -> Callable[[Column], tuple[pl.Series, np.ndarray | None]]
     def read(column: Column) -> tuple[pl.Series, np.ndarray | None]:
         if column.name not in frame.columns:
             raise SchemaError(f"no column {column.name!r}; the frame has: {', '.join(frame.columns)}")
-        series = frame[column.name]
+        series = frame[column.name].alias("")  # Polars' own methods of a series take its name for a pattern
         if isinstance(series.dtype, pl.Array):
             series = series.arr.to_list()
         if not column.is_list:
@@ -217,7 +217,7 @@ def _from_python(values: list[Any], column: Column, where: Where) -> pl.Series:
         kept.append(int(value) if integers else float(value) if is_float(dtype) else value)
     if dtype == "datetime":
         kept = [value and _utc(value) for value in kept]
-    return pl.Series(column.name, kept, dtype=to_polars(dtype))
+    return pl.Series(kept, dtype=to_polars(dtype))
 
 
 def _utc(value: date) -> datetime:

@@ -154,3 +154,9 @@ def test_an_unknown_target_and_no_rows():
         guess_roles(facts, "click")
     with pytest.raises(Refused, match="no rows"):
         take_sample(pl.LazyFrame({"a": []}))
+
+
+def test_columns_whose_names_cannot_be_read_are_left_out():
+    sample = pl.DataFrame({"*": [1, 2], "^a.*$": ["x", "y"], "__row__": [1, 2], "ab": ["x", "x"], "y": [0, 1]})
+    roles = {guess.name: guess.role for guess in guess_roles(look(sample), "y", {"categorical": ["ab"]})}
+    assert roles == {"*": "dropped", "^a.*$": "dropped", "__row__": "dropped", "ab": "categorical", "y": "target"}
