@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kerasrec import globs, hive, parquet
 from kerasrec.addresses import hide_secrets
 from kerasrec.data import remote
 from kerasrec.data.checks import check_ids, check_nulls, check_range, check_type, check_weights, parse
-from kerasrec.data.remote import Remote
+from kerasrec.data.remote import Remote, RemoteError
 from kerasrec.data.threads import side_by_side
+from kerasrec.data.versions import version_of
+from kerasrec.files.readable import what_is_wrong
 from kerasrec.schema import FILENAME, Column, Hotness, Schema, SchemaError, Tag
 
 Source: TypeAlias = str | os.PathLike[str]
@@ -39,6 +40,7 @@ class Chunk:
         unchecked: categorical columns whose statistics say nothing of the ids: decoded ids are looked at.
         start: the first row that is read, where the row group is cut; `None` where it is read whole.
         constants: columns that the file does not hold, but the names of its folders say: name -> value.
+        version: of the file, when its footer was read.
     """
 
     path: Place
@@ -47,6 +49,7 @@ class Chunk:
     unchecked: frozenset[str] = frozenset()
     start: int | None = None
     constants: Mapping[str, Any] = field(default_factory=dict)
+    version: Any = None
 
     def within(self, start: int, stop: int) -> Chunk | None:
         """The part of this whole row group from row `start` to before `stop`, which may be beyond its ends."""
@@ -141,7 +144,7 @@ def scan(files: Sequence[Place], schema: Schema) -> tuple[list[Chunk], Schema]:
     sizes: dict[str, set[int]] = {}  # of list columns: -1 in a file where rows may differ
     folders = [hive.partitions(path.parts[:-1]) for path in files]
     named = {name: path for path, values in zip(files, folders, strict=True) for name in values}
-    for path, values, footer in zip(files, folders, _footers(files), strict=True):
+    for path, values, (version, footer) in zip(files, folders, _footers(files), strict=True):
         if not footer.num_rows:
             continue
         fields = footer.schema.to_arrow_schema()
@@ -166,7 +169,9 @@ def scan(files: Sequence[Place], schema: Schema) -> tuple[list[Chunk], Schema]:
             group = footer.row_group(index)
             unchecked = _unchecked(group, leaves, held, path)
             if group.num_rows:
-                chunks.append(Chunk(path, index, group.num_rows, unchecked, constants=constants))
+                chunks.append(
+                    Chunk(path, index, group.num_rows, unchecked, constants=constants, version=version)
+                )
     fixed = {name: found.pop() for name, found in sizes.items() if len(found) == 1}
     return chunks, Schema(_of_size(column, fixed.get(column.name, -1)) for column in schema)
 
@@ -176,14 +181,19 @@ def _of_size(column: Column, size: int) -> Column:
     return column if known else column.evolve(hotness=Hotness(size, float(size), size))
 
 
-def _footers(files: Sequence[Place]) -> Iterable[pq.FileMetaData]:
-    def read(path: Place) -> pq.FileMetaData:
+def _footers(files: Sequence[Place]) -> Iterable[tuple[Any, pq.FileMetaData]]:
+    def read(path: Place) -> tuple[Any, pq.FileMetaData]:
         try:
+            version = version_of(path)
+            if not isinstance(path, Remote) and (wrong := what_is_wrong(path)):
+                raise ValueError(wrong)
             footer = path.footer if isinstance(path, Remote) else pq.read_metadata(path)
             footer.schema.to_arrow_schema()
-        except pa.ArrowException as error:
+        except (RemoteError, FileNotFoundError, PermissionError):
+            raise
+        except Exception as error:  # Arrow has many kinds for what a damaged footer may say
             raise ValueError(f"{path}: not readable as Parquet: {error}") from None
-        return footer
+        return version, footer
 
     if any(isinstance(path, Remote) for path in files):
         return side_by_side(read, files, REQUESTS)  # each waits for a server

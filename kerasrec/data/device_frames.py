@@ -17,6 +17,7 @@ import numpy as np
 from kerasrec.data.checks import check_ids, check_nan, check_nulls, check_weights, check_width, exact
 from kerasrec.data.chunks import Chunk
 from kerasrec.data.frames import Batch, Frame, Layout, Ragged, Rows, check_hotness, max_hotness
+from kerasrec.data.versions import check_checksums, check_version
 from kerasrec.schema import Column, Tag
 
 
@@ -68,7 +69,12 @@ class DeviceFrames:
             rows = slice(first, first + sum(chunk.rows for chunk in neighbours))
             constants = neighbours[0].constants
             held = [column for column in layout.columns if column.name not in constants]
-            decoded = self.decode(path, [chunk.row_group for chunk in neighbours], held) if held else {}
+            groups = [chunk.row_group for chunk in neighbours]
+            if layout.verify and held and not {(path, each) for each in groups} <= layout.verified:
+                check_checksums(path, groups, [column.name for column in held])
+            decoded = self.decode(path, groups, held) if held else {}
+            check_version(path, neighbours[0].version)
+            layout.verified |= {(path, each) for each in groups}
             for column in held:
                 found = decoded[column.name]
                 check_nulls(column, found.nulls, path)

@@ -6,10 +6,10 @@ Here with pyarrow and NumPy; everything that cuDF and CuPy would do otherwise is
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
@@ -21,6 +21,7 @@ from kerasrec.data.checks import check_ids, check_nan, check_nulls, check_weight
 from kerasrec.data.chunks import Chunk, Place
 from kerasrec.data.remote import Remote
 from kerasrec.data.threads import side_by_side
+from kerasrec.data.versions import check_version
 from kerasrec.kernels import pools
 from kerasrec.schema import Column, Schema, SchemaError, Tag
 
@@ -78,11 +79,17 @@ class Layout:
     """Where a schema's columns stand in a `Frame` and a `Batch`, and the memory they are in.
 
     Targets and weights are float32 whatever they are on disk.
+
+    Args:
+        schema: the columns.
+        pad: whether lists are padded.
+        verify: whether checksums of row groups are compared when these are first read.
     """
 
-    def __init__(self, schema: Schema, pad: bool):
+    def __init__(self, schema: Schema, pad: bool, verify: bool = True):
         self.columns = list(schema)
-        self.pad = pad
+        self.pad, self.verify = pad, verify
+        self.verified: set[tuple[Place, int]] = set()  # row groups whose checksums were found right
         # Apart, as a pool's memory is given up where a batch's is wanted and there is none that fits.
         self.pools, self.batches = Buffers(), Buffers()
         self.lists = [column for column in schema if column.is_list and column.width is None]
@@ -129,12 +136,10 @@ def read(chunks: Sequence[Chunk], layout: Layout, permute: bool) -> Frame:
     def fill(portion: tuple[list[Chunk], int]) -> dict[str, Ragged]:
         neighbours, start = portion
         path = neighbours[0].path
-        table = _decode(
-            path,
-            [chunk.row_group for chunk in neighbours],
-            layout.columns,
-            neighbours[0].constants,
-        )
+        groups = {(path, chunk.row_group) for chunk in neighbours}
+        table = _decode(neighbours, layout.columns, layout.verify and not groups <= layout.verified)
+        check_version(path, neighbours[0].version)
+        layout.verified |= groups
         table = table.slice(neighbours[0].start or 0, sum(chunk.rows for chunk in neighbours))
         unchecked = frozenset().union(*(chunk.unchecked for chunk in neighbours))
         scalars, ragged = {}, {}
@@ -189,18 +194,25 @@ def _portions(chunks: Sequence[Chunk]) -> Iterator[list[Chunk]]:
         yield portion
 
 
-def _decode(
-    path: Place, row_groups: list[int], columns: Sequence[Column], constants: Mapping[str, Any]
-) -> pa.Table:
+def _decode(chunks: Sequence[Chunk], columns: Sequence[Column], verify: bool) -> pa.Table:
+    """Columns of whole row groups of one file; `verify` compares the checksums of their pages."""
+    path, constants, row_groups = chunks[0].path, chunks[0].constants, [chunk.row_group for chunk in chunks]
     names = [column.name for column in columns if column.name not in constants]
     if isinstance(path, Remote):
-        table = path.read_row_groups(row_groups, names)
+        table = path.read_row_groups(row_groups, names, verify)
     else:
         try:
-            with pq.ParquetFile(path) as file:
+            with pq.ParquetFile(path, page_checksum_verification=verify) as file:
                 table = file.read_row_groups(row_groups, columns=names)
-        except (pa.ArrowException, OSError) as error:
+        except Exception as error:  # Arrow has many kinds for what a damaged file may say
+            if path.exists():
+                check_version(path, chunks[0].version)
             raise OSError(f"{path}: cannot be read: {error}") from error
+    rows = sum(chunk.rows for chunk in chunks)
+    if chunks[0].start is None and table.num_rows != rows:
+        raise OSError(
+            f"{path}: the file is damaged: row groups of {rows:,} rows by its footer hold {table.num_rows:,}"
+        )
     for column in columns:
         if column.name in constants:
             values = np.full(table.num_rows, constants[column.name], column.dtype)

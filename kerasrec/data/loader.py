@@ -112,6 +112,8 @@ class Loader(Frameworks, Resumable, Views, DataAdapter):
             `rank=0, ranks=1` reads all rows in every process.
         engine: "arrow", or "cudf" for an NVIDIA GPU, the one that the process sees first.
         storage_options: how to reach addresses, as the file system's class in fsspec takes it.
+        verify: whether row groups whose pages have checksums are compared with them when the loader first reads
+            them. Files that `to_parquet` wrote have them.
 
     Attributes:
         num_rows: rows of this rank in one pass, before `drop_last` and `take`.
@@ -125,6 +127,7 @@ class Loader(Frameworks, Resumable, Views, DataAdapter):
             ids outside [0, cardinality), weights that are negative or not finite, no rows,
             fewer than ranks, or batches of one row that do not come out even over the ranks.
             What footers do not tell is found when the rows are decoded, and raised then.
+        OSError: raised in a pass: a file that is damaged, or not the one that it was when the loader was made.
         ImportError, RuntimeError: cuDF is not installed, or there is no GPU, for `engine="cudf"`.
 
     Example:
@@ -154,6 +157,7 @@ class Loader(Frameworks, Resumable, Views, DataAdapter):
         ranks: int | None = None,
         engine: str = "arrow",
         storage_options: Mapping[str, Any] | None = None,
+        verify: bool = True,
     ):
         self._batch_size = whole("batch_size", batch_size, least=1)
         self.rank, self.ranks = place(rank, ranks)
@@ -169,7 +173,7 @@ class Loader(Frameworks, Resumable, Views, DataAdapter):
         check_loadable(asked)
         self.sample_weight = sample_weight
         self._chunks, self.schema = scan(self.files, asked)
-        self._layout = Layout(self.schema, pad=lists == "padded")
+        self._layout = Layout(self.schema, pad=lists == "padded", verify=bool(verify))
         if lists == "padded":
             for column in self._layout.lists:
                 max_hotness(column)  # raises where the schema does not say it

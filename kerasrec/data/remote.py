@@ -84,6 +84,12 @@ class Remote:
         with self.telling():
             return self.system.cat_file(self.path)
 
+    def info(self) -> Mapping[str, Any]:
+        """What the store tells of the file now."""
+        with self.telling():
+            self.system.invalidate_cache(self.system._parent(self.path))
+            return self.system.info(self.path)
+
     @cached_property
     def size(self) -> int:
         with self.telling():
@@ -97,9 +103,9 @@ class Remote:
         """Fetched once, however many row groups are then read. Raises `OSError`, `pa.ArrowException`."""
         return pq.read_metadata(pa.PythonFile(_Ranges(self), mode="r"))
 
-    def read_row_groups(self, row_groups: Iterable[int], names: Iterable[str]) -> pa.Table:
+    def read_row_groups(self, row_groups: Iterable[int], names: Iterable[str], verify: bool) -> pa.Table:
         """Some columns of some row groups, of which alone bytes are fetched (and of gaps below `GAP`), in requests
-        at the same time where the file system can. Raises `OSError`."""
+        at the same time where the file system can; `verify` compares checksums. Raises `OSError`."""
         row_groups, wanted = list(row_groups), set(names)
         pieces = []
         for index in row_groups:
@@ -113,7 +119,7 @@ class Remote:
                         start = min(start, leaf.dictionary_page_offset)
                     pieces.append((start, start + leaf.total_compressed_size))
         source = _Ranges(self, _joined(pieces))
-        with self.telling(), pq.ParquetFile(pa.PythonFile(source, mode="r"), metadata=self.footer) as file:
+        with self.telling(), _opened(source, self.footer, verify) as file:
             return file.read_row_groups(row_groups, columns=sorted(wanted))
 
     def fetch(self, ranges: list[tuple[int, int]]) -> list[bytes]:
@@ -176,6 +182,10 @@ class _Ranges(io.RawIOBase):
             if start <= first and stop <= end:
                 return data[first - start : stop - start]
         return self.place.fetch([(first, stop)])[0] if first < stop else b""
+
+
+def _opened(source: _Ranges, footer: pq.FileMetaData, verify: bool) -> pq.ParquetFile:
+    return pq.ParquetFile(pa.PythonFile(source, mode="r"), metadata=footer, page_checksum_verification=verify)
 
 
 def _joined(pieces: list[tuple[int, int]]) -> list[tuple[int, int]]:

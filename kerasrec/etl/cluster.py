@@ -57,7 +57,10 @@ def shared(source: Source, client: Any) -> Source:
     if source.engine != "cpu":
         client.run(execute.check, source.engine)
     files = [(path.absolute(), rows) for path, rows in source.files]
-    return replace(source, files=files, frame=source.read([path for path, _ in files]))
+    versions = [
+        replace(version, inode=None) for version in source.versions
+    ]  # those of files are each machine's own
+    return replace(source, files=files, versions=versions, frame=source.read([path for path, _ in files]))
 
 
 def gatherer(client: Any) -> Callable[[Source, Sequence[str], Sequence[engine.Job]], Statistics]:

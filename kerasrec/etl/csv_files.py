@@ -11,6 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.csv
 
+from kerasrec.files.readable import what_is_wrong
 from kerasrec.schema import SchemaError
 
 INFER_ROWS = 10_000
@@ -59,9 +60,9 @@ def _types(file: Path, separator: str, types: Mapping[str, pl.DataType]) -> dict
 
 
 def _count(file: Path, separator: str) -> int:
+    if wrong := what_is_wrong(file):
+        raise SchemaError(f"{file}: {wrong}")
     status = file.stat()
-    if status.st_size == 0:
-        raise SchemaError(f"{file}: the file is empty")
     return _checked(file, separator, status.st_mtime_ns, status.st_size)
 
 

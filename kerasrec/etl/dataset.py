@@ -19,7 +19,7 @@ from kerasrec.etl.observe import nulls
 from kerasrec.etl.progress import bar
 from kerasrec.etl.sources import Source
 from kerasrec.etl.types import ROW, column_type
-from kerasrec.etl.values import Value, select
+from kerasrec.etl.values import Value, reads, select
 from kerasrec.files import write_aside
 from kerasrec.schema import FILENAME, Schema, SchemaError, Tag
 
@@ -63,6 +63,7 @@ class Dataset:
                 column and the row.
         """
         with self.source.telling():
+            self.source.check(reads(self.values))
             frame = self.source.collect(self.lazy())
         self._check(frame, 0)
         return frame
@@ -146,6 +147,7 @@ class Dataset:
                 writing = thread.submit(write, frame)
 
             for part in self.parts(PART_ROWS):
+                part.source.check(reads(self.values))
                 execute.batches(part.lazy(), self.source.engine, take, rows, few=part._has_few(PART_ROWS))
             if writing is not None:
                 writing.result()

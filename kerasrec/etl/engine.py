@@ -152,6 +152,7 @@ def gather(source: Source, names: Sequence[str], jobs: Sequence[Job]) -> list[li
     read them.) A GPU gets each query by itself, as Polars hands out batches of the CPU's engine alone.
     """
     with source.telling():
+        source.check(names)
         apart = [job for job in jobs if source.columnar or job.whole or source.engine == "gpu"]
         queries = [job.queries(source.lazy()) for job in apart]
         # A query ends in work for one core, such as a merge: another one then has the rest.

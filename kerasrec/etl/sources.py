@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -16,6 +16,7 @@ from kerasrec import globs, hive
 from kerasrec.addresses import hide_secrets
 from kerasrec.etl import csv_files, exact, execute, parquet_files, partitions
 from kerasrec.etl.types import ROW, check_name, column_type, is_float, is_integer, plain_type, to_name
+from kerasrec.files.versions import Version, what_changed
 from kerasrec.schema import Column, SchemaError, Tag
 
 READERS = {
@@ -40,6 +41,8 @@ class Source:
         keep: what makes this a part of a larger source, by words for it: expressions over raw columns and ROW that
             are true where a row belongs to it.
         engine: where its queries are computed, "cpu" or "gpu".
+        versions: of the files, when they were looked at.
+        verify: whether the checksums of Parquet files are compared.
     """
 
     frame: pl.LazyFrame
@@ -52,6 +55,8 @@ class Source:
     start: int = 0
     keep: Mapping[str, pl.Expr] = field(default_factory=dict)
     engine: str = "cpu"
+    versions: Sequence[Version] = ()
+    verify: bool = True
 
     def lazy(self) -> pl.LazyFrame:
         """The rows, with their numbers in a column ROW. (Where nobody reads that, Polars does not make it.)"""
@@ -100,12 +105,33 @@ class Source:
             row -= rows
         return f"{self.name}, row {row}"
 
+    def check(self, names: Iterable[str]) -> None:
+        """Raise `SchemaError` where the checksums of columns of this source's rows show that a file is damaged."""
+        if not (self.verify and self.columnar):
+            return
+        held, begin = sorted(name for name in names if name in self.types), 0
+        end = sum(rows for _, rows in self.files) if self.rows is None else self.start + self.rows
+        for path, rows in self.files:
+            first, stop = max(self.start - begin, 0), min(end - begin, rows)
+            if first < stop:
+                parquet_files.check(path, first, stop - first, held)
+            begin += rows
+
+    def _check_versions(self) -> None:
+        """Raise `SchemaError` where a file is not what it was when it was looked at: rows of two may be mixed."""
+        for (path, _), version in zip(self.files, self.versions, strict=False):
+            if changed := what_changed(path, version):
+                raise SchemaError(f"{path}: the file has changed while it was read: {changed}; read it again")
+
     @contextmanager
     def telling(self) -> Iterator[None]:
-        """What Polars could not read is told as a `SchemaError` that names the file."""
+        """What Polars could not read is told as a `SchemaError` that names the file, and so are files that changed
+        since they were looked at."""
         try:
             yield
+            self._check_versions()
         except pl.exceptions.PolarsError as error:
+            self._check_versions()
             reason = str(error).split("\n\n")[0]  # what follows is advice on Polars' own arguments
             raise SchemaError(f"{self._culprit()}: {hide_secrets(reason)}") from error
         except SchemaError as error:  # of a column's values, perhaps, and Polars adds its expression
@@ -243,11 +269,14 @@ def scan(source: Any, types: Mapping[str, pl.DataType] | None = None) -> Source:
     if len({READERS[suffix] for suffix in suffixes}) > 1 or len(suffixes & {".csv", ".tsv"}) > 1:
         raise SchemaError(f"one input of several formats: {', '.join(sorted(suffixes))}")
     reader = READERS[suffixes.pop()]
+    versions = [Version.of(file) for file in files]
     read, counts = reader.scan(files, types or {})
     read = partitions.add(read, files, types or {})
     frame, name = read(files), str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
     placed = list(zip(files, counts, strict=True))
-    return Source(frame, frame.collect_schema(), name, sum(counts), placed, read, reader is parquet_files)
+    return Source(
+        frame, frame.collect_schema(), name, sum(counts), placed, read, reader is parquet_files, versions=versions
+    )
 
 
 def _files(path: Path) -> list[Path]:

@@ -64,7 +64,15 @@ class Workflow:
         self._values: dict[tuple[bool, bool], list[Value]] = {}
 
     # ---- learning and applying -------------------------------------------------------------------------------
-    def fit(self, source: Any, *, client: Any = None, engine: str = "cpu", progress: bool = True) -> Workflow:
+    def fit(
+        self,
+        source: Any,
+        *,
+        client: Any = None,
+        engine: str = "cpu",
+        progress: bool = True,
+        verify: bool = True,
+    ) -> Workflow:
         """Learn vocabularies, means and the like. Memory holds those, and never all rows.
 
         Args:
@@ -75,18 +83,20 @@ class Workflow:
                 are added up.
             engine: "gpu" has cuDF, Polars' GPU engine, compute the queries that it takes (docs/gpu).
             progress: whether a terminal shows a progress bar.
+            verify: whether pages of Parquet files that have checksums are compared with them (docs/etl.md).
 
         Returns:
             The workflow itself.
 
         Raises:
             SchemaError: a column that is missing, of a type its operator does not take, or still null after its
-                operators; a file that cannot be read, no rows at all. The message names file and column.
+                operators; a file that cannot be read, is damaged or changes while it is read, no rows at all. The
+                message names file and column.
             FileNotFoundError: no such file.
             TypeError: a source that is not files, with `client`.
             ImportError, RuntimeError: `engine="gpu"` without the extra `kerasrec[gpu]`, or without a GPU.
         """
-        source = _on(engine, source)
+        source = _on(engine, source, verify=verify)
         gathering = None
         if client is not None:
             source, gathering = cluster.shared(source, client), cluster.gatherer(client)
@@ -108,7 +118,13 @@ class Workflow:
         return self
 
     def transform(
-        self, source: Any, *, targets: bool = True, fitted: bool | None = None, engine: str = "cpu"
+        self,
+        source: Any,
+        *,
+        targets: bool = True,
+        fitted: bool | None = None,
+        engine: str = "cpu",
+        verify: bool = True,
     ) -> Dataset:
         """The source's rows as the model takes them; nothing is computed before they are collected or written.
 
@@ -125,6 +141,7 @@ class Workflow:
                 them, or another order, needs a column that deals the folds, `TargetEncoding(fold=...)`; false
                 gives fitted rows what a served model would.
             engine: as for `fit`; it also computes the dataset's `collect` and `to_parquet`.
+            verify: as for `fit`.
 
         Raises:
             SchemaError: a missing column or one of another type; a file that cannot be read; fitted files among
@@ -136,7 +153,8 @@ class Workflow:
         if isinstance(source, Dataset):
             raise TypeError("these rows are transformed already")
         inputs = self.input_schema
-        source = _on(engine, source, {column.name: column_type(column) for column in inputs})
+        types = {column.name: column_type(column) for column in inputs}
+        source = _on(engine, source, types, verify=verify)
         if self._fitted_on is None:
             return self._transform(source, targets, fitted=False)
         by_position = any(ROW in value.expr.meta.root_names() for value in self._outputs(fitted=True))
@@ -159,13 +177,18 @@ class Workflow:
         return Dataset(wanted, [by_name[name] for name in wanted.names], source)
 
     def fit_transform(
-        self, source: Any, *, client: Any = None, engine: str = "cpu", progress: bool = True
+        self,
+        source: Any,
+        *,
+        client: Any = None,
+        engine: str = "cpu",
+        progress: bool = True,
+        verify: bool = True,
     ) -> Dataset:
         """`fit`, then `transform`, of the same source."""
-        source = _on(engine, source)
-        return self.fit(source, client=client, engine=engine, progress=progress)._transform(
-            source, targets=True, fitted=True
-        )
+        source = _on(engine, source, verify=verify)
+        fitted = self.fit(source, client=client, engine=engine, progress=progress, verify=verify)
+        return fitted._transform(source, targets=True, fitted=True)
 
     # ---- facts -----------------------------------------------------------------------------------------------
     @property
@@ -285,9 +308,9 @@ class Workflow:
         return self._values[key]
 
 
-def _on(engine: str, source: Any, types: Mapping[str, pl.DataType] | None = None) -> Source:
+def _on(engine: str, source: Any, types: Mapping[str, pl.DataType] | None = None, *, verify: bool) -> Source:
     execute.check(engine)
-    return replace(scan(source, types), engine=engine)
+    return replace(scan(source, types), engine=engine, verify=verify)
 
 
 def _finished(column: Column) -> Column:
