@@ -169,9 +169,7 @@ def scan(files: Sequence[Place], schema: Schema) -> tuple[list[Chunk], Schema]:
             group = footer.row_group(index)
             unchecked = _unchecked(group, leaves, held, path)
             if group.num_rows:
-                chunks.append(
-                    Chunk(path, index, group.num_rows, unchecked, constants=constants, version=version)
-                )
+                chunks.append(Chunk(path, index, group.num_rows, unchecked, constants=constants, version=version))
     fixed = {name: found.pop() for name, found in sizes.items() if len(found) == 1}
     return chunks, Schema(_of_size(column, fixed.get(column.name, -1)) for column in schema)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import accumulate
 from typing import TypeAlias
@@ -19,7 +20,7 @@ from kerasrec.data import aligned
 from kerasrec.data.buffers import Buffers
 from kerasrec.data.checks import check_ids, check_nan, check_nulls, check_weights, check_width, exact
 from kerasrec.data.chunks import Chunk, Place
-from kerasrec.data.remote import Remote
+from kerasrec.data.remote import Remote, RemoteError
 from kerasrec.data.threads import side_by_side
 from kerasrec.data.versions import check_version
 from kerasrec.kernels import pools
@@ -198,16 +199,18 @@ def _decode(chunks: Sequence[Chunk], columns: Sequence[Column], verify: bool) ->
     """Columns of whole row groups of one file; `verify` compares the checksums of their pages."""
     path, constants, row_groups = chunks[0].path, chunks[0].constants, [chunk.row_group for chunk in chunks]
     names = [column.name for column in columns if column.name not in constants]
-    if isinstance(path, Remote):
-        table = path.read_row_groups(row_groups, names, verify)
-    else:
-        try:
+    try:
+        if isinstance(path, Remote):
+            table = path.read_row_groups(row_groups, names, verify)
+        else:
             with pq.ParquetFile(path, page_checksum_verification=verify) as file:
                 table = file.read_row_groups(row_groups, columns=names)
-        except Exception as error:  # Arrow has many kinds for what a damaged file may say
-            if path.exists():
-                check_version(path, chunks[0].version)
-            raise OSError(f"{path}: cannot be read: {error}") from error
+    except Exception as error:  # Arrow has many kinds for what a damaged file may say
+        with suppress(RemoteError, FileNotFoundError):
+            check_version(path, chunks[0].version)
+        if isinstance(error, RemoteError):
+            raise
+        raise OSError(f"{path}: cannot be read: {error}") from error
     rows = sum(chunk.rows for chunk in chunks)
     if chunks[0].start is None and table.num_rows != rows:
         raise OSError(

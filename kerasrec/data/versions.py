@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from kerasrec.data.remote import Remote
-from kerasrec.files.versions import Version, what_changed
+from kerasrec.files.versions import GONE, Version, what_changed
 from kerasrec.pages import check_pages
 
 # What stores tell of a file that changes when it is written; each has names of its own.
@@ -40,6 +40,8 @@ def check_version(path: Any, version: Any) -> None:
         reason = ", ".join(f"{name} is {now.get(name)}, and was {version.get(name)}" for name in changed) or None
     else:
         reason = what_changed(path, version)
+    if reason == GONE:
+        raise FileNotFoundError(f"{path}: the file is gone since the loader was made")
     if reason is not None:
         raise OSError(f"{path}: the file has changed since the loader was made: {reason}; make a new loader")
 

@@ -15,7 +15,7 @@ def read(source: Source, columns: Mapping[str, Column]) -> pl.DataFrame:
     """Columns of a source, under other names if wanted, as `Source.clean` makes them."""
     clean = {name: source.clean(column) for name, column in columns.items()}
     with source.telling():
-        source.check(columns)
+        source.check(column.name for column in columns.values())
         return source.lazy().select(x.alias(name) for name, x in clean.items()).collect(engine="streaming")
 
 

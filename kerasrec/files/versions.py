@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+GONE = "it is gone"
+
 
 @dataclass(frozen=True)
 class Version:
@@ -27,7 +29,7 @@ def what_changed(path: Path, version: Version) -> str | None:
     try:
         now = Version.of(path)
     except FileNotFoundError:
-        return "it is gone"
+        return GONE
     if now.size != version.size:
         return f"it has {now.size:,} bytes, and had {version.size:,}"
     if now.modified != version.modified:
