@@ -21,7 +21,7 @@ from kerasrec.parallel.training import settle
 from kerasrec.schema import Schema
 from kerasrec.serving.reads import FeatureRead, features_read, target_names
 from kerasrec.serving.rows import EXTRA, check_path
-from kerasrec.serving.wire import Tensors, signature, wire_names
+from kerasrec.serving.wire import signature, wire_names
 
 FILES = ("*.pb", "variables/*", "assets/*", f"{EXTRA}/*")  # of a SavedModel
 Predict = Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]
@@ -109,13 +109,13 @@ def _graphs(
     predict = _predictor(model, reads, names)
     module = tf.Module(name="served")
     raw = Schema(read.column for read in reads)
-    transformed = _traced(predict, signature(raw))
+    transformed = _traced(predict, raw)
     signatures = {"serving_default": transformed, "transformed": transformed}
     if workflow is not None:
         made = workflow.output_schema
         module.features = workflow.tensorflow_module(Schema(read.made(made[read.column.name]) for read in reads))
         raw = workflow.raw_columns(read.column.name for read in reads)
-        signatures["serving_default"] = _traced(lambda wire: predict(module.features(wire)), signature(raw))
+        signatures["serving_default"] = _traced(lambda wire: predict(module.features(wire)), raw)
     # What a loaded signature reads must hang on the module; of the model that is its variables, not its layers,
     # so that nothing of Keras is needed to load it.
     module.variables_read = _distinct(v for concrete in signatures.values() for v in concrete.graph.variables)
@@ -165,17 +165,47 @@ def _column(output: tf.Tensor) -> tf.Tensor:
     return output[:, tf.newaxis] if output.shape.rank == 1 else output
 
 
-def _traced(function: Predict, specs: Tensors) -> Any:
-    """`function` as a graph whose inputs go by their wire names."""
+def _traced(function: Predict, columns: Schema) -> Any:
+    """`function` of the columns' tensors as a graph whose inputs go by their wire names."""
+    specs = signature(columns)
     names = wire_names(specs)
 
     @tf.function(autograph=False, jit_compile=False)
     def traced(**wire: tf.Tensor) -> dict[str, tf.Tensor]:
+        wire = _checked(wire, names, columns)
         return function({name: wire[names[name]] for name in specs})
 
     return traced.get_concrete_function(
         **{names[name]: tf.TensorSpec(spec.shape, spec.dtype, names[name]) for name, spec in specs.items()}
     )
+
+
+def _checked(wire: Mapping[str, tf.Tensor], names: Mapping[str, str], columns: Schema) -> dict[str, tf.Tensor]:
+    """The same tensors, after a look at their lengths: where they do not fit together, that is an error that names
+    them. One row beside several would else be added to each of them, as arithmetic on tensors does."""
+    lengths: dict[str, Any] = {}
+    expected: dict[str, Any] = {}
+    rows: Any = None
+    for name, parts in tensor_names(columns).items():
+        elements = tf.size(wire[names[parts.values]], tf.int64)
+        here = elements
+        if parts.offsets is not None:
+            offsets = wire[names[parts.offsets]]
+            here = tf.size(offsets, tf.int64) - 1
+            ends = f"the elements of {names[parts.values]}, by {names[parts.offsets]}"
+            lengths[ends], expected[ends] = tf.reduce_sum(offsets[-1:]), elements
+        if parts.valid is not None:
+            valid = names[parts.valid]
+            lengths[valid], expected[valid] = tf.size(wire[valid], tf.int64), elements
+        rows = here if rows is None else rows
+        lengths[f"the rows of {name}"], expected[f"the rows of {name}"] = here, rows
+    found, wanted = tf.stack(list(lengths.values())), tf.stack(list(expected.values()))
+    said = f"inputs do not have the same number of rows; lengths of {', '.join(lengths)}:"
+    fit = tf.reduce_all(found == wanted)
+    with tf.control_dependencies(
+        [tf.debugging.Assert(fit, [said, found, "where expected:", wanted], summarize=-1)]
+    ):
+        return {name: tf.identity(tensor) for name, tensor in wire.items()}
 
 
 def _distinct(variables: Iterator[tf.Variable]) -> list[tf.Variable]:

@@ -1,0 +1,131 @@
+"""A SavedModel that `export` wrote, called with an error of one line where its inputs are wrong."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from kerasrec.serving.rows import rows
+
+
+class ServedModel:
+    """Calls a signature of a SavedModel; needs TensorFlow, and nothing of Keras.
+
+    The SavedModel is a plain one: `tf.saved_model.load(path).signatures["serving_default"]` gives the same
+    answers. This class looks at the inputs first, as TensorFlow's own messages about them are long.
+
+    Args:
+        path: a folder that `kr.serving.export` wrote.
+        signature: "serving_default" takes raw columns, "transformed" features.
+
+    Attributes:
+        inputs: the dtype of each input by name; all are of shape (n,).
+
+    Raises:
+        FileNotFoundError: there is no SavedModel at `path`.
+        ValueError: it has no such signature.
+
+    Example:
+
+    >>> served = kr.serving.load("served/")
+    >>> served.predict([{"user": "ann", "genres": ["drama"]}])
+    {'clicked': array([[0.2861]], dtype=float32)}
+    >>> served(user=["ann"], genres__values=["drama"], genres__offsets=[0, 1])
+    {'clicked': array([[0.2861]], dtype=float32)}
+    """
+
+    def __init__(self, path: str | os.PathLike[str], signature: str = "serving_default"):
+        import tensorflow as tf
+
+        self.path = Path(path)
+        if not (self.path / "saved_model.pb").exists():
+            raise FileNotFoundError(f"{path} is not a SavedModel: it has no saved_model.pb")
+        self._module = tf.saved_model.load(str(path))
+        if signature not in self._module.signatures:
+            there = ", ".join(map(repr, self._module.signatures))
+            raise ValueError(f"{path} has no signature {signature!r}; available: {there}")
+        self._signature, self._call = signature, self._module.signatures[signature]
+        specs = self._call.structured_input_signature[1]
+        self.inputs: dict[str, str] = {name: spec.dtype.name for name, spec in sorted(specs.items())}
+
+    def __repr__(self) -> str:
+        return f"ServedModel({str(self.path)!r}, {self._signature!r}) of {self._said()}"
+
+    def __call__(self, **inputs: Any) -> dict[str, np.ndarray]:
+        """The signature's outputs by name.
+
+        Args:
+            inputs: arrays, lists or tensors of shape (n,), by name, of types that hold the same values.
+
+        Raises:
+            ValueError: an input that is missing, unknown, of another shape or with a value that does not fit, or
+                inputs of different numbers of rows; names it.
+        """
+        import tensorflow as tf
+
+        for name in inputs:
+            if name not in self.inputs:
+                near = difflib.get_close_matches(name, self.inputs, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"expected: {self._said()}"
+                raise ValueError(f"{self.path} has no input {name!r}; {hint}")
+        if missing := [name for name in self.inputs if name not in inputs]:
+            names = ", ".join(map(repr, missing))
+            raise ValueError(f"{self.path}: missing {names}; expected: {self._said()}")
+        arrays = {name: _fitting(name, value, self.inputs[name]) for name, value in inputs.items()}
+        tensors = {name: tf.constant(array, self.inputs[name]) for name, array in arrays.items()}
+        try:
+            return {name: output.numpy() for name, output in self._call(**tensors).items()}
+        except tf.errors.InvalidArgumentError as error:
+            raise ValueError(f"{self.path}: {_reason(str(error))}") from None
+
+    def predict(self, data: Any) -> dict[str, np.ndarray]:
+        """The outputs for raw rows: a Polars, pandas or Arrow frame, or dicts; `kr.serving.rows` makes its inputs.
+
+        Raises:
+            SchemaError, ValueError: as `kr.serving.rows` does.
+        """
+        if self._signature != "serving_default":
+            raise ValueError(f"predict takes raw rows, for signature 'serving_default', not {self._signature!r}")
+        return self(**rows(data, self.path))
+
+    def _said(self) -> str:
+        return ", ".join(f"{name} ({dtype})" for name, dtype in self.inputs.items())
+
+
+def _fitting(name: str, value: Any, dtype: str) -> np.ndarray:
+    """`value` as an array of one dimension, each element of which is one of `dtype`."""
+    array = np.asarray(value.numpy() if hasattr(value, "numpy") else value)
+    if array.ndim != 1:
+        raise ValueError(f"input {name!r} has shape {array.shape}; expected one dimension, (rows,)")
+    if dtype == "string":
+        if array.dtype.kind == "O":
+            for row, each in enumerate(array):
+                if not isinstance(each, str | bytes):
+                    raise ValueError(f"input {name!r}, element {row}: expected a string; got {each!r}")
+        elif array.dtype.kind not in "SU" and len(array):
+            raise ValueError(f"input {name!r} is {array.dtype}; expected strings")
+        return array.astype(object)
+    if not len(array):
+        return array.astype(dtype)
+    kinds = "b" if dtype == "bool" else "iuf"
+    if array.dtype.kind not in kinds:
+        raise ValueError(f"input {name!r} is {array.dtype}; expected {dtype}")
+    with np.errstate(invalid="ignore", over="ignore"):
+        cast = array.astype(dtype)
+    if not dtype.startswith(("float", "bfloat")):
+        wrong = np.flatnonzero((cast != array) | ((cast < 0) != (array < 0)))
+        if len(wrong):
+            row = int(wrong[0])
+            raise ValueError(f"input {name!r}, element {row}: {array[row].item()!r} is not a value of {dtype}")
+    return cast
+
+
+def _reason(message: str) -> str:
+    """What a failed operation said, without where in the graph that was."""
+    where = ("Graph execution", "Detected at", "<stack", "[[")
+    told = [line.strip() for line in message.splitlines() if line.strip() and not line.strip().startswith(where)]
+    return " ".join(told).removeprefix("assertion failed: ") or message
