@@ -20,7 +20,7 @@ def leaks(sample: pl.DataFrame, guesses: Iterable[Guess]) -> Iterator[tuple[str,
     guesses = list(guesses)
     (target,) = (guess.name for guess in guesses if guess.role == TARGET)
     part = sample.gather_every(-(-len(sample) // ROWS))
-    y = part[target].cast(pl.Float64).fill_nan(None)
+    y = part[target].alias("y").cast(pl.Float64).fill_nan(None)
     if len(part) < FEWEST:
         return
     binary = set(y.drop_nulls().unique()) <= {0.0, 1.0}
@@ -28,7 +28,8 @@ def leaks(sample: pl.DataFrame, guesses: Iterable[Guess]) -> Iterator[tuple[str,
         if guess.role not in (CATEGORICAL, CONTINUOUS) or guess.facts.is_list:
             continue
         numeric = guess.facts.holds in ("integers", "decimals", "booleans")
-        x = part[guess.name].cast(pl.Float64).fill_nan(None) if numeric else part[guess.name]
+        x = part[guess.name].alias("x")  # Polars' own methods of a series take its name for a pattern
+        x = x.cast(pl.Float64).fill_nan(None) if numeric else x
         pairs = pl.DataFrame({"x": x, "y": y})
         if numeric and (x == y).all() and not x.null_count():
             yield guess.name, "is equal to it in every row"

@@ -68,5 +68,9 @@ def test_honest_columns_are_not(name):
     assert named(target, **{name: column}) == {}
 
 
+def test_names_that_look_like_patterns():
+    assert list(named(CLICKED, **{"^.*$": CLICKED, "*": 1.0 - CLICKED})) == ["^.*$", "*"]
+
+
 def test_few_rows_tell_nothing():
     assert named(CLICKED[:30], score=CLICKED[:30] + rng.random(30)) == {}
