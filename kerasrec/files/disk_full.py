@@ -13,7 +13,9 @@ _CODES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
 @contextmanager
-def naming_full_disk(path: Path, written_to: Path) -> Iterator[None]:
+def naming_full_disk(
+    path: Path, written_to: Path, *, replaces: Path | None = None, needed: int | None = None
+) -> Iterator[None]:
     """Raise a full disk, a full quota and a limit on a file's size as an `OSError` about `path`.
 
     Libraries have errors of their own for these, which name another path or none.
@@ -21,6 +23,8 @@ def naming_full_disk(path: Path, written_to: Path) -> Iterator[None]:
     Args:
         path: what the user asked to write.
         written_to: where it is written before that replaces what is at `path`.
+        replaces: what was there before if it exists; `path` if not given.
+        needed: how many bytes it takes, where that is known.
     """
     try:
         yield
@@ -28,11 +32,13 @@ def naming_full_disk(path: Path, written_to: Path) -> Iterator[None]:
         code = _code(error)
         if code is None:
             raise
+        of = "" if needed is None else f" of {needed:,}"
         told = (
-            f"cannot write {path}: {os.strerror(code)}. {_size(written_to):,} bytes of it had been written "
-            f"and {_free(path):,} bytes are free there"
+            f"cannot write {path}: {os.strerror(code)}. {_size(written_to):,}{of} bytes of it had been written "
+            f"and {_free(path):,} bytes are free there; "
         )
-        told += "; what was there before is unchanged" if os.path.lexists(path) else "; nothing is left of it"
+        exists = os.path.lexists(path if replaces is None else replaces)
+        told += "what was there before is unchanged" if exists else "nothing is left of it"
         raise OSError(code, told) from error
 
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
 
 import keras
 
+from kerasrec.files import naming_full_disk
 from kerasrec.parallel import comm, manifest, shard_files
 from kerasrec.parallel.agree import agree
 from kerasrec.parallel.checkpoint_reader import Reader
@@ -46,7 +47,8 @@ def save(
             has none.
 
     Raises:
-        FileExistsError: a checkpoint is there and `overwrite` is false, or something else is there.
+        FileExistsError: a checkpoint is there and `overwrite` is false, something else is there, or another
+            process is saving there.
         ValueError: the model has no tables or two of one name, or its optimizer is not one of `kr.optimizers`.
         OSError: a rank cannot write, or does not see the folder that rank 0 made. What one rank raises, all do.
 
@@ -129,11 +131,17 @@ def restore_tables(model: keras.Model, path: str | os.PathLike[str], *, optimize
 
 # ---- saving -------------------------------------------------------------------------------------------------
 def _save(path: Path, model: keras.Model, overwrite: bool, optimizer: bool, dense: bool) -> None:
+    path = Path(os.path.realpath(path)) if path.is_symlink() else path
+    with ExitStack() as stack:
+        claim = manifest.claim(path, overwrite=overwrite)
+        agree(lambda: stack.enter_context(claim) if comm.rank() == 0 else None)
+        _save_claimed(path, model, optimizer, dense)
+
+
+def _save_claimed(path: Path, model: keras.Model, optimizer: bool, dense: bool) -> None:
     def prepare() -> tuple[Any, dict[str, HeldTable]]:
         trainer = _optimizer(model) if optimizer else None
         trainer = trainer if trainer is not None and trainer.built else None
-        if comm.rank() == 0:
-            manifest.refuse(path, overwrite=overwrite)
         return trainer, tables_of(model, trainer)
 
     trainer, tables = agree(prepare)
@@ -147,16 +155,19 @@ def _save(path: Path, model: keras.Model, overwrite: bool, optimizer: bool, dens
         if not folder.is_dir():
             raise FileNotFoundError(f"{folder}, which rank 0 made, is not there: ranks must share the file system")
         held = {name: table for name, table in tables.items() if table.values.rows}
-        shards = {name: asdict(_write(folder, table, mark)) for name, table in held.items()}
-        rest = None
-        if dense and comm.rank() == 0:
-            file = folder / "@dense.safetensors"
-            facts = shard_files.write(file, dense_arrays(model, trainer, seeds), mark)
-            rest = asdict(File(f"{folder.name}/{file.name}", **facts))
-        return shards, rest
+        stems = shard_files.file_stems(tables)
+        needed = sum(array.bytes for table in held.values() for array in table.arrays.values())
+        with naming_full_disk(path, folder, replaces=path / manifest.NAME, needed=needed):
+            shards = {name: asdict(_write(folder, stems[name], table, mark)) for name, table in held.items()}
+            rest = None
+            if dense and comm.rank() == 0:
+                file = folder / "@dense.safetensors"
+                facts = shard_files.write(file, dense_arrays(model, trainer, seeds), mark)
+                rest = asdict(File(f"{folder.name}/{file.name}", **facts))
+            return shards, rest
 
     try:
-        agree(lambda: folder.mkdir(parents=True) if comm.rank() == 0 else None)
+        agree(lambda: folder.mkdir() if comm.rank() == 0 else None)
         written = comm.gather_objects(agree(write))
     except BaseException:
         if comm.rank() == 0:
@@ -175,10 +186,10 @@ def _save(path: Path, model: keras.Model, overwrite: bool, optimizer: bool, dens
     agree(lambda: facts.write(path, keras=keras.__version__) if comm.rank() == 0 else None)
 
 
-def _write(folder: Path, table: HeldTable, mark: str) -> Shard:
+def _write(folder: Path, stem: str, table: HeldTable, mark: str) -> Shard:
     values = table.values
     part = "" if values.shape == values.whole else f"@{comm.rank()}-of-{comm.size()}"
-    file = folder / f"{quote(table.name, safe='')}{part}.safetensors"
+    file = folder / f"{stem}{part}.safetensors"
     arrays = {key: Array(held.shape, held.dtype, held.blocks()) for key, held in table.arrays.items()}
     rows, facts = values.rows, shard_files.write(file, arrays, mark)
     return Shard(

@@ -13,7 +13,7 @@ import numpy as np
 from kerasrec.parallel import comm, manifest, shard_files
 from kerasrec.parallel.dense_state import check_dense
 from kerasrec.parallel.held import Held, HeldTable, tables_of
-from kerasrec.parallel.manifest import File, Manifest
+from kerasrec.parallel.manifest import File, Manifest, Shard
 from kerasrec.parallel.shard_files import Found
 
 
@@ -29,10 +29,13 @@ class Reader:
         tables = tables_of(model, optimizer)
         for table in tables.values():
             self._check_table(table)
+        shards = {file.file: name for name in tables for file in self.saved.tables[name].files}
         files: list[File] = [file for name in tables for file in self.saved.tables[name].files]
         files += [self.saved.dense] if dense and self.saved.dense is not None else []
         for file in files[comm.rank() :: comm.size()]:
             shard_files.check(self.path / file.file, self.saved.save, file.bytes, file.crc32)
+            if isinstance(file, Shard):
+                self._check_shard(shards[file.file], file)
         if dense:
             check_dense(*self.dense, model, optimizer)
         return tables
@@ -56,6 +59,19 @@ class Reader:
         numbers = sum(len(range(*file.rows)) * (file.columns[1] - file.columns[0]) for file in saved.files)
         if numbers != math.prod(shapes[name]):
             raise ValueError(f"the files that {self.path / manifest.NAME} lists do not make up table {name!r}")
+
+    def _check_shard(self, name: str, file: Shard) -> None:
+        """Raise `ValueError` where a file does not have the arrays that the manifest says it has."""
+        saved, found = self.saved.tables[name], self._found(file)
+        for key, whole in saved.shapes.items():
+            columns = file.columns[1] - file.columns[0] if whole[1] == saved.shapes[name][1] else whole[1]
+            expected = len(range(*file.rows)), columns
+            there = found.get(key)
+            if there is None or there.shape != expected or there.dtype != saved.arrays[key]["dtype"]:
+                raise ValueError(
+                    f"{self.path / file.file} has {key!r} as {there and (there.dtype, there.shape)}, "
+                    f"but {(saved.arrays[key]['dtype'], expected)} by {self.path / manifest.NAME}"
+                )
 
     @property
     def dense(self) -> tuple[Path, dict[str, Found]]:

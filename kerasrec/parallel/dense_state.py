@@ -44,7 +44,10 @@ def seed_values(model: keras.Model) -> list[np.ndarray]:
 
 def check_dense(file: Path, there: Mapping[str, Found], model: keras.Model, optimizer: Any) -> None:
     """Raises `ValueError` where a dense file is of another model or optimizer than this one."""
-    here = dense_variables(model, optimizer)
+    here = _all_variables(model, optimizer)
+    for key in here:
+        if key.startswith(("seeds/", "scaling/")) and key in there and there[key].shape != tuple(here[key].shape):
+            raise ValueError(f"{key} is {there[key].shape} in {file}, but {tuple(here[key].shape)} in the model")
     for what in ("weights", "optimizer"):
         mine = {key: tuple(v.shape) for key, v in here.items() if key.startswith(f"{what}/")}
         theirs = {key: found.shape for key, found in there.items() if key.startswith(f"{what}/")}
@@ -63,11 +66,15 @@ def check_dense(file: Path, there: Mapping[str, Found], model: keras.Model, opti
 
 def read_dense(file: Path, there: Mapping[str, Found], model: keras.Model, optimizer: Any) -> None:
     """Replace the values; a rank that the checkpoint's job did not have keeps its own seeds."""
-    here = dense_variables(model, optimizer)
-    here |= {f"seeds/{comm.rank()}/{place}": seed for place, seed in enumerate(seeds_of(model))}
-    for key, variable in here.items():
+    for key, variable in _all_variables(model, optimizer).items():
         if key in there:
             variable.assign(read_whole(file, there[key]))
+
+
+def _all_variables(model: keras.Model, optimizer: Any) -> dict[str, Any]:
+    """`dense_variables`, and this rank's seeds."""
+    seeds = {f"seeds/{comm.rank()}/{place}": seed for place, seed in enumerate(seeds_of(model))}
+    return dense_variables(model, optimizer) | seeds
 
 
 def _dense(model: keras.Model) -> list[Any]:

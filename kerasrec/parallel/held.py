@@ -39,6 +39,10 @@ class Held:
     def row_bytes(self) -> int:
         return self.shape[1] * np.dtype(self.dtype).itemsize
 
+    @property
+    def bytes(self) -> int:
+        return len(self.rows) * self.row_bytes
+
     def spans(self) -> Iterator[tuple[int, int]]:
         """The rows held, counted from 0, some 16 MiB at a time."""
         return row_blocks(len(self.rows), self.row_bytes)

@@ -5,18 +5,23 @@ Source: https://github.com/huggingface/safetensors: the header's length in 8 byt
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import mmap
 import zlib
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import ml_dtypes  # noqa: F401  teaches NumPy bfloat16
 import numpy as np
 
+from kerasrec.files import flush_tree
+from kerasrec.files.readable import what_is_wrong
 from kerasrec.parallel import rows
 
 _NAMES = {
@@ -26,6 +31,7 @@ _NAMES = {
     **{f"int{bits}": f"I{bits}" for bits in (8, 16, 32, 64)},
     **{f"uint{bits}": f"U{bits}" for bits in (8, 16, 32, 64)},
 }
+NAME_BYTES = 160  # of the 255 that a file system gives a name
 _DTYPES = {name: dtype for dtype, name in _NAMES.items()}
 
 
@@ -46,9 +52,31 @@ class Found:
     dtype: str
     start: int
 
+    @property
+    def stop(self) -> int:
+        return self.start + math.prod(self.shape) * np.dtype(self.dtype).itemsize
+
+
+def is_known(dtype: Any) -> bool:
+    """Whether arrays of a dtype of that name can be in a file."""
+    return isinstance(dtype, str) and dtype in _NAMES
+
+
+def file_stems(tables: Iterable[str]) -> dict[str, str]:
+    """A name for each table's files, before what says which part of it they hold: percent-encoded. Where that is
+    longer than file systems take, or differs from another one by its case alone, it ends in a hash of the table's.
+    """
+    stems = {table: quote(table, safe="") for table in tables}
+    times = Counter(stem.lower() for stem in stems.values())
+    for table, stem in stems.items():
+        if len(stem) > NAME_BYTES or times[stem.lower()] > 1:
+            stems[table] = f"{stem[:NAME_BYTES]}@{hashlib.sha256(table.encode()).hexdigest()[:16]}"
+    return stems
+
 
 def write(path: Path, arrays: Mapping[str, Array], save: str) -> dict[str, int]:
-    """Write a file that is marked as one of the checkpoint `save`; tells its number of bytes and CRC-32."""
+    """Write a file that is marked as one of the checkpoint `save`, and flush it to the disk; tells its number of
+    bytes and CRC-32."""
     header: dict[str, Any] = {"__metadata__": {"save": save}}
     end = 0
     for key, array in arrays.items():
@@ -65,6 +93,7 @@ def write(path: Path, arrays: Mapping[str, Array], save: str) -> dict[str, int]:
                 data = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
                 checksum = zlib.crc32(data, checksum)
                 file.write(data)
+    flush_tree(path)
     return {"bytes": len(top) + end, "crc32": checksum}
 
 
@@ -76,6 +105,8 @@ def open_file(path: Path, save: str, size: int) -> dict[str, Found]:
         ValueError: it is damaged, cut short or of another checkpoint than `save`.
     """
     try:
+        if wrong := what_is_wrong(path):
+            raise ValueError(f"{path} is damaged or cut short: {wrong}")
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
             there = path.stat().st_size
@@ -89,8 +120,14 @@ def open_file(path: Path, save: str, size: int) -> dict[str, Found]:
         }
     except FileNotFoundError as error:
         raise FileNotFoundError(f"the checkpoint lacks {path}") from error
-    except (UnicodeDecodeError, json.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+    except (UnicodeError, json.JSONDecodeError, RecursionError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is damaged or cut short: its header cannot be read ({error!r})") from error
+    for key, each in found.items():
+        numbers = [*each.shape, each.start]
+        if not all(type(number) is int and number >= 0 for number in numbers) or each.stop > size:
+            raise ValueError(
+                f"{path} is damaged: its header says that {key!r} is {each.shape} from byte {each.start} on"
+            )
     if mark != save:
         raise ValueError(f"{path} is foreign: it was written by save {mark!r}, but the manifest is of {save!r}")
     return found

@@ -38,8 +38,8 @@ from pathlib import Path
 import keras, numpy as np
 import kerasrec as kr
 user = kr.Column("user", "int64", ("categorical",), cardinality=9)
-schema = kr.Schema([user, kr.Column("y", "float32", ("target",))])
-model = kr.models.DLRM(schema, embedding_dim=8, bottom_units=[8], top_units=[8])
+schema = kr.Schema([user, kr.Column("y", "float32", ("target", "binary"))])
+model = kr.models.DCN(schema, embedding_dim=8)
 model.compile(optimizer=kr.optimizers.Adagrad(0.1), loss="binary_crossentropy")
 model.fit({"user": np.arange(8)}, np.ones((8, 1)), verbose=0)
 for _ in range(2):
@@ -74,7 +74,7 @@ def check_order(done: list[tuple[str, str, str]], folder: Path) -> int:
     renames = [
         (at, source, target)
         for at, (call, source, target) in enumerate(done)
-        if call in ("rename", "exchange") and ".partial-" not in Path(target).name
+        if call in ("rename", "exchange") and ".partial-" not in target
     ]
     for at, source, target in renames:
         flushed = {path for call, path, _ in done[:at] if call == "fsync"}
