@@ -23,15 +23,16 @@ def check_valid(held: Source, guesses: Sequence[Guess]) -> None:
         raise Refused(f"--valid: {held.name} has no rows")
 
 
-def check_backend(export: bool) -> None:
-    """Import TensorFlow; raise `Refused` where it is missing, or Keras runs on something that does not export."""
+def check_backend(exported: str | None) -> None:
+    """Import TensorFlow; raise `Refused` where it is missing, or Keras runs on something else and `exported`, in
+    words, is to be written."""
     try:
         import_tensorflow()
         import keras
     except ImportError as error:
-        raise Refused(f'training needs TensorFlow ({error}): pip install "kerasrec[cpu]"') from error
-    if export and keras.backend.backend() != "tensorflow":
-        raise Refused(f"--export needs Keras on TensorFlow; KERAS_BACKEND is {keras.backend.backend()!r}")
+        raise Refused(f'this needs TensorFlow ({error}): pip install "kerasrec[cpu]"') from error
+    if exported and keras.backend.backend() != "tensorflow":
+        raise Refused(f"{exported} needs Keras on TensorFlow; KERAS_BACKEND is {keras.backend.backend()!r}")
 
 
 def check_classes(features: Path, target: str, binary: bool) -> None:

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from kerasrec.cli.before_training import check_backend
 from kerasrec.cli.errors import Refused
-from kerasrec.cli.quiet import import_tensorflow
 from kerasrec.cli.run_folder import MODEL, WORKFLOW
 
 
@@ -20,16 +20,18 @@ def run_export(run: Path, out: Path, overwrite: bool) -> None:
     if out.exists() and not overwrite:
         raise Refused(f"{out} exists; choose another folder, or pass --overwrite")
 
-    import_tensorflow()
-    import keras
-
-    from kerasrec import etl, serving
+    check_backend("a SavedModel")
+    from kerasrec import etl, load_model, serving
     from kerasrec.etl.tensor_names import signature
     from kerasrec.serving.rows import raw_schema
     from kerasrec.serving.wire import wire_names
 
     workflow = etl.Workflow.load(run / WORKFLOW)
-    serving.export(keras.saving.load_model(run / MODEL), out, workflow=workflow, overwrite=overwrite)
+    try:
+        model = load_model(run / MODEL)
+    except Exception as error:  # Keras has no type of its own for a file that is damaged, or of another version
+        raise Refused(f"{run / MODEL} cannot be loaded: {error}") from error
+    serving.export(model, out, workflow=workflow, overwrite=overwrite)
     console = Console()
     console.print(
         f"{out}/ is a SavedModel. Its serving_default takes raw rows, as kerasrec.serving.rows makes them:",

@@ -76,7 +76,7 @@ def run_train(asked: Asked) -> None:
         check_valid(held, guesses)
     if asked.export:
         check_path(asked.out)
-    check_backend(asked.export)
+    check_backend("--export" if asked.export else None)
 
     with write_aside(asked.out, overwrite=asked.overwrite, files=FILES) as aside:
         aside.mkdir()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import logging
 import os
@@ -88,7 +87,9 @@ def _compiled(folder: Path, name: str, command: Sequence[str], link_flags: Seque
 def _one_at_a_time(path: Path) -> Iterator[None]:
     """Hold a lock between processes, where the file system has locks; without one each compiles for itself."""
     with path.open("w") as file:
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError, ImportError):
+            import fcntl
+
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
 

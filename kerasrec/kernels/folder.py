@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import grp
 import hashlib
 import os
-import pwd
 import stat
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,7 +26,7 @@ def cache_folder() -> Path:
         if not place.exists():
             place.mkdir(mode=0o700, exist_ok=True)
     there = folder.stat()
-    if there.st_uid == os.getuid() and stat.S_IMODE(there.st_mode) != 0o700:
+    if os.name == "posix" and there.st_uid == os.getuid() and stat.S_IMODE(there.st_mode) != 0o700:
         folder.chmod(0o700)
     if reason := who_else(folder):
         raise OSError(
@@ -40,6 +38,8 @@ def cache_folder() -> Path:
 def who_else(path: Path) -> str | None:
     """How another user than this one and root could change `path`: it, or a folder or a link on the way to it,
     is theirs or they may write there. None where nobody could."""
+    if os.name != "posix":
+        return None
     for place in _way_to(Path(os.path.abspath(path))):
         there = place.lstat()
         if there.st_uid not in (0, os.getuid()):
@@ -78,6 +78,9 @@ def _way_to(path: Path) -> Iterator[Path]:
 
 def _private(gid: int) -> bool:
     """Whether a group has this user alone in it, as many systems make one for each user."""
+    import grp
+    import pwd
+
     try:
         me, group = pwd.getpwuid(os.getuid()), grp.getgrgid(gid)
     except KeyError:
@@ -86,6 +89,8 @@ def _private(gid: int) -> bool:
 
 
 def _name(uid: int) -> str:
+    import pwd
+
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:

@@ -35,6 +35,10 @@ class File:
     bytes: int
     crc32: int
 
+    def __post_init__(self) -> None:
+        if Path(self.file).is_absolute() or ".." in Path(self.file).parts:
+            raise ValueError(f"a manifest names {self.file!r}, which is outside of its checkpoint's folder")
+
 
 @dataclass(frozen=True)
 class Shard(File):
