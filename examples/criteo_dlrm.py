@@ -148,7 +148,7 @@ for make in (dlrm, dcn, deepfm):
     started = time.perf_counter()
     keras.utils.set_random_seed(args.seed)
     model = make(schema)
-    model.compile(optimizer=kr.optimizers.Adagrad(0.05), loss="binary_crossentropy")
+    model.compile(optimizer=kr.optimizers.Adagrad(), loss="binary_crossentropy")
     stop = keras.callbacks.EarlyStopping("val_loss", patience=2, restore_best_weights=True)
     history = model.fit(
         loader("learn", shuffle=True),

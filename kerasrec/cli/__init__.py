@@ -98,7 +98,7 @@ def train(
     embedding_dim: Annotated[int, typer.Option(min=1, help="Width of the embeddings.")] = 16,
     learning_rate: Annotated[
         float, typer.Option(min=1e-8, help="Adagrad's initial learning rate; it falls to a tenth.")
-    ] = 0.03,
+    ] = 0.05,
     export: Annotated[bool, typer.Option("--export", help="Also write a SavedModel, to OUT/served.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run at OUT.")] = False,
 ) -> None:

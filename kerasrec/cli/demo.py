@@ -90,7 +90,7 @@ def _street(
 
     keras.utils.set_random_seed(seed)
     model = models.DLRM(train.schema, embedding_dim=16, bottom_units=[64, 16], top_units=[128, 64])
-    model.compile(optimizer=make_optimizer(0.03, epochs * len(train)), loss="binary_crossentropy")
+    model.compile(optimizer=make_optimizer(0.05, epochs * len(train)), loss="binary_crossentropy")
     check(model, features)
     with stage(console, "training", total=epochs * train.num_rows) as training:
         trained = fit(model, train, valid, epochs, training)

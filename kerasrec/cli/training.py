@@ -50,13 +50,9 @@ def make_model(name: str, schema: Schema, embedding_dim: int) -> Any:
 
 
 def make_optimizer(learning_rate: float, steps: int) -> Any:
-    """Adagrad whose learning rate falls to a tenth over `steps`, so that the last batches do not sway the mean.
-
-    Keras's accumulators start at 0.1, more than thousands of batches' squared gradients add up to: tables would
-    hardly move.
-    """
+    """Adagrad whose learning rate falls to a tenth over `steps`, so that the last batches do not sway the mean."""
     falling = keras.optimizers.schedules.CosineDecay(learning_rate, steps, alpha=0.1)
-    return optimizers.Adagrad(falling, initial_accumulator_value=1e-6)
+    return optimizers.Adagrad(falling)
 
 
 def fit(model: Any, train: Loader, valid: Loader, epochs: int, stage: Stage) -> Trained:

@@ -112,6 +112,7 @@ class DistributedEmbedding(keras.layers.Layer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
+        _refuse_strategy(self.name)
         if not features:
             raise ValueError("DistributedEmbedding needs at least one feature")
         wire = wire or self.table_dtype
@@ -423,6 +424,20 @@ def _side_by_side(parts: list[Any]) -> Any:
 
 def _batch_size(ids: Any) -> Any:
     return ids.nrows() if lookup.is_ragged(ids) else ops.shape(ids)[0]
+
+
+def _refuse_strategy(layer: str) -> None:
+    if keras.backend.backend() != "tensorflow":
+        return
+    import tensorflow as tf
+
+    if tf.distribute.has_strategy():
+        strategy = type(tf.distribute.get_strategy()).__name__
+        raise ValueError(
+            f"{layer}: embedding tables cannot be made under tf.distribute.{strategy}. "
+            "To train on several devices, leave the strategy out and start one process for each: "
+            "horovodrun -np N python train.py"
+        )
 
 
 def _checked_seed(layer: str, seed: int) -> int:

@@ -20,7 +20,7 @@ from kerasrec.models.checks import check_binary, check_fit, check_same_features,
 from kerasrec.models.class_weights import with_class_weights
 from kerasrec.models.first_order import FirstOrder
 from kerasrec.models.options import Options
-from kerasrec.optimizers import LossScaleOptimizer
+from kerasrec.optimizers import Adagrad, LossScaleOptimizer
 from kerasrec.parallel import comm, facts
 from kerasrec.parallel.alike import check_alike, code
 from kerasrec.parallel.callback import with_ranks
@@ -163,10 +163,13 @@ class SchemaModel(keras.Model):
             **self.options.config(),
         }
 
-    def compile(self, optimizer: Any = "rmsprop", *args: Any, auto_scale_loss: bool = True, **kwargs: Any) -> None:
-        """Keras's `compile`. Under mixed_float16 the loss is scaled by `kr.optimizers.LossScaleOptimizer`."""
-        optimizer = keras.optimizers.get(optimizer)
-        scaled = auto_scale_loss and optimizer is not None and self.dtype_policy.name == "mixed_float16"
+    def compile(self, optimizer: Any = None, *args: Any, auto_scale_loss: bool = True, **kwargs: Any) -> None:
+        """Keras's `compile`, with `kr.optimizers.Adagrad()` where no optimizer is given.
+
+        Under mixed_float16 the loss is scaled by `kr.optimizers.LossScaleOptimizer`.
+        """
+        optimizer = Adagrad() if optimizer is None else keras.optimizers.get(optimizer)
+        scaled = auto_scale_loss and self.dtype_policy.name == "mixed_float16"
         if scaled and not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
             optimizer = LossScaleOptimizer(optimizer)
         super().compile(optimizer, *args, auto_scale_loss=auto_scale_loss, **kwargs)
@@ -175,8 +178,7 @@ class SchemaModel(keras.Model):
         """As Keras compiles a loaded model whose `compile` is its own."""
         self._build_sublayers()
         self.compile(**keras.saving.deserialize_keras_object(config))
-        if self.optimizer is not None:
-            self.optimizer.build(self.trainable_variables)
+        self.optimizer.build(self.trainable_variables)
 
     def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Keras's `fit`. Raises `SchemaError` first where a loader's schema does not match the model's.

@@ -50,7 +50,7 @@ class DLRM(SchemaModel):
 
     >>> train = kr.Loader("train/", batch_size=4096)
     >>> model = kr.models.DLRM(train.schema, embedding_dim=32, bottom_units=[512, 256, 32], top_units=[512, 256])
-    >>> model.compile(kr.optimizers.Adagrad(0.01), loss="binary_crossentropy", metrics=[keras.metrics.AUC()])
+    >>> model.compile(kr.optimizers.Adagrad(), loss="binary_crossentropy", metrics=[keras.metrics.AUC()])
     >>> model.fit(train)
 
     Source: Naumov et al., "Deep Learning Recommendation Model for Personalization and Recommendation Systems",

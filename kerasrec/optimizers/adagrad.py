@@ -17,14 +17,30 @@ class Adagrad(TableOptimizer, keras.optimizers.Adagrad):
 
     `acc += g^2`, `w -= lr * g / sqrt(acc + epsilon)`. A row with no gradient has `g = 0` and stays as it is, so
     updating the touched rows alone is exact: the weights are those of `keras.optimizers.Adagrad` on dense
-    gradients. Arguments are Keras's.
+    gradients. Arguments are Keras's, but for two defaults.
+
+    Args:
+        learning_rate: 0.05 did best over the library's models and data, with Keras's 0.001 hardly any moved.
+        initial_accumulator_value: what `acc` begins with. Keras's 0.1 is more than thousands of batches' squared
+            gradients add up to, so that the rows of tables hardly move; PyTorch's is 0 as well.
+        epsilon: bounds the step of a row whose gradients are tiny.
+        **kwargs: Keras's other arguments.
 
     Example:
 
-    >>> model.compile(optimizer=kr.optimizers.Adagrad(0.01), loss="binary_crossentropy")
+    >>> model.compile(optimizer=kr.optimizers.Adagrad(), loss="binary_crossentropy")
 
     Source: Duchi, Hazan, Singer, "Adaptive Subgradient Methods" (JMLR 2011).
     """
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.05,
+        initial_accumulator_value: float = 0.0,
+        epsilon: float = 1e-7,
+        **kwargs: Any,
+    ):
+        super().__init__(learning_rate, initial_accumulator_value, epsilon, **kwargs)
 
     def update_rows(self, at: Rows, table: Any, gradient: Any, learning_rate: Any) -> None:
         accumulator = self._accumulators[at.index]

@@ -33,7 +33,7 @@ class Multi(TableOptimizer, keras.optimizers.Optimizer):
 
     >>> model.compile(
     ...     optimizer=kr.optimizers.Multi(
-    ...         {"tables": kr.optimizers.RowwiseAdagrad(0.05), "dense": kr.optimizers.Adam(1e-3)}
+    ...         {"tables": kr.optimizers.RowwiseAdagrad(), "dense": kr.optimizers.Adam(1e-3)}
     ...     ),
     ...     loss="binary_crossentropy",
     ... )

@@ -18,15 +18,24 @@ class RowwiseAdagrad(TableOptimizer, keras.optimizers.Adagrad):
 
     For a table of width 64 the optimizer's state is 1/64 of the table. A variable counts as a table when it is a
     stack of `DistributedEmbedding` or the matrix of a `keras.layers.Embedding`; all others get ordinary Adagrad.
-    Arguments are those of `keras.optimizers.Adagrad`.
+    Arguments and defaults are those of `kr.optimizers.Adagrad`.
 
     Example:
 
-    >>> model.compile(optimizer=kr.optimizers.RowwiseAdagrad(0.02), loss="binary_crossentropy")
+    >>> model.compile(optimizer=kr.optimizers.RowwiseAdagrad(), loss="binary_crossentropy")
 
     Source: the row-wise sparse Adagrad of DLRM (Naumov et al., https://arxiv.org/abs/1906.00091) and FBGEMM's
     EXACT_ROWWISE_ADAGRAD, which TorchRec trains with.
     """
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.05,
+        initial_accumulator_value: float = 0.0,
+        epsilon: float = 1e-7,
+        **kwargs: Any,
+    ):
+        super().__init__(learning_rate, initial_accumulator_value, epsilon, **kwargs)
 
     def new_slot(self, variable: Any, name: str, initializer: Any) -> Any:
         if cut := getattr(variable, "cut_tables", None):

@@ -45,7 +45,7 @@ class TableConfig:
 
     Example:
 
-    >>> kr.TableConfig("item", 1000, 16, optimizer=kr.optimizers.RowwiseAdagrad(0.02))
+    >>> kr.TableConfig("item", 1000, 16, optimizer=kr.optimizers.RowwiseAdagrad(0.1))
     """
 
     name: str

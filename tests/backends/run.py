@@ -28,7 +28,7 @@ ROWS, BATCH = 320, 32  # ten steps; one shape of batch, since each more is compi
 RATE = 0.2
 OPTIMIZERS = {
     "SGD": {"momentum": 0.9},
-    "Adagrad": {},
+    "Adagrad": {"initial_accumulator_value": 0.1},
     "Adam": {"epsilon": 1e-3},
     "AdamW": {"weight_decay": 0.01},
     "Ftrl": {"l1_regularization_strength": 0.001},
@@ -44,7 +44,7 @@ def main(out: Path, reference: Path | None) -> None:
     for name, make in MODELS.items():
         train(name, make(schema_of()), x, y)
     for name in ("Adagrad", "RowwiseAdagrad"):
-        train(f"DLRM, kr {name}", MODELS["DLRM"](schema_of()), x, y, getattr(kr.optimizers, name)(RATE))
+        train(f"DLRM, kr {name}", MODELS["DLRM"](schema_of()), x, y, getattr(kr.optimizers, name)(RATE, 0.1))
     two = {"tables": kr.optimizers.Adagrad(RATE), "dense": kr.optimizers.Adam(0.01, epsilon=1e-3)}
     try:
         train("DLRM, Multi", MODELS["DLRM"](schema_of()), x, y, kr.optimizers.Multi(two))

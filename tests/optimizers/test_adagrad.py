@@ -22,7 +22,8 @@ def test_equals_keras_with_a_schedule():
     def schedule():
         return keras.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9)
 
-    assert_same(train(kr.optimizers.Adagrad(schedule())), train(keras.optimizers.Adagrad(schedule()), DenseLookup))
+    ours, theirs = (package.Adagrad(schedule(), 0.1) for package in (kr.optimizers, keras.optimizers))
+    assert_same(train(ours), train(theirs, DenseLookup))
 
 
 def test_against_float64_rows():
@@ -48,6 +49,27 @@ def test_a_batch_that_touches_no_row():
     gradient = tf.IndexedSlices(tf.zeros((0, DIM)), tf.zeros((0,), tf.int64), (ROWS, DIM))
     kr.optimizers.Adagrad(0.1).apply([gradient], [variable])
     assert np.array_equal(keras.ops.convert_to_numpy(variable), start)
+
+
+@pytest.mark.parametrize("name", ["Adagrad", "RowwiseAdagrad"])
+def test_defaults(name):
+    optimizer = getattr(kr.optimizers, name)()
+    config = optimizer.get_config()
+    assert (float(optimizer.learning_rate), config["initial_accumulator_value"]) == (pytest.approx(0.05), 0.0)
+    variable = keras.Variable(np.ones((ROWS, DIM), "float32"), name="embeddings")
+    optimizer.apply([tf.IndexedSlices(tf.fill((1, DIM), 0.2), [3], (ROWS, DIM))], [variable])
+    np.testing.assert_allclose(
+        variable[3], 1 - 0.05, atol=1e-6
+    )  # the first step is the rate, whatever the gradient
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_a_gradient_of_zero_is_no_step_in_half_precision(dtype):
+    variable = keras.Variable(np.ones(3), dtype=dtype)
+    kr.optimizers.Adagrad().apply([keras.ops.cast([0.0, 1e-4, 1.0], dtype)], [variable])
+    moved = 1 - np.asarray(keras.ops.cast(variable, "float32"))
+    assert moved[0] == 0
+    assert 0 < moved[1] <= moved[2]
 
 
 def test_config_round_trip():
