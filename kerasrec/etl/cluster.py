@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from kerasrec.etl import engine, execute
+from kerasrec.etl.columns import FileColumns
 from kerasrec.etl.sources import Source
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def shared(source: Source, client: Any) -> Source:
 
     if not isinstance(client, Client) or client.asynchronous:
         raise TypeError(f"client must be a distributed.Client that is not asynchronous, not {client!r}")
-    if source.read is None:
+    if not isinstance(source.columns, FileColumns):
         raise TypeError(
             f"{source.name} is in this process alone: with client= the rows must be in files that all workers "
             "see; write them to Parquet in a shared folder and pass that"
@@ -57,10 +58,8 @@ def shared(source: Source, client: Any) -> Source:
     if source.engine != "cpu":
         client.run(execute.check, source.engine)
     files = [(path.absolute(), rows) for path, rows in source.files]
-    versions = [
-        replace(version, inode=None) for version in source.versions
-    ]  # those of files are each machine's own
-    return replace(source, files=files, versions=versions, frame=source.read([path for path, _ in files]))
+    versions = [replace(version, inode=None) for version in source.versions]  # those are each machine's own
+    return replace(source, files=files, versions=versions, columns=source.columns.absolute())
 
 
 def gatherer(client: Any) -> Callable[[Source, Sequence[str], Sequence[engine.Job]], Statistics]:

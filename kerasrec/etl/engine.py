@@ -83,6 +83,8 @@ def fit(
     gathering = gathering or gather
     names = raw_names(root)
     source.require(names)
+    if source.rows == 0:
+        raise _no_rows(source)
     columns = [source.column(name) for name in names]
     raw = {column.name: Value(column, source.clean(column)) for column in columns}
     facts, known = Observe(), source.null_counts()
@@ -109,7 +111,11 @@ def fit(
 
 def _refuse_no_rows(source: Source, facts: Observe) -> None:
     if not all(told["rows"] for told in facts.facts.values()):
-        raise SchemaError(f"{source.name}: there are no rows to fit on")
+        raise _no_rows(source)
+
+
+def _no_rows(source: Source) -> SchemaError:
+    return SchemaError(f"{source.name}: there are no rows to fit on")
 
 
 def tells_rows_apart(root: Node) -> bool:

@@ -13,6 +13,7 @@ from kerasrec.schema import Column, SchemaError
 
 def read(source: Source, columns: Mapping[str, Column]) -> pl.DataFrame:
     """Columns of a source, under other names if wanted, as `Source.clean` makes them."""
+    source = source.reading([column.name for column in columns.values()])
     clean = {name: source.clean(column) for name, column in columns.items()}
     with source.telling():
         source.check(column.name for column in columns.values())

@@ -18,7 +18,7 @@ BYTES, ROWS = 65_536, 128  # looked at, at each end
 def fingerprint(source: Source, names: Sequence[str]) -> list[str]:
     """First one of all the rows in their order, whatever form they come in: their number, and the columns `names`
     of the first and the last ones. Then one of each file: its size, its first and its last bytes."""
-    source.require(names)
+    source = source.reading(names)
     place = repr((source.start, list(source.keep)))
     with source.telling():
         frame, rows = source.frame.select(names), source.rows

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +14,15 @@ import polars as pl
 
 from kerasrec import globs, hive
 from kerasrec.addresses import hide_secrets
-from kerasrec.etl import csv_files, exact, execute, parquet_files, partitions
+from kerasrec.etl import csv_files, exact, execute, parquet_files
+from kerasrec.etl.columns import Columns, FileColumns, FrameColumns, RawFile, arrow_columns
 from kerasrec.etl.types import ROW, check_name, column_type, is_float, is_integer, plain_type, to_name
 from kerasrec.files.versions import Version, what_changed
 from kerasrec.schema import Column, SchemaError, Tag
 
-READERS = {
+FORMATS: dict[str, Any] = {  # by how files' names end
     **dict.fromkeys((".parquet", ".pq"), parquet_files),
-    **dict.fromkeys((".csv", ".tsv"), csv_files),
+    **dict.fromkeys((".csv", ".tsv", ".csv.gz", ".tsv.gz", ".csv.zst", ".tsv.zst"), csv_files),
 }
 
 
@@ -30,37 +31,80 @@ class Source:
     """Raw data, not read yet.
 
     Attributes:
-        frame: its columns as they are.
-        types: their Polars types.
+        columns: all its columns as they are.
         name: what to call it in messages.
         rows: how many rows there are, where that is known without reading them.
-        files: where it lies in files, each with its number of rows; in the frame's order, from row number 0 on.
-        read: makes a frame of some of the files.
+        files: where it is in files, each with its number of rows; in the frame's order, from row number 0 on.
         columnar: whether one column can be read without paying for the others.
         start: the number of the first row; not 0 where this is a part of a larger source.
+        window: of the rows of `columns`, the first one that belongs here, and how many; all for `None`.
         keep: what makes this a part of a larger source, by words for it: expressions over raw columns and ROW that
             are true where a row belongs to it.
         engine: where its queries are computed, "cpu" or "gpu".
+        reads: the columns that are read; all that can be for `None`.
         versions: of the files, when they were looked at.
         verify: whether the checksums of Parquet files are compared.
     """
 
-    frame: pl.LazyFrame
-    types: Mapping[str, pl.DataType]
+    columns: Columns
     name: str
     rows: int | None = None
     files: Sequence[tuple[Path, int]] = ()
-    read: Callable[[Sequence[Path]], pl.LazyFrame] | None = None
     columnar: bool = False
     start: int = 0
+    window: tuple[int, int] | None = None
     keep: Mapping[str, pl.Expr] = field(default_factory=dict)
     engine: str = "cpu"
+    reads: Sequence[str] | None = None
     versions: Sequence[Version] = ()
     verify: bool = True
 
+    def reading(self, names: Sequence[str]) -> Source:
+        """The same rows with only the columns `names`, and those that `keep` reads; no others are looked at.
+
+        Raises:
+            SchemaError: one of them is missing, cannot be read, or has types in several files that do not fit.
+        """
+        self.require(names)
+        kept = [name for keep in self.keep.values() for name in keep.meta.root_names() if name != ROW]
+        reads = list(dict.fromkeys([*names, *kept]))
+        with self.telling():
+            self.columns.types(reads)
+        return replace(self, reads=reads)
+
+    @property
+    def types(self) -> Mapping[str, pl.DataType]:
+        """The columns' Polars types. Asking for one raises `SchemaError` where it cannot be read."""
+        return _Types(self)
+
+    def unreadable(self) -> dict[str, str]:
+        """Why columns that cannot be read cannot, by their names."""
+        reasons = {}
+        for name in self.columns.names:
+            try:
+                check_name(name)
+                self.types[name]
+            except SchemaError as error:
+                reasons[name] = str(error)
+        return reasons
+
+    @cached_property
+    def frame(self) -> pl.LazyFrame:
+        """The columns that are read."""
+        if self.reads is None:
+            unreadable = self.unreadable()
+            reads = [name for name in self.columns.names if name not in unreadable]
+            frame = self.columns.read(reads).select(reads)
+        else:
+            frame = self.columns.read(self.reads)
+        return frame if self.window is None else frame.slice(*self.window)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "frame"}
+
     def lazy(self) -> pl.LazyFrame:
         """The rows, with their numbers in a column ROW. (Where nobody reads that, Polars does not make it.)"""
-        frame = self.frame.drop(ROW) if ROW in self.types else self.frame  # nobody reads a column of that name
+        frame = self.frame.drop(ROW, strict=False) if ROW in self.types else self.frame  # nobody reads it
         frame = frame.with_row_index(ROW, offset=self.start)
         for keep in self.keep.values():
             frame = frame.filter(keep)
@@ -73,32 +117,39 @@ class Source:
     def parts(self, rows: int) -> list[Source]:
         """The same rows as several sources, each of at most so many rows of one file (of CSV, where a row is found
         by reading all before it, of a file); a source without files is one part. Rows keep their numbers."""
-        if self.read is None or self.rows is None:
+        if not isinstance(self.columns, FileColumns) or self.rows is None:
             return [self]
-        pieces = [(self.frame, self.rows, self.name)]
-        if self.rows == sum(count for _, count in self.files):  # else this is a part itself
-            pieces = [(self.read([path]), count, str(path)) for path, count in self.files]
+        first, _ = self.window or (0, None)
+        pieces: list[tuple[FileColumns, int, str]] = [(self.columns, self.rows, self.name)]
+        if self._is_whole:
+            names = list(self.columns.names) if self.reads is None else self.reads
+            pieces = [
+                (self.columns.of([at], names), count, str(path)) for at, (path, count) in enumerate(self.files)
+            ]
         found, number = [], self.start
-        for frame, count, name in pieces:
+        for columns, count, name in pieces:
             size = rows if self.columnar else count
-            for first in range(0, max(count, 1), max(size, 1)):
-                some = min(size, count - first)
-                piece = frame if some == count else frame.slice(first, some)
-                found.append(replace(self, frame=piece, rows=some, start=number + first, name=name))
+            for start in range(0, max(count, 1), max(size, 1)):
+                some = min(size, count - start)
+                window = self.window if some == count else (first + start, some)
+                part = replace(self, columns=columns, window=window, rows=some, start=number + start, name=name)
+                found.append(part)
             number += count
         return found
 
+    @property
+    def _is_whole(self) -> bool:
+        """Whether this is no part of a source."""
+        return self.rows == sum(count for _, count in self.files)
+
     def null_counts(self) -> dict[str, int]:
         """How many nulls some of the columns hold, where that is known without reading them."""
-        whole = not self.keep and self.rows == sum(count for _, count in self.files)
-        return (
-            parquet_files.null_counts([path for path, _ in self.files])
-            if self.columnar and self.files and whole
-            else {}
-        )
+        if not (self.columnar and self.files and self._is_whole and not self.keep):
+            return {}
+        return parquet_files.null_counts([path for path, rows in self.files if rows])
 
     def locate(self, row: int) -> str:
-        """Words for where the row with this number stands."""
+        """Words for where the row with this number is."""
         for path, rows in self.files:
             if row < rows:
                 return f"{path}, row {row}"
@@ -125,12 +176,12 @@ class Source:
 
     @contextmanager
     def telling(self) -> Iterator[None]:
-        """What Polars could not read is told as a `SchemaError` that names the file, and so are files that changed
-        since they were looked at."""
+        """Raise what Polars could not read, a panic as well, as a `SchemaError` that names the file; and one for a
+        file that changed since it was looked at."""
         try:
             yield
             self._check_versions()
-        except pl.exceptions.PolarsError as error:
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
             self._check_versions()
             reason = str(error).split("\n\n")[0]  # what follows is advice on Polars' own arguments
             raise SchemaError(f"{self._culprit()}: {hide_secrets(reason)}") from error
@@ -142,11 +193,13 @@ class Source:
 
     def _culprit(self) -> str:
         """The file that cannot be read, or, where that is not the reason, the whole source."""
-        for path, _ in self.files if self.read and len(self.files) > 1 else ():
-            try:
-                self.read([path]).select(pl.all().null_count()).collect(engine="streaming")  # type: ignore[misc]
-            except pl.exceptions.PolarsError:
-                return str(path)
+        if self._is_whole and len(self.files) > 1:
+            for part in self.parts(sum(count for _, count in self.files)):
+                try:
+                    names = self.columns.names if self.reads is None else self.reads
+                    part.frame.select(pl.col(name).null_count() for name in names).collect(engine="streaming")
+                except (pl.exceptions.PolarsError, pl.exceptions.PanicException, SchemaError):
+                    return part.name
         return self.name
 
     def require(self, names: Sequence[str], optional: Sequence[str] = ()) -> None:
@@ -191,7 +244,7 @@ class Source:
             raise self._mismatch(column)
         if not as_one or not exact.holds_all(element, column.dtype):
             x = exact.expression(x, pl.col(ROW), given, column, partial(self._misfit, column))
-            if self.read is None and self.columnar:
+            if not self.files and self.columnar:
                 with self.telling():
                     self.lazy().select(x).collect(engine="in-memory")
         elif given != column_type(column):
@@ -222,33 +275,83 @@ class Source:
         return f"column {column.name!r} is {self.types[column.name]}, but the workflow was fitted on {kind}"
 
 
+class _Types(Mapping[str, Any]):
+    """The types of a source's columns, each found when it is asked for."""
+
+    def __init__(self, source: Source):
+        self._source, self._columns = source, source.columns
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._columns.names:
+            raise KeyError(name)
+        try:
+            return self._columns.types([name])[name]
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException):
+            with self._source.telling():
+                raise
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._columns.names
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._columns.names)
+
+    def __len__(self) -> int:
+        return len(self._columns.names)
+
+
 def scan(source: Any, types: Mapping[str, pl.DataType] | None = None) -> Source:
     """Look at a source without reading it.
 
     Args:
-        source: a path, a glob, a folder or a list of paths of Parquet (.parquet, .pq) or CSV (.csv, .tsv)
-            files; an Arrow table; a pandas frame; a Polars frame, lazy or not. A folder's folders named
-            `column=value` belong to it; such a column is constant in a file.
+        source: a path, a glob, a folder or a list of paths of Parquet or CSV files (`FORMATS`); an Arrow table; a
+            pandas frame; a Polars frame, lazy or not. A folder's folders named `column=value` belong to it; such a
+            column is constant in a file.
         types: Polars types of columns that are text, in CSV files or folders' names, where they are known already.
 
     Raises:
         FileNotFoundError: no such file.
         ValueError: an address, as s3://..., which is not a path.
-        SchemaError: a file that is empty, truncated or of another format, a CSV row with a wrong number of fields,
-            or files that do not fit together.
+        SchemaError: a file that is empty, truncated or of another format, a CSV row with a wrong number of fields.
+            What is wrong with a column is told where that is read.
         TypeError: none of the above.
     """
     if isinstance(source, Source):
         return source
     if isinstance(source, pl.LazyFrame):
-        return Source(source, source.collect_schema(), "the LazyFrame")
+        name = "the LazyFrame"
+        try:
+            return Source(FrameColumns(source, source.collect_schema(), name, lazy=True), name)
+        except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+            raise SchemaError(f"{name}: {hide_secrets(str(error))}") from error
     if isinstance(source, pl.DataFrame):
-        return Source(source.lazy(), source.schema, "the frame", len(source), columnar=True)
-    package = type(source).__module__.partition(".")[0]
-    if package == "pyarrow":
-        return scan(pl.from_arrow(source))
-    if package == "pandas":
-        return scan(pl.from_pandas(source))
+        name = "the frame"
+        return Source(FrameColumns(source.lazy(), source.schema, name), name, len(source), columnar=True)
+    if (table := arrow_columns(source)) is not None:
+        return Source(table, table.name, len(source), columnar=True)
+    files = _files(source)
+    kinds = {kind for file in files if (kind := name_format(file.name))}
+    if len({FORMATS[kind] for kind in kinds}) > 1 or {".csv", ".tsv"} <= {kind[:4] for kind in kinds}:
+        raise SchemaError(f"one input of several formats: {', '.join(sorted(kinds))}")
+    reader = FORMATS[kinds.pop()]
+    given, versions = types or {}, [Version.of(file) for file in files]
+    raw: Sequence[RawFile] = reader.scan(files, given)
+    empty = pl.Null() if reader is parquet_files else pl.String()
+    folders = [hive.partitions(file.parts[:-1]) for file in files]
+    columns = FileColumns(raw, reader.read, given, folders, empty)
+    name = str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
+    counts = [(file.path, file.rows) for file in raw]
+    total = sum(rows for _, rows in counts)
+    return Source(columns, name, total, counts, reader is parquet_files, versions=versions)
+
+
+def name_format(name: str) -> str | None:
+    """Which of `FORMATS` a file's name says."""
+    return next((ending for ending in FORMATS if name.lower().endswith(ending)), None)
+
+
+def _files(source: Any) -> list[Path]:
+    """The data files of paths, folders and globs, in order."""
     paths = [source] if isinstance(source, str | os.PathLike) else source
     if not isinstance(paths, Sequence) or not all(isinstance(path, str | os.PathLike) for path in paths):
         raise TypeError(
@@ -262,36 +365,25 @@ def scan(source: Any, types: Mapping[str, pl.DataType] | None = None) -> Source:
                 f"{shown}: a workflow reads addresses through Polars: pass a frame of its, "
                 f'pl.scan_parquet("{shown}", storage_options=...) or pl.scan_csv'
             )
-    files = [file for path in paths for file in _files(Path(path))]
+    files = [file for path in paths for file in _found(Path(path))]
     if not files:
         raise FileNotFoundError("an empty list of files")
-    suffixes = {file.suffix.lower() for file in files}
-    if len({READERS[suffix] for suffix in suffixes}) > 1 or len(suffixes & {".csv", ".tsv"}) > 1:
-        raise SchemaError(f"one input of several formats: {', '.join(sorted(suffixes))}")
-    reader = READERS[suffixes.pop()]
-    versions = [Version.of(file) for file in files]
-    read, counts = reader.scan(files, types or {})
-    read = partitions.add(read, files, types or {})
-    frame, name = read(files), str(files[0]) if len(files) == 1 else f"{files[0]} and {len(files) - 1} more"
-    placed = list(zip(files, counts, strict=True))
-    return Source(
-        frame, frame.collect_schema(), name, sum(counts), placed, read, reader is parquet_files, versions=versions
-    )
+    return files
 
 
-def _files(path: Path) -> list[Path]:
+def _found(path: Path) -> list[Path]:
     """The data files that a path, a folder or a glob names, in order."""
     if path.is_dir():
-        found = [file for file in hive.files(path) if file.suffix in READERS]
-        kinds = f"{path} holds no files that end in {', '.join(READERS)}"
+        found = [file for file in hive.files(path) if name_format(file.name)]
+        kinds = f"{path} holds no files that end in {', '.join(FORMATS)}"
     else:
         found = globs.files(path)
         kinds = f"no file matches {path}"
     if not found:
         raise FileNotFoundError(kinds)
     for file in found:
-        if file.suffix.lower() not in READERS:
-            raise SchemaError(f"{file}: the name must end in {', '.join(READERS)}; otherwise pass a Polars frame")
+        if name_format(file.name) is None:
+            raise SchemaError(f"{file}: the name must end in {', '.join(FORMATS)}; otherwise pass a Polars frame")
     return found
 
 

@@ -13,6 +13,7 @@ from zoneinfo import ZoneInfo
 import numpy as np
 import polars as pl
 
+from kerasrec.etl.arrow_types import OFFSET
 from kerasrec.etl.sources import Source, scan
 from kerasrec.etl.types import ROW
 from kerasrec.schema import SchemaError
@@ -72,7 +73,7 @@ class SplitByTime:
         """The parts of `source`, the earliest first."""
         source = scan(source)
         dtype = _time_type(source, self.time)
-        times = source.lazy().select(ROW, _time(self.time))
+        times = source.reading([self.time]).lazy().select(ROW, _time(self.time))
         if self.fractions is not None:
             with source.telling():
                 known = times.collect(engine="streaming")
@@ -150,7 +151,7 @@ class SplitLeaveOneOut:
                 raise SchemaError(
                     f"{source.name}: column {name!r} is {source.types[name]}; users are single values"
                 )
-        frame = source.lazy()
+        frame = source.reading([*self.user, *([] if self.time is None else [self.time])]).lazy()
         times = []
         if self.time is not None:
             _time_type(source, self.time)
@@ -230,6 +231,10 @@ def _moment(moment: Moment, dtype: pl.DataType, name: str) -> int | float:
         if not isinstance(given, datetime.datetime):
             given = datetime.datetime(given.year, given.month, given.day)
         zone = getattr(dtype, "time_zone", None)
+        if zone == OFFSET and given.tzinfo is None:
+            raise TypeError(
+                "a time without a zone, and the column's zone is an offset: write 2024-03-01T00:00+05:30"
+            )
         if zone is not None:
             given = given.replace(tzinfo=ZoneInfo(zone)) if given.tzinfo is None else given
             given = given.astimezone(datetime.UTC)

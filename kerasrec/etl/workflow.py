@@ -96,7 +96,7 @@ class Workflow:
             TypeError: a source that is not files, with `client`.
             ImportError, RuntimeError: `engine="gpu"` without the extra `kerasrec[gpu]`, or without a GPU.
         """
-        source = _on(engine, source, verify=verify)
+        source = _on(engine, source, verify=verify).reading(graphs.raw_names(self._root))
         gathering = None
         if client is not None:
             source, gathering = cluster.shared(source, client), cluster.gatherer(client)
@@ -167,7 +167,9 @@ class Workflow:
         made = self._outputs(served=not targets, fitted=fitted)
         needed = reads(value for value in made if value.column.name in wanted)
         optional = inputs.targets.names if targets else ()
-        source.require([name for name in inputs.names if name in needed], optional=optional)
+        names = [name for name in inputs.names if name in needed]
+        source.require(names, optional=optional)
+        source = source.reading(names)
         raw = {
             column.name: Value(column, source.clean(column) if column.name in needed else pl.lit(None))
             for column in self._fitted_inputs()

@@ -15,6 +15,7 @@ import numpy as np
 import polars as pl
 
 from kerasrec.etl import exact
+from kerasrec.etl.columns import ArrowColumns, arrow_columns
 from kerasrec.etl.tensor_names import tensor_names
 from kerasrec.etl.types import integer_range, is_float, is_integer, to_polars
 from kerasrec.schema import Column, Schema, SchemaError
@@ -108,12 +109,13 @@ def raw_schema(source: Any) -> Schema:
 
 # ---- frames -------------------------------------------------------------------------------------------------
 def _frame(data: Any) -> Callable[[Column], tuple[pl.Series, np.ndarray | None]]:
-    frame = _to_polars(data)
+    columns = arrow_columns(data) or _to_polars(data)
+    names = columns.names if isinstance(columns, ArrowColumns) else columns.columns
 
     def read(column: Column) -> tuple[pl.Series, np.ndarray | None]:
-        if column.name not in frame.columns:
-            raise SchemaError(f"no column {column.name!r}; the frame has: {', '.join(frame.columns)}")
-        series = frame[column.name].alias("")  # Polars' own methods of a series take its name for a pattern
+        if column.name not in names:
+            raise SchemaError(f"no column {column.name!r}; the frame has: {', '.join(names)}")
+        series = columns[column.name].alias("")  # Polars' own methods of a series take its name for a pattern
         if isinstance(series.dtype, pl.Array):
             series = series.arr.to_list()
         if not column.is_list:
@@ -134,13 +136,6 @@ def _to_polars(data: Any) -> pl.DataFrame:
         return data
     if isinstance(data, pl.LazyFrame):
         return data.collect()
-    package = type(data).__module__.partition(".")[0]
-    if package == "pyarrow":
-        frame = pl.from_arrow(data)
-        assert isinstance(frame, pl.DataFrame)
-        return frame
-    if package == "pandas":
-        return pl.from_pandas(data)
     raise TypeError(f"expected a Polars, pandas or Arrow frame, or a list of dicts, not {type(data).__name__}")
 
 
