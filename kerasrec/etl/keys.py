@@ -75,7 +75,8 @@ class Keys:
             at = [find(x.values, x.valid) for find, x in zip(columns, values, strict=True)]
             found = at[0]
             for pair, size, more in zip(pairs, sizes[1:], at[1:], strict=True):
-                found = pair.lookup(tf.where((found < 0) | (more < 0), -1, found * size + more))
+                nowhere = tf.constant(-1, tf.int64)  # of a Python -1 a graph makes an int32
+                found = pair.lookup(tf.where((found < 0) | (more < 0), nowhere, found * size + more))
             return tf.where(found < 0, tf.constant(self.size, tf.int64), found)
 
         return position
@@ -124,9 +125,11 @@ class _Values:
 
         from kerasrec.etl.tensors import table_key
 
-        strings = self.words.dtype == pl.String
-        keys = tf.constant(self.words.to_list(), tf.string) if strings else tf.constant(self.words.to_numpy())
-        table = _table(table_key(keys), self.places, resources)
+        if self.words.dtype == pl.String:
+            keys = tf.constant(self.words.to_list(), tf.string)
+        else:
+            keys = tf.constant(self._numbers(self.words), tf.int64)
+        table = _table(keys, self.places, resources)
 
         def find(values: tf.Tensor, valid: tf.Tensor | None) -> tf.Tensor:
             at = table.lookup(table_key(values))
@@ -227,6 +230,8 @@ class Gathered:
         if is_list:
             lengths = series.list.len().fill_null(0)
             series = series.filter(lengths > 0).explode()
+        if series.dtype == pl.Datetime:
+            series = series.to_physical()
         valid = tf.Variable(tf.constant(series.is_not_null().to_numpy(), tf.bool), trainable=False)
         if series.dtype == pl.String:
             values = tf.Variable(tf.constant(series.fill_null("").to_list(), tf.string), trainable=False)

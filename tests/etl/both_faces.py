@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 from polars.testing import assert_frame_equal
+from tensorflow_runs import run
 
 from kerasrec import etl
 
@@ -24,7 +25,7 @@ def served(workflow: etl.Workflow, frame: pl.DataFrame) -> pl.DataFrame:
     from kerasrec.serving import rows
 
     wire = {name: tf.constant(array) for name, array in rows(frame, workflow).items()}
-    made = {name: tensor.numpy() for name, tensor in workflow.tensorflow(wire).items()}
+    made = run(workflow.tensorflow_module(), wire)
     columns: dict[str, Any] = {}
     for column in workflow.output_schema.features:
         if column.is_list:
@@ -35,11 +36,13 @@ def served(workflow: etl.Workflow, frame: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(columns, schema=transformed(workflow, frame.head(0)).schema)
 
 
-def assert_faces_agree(workflow: etl.Workflow, frame: pl.DataFrame) -> None:
+def assert_faces_agree(workflow: etl.Workflow, frame: pl.DataFrame, ulps: int = 0) -> None:
     expected = transformed(workflow, frame).with_columns(pl.col(pl.Float32).fill_null(np.nan))
     # TensorFlow takes numbers too small to be normal for 0.
-    tiny = float(np.finfo(np.float32).tiny)
-    assert_frame_equal(served(workflow, frame), expected, rel_tol=0, abs_tol=tiny)
+    limits = np.finfo(np.float32)
+    assert_frame_equal(
+        served(workflow, frame), expected, rel_tol=ulps * float(limits.eps), abs_tol=float(limits.tiny)
+    )
 
 
 def parts(rows: list[Any], cuts: list[int]) -> list[list[Any]]:

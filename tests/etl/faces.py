@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 from hypothesis import strategies as st
+from tensorflow_runs import run
 
 from kerasrec.etl import Operator, Workflow, engine
 from kerasrec.etl.sources import scan
@@ -65,7 +66,7 @@ class Fitted:
         from kerasrec.etl.tensors import WorkflowModule
 
         module = WorkflowModule(self.root, self.inputs, Schema(self.outputs))
-        made = {name: tensor.numpy() for name, tensor in module(wire(values, self.inputs[0])).items()}
+        made = run(module, wire(values, self.inputs[0]))
         if not self.outputs[0].is_list:
             return made["x"].tolist()
         offsets = made["x__offsets"]
@@ -136,5 +137,4 @@ def table_faces(
     given = frame(rows)
     for column in workflow.input_schema.features:
         raw |= wire(given[column.name].to_list(), column)
-    tensors = {name: tensor.numpy() for name, tensor in workflow.tensorflow(raw).items()}
-    return workflow, workflow.transform(given).collect(), tensors
+    return workflow, workflow.transform(given).collect(), run(workflow.tensorflow_module(), raw)

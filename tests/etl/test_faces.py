@@ -46,7 +46,7 @@ CASES = [
 @pytest.mark.parametrize(
     ("name", "dtype", "is_list"), [case for case in CASES if not (case[0].startswith("Target") and case[2])]
 )
-@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=5, deadline=None, suppress_health_check=list(HealthCheck))
 @given(data=st.data())
 def test_both_faces_agree(name: str, dtype: str, is_list: bool, data: Any) -> None:
     kind = list_columns if is_list else columns
