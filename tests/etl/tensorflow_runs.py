@@ -1,5 +1,5 @@
-"""Runs a workflow's TensorFlow implementation in the three ways that it is used: eagerly, as a traced graph, and out
-of a SavedModel in a process that knows nothing of kerasrec."""
+"""Runs a workflow's TensorFlow implementation in the three ways that it is used: eagerly, as a traced graph, and
+out of a SavedModel in a process that knows nothing of kerasrec."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ sys.exit("\\n\\n".join(wrong) or None)
 
 
 class SavedModels:
-    """Graphs that wait to be saved, loaded and run again: of each test, or each first parameter of one, the one of the
-    most elements. (To save and load a lookup table takes 0.1 s.)"""
+    """Graphs that wait to be saved, loaded and run again: of each test, or each first parameter of one, the one of
+    the most elements. (To save and load a lookup table takes 0.1 s.)"""
 
     def __init__(self) -> None:
         self.waiting: dict[str, tuple[Any, Any, Arrays, Arrays]] = {}

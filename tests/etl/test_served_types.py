@@ -65,7 +65,7 @@ def joined(on: list[str]) -> Node:
 
 PAIRS = [["int8", "string"], ["string", "uint64"], ["bool", "time", "int64"], ["date", "uint8"]]
 STATS = ["count", "sum", "mean", "min", "max", "std", "var"]
-SIMILAR = pl.DataFrame({"id": ["a\x00", "b", ""], "feature": [1, 2, 1]})
+WORDS = pl.DataFrame({"id": ["a\x00", "b", ""], "feature": [1, 2, 1]})
 TIMES = pl.DataFrame({"id": DATES["time"][1][:3], "feature": [1, 2, 1]}, schema_overrides={"id": pl.Datetime})
 OPERATORS: dict[str, tuple[dict[str, Any], Callable[[], Any]]] = {
     "Categorify": (KEYS, lambda: [*KEYS, *LISTS] >> etl.Categorify(min_count=2)),
@@ -87,7 +87,7 @@ OPERATORS: dict[str, tuple[dict[str, Any], Callable[[], Any]]] = {
     "JoinExternal by three": (KEYS | DATES, lambda: joined(["bool", "date", "uint64"])),
     "ColumnSimilarity": (
         KEYS | DATES,
-        lambda: ["string", "time"] >> etl.ColumnSimilarity(SIMILAR, TIMES, "inner"),
+        lambda: ["string", "time"] >> etl.ColumnSimilarity(WORDS, TIMES, "inner"),
     ),
     "TimeFeatures": (DATES, lambda: [*DATES, *(f"list_{name}" for name in DATES)] >> etl.TimeFeatures()),
     "TimeFeatures cyclic": (DATES, lambda: list(DATES) >> etl.TimeFeatures(encode="cyclic") >> etl.FillMissing(2)),
