@@ -13,7 +13,6 @@ import uuid
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -94,15 +93,15 @@ def write(
     Each attempt at a part writes into a folder of its own, so a worker that was given up for dead, and is not,
     changes nothing that counts.
     """
-    import cloudpickle
     from distributed import as_completed, wait
 
     dataset = replace(dataset, source=shared(dataset.source, client))
     work = folder / "work"
     work.mkdir()
-    (work / "dataset.pickle").write_bytes(cloudpickle.dumps(replace(dataset, source=None)))  # type: ignore[arg-type]
+    # A task of its own, as in `gatherer`.
+    todo = _submit(client, "dataset", _same, replace(dataset, source=None))  # type: ignore[arg-type]
     pieces = [part.source for part in dataset.parts(per_file)]
-    tasks = [_submit(client, "write", _written, str(work), piece, rows, per_file) for piece in pieces]
+    tasks = [_submit(client, "write", _written, todo, str(work), piece, rows, per_file) for piece in pieces]
     try:
         for task in as_completed(tasks):
             step(task.result()[1])
@@ -131,8 +130,8 @@ def _releases() -> dict[str, str]:
     return {"kerasrec": kerasrec.__version__, "polars": pl.__version__, "python": python}
 
 
-def _same(jobs: Sequence[engine.Job]) -> Sequence[engine.Job]:
-    return jobs
+def _same(todo: Any) -> Any:
+    return todo
 
 
 def _statistics(part: Source, names: Sequence[str], jobs: Sequence[engine.Job]) -> Statistics:
@@ -146,7 +145,7 @@ def _merged(jobs: Sequence[engine.Job], some: Sequence[Statistics]) -> Statistic
     return [job.op.merge(statistics) for job, statistics in zip(jobs, zip(*some, strict=True), strict=True)]
 
 
-def _written(work: str, part: Source, rows: int, per_file: int) -> tuple[str, int]:
+def _written(dataset: Dataset, work: str, part: Source, rows: int, per_file: int) -> tuple[str, int]:
     """Returns the name of the folder in `work` that was written to, and how many rows."""
     attempt = Path(work) / uuid.uuid4().hex
 
@@ -156,11 +155,4 @@ def _written(work: str, part: Source, rows: int, per_file: int) -> tuple[str, in
 
     check(0)
     attempt.mkdir()
-    return attempt.name, replace(_loaded(work), source=part).write_files(attempt, rows, per_file, check)
-
-
-@lru_cache(maxsize=1)
-def _loaded(work: str) -> Dataset:
-    import cloudpickle
-
-    return cloudpickle.loads((Path(work) / "dataset.pickle").read_bytes())
+    return attempt.name, replace(dataset, source=part).write_files(attempt, rows, per_file, check)

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import io
+import json
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
+
+# What Polars calls, in its JSON, the parts of an expression that run other code than its own: pickled functions
+# (of map_batches, map_elements, map_groups, rolling_map, fold, reduce, name.map), libraries', other queries.
+CODE = re.compile(
+    r"anonymous|callback|fold|^map$|opaque|pickle|plugin|python|reduce|scan$|subplan|udf", re.IGNORECASE
+)
+BLOB = 16  # bytes; pickled functions are longer, and nothing but literals and categories has as many
 
 
 def check(expr: Any, names: Sequence[str], op: str) -> pl.Expr:
@@ -46,25 +55,58 @@ def to_json(expr: pl.Expr) -> dict[str, str]:
     """An expression as JSON values.
 
     Raises:
-        ValueError: it holds a Python function, which no file should bring.
+        ValueError: it calls a Python function or a plugin, which no file should bring.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Polars says that its JSON may change from version to version
         text = expr.meta.serialize(format="json")
-    if '"AnonymousFunction"' in text:
-        raise ValueError(f"an expression that calls a Python function cannot be saved: {expr}")
+    if part := _code(json.loads(text)):
+        raise ValueError(
+            f"an expression that calls a Python function or a plugin cannot be saved: {expr} ({part})"
+        )
     return {"polars": pl.__version__, "expression": text}
 
 
 def from_json(values: Mapping[str, str]) -> pl.Expr:
-    """Read what `to_json` made.
+    """Read what `to_json` made. Nothing of it runs, whoever wrote it.
 
     Raises:
-        ValueError: it is broken, or this version of Polars does not read that of the one that wrote it.
+        ValueError: it calls a Python function or a plugin; it is broken, or this version of Polars does not read
+            that of the one that wrote it.
     """
     try:
-        return pl.Expr.deserialize(io.StringIO(values["expression"]), format="json")
-    except pl.exceptions.PolarsError as error:
+        tree = json.loads(values["expression"])
+        part = _code(tree)
+    except RecursionError:
+        raise ValueError("an expression is nested too deeply") from None
+    if part:
+        raise ValueError(
+            f"an expression calls a Python function or a plugin ({part}), which a file must not bring"
+        )
+    # Polars gets what was looked at: of a key that stands twice, JSON readers take one or the other.
+    text = json.dumps(tree)
+    try:
+        return pl.Expr.deserialize(io.StringIO(text), format="json")
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise ValueError(
             f"an expression saved by Polars {values.get('polars')} cannot be read by {pl.__version__}: {error}"
         ) from None
+
+
+def _code(tree: Any) -> str | None:
+    """What names code in an expression's JSON, at any depth; None where it has none."""
+    waiting = [(tree, False)]  # each with whether it is in a literal
+    while waiting:
+        part, literal = waiting.pop()
+        if isinstance(part, dict):
+            for key, value in part.items():
+                if CODE.search(key):
+                    return key
+                waiting.append((value, literal or key in ("Literal", "Enum", "Categorical")))
+        elif isinstance(part, list):
+            if all(isinstance(item, int) for item in part):
+                if not literal and len(part) >= BLOB and all(0 <= item < 256 for item in part):
+                    return f"{len(part):,} bytes"
+                continue
+            waiting += [(item, literal) for item in part]
+    return None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from kerasrec.etl.dataset import naming
 from kerasrec.etl.engine import evaluate
 from kerasrec.etl.graph import Node, in_order
 from kerasrec.etl.ops import OPERATORS
+from kerasrec.etl.ops.base import Trusted
 from kerasrec.etl.values import Value
 from kerasrec.files import write_aside
 from kerasrec.files.readable import check_checksum, crc32_of, read_json, what_is_wrong, with_checksum
@@ -64,8 +65,12 @@ def _text(value: Any) -> str:
     return "[\n" + ",\n".join("  " + json.dumps(each, ensure_ascii=False) for each in value) + "\n ]"
 
 
-def load(folder: Path) -> tuple[Node, list[Column], list[str] | None]:
-    """Read what `save` wrote: the graph, the raw columns it was fitted on, and the fingerprint."""
+def load(folder: Path, trust: bool | Collection[str] = False) -> tuple[Node, list[Column], list[str] | None]:
+    """Read what `save` wrote: the graph, the raw columns it was fitted on, and the fingerprint.
+
+    Args:
+        trust: as in `Workflow.load`.
+    """
     path = folder / FILENAME
     if not path.exists():
         raise FileNotFoundError(f"no workflow at {path}")
@@ -81,11 +86,21 @@ def load(folder: Path) -> tuple[Node, list[Column], list[str] | None]:
     try:
         nodes: list[Node] = []
         for described in values["nodes"]:
-            nodes.append(_node(described, nodes, folder, values.get("files", {})))
+            nodes.append(_node(described, nodes, folder, values.get("files", {}), _trusted(trust)))
         inputs = list(Schema.from_dict(values["inputs"]))
         # Fails where an operator lacks what it learned.
         evaluate(nodes[-1], {column.name: Value(column, pl.col(column.name)) for column in inputs})
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError, pl.exceptions.PolarsError) as error:
+    except SchemaError as error:
+        raise SchemaError(f"{path}: {error}") from error
+    except (
+        KeyError,
+        IndexError,
+        TypeError,
+        ValueError,
+        AttributeError,
+        RecursionError,
+        pl.exceptions.PolarsError,
+    ) as error:
         raise SchemaError(f"{path}: broken: {type(error).__name__}: {error}") from error
     try:
         check_checksum(values, path)
@@ -94,15 +109,26 @@ def load(folder: Path) -> tuple[Node, list[Column], list[str] | None]:
     return nodes[-1], inputs, values.get("fitted_on")
 
 
-def _node(described: dict[str, Any], nodes: list[Node], folder: Path, checksums: Mapping[str, str]) -> Node:
+def _trusted(trust: bool | Collection[str]) -> Trusted:
+    if isinstance(trust, bool):
+        return lambda module: trust
+    names = [trust] if isinstance(trust, str) else trust
+    return lambda module: any(module == name or module.startswith(f"{name}.") for name in names)
+
+
+def _node(
+    described: dict[str, Any], nodes: list[Node], folder: Path, checksums: Mapping[str, str], trusted: Trusted
+) -> Node:
     parents = [nodes[i] for i in described.get("parents", [])]
     if "op" not in described:
         return Node(None, parents, described["columns"] if not parents else described.get("columns"))
-    node = Node(OPERATORS[described["op"]](**described.get("settings", {})), parents)
+    node = Node(OPERATORS[described["op"]].restored(described.get("settings", {}), trusted), parents)
     assert node.op is not None
     node.op.facts = described.get("facts", {})
     for name, file in described.get("frames", {}).items():
-        node.op.frames[name] = _frame(folder / Path(file).name, checksums.get(file))
+        if not isinstance(file, str) or Path(file).name != file or file in ("", ".."):
+            raise SchemaError(f"{file!r} is not the name of a file in its folder")
+        node.op.frames[name] = _frame(folder / file, checksums.get(file))
     return node
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -280,14 +280,19 @@ class Workflow:
         return storage.save(Path(folder), self._root, self._fitted_inputs(), self._fitted_on, overwrite=overwrite)
 
     @classmethod
-    def load(cls, folder: str | os.PathLike[str]) -> Workflow:
-        """Read what `save` wrote.
+    def load(cls, folder: str | os.PathLike[str], *, trust: bool | Collection[str] = False) -> Workflow:
+        """Read what `save` wrote. It runs no code of the file's, whoever wrote that, but for what `trust` allows.
+
+        Args:
+            trust: names of modules whose functions `LambdaOp` may import and call, those of their submodules too;
+                true for any module.
 
         Raises:
             FileNotFoundError: there is no workflow in `folder`.
-            SchemaError: one that is broken or of another version; the message names the file.
+            SchemaError: one that is broken or of another version; a `LambdaOp` whose module is not trusted; an
+                expression that calls a Python function or a plugin. The message names the file.
         """
-        root, inputs, fitted_on = storage.load(Path(folder))
+        root, inputs, fitted_on = storage.load(Path(folder), trust)
         workflow = cls(root)
         workflow._root, workflow._inputs, workflow._fitted_on = root, inputs, fitted_on
         return workflow

@@ -103,7 +103,7 @@ def test_named_functions_are_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     root = (["d"] >> etl.LambdaOp(my_features.third)) + (["n"] >> etl.LambdaOp(pl.Expr.abs))
     workflow = etl.Workflow(root).fit(frame)
     workflow.save(tmp_path / "w")
-    again = etl.Workflow.load(tmp_path / "w")
+    again = etl.Workflow.load(tmp_path / "w", trust=["my_features", "polars"])
     assert again.transform(frame).collect().rows() == [(0.0, 1.0), (1.0, 2.0)]
     assert "my_features:third" in (tmp_path / "w" / "workflow.json").read_text()
     assert "LambdaOp(f=third)" in repr(workflow)
@@ -112,7 +112,7 @@ def test_named_functions_are_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     text = (tmp_path / "w" / "workflow.json").read_text()
     (tmp_path / "w" / "workflow.json").write_text(text.replace("my_features:third", "my_features:gone"))
     with pytest.raises(SchemaError, match="there is no function 'my_features:gone' to import"):
-        etl.Workflow.load(tmp_path / "w")
+        etl.Workflow.load(tmp_path / "w", trust=True)
 
 
 def test_what_cannot_be_saved(tmp_path: Path) -> None:

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from kerasrec.etl.tensors import TensorColumn
 
 
+Trusted = Callable[[str], bool]  # whether functions of a module of this name may be called
+
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80
 
@@ -55,6 +57,12 @@ class Operator:
     def saved(self, names: Sequence[str]) -> dict[str, Any]:
         """The settings as plain JSON values, of an operator that reads columns `names`."""
         return self.settings
+
+    @classmethod
+    def restored(cls, settings: Mapping[str, Any], trusted: Trusted) -> Operator:
+        """An operator of the settings that `saved` gave, read from a file that a stranger may have written: it
+        must neither run code that is not `trusted` nor open files."""
+        return cls(**settings)
 
     def __repr__(self) -> str:
         defaults = {item.name: item.default for item in fields(self)}

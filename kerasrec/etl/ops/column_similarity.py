@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import InitVar, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -14,7 +14,7 @@ from kerasrec.etl.external import check_types
 from kerasrec.etl.feature_sets import FeatureSets, learned, similarity, similarity_tensors
 from kerasrec.etl.graph import Columns, Node
 from kerasrec.etl.keys import check_keys
-from kerasrec.etl.ops.base import Operator
+from kerasrec.etl.ops.base import Operator, Trusted
 from kerasrec.etl.ops.keyed import grouped, tags_of
 from kerasrec.etl.types import to_polars
 from kerasrec.schema import Column
@@ -76,6 +76,10 @@ class ColumnSimilarity(Operator):
 
     def saved(self, names: Sequence[str]) -> dict[str, Any]:
         return {"left_features": None, **self.settings}
+
+    @classmethod
+    def restored(cls, settings: Mapping[str, Any], trusted: Trusted) -> Operator:
+        return cls(**{**settings, "left_features": None, "right_features": None})
 
     # ---- in the graph ----------------------------------------------------------------------------------------
     def apply(self, columns: Columns) -> Node:

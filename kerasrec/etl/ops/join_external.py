@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import InitVar, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +10,7 @@ import polars as pl
 
 from kerasrec.etl.external import check_types, of_types, read
 from kerasrec.etl.keys import Gathered, Keys, check_keys
-from kerasrec.etl.ops.base import check_names
+from kerasrec.etl.ops.base import Operator, Trusted, check_names
 from kerasrec.etl.ops.keyed import tags_of
 from kerasrec.etl.ops.rows import KeepsRows
 from kerasrec.etl.sources import Source, scan
@@ -116,6 +116,10 @@ class JoinExternal(KeepsRows):
 
     def saved(self, names: Sequence[str]) -> dict[str, Any]:
         return {"df_ext": None, **self.settings}
+
+    @classmethod
+    def restored(cls, settings: Mapping[str, Any], trusted: Trusted) -> Operator:
+        return cls(**{**settings, "df_ext": None})
 
     # ---- names -----------------------------------------------------------------------------------------------
     def output_names(self, names: list[str]) -> list[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from kerasrec.etl.expressions import looks_around
-from kerasrec.etl.ops.base import Operator
+from kerasrec.etl.ops.base import Operator, Trusted
 from kerasrec.etl.types import column_type, plain_type, to_name, to_polars
 from kerasrec.schema import Column, SchemaError, Tag
 
@@ -42,7 +42,8 @@ class LambdaOp(Operator):
         SchemaError: (when fitted) `f` does not fit a column's type, makes no type that kerasrec knows, or (where
             Polars can tell) makes a row of others; (when served) there is no `tf`.
         ValueError: (when saved) a lambda, or a function of a script or inside of another: a workflow saves where a
-            function stands, not what it does, and importing it must give the same one.
+            function stands, not what it does, and importing it must give the same one. To load it again takes
+            `Workflow.load(..., trust=["its_module"])`, as importing runs code.
 
     Example:
 
@@ -69,6 +70,22 @@ class LambdaOp(Operator):
     def saved(self, names: Sequence[str]) -> dict[str, Any]:
         columns = ", ".join(map(repr, names))
         return {"f": _place(self.f, columns), "name": self.name, "tf": _place(self.tf, columns)}
+
+    @classmethod
+    def restored(cls, settings: Mapping[str, Any], trusted: Trusted) -> Operator:
+        given = [place for place in (settings.get("f"), settings.get("tf")) if place is not None]
+        for place in given:
+            module = str(place).partition(":")[0]
+            if not trusted(module):
+                raise SchemaError(
+                    f"LambdaOp calls {place!r}, and to import that runs code; if you trust whoever wrote the "
+                    f"workflow, load it with trust=[{module!r}], or trust=True for any module"
+                )
+        op = cls(**settings)
+        for f, place in zip([f for f in (op.f, op.tf) if f is not None], given, strict=True):
+            if place != _defined(f):  # such as os.system by way of a trusted module that imports os
+                raise SchemaError(f"LambdaOp: {place!r} is {_defined(f)!r}, which is not what a workflow saves")
+        return op
 
     def _calls(self, columns: Sequence[Column]) -> list[Sequence[Column]]:
         """The columns of each call of `f`."""
@@ -178,11 +195,16 @@ def _imported(f: Any) -> Any:
         raise ValueError(f"LambdaOp: there is no function {f!r} to import: {error}") from None
 
 
+def _defined(f: Any) -> str:
+    """The "module:name" that a function says of itself."""
+    return f"{getattr(f, '__module__', None)}:{getattr(f, '__qualname__', None)}"
+
+
 def _place(f: Any, columns: str) -> str | None:
     """ "module:name" of a function; raises where importing that would not give `f`."""
     if f is None:
         return None
-    place = f"{getattr(f, '__module__', None)}:{getattr(f, '__qualname__', None)}"
+    place = _defined(f)
     try:
         same = not place.startswith("__main__:") and _imported(place) is f
     except ValueError:
