@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
+from functools import partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
@@ -295,7 +296,11 @@ class Loader(Frameworks, Resumable, Views, DataAdapter):
         return iter(self)
 
     def get_jax_iterator(self) -> Iterator[Any]:
-        return iter(self)
+        from kerasrec.data.to_jax import in_range
+
+        if self.engine == "cudf":
+            return iter(self)
+        return (self._yielded(batch, self._whole) for batch in map(partial(in_range, self._layout), self._lend()))
 
     def get_torch_dataloader(self) -> Any:
         from keras.src.trainers.data_adapters.data_adapter_utils import get_torch_dataloader

@@ -10,27 +10,34 @@ from typing import Any
 import polars as pl
 
 from kerasrec.etl.sources import Source
-from kerasrec.schema import SchemaError
+from kerasrec.schema import Column, SchemaError
 
 BYTES, ROWS = 65_536, 128  # looked at, at each end
 
 
-def fingerprint(source: Source, names: Sequence[str]) -> list[str]:
-    """First one of all the rows in their order, whatever form they come in: their number, and the columns `names`
-    of the first and the last ones. Then one of each file: its size, its first and its last bytes."""
-    source = source.reading(names)
-    place = repr((source.start, list(source.keep)))
+def fingerprint(source: Source, columns: Sequence[Column]) -> list[str]:
+    """First one of all the rows in their order, whatever form they come in: their number, and the values of some
+    columns in the first and the last ones. Then one of each file: its size, its first and its last bytes."""
+    source = source.reading([column.name for column in columns])
+    values = [source.clean(column).alias(column.name) for column in columns]
+    return [_of_rows(source, values), *(_digest(_place(source), *_ends(path)) for path, _ in source.files)]
+
+
+def _of_rows(source: Source, values: Sequence[pl.Expr]) -> str:
     with source.telling():
-        frame, rows = source.frame.select(names), source.rows
+        frame, rows = source.numbered().select(values), source.rows
         if rows is None:
             rows = frame.select(pl.len()).collect(engine="streaming").item()
         ends = pl.collect_all([frame.head(ROWS), frame.tail(ROWS)], engine="streaming")
-    whole = _digest(place, rows, *(end.rows() for end in ends))
-    return [whole, *(_digest(place, *_ends(path)) for path, _ in source.files)]
+    return _digest(_place(source), rows, *(end.rows() for end in ends))
+
+
+def _place(source: Source) -> str:
+    return repr((source.start, list(source.keep)))
 
 
 def are_fitted(
-    source: Source, names: Sequence[str], fitted_on: Sequence[str], said: bool | None, by_position: bool
+    source: Source, columns: Sequence[Column], fitted_on: Sequence[str], said: bool | None, by_position: bool
 ) -> bool:
     """Whether the rows of `source` are those with the fingerprint `fitted_on`.
 
@@ -44,8 +51,9 @@ def are_fitted(
     """
     if said is False:
         return False
-    found = fingerprint(source, names)
-    if found[0] == fitted_on[0]:
+    found, names = fingerprint(source, columns), [column.name for column in columns]
+    # Release 0.1 took values as they are in the source.
+    if fitted_on[0] in (found[0], _of_rows(source.reading(names), [pl.col(name) for name in names])):
         return True
     if said and by_position:
         raise ValueError(

@@ -103,12 +103,16 @@ class Source:
         return {name: value for name, value in self.__dict__.items() if name != "frame"}
 
     def lazy(self) -> pl.LazyFrame:
-        """The rows, with their numbers in a column ROW. (Where nobody reads that, Polars does not make it.)"""
-        frame = self.frame.drop(ROW, strict=False) if ROW in self.types else self.frame  # nobody reads it
-        frame = frame.with_row_index(ROW, offset=self.start)
+        """The rows, with their numbers in a column ROW."""
+        frame = self.numbered()
         for keep in self.keep.values():
             frame = frame.filter(keep)
         return frame
+
+    def numbered(self) -> pl.LazyFrame:
+        """The rows of the source that this is a part of, with their numbers."""
+        frame = self.frame.drop(ROW, strict=False) if ROW in self.types else self.frame  # nobody reads it
+        return frame.with_row_index(ROW, offset=self.start)
 
     def collect(self, query: pl.LazyFrame) -> pl.DataFrame:
         """The rows of a query of this data."""
@@ -196,8 +200,7 @@ class Source:
         if self._is_whole and len(self.files) > 1:
             for part in self.parts(sum(count for _, count in self.files)):
                 try:
-                    names = self.columns.names if self.reads is None else self.reads
-                    part.frame.select(pl.col(name).null_count() for name in names).collect(engine="streaming")
+                    part.frame.select(pl.all().null_count()).collect(engine="streaming")
                 except (pl.exceptions.PolarsError, pl.exceptions.PanicException, SchemaError):
                     return part.name
         return self.name

@@ -15,7 +15,7 @@ import polars as pl
 
 from kerasrec.etl.arrow_types import OFFSET
 from kerasrec.etl.sources import Source, scan
-from kerasrec.etl.types import ROW
+from kerasrec.etl.types import ROW, plain_type
 from kerasrec.schema import SchemaError
 
 Moment = int | float | str | datetime.date
@@ -73,7 +73,8 @@ class SplitByTime:
         """The parts of `source`, the earliest first."""
         source = scan(source)
         dtype = _time_type(source, self.time)
-        times = source.reading([self.time]).lazy().select(ROW, _time(self.time))
+        x = _time(source, self.time)
+        times = source.reading([self.time]).lazy().select(ROW, x)
         if self.fractions is not None:
             with source.telling():
                 known = times.collect(engine="streaming")
@@ -91,7 +92,6 @@ class SplitByTime:
             cuts = [_moment(moment, dtype, self.time) for moment in self.at or ()]
             if any(late <= early for early, late in itertools.pairwise(cuts)):
                 raise ValueError(f"SplitByTime: at must ascend, not {self.at!r}")
-        x = _time(self.time)
         # A cut that lies behind all rows, as those of few rows may: nothing is left for the parts behind.
         after = [pl.lit(True), *(pl.lit(False) if cut is None else x >= cut for cut in cuts), pl.lit(False)]
         words = ["", *(f"{self.time} from {cut!r}" for cut in cuts), ""]
@@ -155,7 +155,7 @@ class SplitLeaveOneOut:
         times = []
         if self.time is not None:
             _time_type(source, self.time)
-            times = [_time(self.time).alias("__time__")]
+            times = [_time(source, self.time).alias("__time__")]
         users = [pl.col(name).alias(f"__user{i}__") for i, name in enumerate(self.user)]
         with source.telling():
             rows = frame.select(ROW, *users, *times).collect(engine="streaming")
@@ -196,14 +196,18 @@ def _part(source: Source, words: str, keep: pl.Expr) -> Source:
     return replace(source, keep={**source.keep, f"{len(source.keep)}: {words}": keep})
 
 
-def _time(name: str) -> pl.Expr:
+def _time(source: Source, name: str) -> pl.Expr:
     """A column of times as numbers; NaN is null."""
-    return pl.col(name).to_physical().fill_nan(None)
+    dtype = source.types[name]
+    x = pl.col(name).cast(plain_type(dtype)) if isinstance(dtype, pl.Decimal) else pl.col(name)
+    return x.to_physical().fill_nan(None)
 
 
 def _time_type(source: Source, name: str) -> pl.DataType:
     source.require([name])
     dtype = source.types[name]
+    if isinstance(dtype, pl.Decimal):
+        return plain_type(dtype)
     if not (dtype.is_integer() or dtype.is_float() or isinstance(dtype, pl.Date | pl.Datetime)):
         raise SchemaError(
             f"{source.name}: column {name!r} is {dtype}; times are numbers, dates or datetimes: pass a LazyFrame "

@@ -112,7 +112,7 @@ class Workflow:
             fitted._root, fitted._inputs, fitted._fitted_on = root, inputs, None
             fitted._module, fitted._values = None, {}
             if graphs.tells_rows_apart(root):
-                fitted._fitted_on = fingerprint(source, fitted.input_schema.features.names)
+                fitted._fitted_on = fingerprint(source, list(fitted.input_schema.features))
             advance(1)
         self.__dict__.update(fitted.__dict__)
         return self
@@ -158,7 +158,7 @@ class Workflow:
         if self._fitted_on is None:
             return self._transform(source, targets, fitted=False)
         by_position = any(ROW in value.expr.meta.root_names() for value in self._outputs(fitted=True))
-        same = are_fitted(source, self.input_schema.features.names, self._fitted_on, fitted, by_position)
+        same = are_fitted(source, list(self.input_schema.features), self._fitted_on, fitted, by_position)
         return self._transform(source, targets, fitted=same)
 
     def _transform(self, source: Source, targets: bool, fitted: bool) -> Dataset:

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from kerasrec.serving.rows import rows
+from kerasrec.serving.rows import check_path, rows
 
 
 class ServedModel:
@@ -27,7 +27,7 @@ class ServedModel:
 
     Raises:
         FileNotFoundError: there is no SavedModel at `path`.
-        ValueError: it has no such signature.
+        ValueError: it has no such signature; or TensorFlow would take `path` for a pattern.
 
     Example:
 
@@ -41,6 +41,7 @@ class ServedModel:
     def __init__(self, path: str | os.PathLike[str], signature: str = "serving_default"):
         import tensorflow as tf
 
+        check_path(path)
         self.path = Path(path)
         if not (self.path / "saved_model.pb").exists():
             raise FileNotFoundError(f"{path} is not a SavedModel: it has no saved_model.pb")
@@ -117,7 +118,10 @@ def _fitting(name: str, value: Any, dtype: str) -> np.ndarray:
     with np.errstate(invalid="ignore", over="ignore"):
         cast = array.astype(dtype)
     if not dtype.startswith(("float", "bfloat")):
-        wrong = np.flatnonzero((cast != array) | ((cast < 0) != (array < 0)))
+        changed = (cast != array) | ((cast < 0) != (array < 0))
+        if array.dtype.kind == "f":  # which integer a larger float stood for cannot be known
+            changed |= np.abs(array) >= 2.0 ** (np.finfo(array.dtype).nmant + 1)
+        wrong = np.flatnonzero(changed)
         if len(wrong):
             row = int(wrong[0])
             raise ValueError(f"input {name!r}, element {row}: {array[row].item()!r} is not a value of {dtype}")

@@ -199,3 +199,25 @@ def test_values_of_python_and_pandas() -> None:
         kr.serving.rows([{"id": Decimal("1.5"), "x": 1}], schema)
     with pytest.raises(ValueError, match="column 'id', row 0: 9007199254740992.0 is a float so large"):
         kr.serving.rows([{"id": 2.0**53, "x": 1}], schema)
+
+
+def test_fitted_rows_are_known_by_their_values() -> None:
+    """So that none sees its own target, whatever types they come in."""
+    frame = pl.DataFrame({"user": [1, 2, None, 1] * 5, "y": [0, 1, 1, 1] * 5})
+    workflow = etl.Workflow(["user"] >> etl.TargetEncoding("y")).fit(frame)
+    expected = workflow.transform(frame, fitted=True).collect()
+    assert not workflow.transform(frame, fitted=False).collect().equals(expected)
+    for dtype in (pl.Float64, pl.Decimal(38, 0), pl.Int8):
+        given = frame.with_columns(pl.col("user").cast(dtype))
+        assert workflow.transform(given).collect().equals(expected)
+    assert workflow.transform(frame.to_pandas()).collect().equals(expected)
+
+
+def test_times_in_decimals_split() -> None:
+    times = pl.Series([5, 1, BIG, BIG + 1], dtype=pl.Decimal(38, 0))
+    frame = pl.DataFrame({"t": times, "u": [1, 1, 1, 1]})
+    early, late = etl.SplitByTime("t", at=[BIG + 1])(frame)
+    assert late.lazy().collect()["t"].to_list() == [BIG + 1]
+    *_, last = etl.SplitLeaveOneOut("u", "t")(frame)
+    assert last.lazy().collect()["t"].to_list() == [BIG + 1]
+    assert len(early.lazy().collect()) == 3

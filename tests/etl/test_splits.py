@@ -123,7 +123,7 @@ def test_the_fitted_part_is_known_again(tmp_path: Path) -> None:
     events().write_parquet(tmp_path / "a.parquet")
     for split in (etl.SplitByTime("t", (0.5, 0.5)), etl.SplitLeaveOneOut("user", parts=2)):
         first, again = split(tmp_path / "a.parquet"), split(tmp_path / "a.parquet")
-        prints = [fingerprint(part, ["x"]) for part in (*first, *again)]
+        prints = [fingerprint(part, [part.column("x")]) for part in (*first, *again)]
         assert prints[:2] == prints[2:]
         assert not set(prints[0]) & set(prints[1])
 
