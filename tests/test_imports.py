@@ -14,6 +14,7 @@ FLOORS = {
     "files": 1,
     "globs": 1,
     "hive": 1,
+    "gradients": 1,
     "pages": 1,
     "parquet": 1,
     "registration": 1,

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
+from kerasrec.gradients import Operation
 from kerasrec.layers.shapes import same_vectors
 
 
@@ -44,45 +46,64 @@ class DotInteraction(keras.layers.Layer):
         super().__init__(**kwargs)
         self.self_interaction = self_interaction
 
-    def call(self, inputs: list[Any]) -> Any:
-        _, n, _ = same_vectors(self.name, inputs)
-        return _pairwise_dots(ops.stack(inputs, axis=1), self._pairs(n))
-
-    def _pairs(self, n: int) -> list[tuple[int, int]]:
-        return [(i, j) for i in range(n) for j in range(i + self.self_interaction)]
+    def call(self, inputs: list[Any], training: bool | None = None) -> Any:
+        same_vectors(self.name, inputs)
+        vectors = ops.stack(inputs, axis=1)
+        if not training:  # a SavedModel would have to hold the gradient
+            return _forward([vectors], self.self_interaction)[0]
+        return _pairwise_dots(vectors, self.self_interaction)
 
     def compute_output_shape(self, input_shape: list[Any]) -> tuple[int | None, int]:
         batch, n, _ = same_vectors(self.name, input_shape)
-        return (batch, len(self._pairs(n)))
+        return (batch, len(_pairs(n, self.self_interaction)))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "self_interaction": self.self_interaction}
 
 
-def _pairwise_dots(vectors: Any, pairs: list[tuple[int, int]]) -> Any:
-    """(batch, n, dim) -> (batch, len(pairs)).
+def _pairwise_dots(vectors: Any, self_interaction: bool) -> Any:
+    """(batch, n, dim) -> (batch, pairs).
 
     With Gram matrix `Z = V V^T` and `G` the gradient that reached `Z`, `V`'s gradient is `(G + G^T) V`. Both ways
     are written as gathers, since the gradient of a gather by columns is a slow scatter (half the layer's time).
     """
-    n = vectors.shape[1]
-    picked = np.array([i * n + j for i, j in pairs], "int32")
-    # Where (i, j) and (j, i) find their gradient among the outputs; a pair that is none finds a zero after them.
-    place = {pair: k for k, pair in enumerate(pairs)}
-    found = [place.get((max(i, j), min(i, j)), len(pairs)) for i in range(n) for j in range(n)]
+    if keras.backend.backend() == "tensorflow":
+        return _TENSORFLOW([vectors], self_interaction=self_interaction)[0]
 
     @ops.custom_gradient
     def dots(vectors: Any) -> Any:
-        gram = ops.matmul(vectors, ops.transpose(vectors, (0, 2, 1)))
-
         def gradient(*args: Any, upstream: Any = None) -> Any:
-            upstream = args[0] if upstream is None else upstream  # PyTorch names it, the others do not
-            both = ops.take(ops.pad(upstream, [[0, 0], [0, 1]]), found, axis=1)
-            both = ops.reshape(both, (-1, n, n))
-            if (0, 0) in place:  # G + G^T holds the diagonal twice
-                both = both * (1 + ops.eye(n, dtype=both.dtype))
-            return ops.matmul(both, vectors)
+            upstream = args[0] if upstream is None else upstream  # PyTorch names it, JAX does not
+            return _backward([vectors], [upstream], self_interaction)[0]
 
-        return ops.take(ops.reshape(gram, (-1, n * n)), picked, axis=1), gradient
+        return _forward([vectors], self_interaction)[0], gradient
 
     return dots(vectors)
+
+
+def _forward(inputs: Sequence[Any], self_interaction: bool) -> list[Any]:
+    (vectors,) = inputs
+    n = vectors.shape[1]
+    picked = np.array([i * n + j for i, j in _pairs(n, self_interaction)], "int32")
+    gram = ops.matmul(vectors, ops.transpose(vectors, (0, 2, 1)))
+    return [ops.take(ops.reshape(gram, (-1, n * n)), picked, axis=1)]
+
+
+def _backward(inputs: Sequence[Any], upstream: Sequence[Any], self_interaction: bool) -> list[Any]:
+    (vectors,), (upstream,) = inputs, upstream
+    n = vectors.shape[1]
+    # Where (i, j) and (j, i) find their gradient among the outputs; others find a zero after them.
+    place = {pair: k for k, pair in enumerate(_pairs(n, self_interaction))}
+    found = [place.get((max(i, j), min(i, j)), len(place)) for i in range(n) for j in range(n)]
+    both = ops.take(ops.pad(upstream, [[0, 0], [0, 1]]), found, axis=1)
+    both = ops.reshape(both, (-1, n, n))
+    if self_interaction:  # G + G^T holds the diagonal twice
+        both = both * (1 + ops.eye(n, dtype=both.dtype))
+    return [ops.matmul(both, vectors)]
+
+
+def _pairs(n: int, self_interaction: bool) -> list[tuple[int, int]]:
+    return [(i, j) for i in range(n) for j in range(i + self_interaction)]
+
+
+_TENSORFLOW = Operation("KerasrecPairwiseDots", _forward, _backward)

@@ -163,12 +163,15 @@ class DistributedEmbedding(keras.layers.Layer):
         )
 
     def _prepare_exchange(self, rank: int) -> None:
+        from kerasrec.parallel.batch_share import LookupShare
         from kerasrec.parallel.copies import Copies
         from kerasrec.parallel.exchange import Exchange
 
+        self._share = LookupShare()
         copies: list[Any] = []
         for shards, variable in zip(self._shards, self._variables, strict=True):
             copies.append(None)
+            variable.share = self._share  # by it optimizers know how much this rank's batch counts
             if shards.copies:
                 copied = self.add_weight(
                     name=f"{shards.stack.name}_copies",
@@ -242,16 +245,15 @@ class DistributedEmbedding(keras.layers.Layer):
 
         from kerasrec.layers.partial_sums import bags_of, features_of
         from kerasrec.parallel.exchange import Bags
-        from kerasrec.parallel.training import share_of
 
-        share = share_of(_batch_size(some_ids)) if training else None
+        share, tell = self._share.of_batch(_batch_size(some_ids)) if training else (None, None)
         rows = [
             bags_of(each) if shards.sums else tf.unique(lookup.rows_of(each))
             for each, shards in zip(wanted, self._shards, strict=True)
         ]
         asked = [some if isinstance(some, Bags) else some[0] for some in rows]
         found: dict[str, Any] = {}
-        for each, some, vectors in zip(wanted, rows, self._exchange.vectors(asked, share), strict=True):
+        for each, some, vectors in zip(wanted, rows, self._exchange.vectors(asked, share, tell), strict=True):
             if isinstance(some, Bags):
                 found.update(features_of(vectors, each, self.compute_dtype))
                 continue

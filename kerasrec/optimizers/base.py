@@ -79,17 +79,18 @@ class TableOptimizer(_Keras):
             with keras.name_scope(self.name):
                 self.build(variables)
         pairs = [(g, v) for g, v in zip(grads, variables, strict=True) if g is not None]
-        for optimizer, _ in self._parts.others:
-            theirs = [(self._unscaled(g), v) for g, v in pairs if self.optimizer_of(v) is optimizer]
-            if theirs:
-                optimizer.apply(*zip(*theirs, strict=True))
-        mine = self._averaged([(g, v) for g, v in pairs if self.optimizer_of(v) is self])
-        if any(is_sparse(g) for g, _ in mine):
-            mine = self._apply_rows(mine)
-        if mine:
-            super().apply(*zip(*mine, strict=True))
-        else:
-            self._iterations.assign_add(1)
+        with _step_of(pairs):
+            for optimizer, _ in self._parts.others:
+                theirs = [(self._unscaled(g), v) for g, v in pairs if self.optimizer_of(v) is optimizer]
+                if theirs:
+                    optimizer.apply(*zip(*theirs, strict=True))
+            mine = self._averaged([(g, v) for g, v in pairs if self.optimizer_of(v) is self])
+            if any(is_sparse(g) for g, _ in mine):
+                mine = self._apply_rows(mine)
+            if mine:
+                super().apply(*zip(*mine, strict=True))
+            else:
+                self._iterations.assign_add(1)
 
     def _averaged(self, pairs: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
         """With the gradients of the global batch; those of `DistributedEmbedding` come so from the layer."""
@@ -99,6 +100,15 @@ class TableOptimizer(_Keras):
         dense = [(g, v) for g, v in pairs if not is_sparse(g)]
         averaged = average([g for g, _ in dense])
         return [*sparse, *zip(averaged, (v for _, v in dense), strict=True)]
+
+    def _all_reduce_sum_gradients(self, grads_and_vars: Sequence[tuple[Any, Any]]) -> Any:
+        """Keras sums over the replicas of a `tf.distribute` strategy. Without one this changes nothing, but where
+        all gradients are dense it registers a `tf.custom_gradient`, which keeps the model's graph for ever."""
+        import tensorflow as tf
+
+        if tf.distribute.has_strategy():
+            return super()._all_reduce_sum_gradients(grads_and_vars)
+        return grads_and_vars
 
     def _apply_rows(self, pairs: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
         """Update the tables' rows; returns what is left, the dense gradients."""
@@ -244,6 +254,18 @@ class TableOptimizer(_Keras):
         for optimizer, _ in self._parts.others:
             state += optimizer._table_state()
         return state
+
+
+def _step_of(pairs: Sequence[tuple[Any, Any]]) -> Any:
+    """The step whose gradients are applied: it knows how much this rank's count."""
+    if comm.size() == 1:
+        return nullcontext()
+    from kerasrec.parallel.batch_share import update_step
+
+    tables = [(g, v) for g, v in pairs if hasattr(v, "share")]
+    shares = {id(v.share): v.share for _, v in tables}.values()
+    needed = any(not is_sparse(g) or not is_sharded(v) for g, v in pairs)
+    return update_step(shares, [g.values for g, _ in tables if is_sparse(g)], needed)
 
 
 def _eagerly() -> Any:

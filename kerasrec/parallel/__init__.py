@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from kerasrec.parallel.alike import RanksDiffer
+    from kerasrec.parallel.batch_share import step
     from kerasrec.parallel.callback import Callback
     from kerasrec.parallel.checkpoint import restore, save
     from kerasrec.parallel.comm import rank, size
@@ -24,6 +25,7 @@ _HOME = {
     "restore": "checkpoint",
     "save": "checkpoint",
     "size": "comm",
+    "step": "batch_share",
 }
 
 __all__ = [
@@ -38,6 +40,7 @@ __all__ = [
     "restore",
     "save",
     "size",
+    "step",
 ]
 
 

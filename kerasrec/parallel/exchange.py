@@ -20,12 +20,15 @@ TensorFlow only. Source: HugeCTR's embeddings (https://arxiv.org/abs/2210.08803)
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
+from kerasrec.gradients import Operation
 from kerasrec.parallel import comm
+from kerasrec.parallel.batch_share import LookupShare
 from kerasrec.parallel.costs import bytes_for
 from kerasrec.parallel.packing import from_bits, pack, to_bits, unpack
 from kerasrec.parallel.shards import Shards
@@ -79,13 +82,15 @@ class Exchange:
         if self.sums.any() and self.per_node != self.ranks:
             raise ValueError("sums are exchanged between ranks directly, not by way of their nodes")
 
-    def vectors(self, wanted: Sequence[Any], share: Any | None) -> list[Any]:
+    def vectors(self, wanted: Sequence[Any], share: Any | None, tell: Any | None = None) -> list[Any]:
         """The vectors of distinct rows of each stack, or the sums of those in each bag.
 
         Args:
             wanted: of each stack, distinct rows as `Shards.stack` counts them, (n,) int32 or int64; `Bags` where
                 the stack's `sums` is true.
             share: what this rank's gradients are multiplied by; None where there will be none.
+            tell: the handle of the variable that is told of `share` when gradients are computed
+                (`batch_share.LookupShare`); None where nobody asks.
 
         Returns:
             For each stack (n, width), or (bags, width), of the variables' dtype. The gradients of `variables` are
@@ -100,12 +105,14 @@ class Exchange:
             told = kind < len(self.shards)
             rank, address = tf.boolean_mask(rank, told), tf.boolean_mask(address, told)
         if self.per_node == self.ranks:
-            answers = self._ask(rank, address, 1, self._owned, share, "")
+            answers = self._ask(rank, address, 1, self._owned, share, "", tell)
         else:
             relay = comm.rank() // self.per_node * self.per_node + rank % self.per_node
             node = tf.cast(rank // self.per_node, tf.int64)
             nodes = self.ranks // self.per_node
-            answers = self._ask(relay, node * self.bases[-1] + address, nodes, self._relayed(share), share, "")
+            answers = self._ask(
+                relay, node * self.bases[-1] + address, nodes, self._relayed(share), share, "", tell
+            )
         return [
             tf.math.unsorted_segment_sum(answers[k], found[k][3], wanted[k].size)
             if self.sums[k]
@@ -159,6 +166,7 @@ class Exchange:
         answer: Callable[[Any, Any], list[Any]],
         share: Any | None,
         hop: str,
+        tell: Any | None = None,
     ) -> list[Any]:
         """Ask ranks for rows.
 
@@ -169,12 +177,12 @@ class Exchange:
             answer: on the rank that is asked, numbers and kinds -> the vectors of each kind.
             share: what gradients are multiplied by on their way back.
             hop: a part of the messages' names.
+            tell: as in `vectors`.
 
         Returns:
             By kind, its rows' vectors in the order of the requests; zeros for the kinds that need no answer. Sums
             of bags, whose requests are sorted by rank, in the order of the bags' first ids.
         """
-        kinds, stacks = len(self.widths), len(self.shards)
         kind = self._kind(number)
         # By rank, and then by number as the bits are; but bags stay as they are.
         place = number
@@ -187,27 +195,13 @@ class Exchange:
         source, asked = self._unpacked(received, parts, nodes, share is not None)
         kind_asked = self._kind(asked)
         got = self._counts(source, kind_asked, asked)
-        answered = np.array([1] * stacks + [0] * stacks, np.int32)
-
-        @tf.custom_gradient
-        def answers(*mine: Any) -> Any:
-            received = self._swap(mine[:stacks], got * answered, sent * answered, f"{hop}.vectors")
-            silent = [
-                tf.zeros((tf.reduce_sum(sent[:, k]), self.widths[k]), self.dtype) for k in range(stacks, kinds)
-            ]
-
-            def gradient(*upstream: Any) -> list[Any]:
-                if share is None:
-                    raise ValueError(f"{self.name}: where gradients are asked for, call it with training=True")
-                factor = tf.cast(share, self.dtype)
-                scaled = [tf.math.multiply_no_nan(tf.convert_to_tensor(each), factor) for each in upstream]
-                return self._swap(scaled, sent, got, f"{hop}.gradients")
-
-            return [*received[:stacks], *silent], gradient
-
+        swap = Swap(f"{self.name}{hop}", tuple(self.widths.tolist()), self.dtype.name, self.wire.name)
+        inputs = [*answer(asked, kind_asked), sent, got]
+        inputs += [] if share is None else [share]
+        inputs += [] if tell is None else [tell]
         kind_sent = tf.gather(kind, order)
         found = []
-        for k, vectors in enumerate(answers(*answer(asked, kind_asked))):
+        for k, vectors in enumerate(_ANSWERS(inputs, **asdict(swap))):
             if self.sums[k]:
                 found.append(vectors)
                 continue
@@ -307,7 +301,23 @@ class Exchange:
 
         return answer
 
-    def _swap(self, vectors: Sequence[Any], there: Any, here: Any, what: str) -> list[Any]:
+
+@dataclass(frozen=True)
+class Swap:
+    """How vectors go from rank to rank and their gradients back.
+
+    Args:
+        name: of the messages.
+        widths: of the vectors of each kind: those of each stack, and then those of the copied rows of each.
+        dtype, wire: in which vectors are kept, and sent.
+    """
+
+    name: str
+    widths: Sequence[int]
+    dtype: str
+    wire: str
+
+    def send(self, vectors: Sequence[Any], there: Any, here: Any, what: str) -> list[Any]:
         """Send vectors of each kind and receive as many as `here` says; both are counts (ranks, kinds)."""
         # One message a rank: its vectors of the first kind, those of the second, ... as plain numbers.
         flat = [
@@ -322,3 +332,33 @@ class Exchange:
         return [
             tf.reshape(parts[k :: len(self.widths)].values, (-1, width)) for k, width in enumerate(self.widths)
         ]
+
+
+def _answers(inputs: Sequence[Any], **swap: Any) -> list[Any]:
+    """This rank's answers, by kind -> those it gets; copied rows need none, so theirs are zeros."""
+    how = Swap(**swap)
+    kinds = len(how.widths)
+    stacks = kinds // 2
+    mine, (sent, got) = inputs[:kinds], inputs[kinds : kinds + 2]
+    answered = np.array([1] * stacks + [0] * stacks, np.int32)
+    received = how.send(mine[:stacks], got * answered, sent * answered, ".vectors")
+    silent = [tf.zeros((tf.reduce_sum(sent[:, k]), how.widths[k]), how.dtype) for k in range(stacks, kinds)]
+    return [*received[:stacks], *silent]
+
+
+def _gradients(inputs: Sequence[Any], upstream: Sequence[Any], **swap: Any) -> list[Any]:
+    """The gradients of what this rank got -> those of its answers."""
+    how = Swap(**swap)
+    kinds = len(how.widths)
+    sent, got, *share = inputs[kinds:]
+    if not share:
+        raise ValueError(f"{how.name}: where gradients are asked for, call it with training=True")
+    factor = tf.cast(share[0], how.dtype)
+    scaled = [tf.math.multiply_no_nan(tf.convert_to_tensor(each), factor) for each in upstream]
+    gradients = how.send(scaled, sent, got, ".gradients")
+    if len(share) == 2:
+        gradients = LookupShare.tell(share[1], share[0], gradients)
+    return [*gradients, *([None] * (len(inputs) - kinds))]
+
+
+_ANSWERS = Operation("KerasrecExchange", _answers, _gradients)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable
+from contextlib import nullcontext
 from types import MethodType
 from typing import Any
 
@@ -14,7 +15,7 @@ from kerasrec.parallel import comm
 from kerasrec.parallel.facts import untrained_weights
 from kerasrec.parallel.global_metrics import global_results
 from kerasrec.parallel.model_files import save_model_aside, save_weights_aside
-from kerasrec.parallel.training import settle, share_of
+from kerasrec.parallel.training import settle
 
 
 def join(model: Any) -> None:
@@ -26,9 +27,11 @@ def join(model: Any) -> None:
     """
     if comm.size() == 1 or "get_metrics_result" in vars(model):
         return
+    from kerasrec.parallel.batch_share import fit_step
+
     model.get_metrics_result = MethodType(global_results, model)
-    model.train_step = _counting_rows(model, model.train_step, share_of)
-    model.test_step = _counting_rows(model, model.test_step)
+    model.train_step = _counting_rows(model, model.train_step, fit_step)
+    model.test_step = _counting_rows(model, model.test_step, nullcontext)
     model.save = _rank_0_writes(model, model.save, save_model_aside)
     model.save_weights = _rank_0_writes(model, model.save_weights, save_weights_aside)
     if getattr(model, "compiled", False):
@@ -66,15 +69,16 @@ def check_loss(loss: Any, of: str) -> None:
             )
 
 
-def _counting_rows(model: Any, step: Callable[..., Any], tell: Callable[..., Any] | None = None) -> Any:
+def _counting_rows(model: Any, step: Callable[..., Any], within: Callable[[Any], Any]) -> Any:
+    """A step that knows the rows of its batch: it runs `within` a context of so many."""
+
     def counted(data: Any) -> Any:
         first = next(each for each in keras.tree.flatten(data) if each is not None)
         rows = first.nrows() if hasattr(first, "nrows") else keras.ops.shape(first)[0]
-        if tell is not None:
-            tell(rows)
         for metric in getattr(getattr(model, "_compile_loss", None), "metrics", ()):
             metric.update_state = _by_rows(metric, rows)
-        return step(data)
+        with within(rows):
+            return step(data)
 
     return counted
 

@@ -17,7 +17,7 @@ import tensorflow as tf
 from equal_cases import check_copies, part
 
 import kerasrec as kr
-from kerasrec.parallel import comm, training
+from kerasrec.parallel import batch_share, comm
 
 STEPS = 20
 HOTNESS = 4
@@ -84,18 +84,12 @@ WRONG = {
 @contextmanager
 def going_wrong(how):
     """Steps that are traced meanwhile weigh the ranks' gradients so."""
-    right = training.share_of
-
-    def wrong(batch):
-        share = tf.cast(WRONG[how](right(batch)), tf.float64)
-        training._shares[tf.compat.v1.get_default_graph()] = share
-        return share
-
-    training.share_of = wrong
+    right = batch_share.share_of
+    batch_share.share_of = lambda rows: tf.cast(WRONG[how](right(rows)), tf.float64)
     try:
         yield
     finally:
-        training.share_of = right
+        batch_share.share_of = right
 
 
 class Case:
