@@ -30,7 +30,8 @@ def check_backend(exported: str | None) -> None:
         import_tensorflow()
         import keras
     except ImportError as error:
-        raise Refused(f'this needs TensorFlow ({error}): pip install "kerasrec[cpu]"') from error
+        install = 'pip install "kerasrec[cpu]", and unset KERAS_BACKEND'
+        raise Refused(f"cannot import TensorFlow and Keras ({error}): {install}") from error
     if exported and keras.backend.backend() != "tensorflow":
         raise Refused(f"{exported} needs Keras on TensorFlow; KERAS_BACKEND is {keras.backend.backend()!r}")
 

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 
 import numpy as np
 import polars as pl
@@ -247,10 +248,20 @@ def test_columns_that_differ_in_case_alone_are_trained_and_exported(tmp_path):
 
 
 def test_an_export_needs_tensorflow_below_keras(data, tmp_path):
+    pytest.importorskip("jax")
     asked = ("train", str(data), "--target", "clicked", "--out", str(tmp_path / "run"), "--export")
-    done = command(*asked, KERAS_BACKEND="numpy")
+    done = command(*asked, KERAS_BACKEND="jax")
     assert done.returncode == 1
-    assert done.stderr == "error: --export needs Keras on TensorFlow; KERAS_BACKEND is 'numpy'\n"
+    assert done.stderr == "error: --export needs Keras on TensorFlow; KERAS_BACKEND is 'jax'\n"
+
+
+def test_a_backend_that_is_not_there(data, tmp_path):
+    if find_spec("jax") is not None:
+        pytest.skip("JAX is installed")
+    done = command("train", str(data), "--target", "clicked", "--out", str(tmp_path / "run"), KERAS_BACKEND="jax")
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: cannot import TensorFlow and Keras (No module named 'jax')")
+    assert not (tmp_path / "run").exists()
 
 
 def test_names_of_any_kind(tmp_path):
