@@ -21,8 +21,8 @@ def show_columns(console: Console, guesses: Sequence[Guess], rows: int) -> None:
     if numbers:
         names = ", ".join(map(repr, numbers))
         console.print(
-            f"Left out: {names}. It numbers the rows: a model would learn from it in which order they are. "
-            "If that is wrong, pass --categorical NAME or --continuous NAME.\n",
+            f"Left out, as a number of the rows or a pandas index: {names}. A model could learn the order of the "
+            "rows from such a column. To use it all the same, pass --categorical NAME or --continuous NAME.\n",
             style="yellow",
             markup=False,
             highlight=False,

@@ -95,11 +95,11 @@ def _say_how_it_went(asked: Asked, trained: Trained, etl_rate: float | None, con
     rates = {"feature engineering": etl_rate, "training": trained.rows_per_s}
     if timed := [f"{rate:,.0f} rows/s of {what}" for what, rate in rates.items() if rate is not None]:
         say(", ".join(timed))
-    holds = f"{WORKFLOW}/, {MODEL} and {REPORT}/"
     if asked.export:
-        say(f"{asked.out}/ holds {holds} and {SERVED}/")
+        say(f"{asked.out}/ holds {WORKFLOW}/, {MODEL}, {REPORT}/ and {SERVED}/")
     else:
-        say(f"{asked.out}/ holds {holds}; serve it with: kerasrec export {asked.out} served")
+        say(f"{asked.out}/ holds {WORKFLOW}/, {MODEL} and {REPORT}/")
+        say(f"To serve it: kerasrec export {asked.out} served")
 
 
 def _warn_of_overfitting(trained: Trained, console: Console) -> None:
