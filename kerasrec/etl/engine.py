@@ -15,7 +15,7 @@ from kerasrec.etl.ops.base import Operator
 from kerasrec.etl.ops.rows import KeepsRows, MakesRows
 from kerasrec.etl.sources import Source
 from kerasrec.etl.types import ROW
-from kerasrec.etl.values import Mask, Rows, Value, select, unite
+from kerasrec.etl.values import Mask, Rows, Value, reads, select, unite
 from kerasrec.schema import Column, SchemaError
 
 BATCH_ROWS = 262_144
@@ -141,9 +141,18 @@ class Job:
         numbers_made_rows = self.op.numbered and self.values[0].rows.maker is not None
         return self.op.windowed or numbers_made_rows or any(value.whole for value in self.values)
 
-    def queries(self, raw: pl.LazyFrame) -> list[pl.LazyFrame]:
+    def queries(self, raw: Raw) -> list[pl.LazyFrame]:
         """Of some of the source's numbered rows; of all, if `whole`."""
-        return self.op.partial(select(raw, self.values, numbered=self.op.numbered), self.columns)
+        given = {value.column.name: value for value in self.values}
+
+        def take(names: Sequence[str]) -> pl.LazyFrame:
+            values = [given[name] for name in names]
+            return select(raw(sorted(reads(values))), values, numbered=self.op.numbered)
+
+        return self.op.queries(take, self.columns)
+
+
+Raw = Callable[[Sequence[str]], pl.LazyFrame]  # makes a frame of some raw columns, with the rows' numbers
 
 
 Gathering = Callable[[Source, Sequence[str], Sequence[Job]], list[list[pl.DataFrame]]]
@@ -160,7 +169,11 @@ def gather(source: Source, names: Sequence[str], jobs: Sequence[Job]) -> list[li
     with source.telling():
         source.check(names)
         apart = [job for job in jobs if source.columnar or job.whole or source.engine == "gpu"]
-        queries = [job.queries(source.lazy()) for job in apart]
+
+        def raw(some: Sequence[str]) -> pl.LazyFrame:
+            return source.reading(some or names).lazy()
+
+        queries = [job.queries(raw) for job in apart]
         # A query ends in work for one core, such as a merge: another one then has the rest.
         with ThreadPoolExecutor(1 if source.engine == "gpu" else 2) as threads:
             found = threads.map(source.collect, chain.from_iterable(queries))
@@ -176,7 +189,7 @@ def _pass(frame: pl.LazyFrame, parts: Sequence[_Statistics]) -> None:
     """Add the statistics of each batch of `frame`."""
 
     def add(batch: pl.DataFrame) -> None:
-        queries = [part.job.queries(batch.lazy()) for part in parts]
+        queries = [part.job.queries(lambda names: batch.select(*names, ROW).lazy()) for part in parts]
         results = iter(pl.collect_all([query for some in queries for query in some]))
         for part, some in zip(parts, queries, strict=True):
             part.add([next(results) for _ in some])

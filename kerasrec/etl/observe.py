@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import polars as pl
 
-from kerasrec.etl.ops.base import Operator
+from kerasrec.etl.ops.aggregates import Aggregates
 from kerasrec.schema import Column, Hotness
 
 
 @dataclass(repr=False)
-class Observe(Operator):
+class Observe(Aggregates):
     """Learns how many rows and nulls columns hold, and how long their lists are, and notes it in their facts."""
 
-    stateful: ClassVar[bool] = True
+    of_elements: ClassVar[bool] = False
 
     def output(self, columns: Sequence[Column]) -> list[Column]:
         return [self._noted(column) if column.name in self.facts else column for column in columns]
@@ -28,29 +28,19 @@ class Observe(Operator):
             return column
         return column.evolve(hotness=Hotness(told["shortest"], told["elements"] / told["rows"], told["longest"]))
 
-    def partial(self, frame: pl.LazyFrame, columns: Sequence[Column]) -> list[pl.LazyFrame]:
-        def observed(column: Column) -> pl.LazyFrame:
-            x = pl.col(column.name)
-            counts = {"rows": pl.len(), "nulls": nulls(x, column)}
-            if column.is_list:
-                length = x.list.len()
-                counts |= {"elements": length.sum(), "shortest": length.min(), "longest": length.max()}
-            return frame.select(column.name).select(
-                **{name: count.cast(pl.Int64) for name, count in counts.items()}
-            )
+    def aggregates(self, x: pl.Expr, column: Column) -> dict[str, pl.Expr]:
+        counts = {"rows": pl.len(), "nulls": nulls(x, column)}
+        if column.is_list:
+            length = x.list.len()
+            counts |= {"elements": length.sum(), "shortest": length.min(), "longest": length.max()}
+        return {name: count.cast(pl.Int64) for name, count in counts.items()}
 
-        return [observed(column) for column in columns]
+    def merged(self, part: Callable[[str], pl.Expr]) -> dict[str, pl.Expr]:
+        sums = {name: part(name).sum() for name in ("rows", "nulls", "elements")}
+        return sums | {"shortest": part("shortest").min(), "longest": part("longest").max()}
 
-    def merge(self, parts: Sequence[Sequence[pl.DataFrame]]) -> list[pl.DataFrame]:
-        sums, least, greatest = pl.col("rows", "nulls"), pl.col("^shortest$").min(), pl.col("^longest$").max()
-        return [
-            pl.concat(frames).select(sums.sum(), pl.col("^elements$").sum(), least, greatest)
-            for frames in zip(*parts, strict=True)
-        ]
-
-    def finalize(self, statistics: Sequence[pl.DataFrame], columns: Sequence[Column]) -> None:
-        for column, frame in zip(columns, statistics, strict=True):
-            self.facts[column.name] = frame.row(0, named=True)
+    def learn(self, column: Column, told: Mapping[str, Any]) -> None:
+        self.facts[column.name] = dict(told)
 
 
 def nulls(x: pl.Expr, column: Column) -> pl.Expr:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from kerasrec.etl.tensors import TensorColumn
 
 
+Take = Callable[[Sequence[str]], pl.LazyFrame]  # makes a frame of some columns
 Trusted = Callable[[str], bool]  # whether functions of a module of this name may be called
 
 _SHORT = reprlib.Repr()
@@ -118,6 +119,11 @@ class Operator:
         return SchemaError(f"{self!r} of column {names} cannot be served to single raw rows: {why}")
 
     # ---- learning --------------------------------------------------------------------------------------------
+    def queries(self, take: Take, columns: Sequence[Column]) -> list[pl.LazyFrame]:
+        """The queries of `partial`, each over the columns that it reads: to plan a query takes time for each column
+        of its frame."""
+        return self.partial(take([column.name for column in columns]), columns)
+
     def partial(self, frame: pl.LazyFrame, columns: Sequence[Column]) -> list[pl.LazyFrame]:
         """Queries for the statistics of `frame`, one part of the data; each makes a small frame."""
         return []
@@ -159,6 +165,13 @@ class Elementwise(Operator):
     ) -> Callable[[list[TensorColumn]], list[TensorColumn]]:
         functions = [self.tensor(column, resources) for column in columns]
         return lambda values: [function(x) for function, x in zip(functions, values, strict=True)]
+
+
+class Apart(Operator):
+    """An operator that learns of each column by a query of its own."""
+
+    def queries(self, take: Take, columns: Sequence[Column]) -> list[pl.LazyFrame]:
+        return [query for column in columns for query in self.partial(take([column.name]), [column])]
 
 
 def each(column: Column, value: pl.Expr, function: Callable[[pl.Expr], pl.Expr]) -> pl.Expr:

@@ -11,7 +11,16 @@ import polars as pl
 
 from kerasrec.etl.hashing import hash_tensor, hashes, refuse_measures
 from kerasrec.etl.ops import combos
-from kerasrec.etl.ops.base import Elementwise, all_of, check_names, elements, setting
+from kerasrec.etl.ops.base import (
+    Apart,
+    Elementwise,
+    Operator,
+    Take,
+    all_of,
+    check_names,
+    elements,
+    setting,
+)
 from kerasrec.etl.ops.hash_bucket import bucket, bucket_tensor, check_buckets
 from kerasrec.etl.ops.ids import FIRST, NULL, UNKNOWN, id_column, id_dtype, united
 from kerasrec.etl.ops.vocabularies import frequent, given, plain, summed, tail, typed
@@ -24,7 +33,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(repr=False)
-class Categorify(Elementwise):
+class Categorify(Apart, Elementwise):
     """Replaces strings, integers or booleans by ids: 0 padding, 1 null, 2 any value that is not in the
     vocabulary, and from 3 on the vocabulary, the most frequent value first; equal counts are ordered by value.
     With `num_buckets`, values that are not in the vocabulary are hashed (as by `HashBucket`) into as many ids
@@ -118,7 +127,11 @@ class Categorify(Elementwise):
 
     # ---- the two faces ---------------------------------------------------------------------------------------
     def output(self, columns: Sequence[Column]) -> list[Column]:
-        return super().output(self._joined(columns))
+        joined = self._joined(columns)
+        if self.table and len({column.dtype for column in joined}) > 1:
+            kinds = ", ".join(f"{column.name!r} is {column.dtype}" for column in columns)
+            raise SchemaError(f"columns that share table {self.table!r} must have one type: {kinds}")
+        return super().output(joined)
 
     def expressions(self, columns: Sequence[Column], values: Sequence[pl.Expr]) -> list[pl.Expr]:
         return super().expressions(self._joined(columns), [combos.key(columns, values)] if self.combo else values)
@@ -214,14 +227,14 @@ class Categorify(Elementwise):
         return encode
 
     # ---- learning --------------------------------------------------------------------------------------------
+    def queries(self, take: Take, columns: Sequence[Column]) -> list[pl.LazyFrame]:
+        return Operator.queries(self, take, columns) if self.combo else super().queries(take, columns)
+
     def partial(self, frame: pl.LazyFrame, columns: Sequence[Column]) -> list[pl.LazyFrame]:
         if self.combo:
             some = pl.any_horizontal(pl.col(column.name).is_not_null() for column in columns)
             value = pl.when(some).then(pl.struct(column.name for column in columns))
             return [frame.group_by(value=value).agg(count=pl.len().cast(pl.Int64))]
-        if self.table and len({column.dtype for column in columns}) > 1:
-            kinds = ", ".join(f"{column.name!r} is {column.dtype}" for column in columns)
-            raise SchemaError(f"columns that share table {self.table!r} must have one type: {kinds}")
         return [
             elements(frame, column).group_by(value=pl.col(column.name)).agg(count=pl.len().cast(pl.Int64))
             for column in columns

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import polars as pl
 
-from kerasrec.etl.ops.base import elements
+from kerasrec.etl.ops.base import Apart, elements
 from kerasrec.etl.ops.fill_missing import Fill
 from kerasrec.etl.types import float_of
 from kerasrec.schema import Column, SchemaError
@@ -18,7 +18,7 @@ DIGITS = 6
 
 
 @dataclass(repr=False)
-class FillMedian(Fill):
+class FillMedian(Apart, Fill):
     """Replaces nulls (and NaN) by the median of the values seen when fitted, the mean of the two middle ones where
     their number is even. Integers and booleans become float64.
 

@@ -99,7 +99,11 @@ class JoinGroupby(Keyed):
         return 0 if self._stat(output) in ("count", "sum") else None
 
     # ---- learning --------------------------------------------------------------------------------------------
-    def partial(self, frame: pl.LazyFrame, columns: Sequence[Column]) -> list[pl.LazyFrame]:
+    @property
+    def learned_names(self) -> list[str]:
+        return self.conts
+
+    def of_key(self, frame: pl.LazyFrame, key: Sequence[str]) -> pl.LazyFrame:
         found = [pl.len().cast(pl.Int64).alias("count")]
         for cont in self.conts:
             x = pl.col(cont).cast(pl.Float64)
@@ -112,9 +116,7 @@ class JoinGroupby(Keyed):
                 "max": x.max(),
             }
             found += [parts[part].alias(f"{part}:{cont}") for part in self._parts()]
-        return [
-            frame.group_by(pl.col(name).alias(f"key:{name}") for name in key).agg(found) for key in self.groups
-        ]
+        return frame.group_by(pl.col(name).alias(f"key:{name}") for name in key).agg(found)
 
     def merge(self, parts: Sequence[Sequence[pl.DataFrame]]) -> list[pl.DataFrame]:
         summed = [pl.col("count").sum()]

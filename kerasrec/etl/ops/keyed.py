@@ -11,7 +11,7 @@ import polars as pl
 
 from kerasrec.etl.graph import Columns, Node, as_node
 from kerasrec.etl.keys import Gathered, Keys, check_keys, in_order
-from kerasrec.etl.ops.base import Operator
+from kerasrec.etl.ops.base import Operator, Take
 from kerasrec.schema import Column, Tag
 
 if TYPE_CHECKING:
@@ -136,6 +136,22 @@ class Keyed(Operator):
         return look_up
 
     # ---- learning --------------------------------------------------------------------------------------------
+    @property
+    def learned_names(self) -> list[str]:
+        """The columns that values are learned from."""
+        raise NotImplementedError
+
+    def of_key(self, frame: pl.LazyFrame, key: Sequence[str]) -> pl.LazyFrame:
+        """The query of what is learned for a key."""
+        raise NotImplementedError
+
+    def queries(self, take: Take, columns: Sequence[Column]) -> list[pl.LazyFrame]:
+        names = self.learned_names
+        return [self.of_key(take(list(dict.fromkeys([*key, *names]))), key) for key in self.groups]
+
+    def partial(self, frame: pl.LazyFrame, columns: Sequence[Column]) -> list[pl.LazyFrame]:
+        return [self.of_key(frame, key) for key in self.groups]
+
     def finalize(self, statistics: Sequence[pl.DataFrame], columns: Sequence[Column]) -> None:
         for key, frame in zip(self.groups, statistics, strict=True):
             # In order, so that any split of the data learns the same frame.

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
-from kerasrec.etl.ops.base import Elementwise, elements
+from kerasrec.etl.ops.aggregates import Aggregates
+from kerasrec.etl.ops.base import Elementwise
 from kerasrec.etl.types import float_of, to_polars
 from kerasrec.schema import Column, SchemaError
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(repr=False)
-class Normalize(Elementwise):
+class Normalize(Aggregates, Elementwise):
     """(x - mean) / std, with the mean and the population standard deviation of the values seen when fitted.
 
     Nulls stay null and are not counted. A column of one value only becomes 0. The two statistics are computed in
@@ -32,8 +33,6 @@ class Normalize(Elementwise):
 
     >>> ages = ["age"] >> FillMissing() >> LogOp() >> Normalize()
     """
-
-    stateful: ClassVar[bool] = True
 
     def column(self, column: Column) -> Column:
         whole = self.facts.get(column.name, {}).get("nulls") == 0  # says so without another pass over the data
@@ -63,47 +62,37 @@ class Normalize(Elementwise):
         return facts["mean"], 1 / facts["std"]
 
     # ---- learning --------------------------------------------------------------------------------------------
-    def partial(self, frame: pl.LazyFrame, columns: Sequence[Column]) -> list[pl.LazyFrame]:
-        def moments(column: Column) -> pl.LazyFrame:
-            x = pl.col(column.name).cast(pl.Float64)
-            return elements(frame, column).select(
-                count=x.count(),
-                nulls=x.null_count().cast(pl.Int64),
-                mean=x.mean(),
-                squares=x.var(ddof=0) * x.count(),  # the sum of squared deviations from this part's mean
-                min=x.min(),
-                max=x.max(),
-            )
+    def aggregates(self, x: pl.Expr, column: Column) -> dict[str, pl.Expr]:
+        nulls, x = x.null_count().cast(pl.Int64), x.cast(pl.Float64)
+        return {
+            "count": x.count(),
+            "nulls": nulls,
+            "mean": x.mean(),
+            "squares": x.var(ddof=0) * x.count(),  # the sum of squared deviations from this part's mean
+            "min": x.min(),
+            "max": x.max(),
+        }
 
-        return [moments(column) for column in columns]
+    def merged(self, part: Callable[[str], pl.Expr]) -> dict[str, pl.Expr]:
+        """By Chan's formula; parts without values have null moments."""
+        count, mean = part("count"), part("mean")
+        overall = (mean * count).sum() / count.sum()
+        return {
+            "count": count.sum(),
+            "nulls": part("nulls").sum(),
+            "mean": overall,
+            "squares": part("squares").sum() + (count * (mean - overall) ** 2).sum(),
+            "min": part("min").min(),
+            "max": part("max").max(),
+        }
 
-    def merge(self, parts: Sequence[Sequence[pl.DataFrame]]) -> list[pl.DataFrame]:
-        together = [pl.concat(frames) for frames in zip(*parts, strict=True)]
-        return [frame if len(frame) == 1 else _merged(frame) for frame in together]
-
-    def finalize(self, statistics: Sequence[pl.DataFrame], columns: Sequence[Column]) -> None:
-        for column, frame in zip(columns, statistics, strict=True):
-            row = frame.row(0, named=True)
-            if not row["count"]:
-                raise SchemaError(f"column {column.name!r} holds no value to normalize by")
-            if not (math.isfinite(row["min"]) and math.isfinite(row["max"])):
-                raise SchemaError(f"column {column.name!r} holds infinities; Clip them before Normalize")
-            # Where 1 / std would overflow the column's precision, its values count as one.
-            tiny = np.finfo(float_of(column, "Normalize")).tiny
-            std = 0.0 if row["min"] == row["max"] else math.sqrt(row["squares"] / row["count"])
-            mean = row["mean"] if std > tiny else row["min"]
-            self.facts[column.name] = {"mean": mean, "std": std if std > tiny else 1.0, "nulls": row["nulls"]}
-
-
-def _merged(frame: pl.DataFrame) -> pl.DataFrame:
-    """One row of moments from several, by Chan's formula."""
-    count, mean = pl.col("count"), pl.col("mean")
-    overall = (mean * count).sum() / count.sum()
-    return frame.filter(count > 0).select(
-        count=count.sum(),
-        nulls=pl.lit(frame["nulls"].sum(), pl.Int64),
-        mean=overall,
-        squares=pl.col("squares").sum() + (count * (mean - overall) ** 2).sum(),
-        min=pl.col("min").min(),
-        max=pl.col("max").max(),
-    )
+    def learn(self, column: Column, told: Mapping[str, Any]) -> None:
+        if not told["count"]:
+            raise SchemaError(f"column {column.name!r} holds no value to normalize by")
+        if not (math.isfinite(told["min"]) and math.isfinite(told["max"])):
+            raise SchemaError(f"column {column.name!r} holds infinities; Clip them before Normalize")
+        # Where 1 / std would overflow the column's precision, its values count as one.
+        tiny = np.finfo(float_of(column, "Normalize")).tiny
+        std = 0.0 if told["min"] == told["max"] else math.sqrt(told["squares"] / told["count"])
+        mean = told["mean"] if std > tiny else told["min"]
+        self.facts[column.name] = {"mean": mean, "std": std if std > tiny else 1.0, "nulls": told["nulls"]}

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
-from kerasrec.etl.ops.base import Elementwise, elements
+from kerasrec.etl.ops.aggregates import Aggregates
+from kerasrec.etl.ops.base import Elementwise
 from kerasrec.etl.types import float_of, to_polars
 from kerasrec.schema import Column, SchemaError
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(repr=False)
-class NormalizeMinMax(Elementwise):
+class NormalizeMinMax(Aggregates, Elementwise):
     """(x - min) / (max - min), with the least and the greatest value seen when fitted.
 
     Nulls stay null. A column of one value only becomes 0 (NVTabular: 0.5); a value outside of what was seen falls
@@ -32,8 +33,6 @@ class NormalizeMinMax(Elementwise):
 
     >>> prices = ["price"] >> NormalizeMinMax()
     """
-
-    stateful: ClassVar[bool] = True
 
     def column(self, column: Column) -> Column:
         return column.evolve(dtype=float_of(column, "NormalizeMinMax"))
@@ -63,30 +62,22 @@ class NormalizeMinMax(Elementwise):
         return least, 1 / (greatest - least) if greatest - least > tiny else 1.0
 
     # ---- learning --------------------------------------------------------------------------------------------
-    def partial(self, frame: pl.LazyFrame, columns: Sequence[Column]) -> list[pl.LazyFrame]:
-        x = [pl.col(column.name).cast(pl.Float64) for column in columns]
-        return [
-            elements(frame, column).select(min=value.min(), max=value.max())
-            for column, value in zip(columns, x, strict=True)
-        ]
+    def aggregates(self, x: pl.Expr, column: Column) -> dict[str, pl.Expr]:
+        x = x.cast(pl.Float64)
+        return {"min": x.min(), "max": x.max()}
 
-    def merge(self, parts: Sequence[Sequence[pl.DataFrame]]) -> list[pl.DataFrame]:
-        return [
-            pl.concat(frames).select(pl.col("min").min(), pl.col("max").max())
-            for frames in zip(*parts, strict=True)
-        ]
+    def merged(self, part: Callable[[str], pl.Expr]) -> dict[str, pl.Expr]:
+        return {"min": part("min").min(), "max": part("max").max()}
 
-    def finalize(self, statistics: Sequence[pl.DataFrame], columns: Sequence[Column]) -> None:
-        for column, frame in zip(columns, statistics, strict=True):
-            told = frame.row(0, named=True)
-            if told["min"] is None:
-                raise SchemaError(f"column {column.name!r} holds no value to normalize by")
-            limit = np.finfo(float_of(column, "NormalizeMinMax")).max
-            if not (math.isfinite(told["min"]) and math.isfinite(told["max"])):
-                raise SchemaError(f"column {column.name!r} holds infinities; Clip them before NormalizeMinMax")
-            if told["max"] - told["min"] > limit:
-                raise SchemaError(
-                    f"column {column.name!r} ranges from {told['min']} to {told['max']}, which is too far for "
-                    f"{float_of(column, 'NormalizeMinMax')}; Clip it before NormalizeMinMax"
-                )
-            self.facts[column.name] = told
+    def learn(self, column: Column, told: Mapping[str, Any]) -> None:
+        if told["min"] is None:
+            raise SchemaError(f"column {column.name!r} holds no value to normalize by")
+        limit = np.finfo(float_of(column, "NormalizeMinMax")).max
+        if not (math.isfinite(told["min"]) and math.isfinite(told["max"])):
+            raise SchemaError(f"column {column.name!r} holds infinities; Clip them before NormalizeMinMax")
+        if told["max"] - told["min"] > limit:
+            raise SchemaError(
+                f"column {column.name!r} ranges from {told['min']} to {told['max']}, which is too far for "
+                f"{float_of(column, 'NormalizeMinMax')}; Clip it before NormalizeMinMax"
+            )
+        self.facts[column.name] = dict(told)

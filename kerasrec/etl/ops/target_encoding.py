@@ -131,16 +131,17 @@ class TargetEncoding(Keyed):
         return mixed(mixed(seed) + x.cast(pl.UInt64)).mod(self.kfold).cast(pl.Int32)
 
     # ---- learning --------------------------------------------------------------------------------------------
-    def partial(self, frame: pl.LazyFrame, columns: Sequence[Column]) -> list[pl.LazyFrame]:
+    @property
+    def learned_names(self) -> list[str]:
+        return [*self.targets, *([] if self.fold is None else [self.fold])]
+
+    def of_key(self, frame: pl.LazyFrame, key: Sequence[str]) -> pl.LazyFrame:
         fold = self._fold(pl.col(self.fold or ROW)).alias("fold")
         found = []
         for target in self.targets:
             y = pl.col(target).cast(pl.Float64)
             found += [y.count().cast(pl.Int64).alias(f"n:{target}"), y.sum().alias(f"sum:{target}")]
-        return [
-            frame.group_by(fold, *(pl.col(name).alias(f"key:{name}") for name in key)).agg(found)
-            for key in self.groups
-        ]
+        return frame.group_by(fold, *(pl.col(name).alias(f"key:{name}") for name in key)).agg(found)
 
     def merge(self, parts: Sequence[Sequence[pl.DataFrame]]) -> list[pl.DataFrame]:
         together = [pl.concat(frames) for frames in zip(*parts, strict=True)]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import polars as pl
 
-from kerasrec.etl.ops.base import Operator
+from kerasrec.etl.ops.aggregates import Aggregates
 from kerasrec.schema import Column, Hotness, SchemaError
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(repr=False)
-class ValueCount(Operator):
+class ValueCount(Aggregates):
     """Learns the least, the mean and the greatest number of elements of list columns and notes them in the schema,
     as `hotness`; values stay as they are.
 
@@ -31,7 +31,7 @@ class ValueCount(Operator):
     >>> recent = ["history"] >> ListSlice(-20) >> ValueCount()
     """
 
-    stateful: ClassVar[bool] = True
+    of_elements: ClassVar[bool] = False
 
     def output(self, columns: Sequence[Column]) -> list[Column]:
         for column in columns:
@@ -51,23 +51,15 @@ class ValueCount(Operator):
         return list
 
     # ---- learning --------------------------------------------------------------------------------------------
-    def partial(self, frame: pl.LazyFrame, columns: Sequence[Column]) -> list[pl.LazyFrame]:
-        lengths = [pl.col(column.name).list.len().cast(pl.Int64) for column in columns]
-        return [
-            frame.select(column.name).select(
-                rows=length.len().cast(pl.Int64), total=length.sum(), min=length.min(), max=length.max()
-            )
-            for column, length in zip(columns, lengths, strict=True)
-        ]
+    def aggregates(self, x: pl.Expr, column: Column) -> dict[str, pl.Expr]:
+        length = x.list.len().cast(pl.Int64)
+        rows = length.len().cast(pl.Int64)
+        return {"rows": rows, "total": length.sum(), "min": length.min(), "max": length.max()}
 
-    def merge(self, parts: Sequence[Sequence[pl.DataFrame]]) -> list[pl.DataFrame]:
-        return [
-            pl.concat(frames).select(pl.col("rows", "total").sum(), pl.col("min").min(), pl.col("max").max())
-            for frames in zip(*parts, strict=True)
-        ]
+    def merged(self, part: Callable[[str], pl.Expr]) -> dict[str, pl.Expr]:
+        sums = {name: part(name).sum() for name in ("rows", "total")}
+        return sums | {"min": part("min").min(), "max": part("max").max()}
 
-    def finalize(self, statistics: Sequence[pl.DataFrame], columns: Sequence[Column]) -> None:
-        for column, frame in zip(columns, statistics, strict=True):
-            told = frame.row(0, named=True)
-            mean = told["total"] / max(told["rows"], 1)
-            self.facts[column.name] = {"min": told["min"] or 0, "mean": mean, "max": told["max"] or 0}
+    def learn(self, column: Column, told: Mapping[str, Any]) -> None:
+        mean = told["total"] / max(told["rows"], 1)
+        self.facts[column.name] = {"min": told["min"] or 0, "mean": mean, "max": told["max"] or 0}
