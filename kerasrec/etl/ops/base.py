@@ -120,8 +120,8 @@ class Operator:
 
     # ---- learning --------------------------------------------------------------------------------------------
     def queries(self, take: Take, columns: Sequence[Column]) -> list[pl.LazyFrame]:
-        """The queries of `partial`, each over the columns that it reads: to plan a query takes time for each column
-        of its frame."""
+        """The queries of `partial`, each over the columns that it reads: planning a query takes time for each
+        column of its frame."""
         return self.partial(take([column.name for column in columns]), columns)
 
     def partial(self, frame: pl.LazyFrame, columns: Sequence[Column]) -> list[pl.LazyFrame]:
