@@ -21,6 +21,8 @@ standard error.
 """
 
 import argparse
+import itertools
+import json
 import os
 import tempfile
 import time
@@ -43,7 +45,8 @@ parser.add_argument("data", help="Criteo's train.txt, or a CSV cut from it with 
 parser.add_argument("--epochs", type=int, default=20, help="at most; the validation rows say when to stop")
 parser.add_argument("--batch-size", type=int, help="a hundredth of the training rows, 16 to 8192, if not given")
 parser.add_argument("--min-count", type=int, help="ids seen less often share one; 4 below a million rows, else 15")
-parser.add_argument("--seed", type=int, default=0)
+parser.add_argument("--seeds", type=int, default=1, help="train each model as often; figures are then means")
+parser.add_argument("--json", type=Path, help="a file for the figures")
 args = parser.parse_args()
 
 """
@@ -88,32 +91,39 @@ print(schema)
 """
 ## The baseline
 
-A logistic regression with a weight for each id and for each of 64 quantiles of each number: all that can be
-said without interactions. At most two million rows are read for it. Its ridge is the one that does best on
-the rows to choose by.
+A logistic regression with a weight for each id and for each quantile of each number: all that can be said
+without interactions. At most two million rows are read for it. Its ridge, and how many quantiles, are those
+that do best on the rows to choose by.
 """
 
 frames = {name: pl.scan_parquet(work / name / "*.parquet").head(2_000_000).collect() for name in parts}
-columns = {name: [frame[c.name].to_numpy() for c in schema.categorical] for name, frame in frames.items()}
-for column in schema.continuous:
-    series = [frames[name][column.name] for name in parts]
-    for name, bins in zip(parts, number_quantiles(*series), strict=True):
-        columns[name].append(bins)
 
 
-def linear(ridge):
-    return Additive("logistic", ridge).fit(columns["learn"], frames["learn"]["label"])
+def columns(quantiles):
+    """Every column as ids, the numbers as those of their quantiles."""
+    found = {name: [frame[c.name].to_numpy() for c in schema.categorical] for name, frame in frames.items()}
+    for column in schema.continuous:
+        series = [frames[name][column.name] for name in parts]
+        for name, bins in zip(parts, number_quantiles(*series, bins=quantiles), strict=True):
+            found[name].append(bins)
+    return found
 
 
-def loss_aside(ridge):
-    return log_loss(frames["check"]["label"], linear(ridge).predict(columns["check"]))
+def linear(setting, part):
+    ridge, quantiles = setting
+    data = columns(quantiles)
+    return Additive("logistic", ridge).fit(data["learn"], frames["learn"]["label"]).predict(data[part])
+
+
+def loss_aside(setting):
+    return log_loss(frames["check"]["label"], linear(setting, "check"))
 
 
 started = time.perf_counter()
-ridge = min((3, 10, 30, 100, 300), key=loss_aside)
+best = min(itertools.product((3, 10, 30, 100, 300), (4, 8, 16, 64)), key=loss_aside)
 clicked = frames["test"]["label"].to_numpy()
-results = [("logistic regression", linear(ridge).predict(columns["test"]), time.perf_counter() - started)]
-print(f"ridge {ridge}, log loss {loss_aside(ridge):.4f} on the rows to choose by")
+results = [("logistic regression", [linear(best, "test")], time.perf_counter() - started)]
+print(f"ridge {best[0]}, {best[1]} quantiles, log loss {loss_aside(best):.4f} on the rows to choose by")
 
 """
 ## Three models
@@ -140,45 +150,63 @@ def deepfm(schema):
     return kr.models.DeepFM(schema, embedding_dim=dim, deep_units=towers, dropout=0.1)
 
 
-def loader(name, shuffle=False):
-    return kr.Loader(work / name, batch_size=batch_size, shuffle=shuffle, seed=args.seed)
+def loader(name, seed, shuffle=False):
+    return kr.Loader(work / name, batch_size=batch_size, shuffle=shuffle, seed=seed)
 
 
-for make in (dlrm, dcn, deepfm):
-    started = time.perf_counter()
-    keras.utils.set_random_seed(args.seed)
+def trained(make, seed):
+    """The test rows' probabilities."""
+    keras.utils.set_random_seed(seed)
     model = make(schema)
     model.compile(optimizer=kr.optimizers.Adagrad(), loss="binary_crossentropy")
     stop = keras.callbacks.EarlyStopping("val_loss", patience=2, restore_best_weights=True)
     history = model.fit(
-        loader("learn", shuffle=True),
-        validation_data=loader("check"),
+        loader("learn", seed, shuffle=True),
+        validation_data=loader("check", seed),
         epochs=args.epochs,
         callbacks=[stop],
         verbose=0,
     )
     losses = history.history["val_loss"]
     print(f"{make.__name__}: best after {1 + int(np.argmin(losses))} epochs, log loss {min(losses):.4f} there")
-    predicted = model.predict(loader("test"), verbose=0)[: len(clicked), 0]
-    results.append((make.__name__, predicted, time.perf_counter() - started))
+    return model.predict(loader("test", seed), verbose=0)[: len(clicked), 0]
+
+
+for make in (dlrm, dcn, deepfm):
+    started = time.perf_counter()
+    predictions = [trained(make, seed) for seed in range(args.seeds)]
+    results.append((make.__name__, predictions, time.perf_counter() - started))
 
 """
 ## Results
 
-Standard errors are those of 200 bootstrap samples of the test rows.
+The first error is the standard error of the mean over seeds, where there are several: what another run would
+change. The second is that of 200 bootstrap samples of the test rows: what other rows would.
 """
 
-rng = np.random.default_rng(args.seed)
+rng = np.random.default_rng(0)
 samples = [rng.integers(len(clicked), size=len(clicked)) for _ in range(200)]
 
 
-def with_error(score, predicted):
-    again = [score(clicked[sample], predicted[sample]) for sample in samples]
-    return f"{score(clicked, predicted):.4f} ± {np.std(again):.4f}"
+def summary(score, predictions):
+    values = [score(clicked, predicted) for predicted in predictions]
+    again = [np.mean([score(clicked[sample], each[sample]) for each in predictions]) for sample in samples]
+    seeds = float(np.std(values, ddof=1) / np.sqrt(len(values))) if len(values) > 1 else 0.0
+    return {"mean": float(np.mean(values)), "over_seeds": seeds, "over_rows": float(np.std(again))}
 
 
-print(f"\nCriteo, {rows:,} rows, {len(clicked):,} test rows, {clicked.mean():.1%} clicked")
-print(f"{'':20}{'AUC':>18}{'log loss':>18}{'seconds':>10}")
 constant = np.full(len(clicked), frames["learn"]["label"].mean())
-for name, predicted, seconds in [("always the mean", constant, 0.0), *results]:
-    print(f"{name:20}{with_error(auc, predicted):>18}{with_error(log_loss, predicted):>18}{seconds:10.1f}")
+figures = {
+    name: {"auc": summary(auc, predictions), "log_loss": summary(log_loss, predictions), "seconds": seconds}
+    for name, predictions, seconds in [("always the mean", [constant], 0.0), *results]
+}
+print(f"\nCriteo, {rows:,} rows, {len(clicked):,} test rows, {clicked.mean():.1%} clicked, {args.seeds} seeds")
+print(f"{'':20}{'AUC':>27}{'log loss':>27}{'seconds':>10}")
+for name, found in figures.items():
+    scores = [
+        f"{s['mean']:.4f} ± {s['over_seeds']:.4f} ± {s['over_rows']:.4f}"
+        for s in (found["auc"], found["log_loss"])
+    ]
+    print(f"{name:20}{scores[0]:>27}{scores[1]:>27}{found['seconds']:10.1f}")
+if args.json:
+    args.json.write_text(json.dumps({"rows": rows, "seeds": args.seeds, **figures}, indent=1) + "\n")

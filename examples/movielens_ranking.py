@@ -22,6 +22,7 @@ The data's terms are in its README: research use, no redistribution.
 
 import argparse
 import itertools
+import json
 import os
 import tempfile
 import time
@@ -43,7 +44,8 @@ parser = argparse.ArgumentParser(description="DLRM, DCN and DeepFM on MovieLens 
 parser.add_argument("data", nargs="?", help="the folder ml-100k; downloaded where it is not given")
 parser.add_argument("--split", default="u1", choices=movielens.SPLITS)
 parser.add_argument("--epochs", type=int, default=30, help="at most; the validation rows say when to stop")
-parser.add_argument("--seed", type=int, default=0)
+parser.add_argument("--seeds", type=int, default=1, help="train each model as often; figures are then means")
+parser.add_argument("--json", type=Path, help="a file for the figures")
 args = parser.parse_args()
 
 """
@@ -58,7 +60,7 @@ folder = args.data or movielens.download(Path.home() / ".cache" / "kerasrec" / "
 train, test = (
     frame.with_columns(liked=(pl.col("rating") >= 4).cast(pl.Int8)) for frame in movielens.load(folder, args.split)
 )
-held_out = np.random.default_rng(args.seed).random(len(train)) < 0.1
+held_out = np.random.default_rng(0).random(len(train)) < 0.1
 learn, check = train.filter(~held_out), train.filter(held_out)
 print(train.head(3))
 print(f"{len(learn):,} ratings to learn from, {len(check):,} to choose by, {len(test):,} to be tested on")
@@ -85,18 +87,14 @@ def baseline(loss, target, score):
     return Additive(loss, best).fit(ids(train), train[target]).predict(ids(test)), best
 
 
+def scores(liked, rated):
+    return auc(test["liked"], liked), log_loss(test["liked"], liked), rmse(test["rating"], np.clip(rated, 1, 5))
+
+
 started = time.perf_counter()
 liked, ridge_liked = baseline("logistic", "liked", log_loss)
 rated, ridge_rated = baseline("squared", "rating", rmse)
-rows = [
-    (
-        "user + item biases",
-        auc(test["liked"], liked),
-        log_loss(test["liked"], liked),
-        rmse(test["rating"], np.clip(rated, 1, 5)),
-        time.perf_counter() - started,
-    )
-]
+rows = {"user + item biases": ([scores(liked, rated)], time.perf_counter() - started)}
 print(f"ridge {ridge_liked} for rating >= 4, {ridge_rated} for the rating")
 
 """
@@ -123,8 +121,8 @@ schema = kr.Schema.load(work / "train")
 print(schema)
 
 
-def loader(name, target, shuffle=False):
-    return kr.Loader(work / name, batch_size=512, targets=target, shuffle=shuffle, seed=args.seed)
+def loader(name, target, shuffle=False, seed=0):
+    return kr.Loader(work / name, batch_size=512, targets=target, shuffle=shuffle, seed=seed)
 
 
 """
@@ -159,8 +157,8 @@ afresh on all of them for that many. `compile` and `fit` are Keras's own.
 """
 
 
-def compiled(make, target):
-    keras.utils.set_random_seed(args.seed)
+def compiled(make, target, seed):
+    keras.utils.set_random_seed(seed)
     model = make(loader("train", target).schema)
     loss = "binary_crossentropy" if target == "liked" else "mse"
     model.compile(optimizer=keras.optimizers.AdamW(1e-3, weight_decay=0.3), loss=loss)
@@ -169,43 +167,46 @@ def compiled(make, target):
     return model
 
 
-def predictions(make, target):
+def predictions(make, target, seed):
     """Of the test rows, and how many epochs were trained."""
     stop = keras.callbacks.EarlyStopping("val_loss", patience=3)
-    history = compiled(make, target).fit(
-        loader("learn", target, shuffle=True),
+    history = compiled(make, target, seed).fit(
+        loader("learn", target, shuffle=True, seed=seed),
         validation_data=loader("check", target),
         epochs=args.epochs,
         callbacks=[stop],
         verbose=0,
     )
     epochs = 1 + int(np.argmin(history.history["val_loss"]))
-    model = compiled(make, target)
-    model.fit(loader("train", target, shuffle=True), epochs=epochs, verbose=0)
+    model = compiled(make, target, seed)
+    model.fit(loader("train", target, shuffle=True, seed=seed), epochs=epochs, verbose=0)
     return model.predict(loader("test", target), verbose=0)[:, 0], epochs
 
 
 for make in (dlrm, dcn, deepfm):
-    started = time.perf_counter()
-    liked, epochs_liked = predictions(make, "liked")
-    rated, epochs_rated = predictions(make, "rating")
-    name = make.__name__
-    print(f"{name}: {epochs_liked} epochs for rating >= 4, {epochs_rated} for the rating")
-    rows.append(
-        (
-            name,
-            auc(test["liked"], liked),
-            log_loss(test["liked"], liked),
-            rmse(test["rating"], np.clip(rated, 1, 5)),
-            time.perf_counter() - started,
-        )
-    )
+    started, found = time.perf_counter(), []
+    for seed in range(args.seeds):
+        liked, epochs_liked = predictions(make, "liked", seed)
+        rated, epochs_rated = predictions(make, "rating", seed)
+        print(f"{make.__name__}: {epochs_liked} epochs for rating >= 4, {epochs_rated} for the rating", flush=True)
+        found.append(scores(liked, rated))
+    rows[make.__name__] = found, time.perf_counter() - started
 
 """
 ## Results
+
+With several seeds these are means, with their standard errors: one seed says nothing of an order.
 """
 
-print(f"\nMovieLens 100k, split {args.split}, {len(test):,} test ratings")
-print(f"{'':20}{'AUC >= 4':>10}{'log loss':>10}{'RMSE':>10}{'seconds':>10}")
-for name, *figures in rows:
-    print("{:20}{:10.4f}{:10.4f}{:10.4f}{:10.1f}".format(name, *figures))
+figures = {}
+print(f"\nMovieLens 100k, split {args.split}, {len(test):,} test ratings, {args.seeds} seeds")
+print(f"{'':20}{'AUC >= 4':>18}{'log loss':>18}{'RMSE':>18}{'seconds':>10}")
+for name, (found, seconds) in rows.items():
+    means = np.mean(found, axis=0)
+    errors = np.std(found, axis=0, ddof=1) / np.sqrt(len(found)) if len(found) > 1 else np.zeros(3)
+    pairs = dict(zip(("auc", "log_loss", "rmse"), zip(means.tolist(), errors.tolist(), strict=True), strict=True))
+    figures[name] = {what: {"mean": mean, "standard_error": error} for what, (mean, error) in pairs.items()}
+    columns = "".join(f"{f'{mean:.4f} ± {error:.4f}':>18}" for mean, error in pairs.values())
+    print(f"{name:20}{columns}{seconds:10.1f}")
+if args.json:
+    args.json.write_text(json.dumps({"split": args.split, "seeds": args.seeds, **figures}, indent=1) + "\n")

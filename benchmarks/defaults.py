@@ -1,0 +1,112 @@
+"""How good are the library's defaults: models x data x settings, several seeds, scored on rows that chose nothing.
+
+Data: the synthetic click log (its bound is known), MovieLens 100k (rating >= 4) and an extract of Criteo's log,
+each with its own split; a setting is an optimizer and initial values. Features, batches and passes are the same
+for all.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import polars as pl
+
+import kerasrec as kr
+from kerasrec import etl
+from kerasrec.cli.demo import workflow as click_log_features
+from kerasrec.datasets import criteo, metrics, movielens
+from kerasrec.datasets.synthetic import click_log
+
+MODELS = ("DLRM", "DCN", "DeepFM", "WideAndDeep")
+DIM, UNITS = 16, [128, 64]
+SETTINGS: dict[str, tuple[Any, dict[str, Any]]] = {
+    "defaults": (lambda: kr.optimizers.Adagrad(), {}),
+    "0.01, accumulator 1e-6": (lambda: kr.optimizers.Adagrad(0.01, 1e-6), {}),
+    "0.01, accumulator 0.1": (lambda: kr.optimizers.Adagrad(0.01, 0.1), {}),
+    "defaults, initial values x 10": (
+        lambda: kr.optimizers.Adagrad(),
+        {"embeddings_initializer": keras.initializers.RandomUniform(-0.5, 0.5)},
+    ),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--movielens", help="the folder ml-100k")
+    parser.add_argument("--criteo", help="Criteo's train.txt or a CSV cut from it")
+    parser.add_argument("--rows", type=int, default=200_000, help="of the click log, a tenth of them held out")
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--out", type=Path, help="a JSON file for the figures")
+    args = parser.parse_args()
+    figures: dict[str, Any] = {"rows": args.rows, "seeds": args.seeds, "embedding_dim": DIM, "units": UNITS}
+    with tempfile.TemporaryDirectory(prefix="defaults-") as scratch:
+        for data, folder, batch, epochs in datasets(args, Path(scratch)):
+            table = figures.setdefault(data, {"batch_size": batch, "epochs": epochs, "auc": {}})["auc"]
+            for setting, name in ((s, n) for s in SETTINGS for n in MODELS):
+                aucs = [score(name, setting, folder, batch, epochs, seed) for seed in range(args.seeds)]
+                error = float(np.std(aucs, ddof=1) / np.sqrt(len(aucs))) if len(aucs) > 1 else float("nan")
+                table.setdefault(setting, {})[name] = {"mean": float(np.mean(aucs)), "standard_error": error}
+                print(f"{data:12}{setting:32}{name:12} AUC {np.mean(aucs):.4f} ± {error:.4f}", flush=True)
+                if args.out:
+                    args.out.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(figures))
+
+
+def datasets(args: argparse.Namespace, work: Path) -> Iterator[tuple[str, Path, int, int]]:
+    """Each data set's name, its folder of features, rows per batch and passes."""
+    log = click_log(work / "log", args.rows, progress=False)
+    print(f"click log: the true probabilities' AUC is {log.auc_bound:.4f}")
+    write(click_log_features(), pl.scan_parquet(log.train), pl.scan_parquet(log.valid), work / "click log")
+    yield "click log", work / "click log", 2048, 1
+    if args.movielens:
+        train, test = (
+            frame.with_columns(liked=(pl.col("rating") >= 4).cast(pl.Int8)).lazy()
+            for frame in movielens.load(args.movielens, "u1")
+        )
+        ids = ["user", "item", "gender", "occupation", "genres", "hour", "weekday"] >> etl.Categorify(min_count=2)
+        features = etl.Workflow(ids + (["age"] >> etl.Normalize()) + (["liked"] >> etl.Target()))
+        write(features, train, test, work / "movielens")
+        yield "movielens", work / "movielens", 512, 2
+    if args.criteo:
+        rows = criteo.scan(args.criteo)
+        split = rows.select(pl.len()).collect().item() * 8 // 10
+        numbers = list(criteo.INTEGERS) >> etl.FillMissing(0) >> etl.Clip(min=0) >> etl.LogOp() >> etl.Normalize()
+        ids = list(criteo.CATEGORIES) >> etl.Categorify(min_count=4)
+        features = etl.Workflow(numbers + ids + (["label"] >> etl.Target()))
+        write(features, rows.head(split), rows.slice(split), work / "criteo")
+        yield "criteo", work / "criteo", 32, 3
+
+
+def write(features: etl.Workflow, train: pl.LazyFrame, held_out: pl.LazyFrame, folder: Path) -> None:
+    features.fit(train)
+    features.transform(train).to_parquet(folder / "train")
+    features.transform(held_out).to_parquet(folder / "held out")
+
+
+def score(name: str, setting: str, folder: Path, batch: int, epochs: int, seed: int) -> float:
+    """The AUC of the held-out rows."""
+    keras.backend.clear_session()
+    keras.utils.set_random_seed(seed)
+    optimizer, options = SETTINGS[setting]
+    train = kr.Loader(folder / "train", batch, shuffle=True, seed=seed)
+    held_out = kr.Loader(folder / "held out", 16_384)
+    units = {"bottom_units": [64, DIM], "top_units": UNITS} if name == "DLRM" else {"deep_units": UNITS}
+    model = getattr(kr.models, name)(train.schema, embedding_dim=DIM, **units, **options)
+    model.compile(optimizer(), loss="binary_crossentropy")
+    model.fit(train, epochs=epochs, verbose=0)
+    labels = np.concatenate([target for _, target in held_out])[:, 0]
+    return metrics.auc(labels, model.predict(held_out, verbose=0)[:, 0])
+
+
+if __name__ == "__main__":
+    main()
