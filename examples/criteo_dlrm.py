@@ -101,12 +101,12 @@ frames = {name: pl.scan_parquet(work / name / "*.parquet").head(2_000_000).colle
 
 def columns(quantiles):
     """Every column as ids, the numbers as those of their quantiles."""
-    found = {name: [frame[c.name].to_numpy() for c in schema.categorical] for name, frame in frames.items()}
+    arrays = {name: [frame[c.name].to_numpy() for c in schema.categorical] for name, frame in frames.items()}
     for column in schema.continuous:
         series = [frames[name][column.name] for name in parts]
         for name, bins in zip(parts, number_quantiles(*series, bins=quantiles), strict=True):
-            found[name].append(bins)
-    return found
+            arrays[name].append(bins)
+    return arrays
 
 
 def linear(setting, part):

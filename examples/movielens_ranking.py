@@ -184,13 +184,13 @@ def predictions(make, target, seed):
 
 
 for make in (dlrm, dcn, deepfm):
-    started, found = time.perf_counter(), []
+    started, per_seed = time.perf_counter(), []
     for seed in range(args.seeds):
         liked, epochs_liked = predictions(make, "liked", seed)
         rated, epochs_rated = predictions(make, "rating", seed)
         print(f"{make.__name__}: {epochs_liked} epochs for rating >= 4, {epochs_rated} for the rating", flush=True)
-        found.append(scores(liked, rated))
-    rows[make.__name__] = found, time.perf_counter() - started
+        per_seed.append(scores(liked, rated))
+    rows[make.__name__] = per_seed, time.perf_counter() - started
 
 """
 ## Results
@@ -201,9 +201,9 @@ With several seeds these are means, with their standard errors: one seed says no
 figures = {}
 print(f"\nMovieLens 100k, split {args.split}, {len(test):,} test ratings, {args.seeds} seeds")
 print(f"{'':20}{'AUC >= 4':>18}{'log loss':>18}{'RMSE':>18}{'seconds':>10}")
-for name, (found, seconds) in rows.items():
-    means = np.mean(found, axis=0)
-    errors = np.std(found, axis=0, ddof=1) / np.sqrt(len(found)) if len(found) > 1 else np.zeros(3)
+for name, (per_seed, seconds) in rows.items():
+    means = np.mean(per_seed, axis=0)
+    errors = np.std(per_seed, axis=0, ddof=1) / np.sqrt(len(per_seed)) if len(per_seed) > 1 else np.zeros(3)
     pairs = dict(zip(("auc", "log_loss", "rmse"), zip(means.tolist(), errors.tolist(), strict=True), strict=True))
     figures[name] = {what: {"mean": mean, "standard_error": error} for what, (mean, error) in pairs.items()}
     columns = "".join(f"{f'{mean:.4f} ± {error:.4f}':>18}" for mean, error in pairs.values())
