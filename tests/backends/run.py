@@ -58,6 +58,7 @@ def main(out: Path, reference: Path | None) -> None:
     results["loaded/predictions"] = predict(loaded, x)
     optimizers()
     street(out)
+    wide_integers(out)
     several(out)
     stray_ids()
     facts["tensorflow imported"] = "tensorflow" in sys.modules
@@ -211,6 +212,23 @@ def street(out: Path) -> None:
     shuffled = kr.Loader(out / "data", batch_size=BATCH, lists="padded", shuffle=True)
     results["street/shuffled"] = np.array(model.fit(shuffled, epochs=3, verbose=0).history["loss"])
     facts["jit_compile"]["street"] = model.jit_compile
+
+
+def wide_integers(out: Path) -> None:
+    """A column of integers that leaves a workflow as it is: within 32 bits, and beyond."""
+    facts["wide integers"] = []
+    for value in (2**31 - 1, 2**31):
+        raw = pl.DataFrame({"user": ["a", "b"] * 4, "key": [value, 1] * 4, "clicked": [0, 1] * 4})
+        workflow = etl.Workflow((["user"] >> etl.Categorify()) + ["key"] + (["clicked"] >> etl.Target()))
+        workflow.fit_transform(raw, progress=False).to_parquet(out / f"key {value}", progress=False)
+        loader = kr.Loader(out / f"key {value}", batch_size=8)
+        model = kr.models.DCN(loader.schema, 4, deep_units=[4])
+        model.compile(kr.optimizers.Adagrad(0.05), "binary_crossentropy")
+        try:
+            model.fit(loader, verbose=0)
+            facts["wide integers"].append("")
+        except ValueError as error:
+            facts["wide integers"].append(str(error))
 
 
 def tensors(fact: str, data: Path, **more) -> None:

@@ -77,6 +77,10 @@ def test_features_loader_and_model_agree(tensorflow, other):
     assert {"street/auc", "street/val_loss", "street/predictions", "street/shuffled"} < set(names)
     for name in names:
         assert_agree(other[name], tensorflow[name])
+    assert tensorflow.facts["wide integers"] == ["", ""]
+    within, beyond = other.facts["wide integers"]
+    assert within == ""
+    assert ("'key' holds 2147483648, which is beyond int32" in beyond) == (other.facts["backend"] == "jax")
     assert 'pass lists="padded" for column \'genres\', or lists="offsets"' in other.facts["ragged lists"]
     assert (other["street/genres"] == 0).any()
     assert other["street/loss"][1] < other["street/loss"][0]
