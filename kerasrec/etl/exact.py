@@ -65,10 +65,8 @@ def cast(series: pl.Series, dtype: str) -> tuple[pl.Series, int | None]:
         series = series.set(series.abs() >= 2.0 ** FLOAT_DIGITS[str(given)], float("inf"))
     made = series.cast(wanted, strict=False)
     wrong = made.is_null() & series.is_not_null()
-    if given.is_float() and not wanted.is_float():
-        wrong |= (made.cast(given) != series).fill_null(False)
-    elif isinstance(given, pl.Decimal) and is_integer(dtype) and given.scale:
-        wrong |= ((series % 1) != 0).fill_null(False)
+    if is_integer(dtype) and (given.is_float() or isinstance(given, pl.Decimal)):
+        wrong |= (made.cast(given) != series).fill_null(False)  # a fraction was cut off
     return made, _first(wrong)
 
 

@@ -1,5 +1,6 @@
 """Raw rows on the wire: what a frame or dicts hold, and what a signature's inputs say, are the same."""
 
+import keyword
 import math
 from itertools import pairwise
 
@@ -15,7 +16,7 @@ from kerasrec import Column, Schema
 from kerasrec.schema import SchemaError
 from kerasrec.serving import rows
 from kerasrec.serving.rows import EXTRA
-from kerasrec.serving.wire import wire_names
+from kerasrec.serving.wire import wire_name, wire_names
 
 SCHEMA = Schema(
     [
@@ -253,3 +254,16 @@ def test_an_arrow_table_of_large_and_fixed_lists():
     np.testing.assert_array_equal(wire["a__offsets"], [0, 2, 4])
     np.testing.assert_array_equal(wire["b__values"], np.array([b"x"], object))
     np.testing.assert_array_equal(wire["b__offsets"], [0, 1, 1])
+
+
+@given(names=st.lists(st.text(max_size=3) | st.sampled_from(["a", "A", "a_2", "a__values"]), unique=True))
+@settings(max_examples=60, deadline=None)
+def test_wire_names_are_identifiers_of_their_own(names):
+    wired = wire_names(names)
+    assert list(wired) == names
+    assert len({name.lower() for name in wired.values()}) == len(names)
+    for name, wire in wired.items():
+        assert wire.isidentifier()
+        assert wire.isascii()
+        assert not keyword.iskeyword(wire)
+        assert wire == name or wire_name(name) != name or any(other.lower() == name.lower() for other in names)
