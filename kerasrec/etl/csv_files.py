@@ -71,6 +71,10 @@ class CsvFile:
         return frame.collect_schema().dtypes()
 
     def check(self, wanted: Mapping[int, pl.DataType | None]) -> list[Guess]:
+        for at, kind in wanted.items():  # what was found without wishes may be what is wished for now
+            found = self.checked.get((at, None))
+            if found is not None and found.dtype == kind:
+                self.checked[at, kind] = found
         new = {at: kind for at, kind in wanted.items() if (at, kind) not in self.checked}
         if new:
             self.checked |= {(at, new[at]): guess for at, guess in csv_values.check(self, new).items()}
@@ -229,8 +233,9 @@ def _contents(path: Path, dialect: Dialect) -> tuple[bool, bool, bool]:
         before = b""
         while chunk := stream.read(8 << 20):
             text = before + chunk
-            blank = blank or b"\n\n" in text or b"\n\r\n" in text
-            marked = marked or NULL.encode() in text
+            # A single byte is found thirty times as fast as two.
+            blank = blank or b"\n\n" in text or (b"\r" in text and b"\n\r\n" in text)
+            marked = marked or (b"\\" in text and NULL.encode() in text)
             before = text[-2:]
             try:
                 lossy or decoder.decode(chunk)

@@ -76,16 +76,20 @@ def parsed(x: pl.Expr, kind: pl.DataType, *, strict: bool = True) -> pl.Expr:
 def guess(file: CsvFile) -> list[Guess]:
     """What columns look like in the first rows of a file that has rows."""
     plain = file.inferred(INFER_ROWS)
-    marked = file.inferred(INFER_ROWS, MARKS) if pl.String in plain else plain
-    text = file.read_as({at: pl.String() for at in range(len(file.names))}).head(INFER_ROWS)
-    some = text.select((~pl.all().is_in(MARKS)).any()).collect(engine="streaming").row(0)
+    texts = {at: pl.String() for at, kind in enumerate(plain) if kind not in _GUESSED}
+    if not texts:
+        return [Guess(kind) for kind in plain]
+    marked = file.inferred(INFER_ROWS, MARKS)
+    frame = file.read_as(texts).head(INFER_ROWS).select((~pl.all().is_in(MARKS)).any())
+    some = dict(zip(texts, frame.collect(engine="streaming").row(0), strict=True))
     guesses = []
-    for one, other, there_are in zip(plain, marked, some, strict=True):
-        kind = one if one in _GUESSED else other
-        if not there_are:
+    for at, (kind, other) in enumerate(zip(plain, marked, strict=True)):
+        if at not in texts:
+            guesses.append(Guess(kind))
+        elif not some[at]:
             guesses.append(Guess(pl.Null()))
         else:
-            guesses.append(Guess(kind, as_text=kind != one) if kind in _GUESSED else Guess(pl.String()))
+            guesses.append(Guess(other, as_text=True) if other in _GUESSED else Guess(pl.String()))
     return guesses
 
 
