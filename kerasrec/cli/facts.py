@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kerasrec.cli.errors import Refused
+from kerasrec.etl.sources import Source
 
 SAMPLE_ROWS = 1_000_000
 _INDEX_NAME = re.compile(r"__index_level_\d+__|Unnamed: 0(\.\d+)*|")  # pandas', in Parquet and in CSV
@@ -26,7 +26,7 @@ class Facts:
     `seen` counts the values that are not null, `distinct` the different ones among them. The numbers' facts are
     None where there are no numbers: `whole` says whether all of them are integers, `steps` how many rows go up
     from the row before (or down, where more do). `few` are the values, where they are one or two strings. `index`
-    says that the column is the index of a pandas frame.
+    says that the column is the index of a pandas frame, `unreadable` why it cannot be read, if so.
     """
 
     name: str
@@ -42,6 +42,7 @@ class Facts:
     steps: int = 0
     few: tuple[str, ...] = ()
     index: bool = False
+    unreadable: str = ""
 
     @property
     def is_list(self) -> bool:
@@ -78,14 +79,20 @@ def take_sample(data: pl.LazyFrame) -> tuple[int, pl.DataFrame]:
     return rows, data.gather_every(-(-rows // SAMPLE_ROWS)).collect(engine="streaming")
 
 
-def look(sample: pl.DataFrame, files: Iterable[Path] = ()) -> list[Facts]:
-    """Every column's facts; `files` are those that the rows come from."""
+def look(sample: pl.DataFrame, source: Source | None = None) -> list[Facts]:
+    """Every column's facts; `source` is what the rows come from, and may have columns that cannot be read."""
+    files = () if source is None else [path for path, _ in source.files]
     index = {column for file in files for column in _pandas_index(file)}
-    first = sample.columns[:1]  # a column without a name is an index only where pandas writes one
+    unreadable = {} if source is None else source.unreadable()
+    names = sample.columns if source is None else source.columns.names
     found = []
-    for name in sample.columns:
-        named = _INDEX_NAME.fullmatch(name) is not None and (name != "" or name in first)
-        found.append(_facts(sample[name], index=named or name in index))
+    for place, name in enumerate(names):
+        # A column without a name is an index only where pandas writes one.
+        is_index = name in index or (_INDEX_NAME.fullmatch(name) is not None and (name != "" or not place))
+        if name in unreadable:
+            found.append(Facts(name, pl.Null(), index=is_index, unreadable=unreadable[name]))
+        else:
+            found.append(_facts(sample[name], index=is_index))
     return found
 
 

@@ -81,6 +81,8 @@ def _role(fact: Facts) -> tuple[str, str]:
         return DROPPED, INDEX
     if not is_readable(fact.name):
         return DROPPED, "a name that no operator reads; rename it"
+    if fact.unreadable:
+        return DROPPED, fact.unreadable
     if fact.kind.is_nested():
         return DROPPED, f"no operator reads {fact.dtype}"
     if not fact.distinct:
@@ -188,6 +190,8 @@ def _roles_asked(asked: Mapping[str, Iterable[str]], known: Mapping[str, Facts],
 
 
 def _as_asked(fact: Facts, role: str) -> Guess:
+    if fact.unreadable and role != DROPPED:
+        raise Refused(fact.unreadable)
     if role == CATEGORICAL and fact.holds not in ("strings", "booleans", "integers"):
         raise Refused(f"--categorical: {fact.name!r} is {fact.dtype}; Categorify reads strings and integers")
     if role == CONTINUOUS and (fact.is_list or fact.holds not in ("integers", "decimals")):
@@ -197,6 +201,8 @@ def _as_asked(fact: Facts, role: str) -> Guess:
 
 def _target(fact: Facts, task: str | None) -> Guess:
     name, boolean = fact.name, fact.dtype == pl.Boolean
+    if fact.unreadable:
+        raise Refused(fact.unreadable)
     if not (boolean or fact.dtype.is_numeric()):
         values = f" with the values {' and '.join(map(repr, fact.few))}" if fact.few else ""
         raise Refused(f"target {name!r} is {fact.dtype}{values}: it must be 0 or 1, or a number")

@@ -67,7 +67,7 @@ def run_train(asked: Asked) -> None:
         held = scan(asked.valid) if asked.valid else None
     with source.telling():
         rows, sample = take_sample(source.frame)
-    guesses = guess_roles(look(sample, [path for path, _ in source.files]), asked.target, asked.roles, asked.task)
+    guesses = guess_roles(look(sample, source), asked.target, asked.roles, asked.task)
     show_columns(console, guesses, rows)
     show_leaks(console, sample, guesses)
     del sample

@@ -7,6 +7,7 @@ import pytest
 from kerasrec.cli.errors import Refused
 from kerasrec.cli.facts import Facts, look, take_sample
 from kerasrec.cli.guess import guess_roles
+from kerasrec.etl.sources import scan
 
 ROWS = 5000
 rng = np.random.default_rng(0)
@@ -160,3 +161,22 @@ def test_columns_whose_names_cannot_be_read_are_left_out():
     sample = pl.DataFrame({"*": [1, 2], "^a.*$": ["x", "y"], "__row__": [1, 2], "ab": ["x", "x"], "y": [0, 1]})
     roles = {guess.name: guess.role for guess in guess_roles(look(sample), "y", {"categorical": ["ab"]})}
     assert roles == {"*": "dropped", "^a.*$": "dropped", "__row__": "dropped", "ab": "categorical", "y": "target"}
+
+
+def test_columns_that_cannot_be_read_are_left_out_with_the_reason(tmp_path):
+    """Of files that do not agree, of types that no operator reads; unless they are asked for."""
+    same = {"y": [0, 1] * 20, "user": [1, 2, 3, 1] * 10}
+    for name, odd in (("a", [1] * 40), ("b", ["x"] * 40)):
+        frame = pl.DataFrame({"odd": odd, **same}).with_columns(nested=pl.struct("y"))
+        frame.write_parquet(tmp_path / f"{name}.parquet")
+    source = scan(tmp_path)
+    facts = look(take_sample(source.frame)[1], source)
+    guesses = {guess.name: guess for guess in guess_roles(facts, "y")}
+    assert list(guesses) == ["odd", "y", "user", "nested"]
+    assert [guess.role for guess in guesses.values()] == ["dropped", "target", "categorical", "dropped"]
+    assert "column 'odd' is String, but Int64 in" in guesses["odd"].reason
+    assert "column 'nested' is of type struct" in guesses["nested"].reason
+    for asked in ({"target": "odd"}, {"target": "y", "asked": {"categorical": ["odd"]}}):
+        with pytest.raises(Refused, match="column 'odd' is String, but Int64 in"):
+            guess_roles(facts, **asked)
+    assert guess_roles(facts, "y", {"dropped": ["odd"]})[0].role == "dropped"

@@ -21,7 +21,7 @@ FEATURE = np.arange(ROWS) % 7 * 1000  # of which a model could learn something
 def guesses_of(path) -> dict[str, Guess]:
     source = scan(path)
     _, sample = take_sample(source.frame)
-    facts = look(sample, [file for file, _ in source.files])
+    facts = look(sample, source)
     return {guess.name: guess for guess in guess_roles(facts, "clicked")}
 
 
@@ -94,7 +94,7 @@ def test_a_column_without_a_name_is_an_index_only_at_the_start():
 def test_the_index_comes_back_when_it_is_asked_for(tmp_path):
     clicks().set_index("site").to_parquet(tmp_path / "x.parquet")
     _, sample = take_sample(scan(tmp_path / "x.parquet").frame)
-    facts = look(sample, [tmp_path / "x.parquet"])
+    facts = look(sample, scan(tmp_path / "x.parquet"))
     roles = {guess.name: guess.role for guess in guess_roles(facts, "clicked", {"categorical": ["site"]})}
     assert roles["site"] == "categorical"
     assert guess_roles(facts, "site", {}, "regression")[-1].role == "target"  # and it can be the target
