@@ -13,6 +13,7 @@ FLOORS = {
     "schema": 1,
     "files": 1,
     "globs": 1,
+    "footers": 1,
     "hive": 1,
     "gradients": 1,
     "pages": 1,

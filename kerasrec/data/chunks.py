@@ -21,6 +21,7 @@ from kerasrec.data.remote import Remote, RemoteError
 from kerasrec.data.threads import side_by_side
 from kerasrec.data.versions import version_of
 from kerasrec.files.readable import what_is_wrong
+from kerasrec.footers import read_footer
 from kerasrec.schema import FILENAME, Column, Hotness, Schema, SchemaError, Tag
 
 Source: TypeAlias = str | os.PathLike[str]
@@ -185,7 +186,7 @@ def _footers(files: Sequence[Place]) -> Iterable[tuple[Any, pq.FileMetaData]]:
             version = version_of(path)
             if not isinstance(path, Remote) and (wrong := what_is_wrong(path)):
                 raise ValueError(wrong)
-            footer = path.footer if isinstance(path, Remote) else pq.read_metadata(path)
+            footer = path.footer if isinstance(path, Remote) else read_footer(path)
             footer.schema.to_arrow_schema()
         except (RemoteError, FileNotFoundError, PermissionError):
             raise

@@ -16,7 +16,9 @@ import pyarrow.parquet as pq
 
 from kerasrec import globs
 from kerasrec.addresses import has_secrets, hide_secrets
+from kerasrec.footers import read_footer
 
+TAIL = 65_536  # bytes at a file's end that are fetched for its footer
 GAP = 65_536  # bytes between two wanted pieces of a file up to which they are fetched in one request
 
 
@@ -100,8 +102,8 @@ class Remote:
 
     @cached_property
     def footer(self) -> pq.FileMetaData:
-        """Fetched once, however many row groups are then read. Raises `OSError`, `pa.ArrowException`."""
-        return pq.read_metadata(pa.PythonFile(_Ranges(self), mode="r"))
+        """Fetched once, however many row groups are then read. Raises `OSError`, others for what is not one."""
+        return read_footer(_Ranges(self, [(max(0, self.size - TAIL), self.size)]))
 
     def read_row_groups(self, row_groups: Iterable[int], names: Iterable[str], verify: bool) -> pa.Table:
         """Some columns of some row groups, of which alone bytes are fetched (and of gaps below `GAP`), in requests

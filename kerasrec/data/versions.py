@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
 from kerasrec.data.remote import Remote
 from kerasrec.files.versions import GONE, Version, what_changed
+from kerasrec.footers import read_footer
 from kerasrec.pages import check_pages
 
 # What stores tell of a file that changes when it is written; each has names of its own.
@@ -49,7 +48,7 @@ def check_version(path: Any, version: Any) -> None:
 def check_checksums(path: Path, row_groups: Sequence[int], names: Sequence[str]) -> None:
     """Raise `OSError` where pages of columns do not have the checksums that they were written with."""
     try:
-        check_pages(path, pq.read_metadata(path), row_groups, names)
+        check_pages(path, read_footer(path), row_groups, names)
     except ValueError as error:
         raise OSError(str(error)) from None
 

@@ -7,6 +7,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from kerasrec.footers import seal
+
 
 class Parts:
     """Parquet files of at most `rows_per_file` rows in a folder: part-00000.parquet, ..."""
@@ -35,6 +37,7 @@ class Parts:
         if self._writer is not None:
             self._writer.close()
             self._writer = None
+            seal(self._folder / f"part-{self._files - 1:05d}.parquet")
 
     def __enter__(self) -> Parts:
         return self

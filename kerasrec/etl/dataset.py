@@ -21,6 +21,7 @@ from kerasrec.etl.sources import Source
 from kerasrec.etl.types import ROW, column_type
 from kerasrec.etl.values import Value, reads, select
 from kerasrec.files import write_aside
+from kerasrec.footers import seal
 from kerasrec.schema import FILENAME, Schema, SchemaError, Tag
 
 ROW_GROUP_ROWS = 131_072
@@ -262,8 +263,9 @@ class _Parts:
         table = _without_nulls(frame.to_arrow())
         if self._in_file == 0:
             self._close()
-            path = self.folder / f"{self.prefix}{self._written // self.rows_per_file:05d}.parquet"
-            self._writer = pq.ParquetWriter(path, table.schema, compression="snappy", write_page_checksum=True)
+            self._path = self.folder / f"{self.prefix}{self._written // self.rows_per_file:05d}.parquet"
+            options = {"compression": "snappy", "write_page_checksum": True}
+            self._writer = pq.ParquetWriter(self._path, table.schema, **options)
         assert self._writer is not None
         self._writer.write_table(table, row_group_size=self.row_group_rows)
         self._written += len(frame)
@@ -271,6 +273,8 @@ class _Parts:
     def _close(self) -> None:
         if self._writer is not None:
             self._writer.close()
+            self._writer = None
+            seal(self._path)
 
     def __enter__(self) -> _Parts:
         return self

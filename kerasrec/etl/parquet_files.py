@@ -18,6 +18,7 @@ from kerasrec.etl.arrow_types import is_list, is_plain, polars_type, to_series
 from kerasrec.etl.columns import READABLE
 from kerasrec.files.readable import what_is_wrong
 from kerasrec.files.versions import Version
+from kerasrec.footers import read_footer
 from kerasrec.pages import check_pages
 from kerasrec.parquet import leaves
 from kerasrec.schema import SchemaError
@@ -244,7 +245,7 @@ def _footer(file: Path) -> pq.FileMetaData:
     if wrong := what_is_wrong(file):
         raise SchemaError(f"{file}: {wrong}")
     try:
-        footer = pq.read_metadata(file)
+        footer = read_footer(file)
         footer.schema.to_arrow_schema()
         return footer
     except Exception as error:  # Arrow has many kinds for what a damaged footer may say

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import zipfile
+from pathlib import Path
 from typing import Any
 
 import keras
+
+from kerasrec.files.readable import what_is_wrong
 
 
 def load_model(
@@ -18,9 +22,32 @@ def load_model(
     Args:
         path, custom_objects, compile, safe_mode: as in `keras.saving.load_model`.
 
+    Raises:
+        ValueError: the file is damaged, named; and what Keras raises.
+
     Example:
 
     >>> model.save("model.keras")
     >>> model = kr.load_model("model.keras")
     """
-    return keras.saving.load_model(path, custom_objects=custom_objects, compile=compile, safe_mode=safe_mode)
+    try:
+        return keras.saving.load_model(path, custom_objects=custom_objects, compile=compile, safe_mode=safe_mode)
+    except Exception as error:
+        damage = _damage(Path(path))
+        if damage is None:
+            raise
+        raise ValueError(f"{path}: the file is damaged, or not a .keras file: {damage}") from error
+
+
+def _damage(path: Path) -> str | None:
+    """What is wrong with a `.keras` file, which is a zip file whose members have CRC-32s; None for others."""
+    if path.suffix != ".keras" or not path.exists() or path.is_dir():
+        return None
+    if wrong := what_is_wrong(path):
+        return wrong
+    try:
+        with zipfile.ZipFile(path) as file:
+            member = file.testzip()
+    except Exception as error:  # zipfile has several kinds, and zlib its own
+        return str(error) or type(error).__name__
+    return None if member is None else f"its {member!r} does not have its CRC-32"
