@@ -2,7 +2,7 @@
 
 A footer says what the pages mean and where they are, so a damaged one makes other numbers of the right pages, and
 Arrow ends the whole process at some. The bytes between the last page and the footer are not used by the format: a
-mark and the CRC-32 of what follows are put there. Other readers do not see them, and other writers do not write them.
+mark and the CRC-32 of what follows are put there. Other readers do not see them, and other writers have none.
 """
 
 from __future__ import annotations

@@ -41,3 +41,5 @@ def files(folder: Any) -> Iterator[Any]:
             yield each
         elif is_partition(each.name):
             yield from files(each)
+        elif each.name.endswith((".parquet", ".pq")):
+            yield each  # a folder where a file should be, which whoever reads it refuses

@@ -30,6 +30,8 @@ def load_model(
     >>> model.save("model.keras")
     >>> model = kr.load_model("model.keras")
     """
+    if Path(path).exists() and not Path(path).is_dir() and (wrong := what_is_wrong(Path(path))):
+        raise ValueError(f"{path} cannot be read as a model: {wrong}")
     try:
         return keras.saving.load_model(path, custom_objects=custom_objects, compile=compile, safe_mode=safe_mode)
     except Exception as error:
@@ -41,10 +43,8 @@ def load_model(
 
 def _damage(path: Path) -> str | None:
     """What is wrong with a `.keras` file, which is a zip file whose members have CRC-32s; None for others."""
-    if path.suffix != ".keras" or not path.exists() or path.is_dir():
+    if path.suffix != ".keras" or not path.exists():
         return None
-    if wrong := what_is_wrong(path):
-        return wrong
     try:
         with zipfile.ZipFile(path) as file:
             member = file.testzip()
