@@ -11,7 +11,19 @@ from kerasrec.registration import register_with_keras
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from kerasrec import data, datasets, etl, layers, models, optimizers, parallel, schema, serving
+    from kerasrec import (
+        callbacks,
+        checkpoint,
+        data,
+        datasets,
+        etl,
+        layers,
+        models,
+        optimizers,
+        parallel,
+        schema,
+        serving,
+    )
     from kerasrec.data.loader import Loader
     from kerasrec.models.loading import load_model
     from kerasrec.models.saving import save_model, save_weights
@@ -32,7 +44,19 @@ _HOME = {
     "save_tables": "kerasrec.parallel.checkpoint",
     "save_weights": "kerasrec.models.saving",
 }
-_ROOMS = ("data", "datasets", "etl", "layers", "models", "optimizers", "parallel", "schema", "serving")
+_ROOMS = (
+    "callbacks",
+    "checkpoint",
+    "data",
+    "datasets",
+    "etl",
+    "layers",
+    "models",
+    "optimizers",
+    "parallel",
+    "schema",
+    "serving",
+)
 
 __all__ = [
     "Column",
@@ -41,6 +65,8 @@ __all__ = [
     "Schema",
     "TableConfig",
     "Tag",
+    "callbacks",
+    "checkpoint",
     "data",
     "datasets",
     "etl",

@@ -23,6 +23,8 @@ FLOORS = {
     "parallel": 2,
     "etl": 2,
     "datasets": 2,
+    "callbacks": 3,
+    "checkpoint": 3,
     "layers": 3,
     "optimizers": 3,
     "data": 3,

@@ -1,4 +1,4 @@
-"""The command line: `kerasrec demo | train | plan | export | doctor`. Commands import what they need when run."""
+"""The command line: `kerasrec demo | train | run | plan | export | doctor`; commands import what they need."""
 
 from __future__ import annotations
 
@@ -129,6 +129,27 @@ def train(
                 overwrite=overwrite,
             )
         )
+
+
+@app.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})
+def run(
+    script: Annotated[Path, typer.Argument(help="A Python file that trains with kr.callbacks.Checkpoint.")],
+    arguments: Annotated[list[str] | None, typer.Argument(help="What the script is given.")] = None,
+    ranks: Annotated[
+        int, typer.Option("-np", "--ranks", min=1, help="How many processes; several need Horovod.")
+    ] = 1,
+    hosts: Annotated[
+        str | None, typer.Option("-H", "--hosts", help="Where, as horovodrun takes it: host:2,other:2.")
+    ] = None,
+    restarts: Annotated[
+        int, typer.Option(min=0, help="Restarts without a new checkpoint before it gives up.")
+    ] = 3,
+) -> None:
+    """Run a training script, and start it again from its latest checkpoint when it fails."""
+    with one_line_errors():
+        from kerasrec.cli.run import run_job
+
+        raise typer.Exit(run_job(script, arguments or [], ranks, hosts, restarts))
 
 
 @app.command()

@@ -14,6 +14,7 @@ import numpy as np
 from keras import ops
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
+from kerasrec.callbacks.checkpoint import with_data
 from kerasrec.layers import MLP, DistributedEmbedding
 from kerasrec.layers.inputs import ContinuousInputs, ids_of, present
 from kerasrec.models.checks import check_binary, check_fit, check_same_features, target_and_task
@@ -203,6 +204,7 @@ class SchemaModel(keras.Model):
             data = {"data": facts.of_data(x), "validation data": facts.of_data(validation_data)}
             schema = {column.name: column.to_dict() for column in self.schema}
             check_alike("fit", {"code": code(), "schema": schema, **data})
+        given["callbacks"] = with_data(given.get("callbacks"), x, validation_data)
         given |= {"x": _where_it_is(x), "validation_data": _where_it_is(validation_data)}
         with self._weighing(class_weight):
             return _call(super().fit, **given)

@@ -129,23 +129,38 @@ def restore_tables(model: keras.Model, path: str | os.PathLike[str], *, optimize
     _restore(Path(path), model, optimizer, dense=False)
 
 
+def save_training(path: Path, model: keras.Model) -> None:
+    """As `save`, of any model with any optimizer, and without changing what each rank keeps to itself.
+
+    The state of an optimizer that is not of `kr.optimizers` is in the order of its variables.
+    """
+    _save(path, model, overwrite=False, optimizer=True, dense=True, tables_needed=False)
+
+
+def restore_training(path: Path, model: keras.Model) -> None:
+    """Read what `save_training` wrote."""
+    _restore(path, model, optimizer=True, dense=True, tables_needed=False)
+
+
 # ---- saving -------------------------------------------------------------------------------------------------
-def _save(path: Path, model: keras.Model, overwrite: bool, optimizer: bool, dense: bool) -> None:
+def _save(
+    path: Path, model: keras.Model, overwrite: bool, optimizer: bool, dense: bool, tables_needed: bool = True
+) -> None:
     path = Path(os.path.realpath(path)) if path.is_symlink() else path
     with ExitStack() as stack:
         claim = manifest.claim(path, overwrite=overwrite)
         agree(lambda: stack.enter_context(claim) if comm.rank() == 0 else None)
-        _save_claimed(path, model, optimizer, dense)
+        _save_claimed(path, model, optimizer, dense, tables_needed)
 
 
-def _save_claimed(path: Path, model: keras.Model, optimizer: bool, dense: bool) -> None:
+def _save_claimed(path: Path, model: keras.Model, optimizer: bool, dense: bool, tables_needed: bool) -> None:
     def prepare() -> tuple[Any, dict[str, HeldTable]]:
-        trainer = _optimizer(model) if optimizer else None
+        trainer = _optimizer(model, of_tables=tables_needed) if optimizer else None
         trainer = trainer if trainer is not None and trainer.built else None
-        return trainer, tables_of(model, trainer)
+        return trainer, tables_of(model, trainer, needed=tables_needed)
 
     trainer, tables = agree(prepare)
-    if dense:
+    if dense and tables_needed:
         settle(untrained_weights(model))
     mark = comm.gather_objects(uuid.uuid4().hex[:12])[0]
     seeds = comm.gather_objects(seed_values(model)) if dense else []
@@ -198,19 +213,22 @@ def _write(folder: Path, stem: str, table: HeldTable, mark: str) -> Shard:
 
 
 # ---- restoring ----------------------------------------------------------------------------------------------
-def _restore(path: Path, model: keras.Model, optimizer: bool, dense: bool) -> None:
-    def prepare() -> tuple[Manifest, Any]:
+def _restore(path: Path, model: keras.Model, optimizer: bool, dense: bool, tables_needed: bool = True) -> None:
+    def prepare() -> tuple[Reader, Any]:
         saved = manifest.read(path)
         if dense and saved.dense is None:
             raise ValueError(f"{path} has tables alone: read it with kr.restore_tables")
-        trainer = _optimizer(model) if optimizer else None
-        return saved, trainer if any(table.optimizer for table in saved.tables.values()) else None
+        reader = Reader(path, saved)
+        trainer = _optimizer(model, of_tables=tables_needed) if optimizer else None
+        has_state = any(table.optimizer for table in saved.tables.values())
+        if not tables_needed:
+            has_state = any(key.startswith("optimizer/") for key in reader.dense[1])
+        return reader, trainer if has_state else None
 
-    saved, trainer = agree(prepare)
+    reader, trainer = agree(prepare)
     if trainer is not None and not trainer.built:
         model.optimizer.build(model.trainable_variables)  # on several ranks these start alike: all must come here
-    reader = Reader(path, saved)
-    tables = agree(lambda: reader.check(model, trainer, dense))
+    tables = agree(lambda: reader.check(model, trainer, dense, tables_needed))
 
     def change() -> None:
         for table in tables.values():
@@ -225,11 +243,11 @@ def _restore(path: Path, model: keras.Model, optimizer: bool, dense: bool) -> No
             variable.copies.refresh_all()
 
 
-def _optimizer(model: keras.Model) -> Any:
-    """What a model's tables are trained with; None where it is not compiled."""
+def _optimizer(model: keras.Model, of_tables: bool = True) -> Any:
+    """What a model's tables, or the whole of a model, are trained with; None where it is not compiled."""
     optimizer = getattr(model, "optimizer", None)
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)  # that of a LossScaleOptimizer
-    if optimizer is not None and not hasattr(optimizer, "table_slots"):
+    if of_tables and optimizer is not None and not hasattr(optimizer, "table_slots"):
         raise ValueError(
             f"{type(optimizer).__name__} does not tell which of its state belongs to a table: use one of "
             "kr.optimizers, or pass optimizer=False to leave the state out"

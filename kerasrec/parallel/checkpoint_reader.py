@@ -24,9 +24,11 @@ class Reader:
         self.path, self.saved = path, saved
         self._headers: dict[str, dict[str, Found]] = {}
 
-    def check(self, model: keras.Model, optimizer: Any, dense: bool) -> dict[str, HeldTable]:
+    def check(
+        self, model: keras.Model, optimizer: Any, dense: bool, tables_needed: bool = True
+    ) -> dict[str, HeldTable]:
         """The model's tables, once all of this rank's share of the checks is well."""
-        tables = tables_of(model, optimizer)
+        tables = tables_of(model, optimizer, needed=tables_needed)
         for table in tables.values():
             self._check_table(table)
         shards = {file.file: name for name in tables for file in self.saved.tables[name].files}

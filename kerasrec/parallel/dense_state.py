@@ -18,7 +18,8 @@ def dense_variables(model: keras.Model, optimizer: Any) -> dict[str, Any]:
     found = {f"weights/{place}": weight for place, weight in enumerate(_dense(model))}
     if optimizer is None:
         return found
-    found |= {f"optimizer/{key}": variable for key, variable in optimizer.dense_state().items()}
+    state = optimizer.dense_state() if hasattr(optimizer, "dense_state") else dict(enumerate(optimizer.variables))
+    found |= {f"optimizer/{key}": variable for key, variable in state.items()}
     if model.optimizer is not optimizer:
         found |= {f"scaling/{key}": getattr(model.optimizer, key) for key in ("step_counter", "dynamic_scale")}
     return found

@@ -75,16 +75,19 @@ def stacks_of(model: keras.Model) -> list[Any]:
     return [variable for variable in model.weights if hasattr(variable, "shards")]
 
 
-def tables_of(model: keras.Model, optimizer: Any) -> dict[str, HeldTable]:
+def tables_of(model: keras.Model, optimizer: Any, *, needed: bool = True) -> dict[str, HeldTable]:
     """All tables of a model by name, those too of which this rank holds nothing.
 
     Args:
         model: a built model.
-        optimizer: what trains its tables, built; None leaves its state out.
+        optimizer: what trains its tables, built; None leaves its state out, as does one that is not of
+            `kr.optimizers`, which does not tell what belongs to a table.
+        needed: whether a model without tables is refused.
 
     Raises:
         ValueError: there are none, or two of one name.
     """
+    optimizer = optimizer if hasattr(optimizer, "table_slots") else None
     tables: dict[str, HeldTable] = {}
     widths: Counter[str] = Counter()
     for variable in stacks_of(model):
@@ -95,7 +98,7 @@ def tables_of(model: keras.Model, optimizer: Any) -> dict[str, HeldTable]:
                 raise ValueError(f"two layers of {model.name!r} have a table {name!r}; give one another name")
             if rows or name not in tables:
                 tables[name] = _held(variable, part, rows, optimizer)
-    if not tables:
+    if needed and not tables:
         raise ValueError(f"{model.name!r} has no tables; it needs a DistributedEmbedding layer that is built")
     return tables
 

@@ -1,0 +1,87 @@
+"""What callbacks remember from one epoch to the next."""
+
+from __future__ import annotations
+
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import keras
+
+# Keras's own, and the attributes that they change while they run (the private ones for a `save_freq` in batches).
+_ATTRIBUTES: dict[type, tuple[str, ...]] = {
+    keras.callbacks.EarlyStopping: ("wait", "stopped_epoch", "best", "best_epoch", "best_weights"),
+    keras.callbacks.ReduceLROnPlateau: ("wait", "cooldown_counter", "best"),
+    keras.callbacks.ModelCheckpoint: ("best", "_batches_seen_since_last_saving", "_last_batch_seen"),
+    keras.callbacks.History: ("epoch", "history"),
+}
+# Those that remember nothing which a training depends on.
+_STATELESS = (
+    keras.callbacks.CSVLogger,
+    keras.callbacks.LambdaCallback,
+    keras.callbacks.LearningRateScheduler,
+    keras.callbacks.ProgbarLogger,
+    keras.callbacks.RemoteMonitor,
+    keras.callbacks.TensorBoard,
+    keras.callbacks.TerminateOnNaN,
+)
+_OF_EVERY_CALLBACK = set(vars(keras.callbacks.Callback())) | {"params", "_model"}
+
+
+def callback_states(callbacks: Iterable[Any]) -> dict[str, Any]:
+    """The state of each callback that has one: of Keras's what they change, of others what `state()` returns."""
+    found = {}
+    for name, callback in _named(callbacks):
+        if _has_own_state(callback):
+            found[name] = callback.state()
+        elif names := _attributes(callback):
+            found[name] = {each: getattr(callback, each) for each in names if hasattr(callback, each)}
+    return found
+
+
+def set_callback_states(callbacks: Iterable[Any], states: dict[str, Any]) -> None:
+    """Give callbacks the states that `callback_states` returned, by class and, within one class, by order."""
+    left = dict(states)
+    for name, callback in _named(callbacks):
+        if name not in left:
+            continue
+        state = left.pop(name)
+        if _has_own_state(callback):
+            callback.restore(state)
+        else:
+            for each, value in state.items():
+                setattr(callback, each, value)
+    if left:
+        warnings.warn(
+            f"the checkpoint has the state of callbacks that this fit does not have: {', '.join(sorted(left))}",
+            stacklevel=2,
+        )
+
+
+def warn_of_unknown(callbacks: Iterable[Any]) -> None:
+    """Warn of callbacks with attributes of which nobody says whether they are state."""
+    for name, callback in _named(callbacks):
+        known = _has_own_state(callback) or _attributes(callback) or isinstance(callback, _STATELESS)
+        if not known and set(vars(callback)) - _OF_EVERY_CALLBACK:
+            warnings.warn(
+                f"what callback {name.partition('/')[0]} remembers is not in the checkpoints; if it changes while "
+                "training, give it state(), which returns a dict, and restore(state)",
+                stacklevel=2,
+            )
+
+
+def _named(callbacks: Iterable[Any]) -> Iterator[tuple[str, Any]]:
+    count: Counter[str] = Counter()
+    for callback in callbacks:
+        kind = type(callback).__name__
+        yield f"{kind}/{count[kind]}", callback
+        count[kind] += 1
+
+
+def _has_own_state(callback: Any) -> bool:
+    return callable(getattr(callback, "state", None)) and callable(getattr(callback, "restore", None))
+
+
+def _attributes(callback: Any) -> tuple[str, ...]:
+    return next((names for kind, names in _ATTRIBUTES.items() if isinstance(callback, kind)), ())

@@ -1,0 +1,87 @@
+"""Where a training stands, and the file of a checkpoint that says so."""
+
+from __future__ import annotations
+
+import json
+import zlib
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from kerasrec import __version__
+
+FORMAT = 1
+NAME = "training.json"
+
+
+@dataclass(frozen=True)
+class Position:
+    """Where a training stands: `batch` batches of epoch `epoch`, counted from 0, are done.
+
+    Attributes:
+        step: batches trained on since the training began, over all epochs.
+        epoch: the epoch that goes on, or comes next where `batch` is 0.
+        batch: how many of its batches are done, on each rank.
+        finished: whether `fit` had come to its end.
+        stopped: whether it had ended early, as `EarlyStopping` has it do.
+    """
+
+    step: int
+    epoch: int
+    batch: int = 0
+    finished: bool = False
+    stopped: bool = False
+
+
+@dataclass(frozen=True)
+class Training:
+    """What stands in a checkpoint's `training.json`.
+
+    Attributes:
+        save: a mark that all files of a checkpoint have.
+        ranks: how many ranks saved it.
+        batches: how many batches an epoch has; None where no loader was saved.
+        loader: the loader's `state()`; None without one.
+        validation_epoch: which epoch of the validation data comes next; None where that is not a loader.
+        files: of each rank's own file its bytes and CRC-32.
+    """
+
+    save: str
+    ranks: int
+    position: Position
+    batches: int | None
+    loader: dict[str, Any] | None
+    validation_epoch: int | None
+    files: list[dict[str, int]]
+
+    def write(self, folder: Path, **versions: str) -> None:
+        facts = {"format": FORMAT, "kerasrec": __version__, **versions, **asdict(self)}
+        text = json.dumps({"crc32": _checksum(facts), **facts}, indent=1)
+        (folder / NAME).write_text(text + "\n", encoding="utf-8")
+
+
+def read(folder: Path) -> Training:
+    """Read the `training.json` of a checkpoint.
+
+    Raises:
+        FileNotFoundError: there is none.
+        ValueError: it is damaged, or of a later format.
+    """
+    file = folder / NAME
+    try:
+        facts = json.loads(file.read_text(encoding="utf-8"))
+        checksum = facts.pop("crc32")
+    except FileNotFoundError as error:
+        raise FileNotFoundError(f"{folder} is not a checkpoint of kr.checkpoint: there is no {file}") from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ValueError(f"{file} is damaged, or not what kr.checkpoint writes: {error!r}") from error
+    if checksum != _checksum(facts):
+        raise ValueError(f"{file} is damaged: its contents do not match its CRC-32")
+    if facts["format"] != FORMAT:
+        raise ValueError(f"{file} has format {facts['format']}; this kerasrec {__version__} reads format {FORMAT}")
+    names = ("save", "ranks", "batches", "loader", "validation_epoch", "files")
+    return Training(position=Position(**facts["position"]), **{name: facts[name] for name in names})
+
+
+def _checksum(facts: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(facts, sort_keys=True).encode())

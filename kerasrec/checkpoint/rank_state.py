@@ -1,0 +1,79 @@
+"""What one rank keeps to itself: metrics in the middle of an epoch, generators, callbacks, moving averages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasrec.checkpoint.callback_state import callback_states
+from kerasrec.checkpoint.packing import pack, unpack
+from kerasrec.checkpoint.random_state import random_state
+from kerasrec.parallel import comm, shard_files
+from kerasrec.parallel.facts import untrained_weights
+from kerasrec.parallel.shard_files import Array
+
+
+@dataclass(frozen=True)
+class RankState:
+    """A rank's own state, in memory.
+
+    Attributes:
+        metrics: the values of the model's metrics' variables.
+        untrained: on several ranks the weights that change by what a rank sees, which the model's files hold only
+            as rank 0 has them.
+        random: what `random_state` returned.
+        callbacks: what `callback_states` returned.
+    """
+
+    metrics: list[np.ndarray]
+    untrained: list[np.ndarray]
+    random: dict[str, Any]
+    callbacks: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, model: keras.Model, callbacks: Iterable[Any]) -> RankState:
+        untrained = untrained_weights(model) if comm.size() > 1 else []
+        return cls(
+            _values(model.metrics_variables), _values(untrained), random_state(), callback_states(callbacks)
+        )
+
+    def set_weights(self, model: keras.Model) -> None:
+        if self.untrained:
+            _assign(untrained_weights(model), self.untrained)
+
+    def set_metrics(self, model: keras.Model) -> None:
+        _assign(model.metrics_variables, self.metrics)
+
+    def write(self, file: Path, save: str) -> dict[str, int]:
+        """Write the state, marked as of the checkpoint `save`; returns the file's bytes and CRC-32."""
+        arrays: list[np.ndarray] = []
+        packed = {name: pack(value, arrays) for name, value in vars(self).items()}
+        found = {str(place): array for place, array in enumerate(arrays)}
+        found["state"] = np.frombuffer(json.dumps(packed).encode(), np.uint8)
+        written = {name: Array(array.shape, array.dtype.name, [array]) for name, array in found.items()}
+        return shard_files.write(file, written, save)
+
+
+def read(file: Path, save: str, size: int, crc32: int) -> RankState:
+    """Read what `RankState.write` wrote. Raises as `shard_files.check`."""
+    shard_files.check(file, save, size, crc32)
+    there = shard_files.open_file(file, save, size)
+    found = {name: shard_files.read_whole(file, where) for name, where in there.items()}
+    packed = json.loads(found.pop("state").tobytes())
+    arrays = [found[str(place)] for place in range(len(found))]
+    return RankState(**{name: unpack(value, arrays) for name, value in packed.items()})
+
+
+def _values(variables: Iterable[Any]) -> list[np.ndarray]:
+    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+
+
+def _assign(variables: list[Any], values: list[np.ndarray]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
