@@ -42,8 +42,8 @@ class Checkpoint(keras.callbacks.Callback):
     On several ranks every rank saves and reads its part, in a folder that they share. As many ranks go on in the
     middle of an epoch; any number where an epoch ended.
 
-    `kr.models` tell it which loader they are fitted on and which other callbacks there are, and put it last. With
-    a model of your own, pass both and put it last yourself.
+    `kr.models` tell it which loaders they are fitted on and which other callbacks there are, and put it last. With
+    a model of your own, pass these and put it last yourself.
 
     **Limits.** In the epoch that goes on, callbacks count batches from 0 again, and `on_epoch_begin` is called a
     second time. `CSVLogger` needs `append=True`. Draws of `tf.random` operations inside a compiled step cannot be
@@ -55,6 +55,7 @@ class Checkpoint(keras.callbacks.Callback):
             epoch is saved when the epoch has ended, with its validation. At the end of `fit` one is always saved.
         keep: how many checkpoints are kept, the latest ones.
         loader: what is trained on, with a model that is not of `kr.models`. Without one `every` must be "epoch".
+        validation: the loader of the validation data, if that is shuffled, with a model that is not of `kr.models`.
         callbacks: the other callbacks whose state is to be saved, with a model that is not of `kr.models`.
 
     Raises:
@@ -73,6 +74,7 @@ class Checkpoint(keras.callbacks.Callback):
         keep: int = 2,
         *,
         loader: Any = None,
+        validation: Any = None,
         callbacks: Iterable[Any] = (),
     ):
         super().__init__()
@@ -81,7 +83,7 @@ class Checkpoint(keras.callbacks.Callback):
         if isinstance(keep, bool) or not isinstance(keep, int) or keep < 1:
             raise ValueError(f"keep must be an integer >= 1; got {keep!r}")
         self.folder, self.every, self.keep = Path(os.path.abspath(folder)), every, keep
-        self.loader, self.validation, self.callbacks = loader, None, list(callbacks)
+        self.loader, self.validation, self.callbacks = loader, validation, list(callbacks)
         self._epoch_is_over = _EpochIsOver()
         self._logs: dict[int, dict[str, Any]] = {}  # of the epochs that are done
 

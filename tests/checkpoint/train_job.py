@@ -92,7 +92,7 @@ def own(train):
 
 def main(data, out, checkpoints, options):
     keras.utils.set_random_seed(7)
-    columns = {"columns": ["user", "age"]} if options.get("own") else {}
+    columns = {"columns": ["user", "age"] if options.get("own") else ["user", "age", "tags"]}
     train = kr.Loader(f"{data}/train", BATCH, shuffle=True, pool_rows=130, **columns)
     valid = kr.Loader(f"{data}/valid", 50, shuffle=True, **columns)
     model = (own if options.get("own") else ours)(train)
@@ -106,7 +106,7 @@ def main(data, out, checkpoints, options):
         others.append(Killed(options["folder"], options["kills"], options["seed"]))
     callbacks = list(others)
     if checkpoints:
-        told = {"loader": train, "callbacks": others} if options.get("own") else {}
+        told = {"loader": train, "validation": valid, "callbacks": others} if options.get("own") else {}
         callbacks.append(kr.callbacks.Checkpoint(checkpoints, every=options.get("every", 7), **told))
     history = model.fit(
         train, validation_data=valid, epochs=options.get("epochs", EPOCHS), callbacks=callbacks, verbose=0
