@@ -55,7 +55,7 @@ class Checkpoint(keras.callbacks.Callback):
             epoch is saved when the epoch has ended, with its validation. At the end of `fit` one is always saved.
         keep: how many checkpoints are kept, the latest ones.
         loader: what is trained on, with a model that is not of `kr.models`. Without one `every` must be "epoch".
-        validation: the loader of the validation data, if that is shuffled, with a model that is not of `kr.models`.
+        validation: the loader of validation data, if that is shuffled, with a model that is not of `kr.models`.
         callbacks: the other callbacks whose state is to be saved, with a model that is not of `kr.models`.
 
     Raises:

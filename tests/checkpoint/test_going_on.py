@@ -118,11 +118,16 @@ def whole(folder):
     return {own: fit(folder, own=own) for own in (True, False)}
 
 
-@pytest.mark.parametrize("own", [True, False])
 @pytest.mark.parametrize(
-    ("where", "number"), [("batch", 6), ("batch", 13), ("batch", 18), ("validation", 1), ("epoch", 3)]
+    ("own", "where", "number"),
+    [
+        (True, "batch", 6),
+        (True, "epoch", 3),
+        (False, "batch", 18),
+        (False, "validation", 1),
+    ],
 )
-def test_it_goes_on_to_the_bit(folder, whole, where, number, own, tmp_path, capsys):
+def test_it_goes_on_to_the_bit(folder, whole, own, where, number, tmp_path, capsys):
     with pytest.raises(Broken):
         fit(folder, tmp_path / "c", BreakAt(where, number), own=own)
     capsys.readouterr()
@@ -255,7 +260,7 @@ def test_what_does_not_fit_is_refused(folder, tmp_path):
         "model/save-*/@dense.safetensors",
         "model/save-*/user*",
     ):
-        (file,) = latest.glob(name)
+        file = sorted(latest.glob(name))[0]
         kept = file.read_bytes()
         damage(file)
         with pytest.raises(ValueError, match=f"{file.name}.* is damaged"):

@@ -69,18 +69,20 @@ class Killed(keras.callbacks.Callback):
             threading.Timer(who.uniform(0, 3), os.kill, (os.getpid(), signal.SIGKILL)).start()
 
 
-def ours(train):
+def ours(train, options):
     model = kr.models.DCN(train.schema, 4, deep_units=[8], dropout=0.3)
-    dense = kr.optimizers.Adam(0.01)
+    optimizer = kr.optimizers.Adam(0.01)
+    if not options.get("plateau"):  # which sets one learning rate
+        optimizer = kr.optimizers.Multi({"tables": kr.optimizers.Adagrad(0.1), "dense": optimizer})
     model.compile(
-        kr.optimizers.Multi({"tables": kr.optimizers.Adagrad(0.1), "dense": dense}),
+        optimizer,
         "binary_crossentropy",
         metrics=[keras.metrics.AUC(name="auc"), "accuracy"],
     )
     return model
 
 
-def own(train):
+def own(train, options):
     """A user's model with Keras's optimizer: moving averages, dropout, a generator that nobody owns."""
     user, age = keras.Input((), dtype="int32", name="user"), keras.Input((), name="age")
     x = keras.layers.Concatenate()([keras.layers.Embedding(50, 4)(user), keras.ops.expand_dims(age, 1)])
@@ -95,7 +97,7 @@ def main(data, out, checkpoints, options):
     columns = {"columns": ["user", "age"] if options.get("own") else ["user", "age", "tags"]}
     train = kr.Loader(f"{data}/train", BATCH, shuffle=True, pool_rows=130, **columns)
     valid = kr.Loader(f"{data}/valid", 50, shuffle=True, **columns)
-    model = (own if options.get("own") else ours)(train)
+    model = (own if options.get("own") else ours)(train, options)
     stop = keras.callbacks.EarlyStopping("val_loss", patience=1, restore_best_weights=True)
     plateau = keras.callbacks.ReduceLROnPlateau("loss", factor=0.5, patience=0, min_delta=1)
     schedule = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.9)
