@@ -51,6 +51,7 @@ def installed() -> list[tuple[str, str]]:
     import tensorflow as tf
 
     from kerasrec import __version__, kernels
+    from kerasrec.parallel.last_words import GLOO_LIMIT, gloo_limit
 
     gpus = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++")
@@ -62,6 +63,7 @@ def installed() -> list[tuple[str, str]]:
         ("TensorFlow", tf.__version__),
         ("GPUs that TensorFlow sees", ", ".join(gpu.get("device_name", "GPU") for gpu in gpus) or "none"),
         ("Horovod", _horovod()),
+        ("Gloo waits for a paused rank", f"{gloo_limit()} s ({GLOO_LIMIT})"),
         ("C++ compiler", compiler or "none"),
         ("compiled kernels", loaded),
         ("Polars", _version("polars")),

@@ -9,29 +9,23 @@ ranks find each other by name: a name used twice in one traced function is numbe
 Horovod's operations count as stateless: TensorFlow prunes one whose result nobody uses, and runs one that is given
 constants alone once, when it optimizes the graph, and never again.
 
-None of them has gradients to rely on: who exchanges writes its own with `tf.custom_gradient`.
+None of them has gradients to rely on: who exchanges writes its own (`gradients.Operation`).
 """
 
 from __future__ import annotations
 
 import os
-import re
 import sys
-import time
-import traceback
-from functools import cache
+from functools import cache, partial
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from kerasrec.parallel import messages
+from kerasrec.parallel.last_words import end_rank
 
 LAUNCHERS = ("HOROVOD_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK")
 # Dtypes that Horovod's data-moving operations lack travel as these, bit by bit.
 BITS = {"bfloat16": "uint16", "uint32": "int32", "uint64": "int64"}
-# What the other ranks' errors say when one rank has left.
-LOST = re.compile(
-    "Horovod has been shut down|Connection (closed|reset) by peer|HorovodInternalError|Broken pipe|gloo"
-)
 # For `kerasrec doctor`: a broken build may crash, so it is asked in a process of its own.
 ASK_BUILD = """
 import horovod.tensorflow as hvd
@@ -186,26 +180,8 @@ def _horovod() -> Any:
     hvd.init()
     if hvd.size() == 1:
         return None
-    sys.excepthook = _end_the_job
+    sys.excepthook = partial(end_rank, hvd.rank(), hvd.size(), sys.excepthook)
     return hvd
-
-
-def _end_the_job(kind: type[BaseException], error: BaseException, where: Any) -> None:
-    """An exception nobody caught ends this rank at once, without Horovod's farewell that waits for other ranks.
-
-    The launcher then ends the others. A rank whose error only says that another is gone lets that one speak first.
-    """
-    hvd = _horovod()
-    me = f"rank {hvd.rank()} of {hvd.size()}"
-    told = " ".join(str(error).split())
-    if LOST.search(f"{kind.__name__} {told}"):
-        time.sleep(3)
-        print(f"{me}: stopped, because another rank ended ({kind.__name__})", file=sys.stderr, flush=True)
-    else:
-        traceback.print_exception(kind, error, where)
-        print(f"{me}: {kind.__name__}: {told}", file=sys.stderr, flush=True)
-    sys.stdout.flush()
-    os._exit(1)
 
 
 def _as_bits(tensor: Any) -> Any:

@@ -6,13 +6,28 @@ import sys
 import time
 
 import numpy as np
+import tensorflow as tf
 
 from kerasrec.parallel import comm
 
 
+class Unprintable(Exception):
+    def __str__(self):
+        return str(1 / 0)
+
+
 def wrong(how):
     if how == "raise":
-        raise ValueError("column 'age' has a bad value")
+        raise ValueError("s3://igloo/age.parquet: Connection reset by peer")
+    if how == "unknown":
+        raise tf.errors.UnknownError(None, None, "gs://gloo/age.parquet: Broken pipe")
+    if how == "unprintable":
+        raise Unprintable
+    if how == "interrupt":
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(600)
+    if how == "paused":
+        os.kill(os.getpid(), signal.SIGSTOP)
     if how == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if how == "exit":

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import tensorflow as tf
 from launch import launch
 
-from kerasrec.parallel import comm
+from kerasrec.parallel import comm, last_words
 
 HERE = Path(__file__).parent
 needs_horovod = pytest.mark.skipif(find_spec("horovod") is None, reason="Horovod is not installed")
@@ -31,25 +32,57 @@ def test_collectives(ranks):
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ("raise", "rank 1 of 3: ValueError: column 'age' has a bad value"),
-        ("early", "[1]<stderr>:ValueError: column 'age' has a bad value"),  # before it has met the others
-        ("outside", "rank 0 of 3: ValueError: column 'age' has a bad value"),  # the others are in no collective
+        ("raise", "rank 1 of 3: ValueError: s3://igloo/age.parquet: Connection reset by peer"),
+        ("unknown", "rank 1 of 3: UnknownError: gs://gloo/age.parquet: Broken pipe"),  # one of TensorFlow's
+        ("unprintable", "rank 1 of 3: Unprintable: (its text cannot be had: ZeroDivisionError)"),
+        ("interrupt", "rank 1 of 3: KeyboardInterrupt:"),
+        ("paused", "HOROVOD_GLOO_TIMEOUT_SECONDS to wait longer"),
+        (
+            "early",
+            "[1]<stderr>:ValueError: s3://igloo/age.parquet: Connection reset by peer",
+        ),  # before it has met the others
+        (
+            "outside",
+            "rank 0 of 3: ValueError: s3://igloo/age.parquet: Connection reset by peer",
+        ),  # the others are in no collective
         ("kill", "Process 1 exit with status code 137"),
         ("exit", "Process 1 exit with status code 3"),
         ("leave", "stopped, because another rank ended"),
     ],
 )
 def test_job_ends_on_all_ranks(how, said):
-    done = launch(3, HERE / "fault_cases.py", how, limit=60)
+    done = launch(3, HERE / "fault_cases.py", how, limit=150, env={last_words.GLOO_LIMIT: "5"})
     assert done.code not in (0, -9), done.output
     assert said in done.output
     errors = [line for line in done.output.splitlines() if ">:rank " in line]
-    if how in ("raise", "outside"):
+    if how in ("raise", "unknown", "unprintable", "interrupt", "outside"):
         assert said in errors[0]
+        assert "in wrong\n" in done.output, "no traceback"
     assert "step 4" not in done.output
     if how == "early":
         assert "step 0" not in done.output
-    assert not done.left_behind
+    if how != "paused":  # a stopped process takes a while to be killed
+        assert not done.left_behind
+
+
+def test_a_lost_rank_is_known_by_its_error():
+    shut_down = "Horovod has been shut down. This was caused by an exception on one of the ranks or an attempt"
+    gloo = (
+        "[/x/third_party/gloo/gloo/transport/tcp/pair.cc:589] Read error [127.0.0.1]:4: Connection reset by peer"
+    )
+    unknown = partial(tf.errors.UnknownError, None, None)
+    lost = [unknown(f"{shut_down} [Op:HorovodAllgather] name: step"), unknown(f"{gloo} [Op:HorovodAlltoall]")]
+    told = RuntimeError("the training failed")
+    told.__cause__ = lost[0]
+    its_own = [
+        OSError(gloo),
+        unknown(gloo),
+        ValueError(shut_down),
+        unknown("HorovodAllgather of s3://gloo/a:1 "),
+        None,
+    ]
+    assert [last_words.is_lost(each) for each in (*lost, told)] == [True] * 3
+    assert [last_words.is_lost(each) for each in its_own] == [False] * 5
 
 
 def test_one_rank_needs_no_horovod():
