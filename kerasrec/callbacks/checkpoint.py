@@ -100,9 +100,9 @@ class Checkpoint(keras.callbacks.Callback):
         self._due = self._broken_off = False
         self._next: Any = None  # the loader's state when this epoch has ended
         self._loaded: checkpoint.Loaded | None = None
-        found = checkpoint.find(self.folder)
-        if found is not None:
-            self._go_on(found)
+        latest = checkpoint.find(self.folder)
+        if latest is not None:
+            self._go_on(latest)
 
     def _go_on(self, path: Path) -> None:
         loaded = self._loaded = checkpoint.load_at(self.model, path, self.loader)
@@ -265,7 +265,7 @@ def _said(path: Path, training: Training, epochs: int, ended: bool) -> str:
 
 
 def _remove_all_but(keep: int, folder: Path) -> None:
-    """Remove older checkpoints; one that loses its first file is no checkpoint any more."""
+    """Remove older checkpoints; without its first file a folder is not a checkpoint any more."""
     saved = checkpoint.saved_in(folder)
     for step in sorted(saved)[:-keep]:
         with suppress(OSError):

@@ -31,13 +31,13 @@ _OF_EVERY_CALLBACK = set(vars(keras.callbacks.Callback())) | {"params", "_model"
 
 def callback_states(callbacks: Iterable[Any]) -> dict[str, Any]:
     """The state of each callback that has one: of Keras's what they change, of others what `state()` returns."""
-    found = {}
+    states = {}
     for name, callback in _named(callbacks):
         if _has_own_state(callback):
-            found[name] = callback.state()
+            states[name] = callback.state()
         elif names := _attributes(callback):
-            found[name] = {each: getattr(callback, each) for each in names if hasattr(callback, each)}
-    return found
+            states[name] = {each: getattr(callback, each) for each in names if hasattr(callback, each)}
+    return states
 
 
 def set_callback_states(callbacks: Iterable[Any], states: dict[str, Any]) -> None:
@@ -50,8 +50,9 @@ def set_callback_states(callbacks: Iterable[Any], states: dict[str, Any]) -> Non
         if _has_own_state(callback):
             callback.restore(state)
         else:
-            for each, value in state.items():
-                setattr(callback, each, value)
+            for each in _attributes(callback):
+                if each in state:
+                    setattr(callback, each, state[each])
     if left:
         warnings.warn(
             f"the checkpoint has the state of callbacks that this fit does not have: {', '.join(sorted(left))}",

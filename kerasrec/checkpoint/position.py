@@ -35,12 +35,12 @@ class Position:
 
 @dataclass(frozen=True)
 class Training:
-    """What stands in a checkpoint's `training.json`.
+    """The contents of a checkpoint's `training.json`.
 
     Attributes:
         save: a mark that all files of a checkpoint have.
         ranks: how many ranks saved it.
-        batches: how many batches an epoch has; None where no loader was saved.
+        batches: the batches per epoch; None where no loader was saved.
         loader: the loader's `state()`; None without one.
         validation_epoch: which epoch of the validation data comes next; None where that is not a loader.
         files: of each rank's own file its bytes and CRC-32.

@@ -54,9 +54,9 @@ class RankState:
         """Write the state, marked as of the checkpoint `save`; returns the file's bytes and CRC-32."""
         arrays: list[np.ndarray] = []
         packed = {name: pack(value, arrays) for name, value in vars(self).items()}
-        found = {str(place): array for place, array in enumerate(arrays)}
-        found["state"] = np.frombuffer(json.dumps(packed).encode(), np.uint8)
-        written = {name: Array(array.shape, array.dtype.name, [array]) for name, array in found.items()}
+        by_name = {str(place): array for place, array in enumerate(arrays)}
+        by_name["state"] = np.frombuffer(json.dumps(packed).encode(), np.uint8)
+        written = {name: Array(array.shape, array.dtype.name, [array]) for name, array in by_name.items()}
         return shard_files.write(file, written, save)
 
 
@@ -64,9 +64,9 @@ def read(file: Path, save: str, size: int, crc32: int) -> RankState:
     """Read what `RankState.write` wrote. Raises as `shard_files.check`."""
     shard_files.check(file, save, size, crc32)
     there = shard_files.open_file(file, save, size)
-    found = {name: shard_files.read_whole(file, where) for name, where in there.items()}
-    packed = json.loads(found.pop("state").tobytes())
-    arrays = [found[str(place)] for place in range(len(found))]
+    by_name = {name: shard_files.read_whole(file, where) for name, where in there.items()}
+    packed = json.loads(by_name.pop("state").tobytes())
+    arrays = [by_name[str(place)] for place in range(len(by_name))]
     return RankState(**{name: unpack(value, arrays) for name, value in packed.items()})
 
 

@@ -140,7 +140,7 @@ def load(
         Where the training stands.
 
     Raises:
-        FileNotFoundError: there is no checkpoint at `path`, or one of its files is gone.
+        FileNotFoundError: `path` is not a checkpoint, or one of its files is gone.
         ValueError: a file that is damaged, or a checkpoint of another model, optimizer, loader or, in the middle
             of an epoch, number of ranks; says which. What one rank raises, all do.
 
@@ -150,10 +150,10 @@ def load(
     >>> for features, target in train:  # what is left of that epoch
     ...     model.train_on_batch(features, target)
     """
-    found = find(path)
-    if found is None:
+    folder = find(path)
+    if folder is None:
         raise FileNotFoundError(f"{path} is not a checkpoint and has none in it")
-    loaded = load_at(model, found, loader, of_fit=False)
+    loaded = load_at(model, folder, loader, of_fit=False)
     if loaded.mine is not None:
         if loaded.training.position.batch:
             prepare_metrics(model, loader, len(loaded.mine.metrics))
@@ -204,8 +204,8 @@ def saved_in(folder: Path) -> dict[int, Path]:
     """The complete checkpoints in a callback's folder, by step."""
     if not folder.is_dir():
         return {}
-    found = ((STEP.fullmatch(name), folder / name) for name in os.listdir(folder))
-    return {int(match[1]): path for match, path in found if match and (path / positions.NAME).is_file()}
+    paths = ((STEP.fullmatch(name), folder / name) for name in os.listdir(folder))
+    return {int(match[1]): path for match, path in paths if match and (path / positions.NAME).is_file()}
 
 
 def find(path: str | os.PathLike[str]) -> Path | None:
@@ -215,11 +215,11 @@ def find(path: str | os.PathLike[str]) -> Path | None:
     def search() -> str | None:
         if comm.rank():
             return None
-        found = here if (here / positions.NAME).is_file() else latest(here)
-        return None if found is None else str(found)
+        folder = here if (here / positions.NAME).is_file() else latest(here)
+        return None if folder is None else str(folder)
 
-    found = comm.gather_objects(agree(search))[0]
-    return None if found is None else Path(found)
+    folder = comm.gather_objects(agree(search))[0]
+    return None if folder is None else Path(folder)
 
 
 def prepare_metrics(model: keras.Model, loader: Any, wanted: int) -> None:
@@ -239,8 +239,8 @@ def learning_rates(model: keras.Model) -> list[Any]:
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     if optimizer is None or not optimizer.built:
         return []
-    found = dense_variables(model, optimizer).values()
-    return [variable for variable in found if getattr(variable, "name", "") == "learning_rate"]
+    variables = dense_variables(model, optimizer).values()
+    return [variable for variable in variables if getattr(variable, "name", "") == "learning_rate"]
 
 
 def _restore(loader: Any, training: Training, path: Path) -> None:

@@ -56,7 +56,7 @@ def run_job(script: Path, arguments: Sequence[str], ranks: int, hosts: str | Non
         restarts: how often it is started again before it saves another checkpoint.
 
     Raises:
-        Refused: there is no such file, or no Horovod for several ranks.
+        Refused: the file does not exist, or Horovod, which several ranks need, is not installed.
     """
     command = _command(script, arguments, ranks, hosts)
     with tempfile.TemporaryDirectory(prefix="kerasrec-run-") as folder:

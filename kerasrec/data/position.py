@@ -46,13 +46,12 @@ class Resumable:
         Raises:
             ValueError: `batches` is no number of batches of a pass that was begun.
 
+        `kr.callbacks.Checkpoint` and `kr.checkpoint.save` save it together with the weights that belong to it.
+
         Example:
 
-        >>> class Save(keras.callbacks.Callback):  # doctest: +SKIP
-        ...     def on_train_batch_end(self, batch, logs=None):
-        ...         if batch % 1000 == 999:
-        ...             self.model.save("model.keras")
-        ...             Path("loader.json").write_text(json.dumps(train.state(batch + 1)))
+        >>> for features, target in train:  # doctest: +SKIP
+        ...     state = train.state()
         """
         now = self._pass
         epoch, done = self.epoch, self._skip
