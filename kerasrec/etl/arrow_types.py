@@ -36,8 +36,10 @@ def polars_type(kind: pa.DataType) -> pl.DataType | None:
     """Return the Polars type of the values of an Arrow type, `None` where kerasrec has no use for them."""
     if kind in _PLAIN:
         return _PLAIN[kind]
-    if isinstance(kind, pa.BaseExtensionType):
-        return polars_type(kind.storage_type)
+    if isinstance(
+        kind, pa.BaseExtensionType
+    ):  # pandas' are periods and intervals, which their storage does not tell
+        return None if kind.extension_name.startswith("pandas.") else polars_type(kind.storage_type)
     if pa.types.is_dictionary(kind) or pa.types.is_run_end_encoded(kind):
         return polars_type(kind.value_type)
     if pa.types.is_timestamp(kind):

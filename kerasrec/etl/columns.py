@@ -18,7 +18,13 @@ from kerasrec.etl.common_types import Facts, settled
 from kerasrec.schema import SchemaError
 
 LAST_NANOSECOND = 2**63 - 1
-READABLE = "kerasrec reads numbers, strings, booleans, dates, and lists of those"
+
+
+def remedy(kind: pa.DataType) -> str:
+    """What to do with a column of a type that is not read."""
+    if pa.types.is_temporal(kind):
+        return "cast it to an integer"
+    return "kerasrec reads numbers, strings, booleans, dates, and lists of those"
 
 
 class Columns(Protocol):
@@ -100,7 +106,7 @@ class ArrowColumns:
                 reason = f"{error}; a column holds values of one type: convert it, as by .astype(str)"
                 raise SchemaError(f"{self.name}: column {name!r} cannot be read: {reason}") from None
             if polars_type(column.type) is None:
-                raise SchemaError(f"{self.name}: column {name!r} is of type {column.type}; {READABLE}")
+                raise SchemaError(f"{self.name}: column {name!r} is of type {column.type}; {remedy(column.type)}")
             self.series[name] = to_series(name, column)
         return self.series[name]
 
@@ -108,6 +114,8 @@ class ArrowColumns:
 def arrow_columns(data: Any) -> ArrowColumns | None:
     """Those of an Arrow table or record batch, or of a pandas frame; `None` for anything else."""
     package = type(data).__module__.partition(".")[0]
+    if isinstance(data, pa.RecordBatchReader):
+        data = data.read_all()
     if package == "pandas" and hasattr(data, "columns"):
         names = [str(name) for name in data.columns]
         columns = [partial(_from_pandas, data.iloc[:, at]) for at in range(len(names))]
@@ -122,6 +130,8 @@ def arrow_columns(data: Any) -> ArrowColumns | None:
 
 
 def _from_pandas(series: Any) -> pa.ChunkedArray:
+    if str(series.dtype).startswith("Sparse"):
+        series = series.sparse.to_dense()
     return _chunked(pa.array(series, from_pandas=True))
 
 

@@ -35,6 +35,7 @@ MARKS = (
     "none",
 )
 _BOOLEANS = {"true": True, "false": False}
+_INTEGER = r"^[+-]?\d+$"
 _GUESSED = (pl.Int64(), pl.Float64(), pl.Boolean())
 
 
@@ -129,16 +130,17 @@ def _examined(file: CsvFile, at: int, guessed: pl.DataType, wanted: pl.DataType 
     if wanted is not None:  # 2.0 may be an integer: floats go by their values later
         kinds = [wanted, pl.Float64()] if wanted.is_integer() else [wanted]
     misfits = {str(kind): some & parsed(x, kind, strict=False).is_null() for kind in kinds}
-    counts = file.read_as({at: pl.String()}).select(
-        some=some.sum(), **{k: bad.sum() for k, bad in misfits.items()}
-    )
-    count = counts.collect(engine="streaming").row(0, named=True)
+    sums = {name: bad.sum() for name, bad in misfits.items()}
+    sums |= {"some": some.sum(), "others": (some & ~x.str.contains(_INTEGER)).sum()}
+    count = file.read_as({at: pl.String()}).select(**sums).collect(engine="streaming").row(0, named=True)
     if not count["some"]:
         return Guess(wanted or pl.Null(), as_text=True)
     for kind in kinds:
         if count[str(kind)]:
             continue
         if kind == pl.Float64 and wanted is None:
+            if not count["others"]:  # integers of more than 64 bits: keys
+                return Guess(pl.String())
             large = some & (parsed(x, pl.Int128(), strict=False).abs() > EXACT)
             _refuse(file, at, large, "an integer among floats, which float64 does not hold exactly")
         return Guess(kind, as_text=True)

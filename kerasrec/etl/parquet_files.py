@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 from polars.io.plugins import register_io_source
 
 from kerasrec.etl.arrow_types import is_list, is_plain, polars_type, to_series
-from kerasrec.etl.columns import READABLE
+from kerasrec.etl.columns import remedy
 from kerasrec.files.readable import what_is_wrong
 from kerasrec.files.versions import Version
 from kerasrec.footers import read_footer
@@ -94,8 +94,7 @@ class ParquetFile:
         if name in self.layout.int96:
             known = pl.List(pl.Datetime("us")) if is_list(kind) else pl.Datetime("us")
         if known is None:
-            remedy = "cast it to an integer" if pa.types.is_temporal(kind) else READABLE
-            raise SchemaError(f"{self.path}: column {name!r} is of type {kind}; {remedy}")
+            raise SchemaError(f"{self.path}: column {name!r} is of type {kind}; {remedy(kind)}")
         return known
 
     def spelling(self, names: Sequence[str]) -> Any:

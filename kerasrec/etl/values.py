@@ -136,7 +136,7 @@ def reads(values: Iterable[Value]) -> set[str]:
     for value in values:
         for mask in value.rows.masks.values():
             found |= reads(replace(v, rows=replace(v.rows, masks={})) for v in mask.values)
-        names = {name for name in value.expr.meta.root_names() if name != ROW}
+        names = {name for name in value.expr.meta.root_names() if name not in (ROW, "")}  # "": a list's element
         maker, of = value.rows.maker, value.rows.of
         if maker is not None:
             inputs = [v.column.name for v in of]

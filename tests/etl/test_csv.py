@@ -87,8 +87,10 @@ def test_integers_of_64_bits_and_more(tmp_path):
     path.write_text(f"x,y,z\n{2**63 - 1},{2**64 - 1},{10**30}\n{-(2**63)},0,1\n")
     found = columns(path)
     assert found["x"] == [2**63 - 1, -(2**63)]
-    assert found["y"] in ([2**64 - 1, 0], [str(2**64 - 1), "0"])
+    assert found["y"] in ([2**64 - 1, 0], [str(2**64 - 1), "0"])  # older releases of Polars guess integers
     assert found["z"] == [str(10**30), "1"]
+    path.write_text("x\n" + "1\n" * 10_000 + f"{10**30}\n")
+    assert columns(path)["x"][-2:] == ["1", str(10**30)]
 
 
 def test_the_fitted_type_by_value(tmp_path):
@@ -197,7 +199,7 @@ def test_forms_that_are_not_read(tmp_path):
         b"x,c\r1,a\r": "lines end in carriage returns alone",
         b"\xef\xbb\xbf": "the file is empty",
         gzip.compress(TEXT.encode())[:-9]: "not readable as gzip",
-        b'x,c\n1,"a\n2,b\n': "CSV malformed",
+        b'x,c\n1,"a\n2,b\n': "(CSV malformed|not readable as CSV)",
     }.items():
         path.write_bytes(data)
         refused(path, "x", rf"rows\.csv: .*{message}")

@@ -74,6 +74,8 @@ def test_moments_that_polars_cut_off(tmp_path):
     table = pa.table({"at": pa.array([dt.datetime(9999, 12, 31), None], pa.timestamp("us")), "x": [1, 2]})
     pq.write_table(table, tmp_path / "a.parquet", use_deprecated_int96_timestamps=True, store_schema=False)
     frame = pl.scan_parquet(tmp_path / "a.parquet")
+    if frame.collect()["at"][0].year != 2262:
+        pytest.skip("this Polars reads other moments, which nothing tells")
     assert etl.Workflow(["x"]).fit_transform(frame).collect()["x"].to_list() == [1, 2]
     with pytest.raises(SchemaError, match="the LazyFrame: column 'at' holds 2262-04-11 .* pass the files' paths"):
         etl.Workflow(["at"] >> etl.TimeFeatures()).fit(frame)
@@ -113,12 +115,16 @@ def test_types_of_pandas():
             "date": [dt.date(2024, 1, 1), None, dt.date(2024, 1, 2)],
             "lists": [np.array([1, 2]), None, [3]],
             "nothing": [None, None, None],
+            "sparse": pd.arrays.SparseArray([0, 0, 5]),
+            "period": pd.period_range("2024", periods=3, freq="D"),
+            "duration": pd.to_timedelta([1, 2, 3]),
             7: [1, 2, 3],
         },
         index=[5, 6, 7],
     )
     source = scan(frame)
-    assert source.unreadable() == {}
+    assert list(source.unreadable()) == ["period", "duration"]
+    assert source.unreadable()["duration"].endswith("is of type duration[ns]; cast it to an integer")
     found = source.frame.collect()
     assert found["category"].cast(pl.String).to_list() == ["b", "a", None]
     assert found["codes"].to_list() == [20, 10, 20]
@@ -128,6 +134,7 @@ def test_types_of_pandas():
     assert found["object"].to_list() == ["x", None, None]
     assert found["decimal"].to_list() == [Decimal("1.5"), None, Decimal("2")]
     assert found["lists"].to_list() == [[1, 2], None, [3]]
+    assert found["sparse"].to_list() == [0, 0, 5]
     assert found["7"].to_list() == [1, 2, 3]
     assert source.column("date").dtype == "datetime"
 
