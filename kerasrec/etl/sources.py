@@ -393,6 +393,8 @@ def _found(path: Path) -> list[Path]:
 def _remedy(dtype: Any) -> str:
     if dtype == pl.Null:
         return "it holds nulls only, so it has no type: cast it to one"
+    if dtype.is_integer():
+        return "cast it to a string, or to int64 or uint64, the widest that kerasrec reads"
     if dtype.is_temporal():
         return "cast it to an integer"
     return "kerasrec reads numbers, strings, booleans, dates, and lists of those"
