@@ -53,8 +53,8 @@ def test_any_split(case: str, rows: list[Any], cuts: list[int]) -> None:
     def partial(some: list[Any]) -> list[pl.DataFrame]:
         return [query.collect() for query in make().partial(frame(some).lazy(), columns)]
 
-    parts = [partial(rows[a:b]) for a, b in itertools.pairwise(edges)]
-    parts.append(partial([]))  # a machine that has no rows
+    nothing = partial([])  # machines that have no rows
+    parts = [nothing, nothing, *(partial(rows[a:b]) for a, b in itertools.pairwise(edges)), nothing]
     whole, flat, nested = make(), make(), make()
     whole.finalize(whole.merge([partial(rows)]), columns)
     flat.finalize(flat.merge(parts), columns)

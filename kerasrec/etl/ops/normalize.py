@@ -76,7 +76,7 @@ class Normalize(Aggregates, Elementwise):
     def merged(self, part: Callable[[str], pl.Expr]) -> dict[str, pl.Expr]:
         """By Chan's formula; parts without values have null moments."""
         count, mean = part("count"), part("mean")
-        overall = (mean * count).sum() / count.sum()
+        overall = pl.when(count.sum() > 0).then((mean * count).sum() / count.sum())  # not 0 / 0, which is NaN
         return {
             "count": count.sum(),
             "nulls": part("nulls").sum(),
