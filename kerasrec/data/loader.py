@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterable, Iterator, Mapping
-from functools import partial
+from functools import cached_property, partial
 from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +18,7 @@ from kerasrec.data.arguments import choose, place, whole
 from kerasrec.data.checks import check_loadable
 from kerasrec.data.chunks import Source, find_files, find_schema, pools, scan
 from kerasrec.data.engines import make_engine
+from kerasrec.data.fingerprint import fingerprints
 from kerasrec.data.frames import Batch, Frame, Layout, Ragged, Rows, max_hotness
 from kerasrec.data.frameworks import Frameworks
 from kerasrec.data.ignored import refuse_ignored
@@ -312,6 +313,11 @@ class Loader(Frameworks, Resumable, Views, DataAdapter):
         from kerasrec.data.to_dataset import dataset_of
 
         return dataset_of(self)
+
+    @cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """By name, what tells each file from another; ranks that share the data compare it before they begin."""
+        return fingerprints(self.files)
 
     # ---- in words ------------------------------------------------------------------------------------------
     def _where(self) -> str:

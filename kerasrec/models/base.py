@@ -230,11 +230,13 @@ class SchemaModel(keras.Model):
     def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Keras's `evaluate`, after the same check of the data; on several ranks its results are of all rows."""
         self._check_data(x, "the data", learning=True)
+        _check_same_on_ranks("evaluate", x)
         return _call(super().evaluate, _where_it_is(x), *args, **kwargs)
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """Keras's `predict`, after the same check; on several ranks each gets the predictions of its own rows."""
         self._check_data(x, "the data", learning=False)
+        _check_same_on_ranks("predict", x)
         return _call(super().predict, _where_it_is(x), *args, **kwargs)
 
     def export(self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any) -> None:
@@ -300,6 +302,12 @@ class SchemaModel(keras.Model):
         check_same_features(self.schema, saved, "the saved model")
         self._build_sublayers()
         super().load_own_variables({key: store[key] for key in set(store.keys()) - {"schema"}})
+
+
+def _check_same_on_ranks(where: str, data: Any) -> None:
+    """Raise `RanksDiffer` where ranks' loaders read other files, or deal them otherwise."""
+    if comm.size() > 1:
+        check_alike(where, {"data": facts.of_data(data)})
 
 
 def _call(method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

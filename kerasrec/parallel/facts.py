@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kerasrec.parallel import comm
 from kerasrec.parallel.shards import is_sharded
 
 # What Keras numbers in the order of making, or what may well differ.
@@ -46,14 +47,18 @@ def of_optimizer(optimizer: Any) -> dict[str, Any]:
 
 
 def of_data(data: Any) -> dict[str, Any] | None:
-    """Of a loader: what it deals to ranks and in which order; None of anything else."""
-    if not hasattr(data, "total_rows"):
+    """Of a loader: what it deals to ranks in which order, and its files where ranks share them; else None."""
+    data = getattr(data, "loader", data)  # that of tensors made of a loader's batches
+    if not hasattr(data, "fingerprints"):
         return None
     names = (
         *("total_rows", "batch_size", "shuffle", "seed", "epoch", "drop_last", "pool_rows", "ranks"),
         "sample_weight",
     )
-    return {"batches": len(data), **{name: getattr(data, name) for name in names}}
+    told = {"batches": len(data), **{name: getattr(data, name) for name in names}}
+    if data.ranks == comm.size():  # else each rank may have files of its own
+        told |= {"files": data.fingerprints, "order of files": list(data.fingerprints)}
+    return told
 
 
 def dense_weights(model: Any) -> list[Any]:

@@ -363,6 +363,7 @@ def case_refused(folder, work, optimizer):
     unlike = kr.Loader(folder / "train", batch_size=BATCH, sample_weight="weight" if rank else None)
     refused("data.sample_weight: None on rank 0, weight on ranks? 1", lambda: dlrm(folder, "sgd").fit(unlike))
     refused(rf"data.batch_size: {BATCH} on rank 0, {BATCH + 1} on rank 1", lambda: dlrm(folder, "sgd").fit(small))
+    other_data(folder)
     fewer = as_dataset([*parts(rank, comm.size())][rank:])
     refused("batches: 4 on rank 0, 3 on rank 1", lambda: plain("sgd").fit(fewer, callbacks=[ours()]))
     refused("batches: 4 on rank 0, 3 on rank 1", lambda: plain("sgd").evaluate(fewer, callbacks=[ours()]))
@@ -418,6 +419,27 @@ def joined():
     model = plain("sgd")
     model.fit(as_dataset(parts(comm.rank(), comm.size())), callbacks=[kr.parallel.Callback()])
     return model
+
+
+def other_data(folder):
+    """As many rows, in files of the same names and sizes of row groups, but others on one rank."""
+    mine = folder / f"of {comm.rank() == 1}"
+    if comm.rank() < 2:
+        mine.mkdir()
+        for part in ("0", "1"):
+            seed = 1 if part == "1" and comm.rank() == 1 else 0
+            rows_of(np.random.default_rng(seed), 64).write_parquet(mine / f"{part}.parquet")
+        kr.Schema.load(folder / "train").subset([*FEATURES, "liked"]).save(mine)
+    comm.barrier()
+    model, data, shared = dlrm(folder, "sgd"), kr.Loader(mine, batch_size=BATCH), loaders(folder)[0]
+    told = r"64 rows in [\d,]+ bytes \(\w+\)"
+    said = rf"files\.1\.parquet: {told} on ranks? 0.*, {told} on rank 1$"
+    refused(said, lambda: model.fit(data))
+    refused(f"validation {said}".replace("files", "data.files"), lambda: model.fit(shared, validation_data=data))
+    refused(said, lambda: model.evaluate(data))
+    refused(said, lambda: model.predict(data))
+    alone = kr.Loader(mine, batch_size=BATCH, rank=0, ranks=1)  # each rank has data of its own
+    assert model.predict(alone, verbose=0).shape == (128, 1)
 
 
 def refused(said, run):
