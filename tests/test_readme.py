@@ -33,7 +33,7 @@ def test_the_street_and_the_layers(tmp_path):
     for name, seed in {"raw": 0, "raw_valid": 1}.items():
         (tmp_path / name).mkdir()
         raw(3000, seed).write_parquet(tmp_path / name / "part.parquet")
-    street, layers, _ = blocks()
+    street, failing, layers, _ = blocks()
     served = (
         "import tensorflow as tf\n"
         'served = tf.saved_model.load("served/").signatures["serving_default"]\n'
@@ -42,7 +42,7 @@ def test_the_street_and_the_layers(tmp_path):
         "print(0 < click[0] < 1)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", "\n".join([street, served, layers])],
+        [sys.executable, "-c", "\n".join([street, served, failing, layers])],
         cwd=tmp_path,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
         capture_output=True,
@@ -51,3 +51,4 @@ def test_the_street_and_the_layers(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip().endswith("True")
     assert (tmp_path / "train" / "schema.json").exists()
+    assert len(list((tmp_path / "checkpoints").glob("step-*"))) == 1
