@@ -14,7 +14,7 @@ import polars as pl
 import pyarrow as pa
 
 from kerasrec.etl.arrow_types import polars_type, to_series
-from kerasrec.etl.common_types import Facts, settled
+from kerasrec.etl.common_types import Facts, settle
 from kerasrec.schema import SchemaError
 
 LAST_NANOSECOND = 2**63 - 1
@@ -125,8 +125,8 @@ def arrow_columns(data: Any) -> ArrowColumns | None:
     else:
         return None
     twice = [name for name, count in Counter(names).items() if count > 1]
-    found = {name: column for name, column in zip(names, columns, strict=True) if name not in twice}
-    return ArrowColumns(found, twice, f"the {'frame' if package == 'pandas' else 'table'}")
+    unique = {name: column for name, column in zip(names, columns, strict=True) if name not in twice}
+    return ArrowColumns(unique, twice, f"the {'frame' if package == 'pandas' else 'table'}")
 
 
 def _from_pandas(series: Any) -> pa.ChunkedArray:
@@ -177,7 +177,7 @@ class FileColumns:
         given: types of columns that folders' names tell, where they are known.
         folders: of each file, what the names of its folders say.
         empty: the type of a column of nulls only.
-        found: types that were settled.
+        settled: types that were found.
     """
 
     files: Sequence[Any]
@@ -185,40 +185,40 @@ class FileColumns:
     given: Mapping[str, pl.DataType]
     folders: Sequence[Mapping[str, str | None]]
     empty: pl.DataType = field(default_factory=pl.Null)
-    found: dict[str, pl.DataType] = field(default_factory=dict)
+    settled: dict[str, pl.DataType] = field(default_factory=dict)
 
     @cached_property
     def names(self) -> Collection[str]:
-        held = dict.fromkeys(name for file in self.files for name in file.names)
-        return held | dict.fromkeys(name for folder in self.folders for name in folder)
+        own = dict.fromkeys(name for file in self.files for name in file.names)
+        return own | dict.fromkeys(name for folder in self.folders for name in folder)
 
     def of(self, places: Sequence[int], names: Sequence[str]) -> FileColumns:
         """Some of the files, with the types that columns `names` have in all."""
         self.types(names)
-        found = {name: self.found[name] for name in names}
+        settled = {name: self.settled[name] for name in names}
         files, folders = [self.files[at] for at in places], [self.folders[at] for at in places]
-        return replace(self, files=files, folders=folders, found=found)
+        return replace(self, files=files, folders=folders, settled=settled)
 
     def absolute(self) -> FileColumns:
         """The same, of files that a process in another folder finds."""
         return replace(self, files=[file.at(file.path.absolute()) for file in self.files])
 
     def types(self, names: Sequence[str]) -> dict[str, pl.DataType]:
-        new = [name for name in names if name not in self.found]
+        new = [name for name in names if name not in self.settled]
         if new:
             native = [self._native(at, new) for at in self._filled]
             for name in new:
-                self.found[name] = self._settled(name, [types[name] for types in native])
-        return {name: self.empty if self.found[name] == pl.Null else self.found[name] for name in names}
+                self.settled[name] = self._settled(name, [types[name] for types in native])
+        return {name: self.empty if self.settled[name] == pl.Null else self.settled[name] for name in names}
 
     def read(self, names: Sequence[str]) -> pl.LazyFrame:
         types = self.types(names)
         frame = self._runs(names)
-        empty = [name for name, kind in types.items() if kind != self.found[name]]
+        empty = [name for name, kind in types.items() if kind != self.settled[name]]
         return frame.with_columns(pl.col(name).cast(types[name]) for name in empty)
 
     def _runs(self, names: Sequence[str]) -> pl.LazyFrame:
-        types = {name: self.found[name] for name in names}
+        types = {name: self.settled[name] for name in names}
         if not self.files or not any(file.rows for file in self.files):
             return pl.LazyFrame(schema=types)
         frames = []
@@ -235,8 +235,8 @@ class FileColumns:
     def _native(self, at: int, names: Sequence[str]) -> dict[str, pl.DataType]:
         """The types of columns in one file."""
         file, folder = self.files[at], self.folders[at]
-        held = [name for name in names if name in file.names]
-        types = file.types(held)
+        own = [name for name in names if name in file.names]
+        types = file.types(own)
         for name in names:
             if name in file.names:
                 continue
@@ -279,31 +279,31 @@ class FileColumns:
         def look(kind: pl.DataType, wanted: dict[str, pl.Expr]) -> Facts:
             places = [at for at, one in zip(self._filled, kinds, strict=True) if one == kind]
             files, folders = [self.files[at] for at in places], [self.folders[at] for at in places]
-            frame = replace(self, files=files, folders=folders, found={name: kind}).read([name]).select(name)
+            frame = replace(self, files=files, folders=folders, settled={name: kind}).read([name]).select(name)
             return frame.select(**wanted).collect(engine="streaming").row(0, named=True)
 
-        kind = settled(list(first), look)
+        kind = settle(list(first), look)
         if kind is not None:
             return kind
         if not any(file.rows for file in self.files):
             return pl.Null()
         (one, here), *others = [(kind, path) for kind, path in first.items() if kind != pl.Null]
-        two, there = next(((two, there) for two, there in others if settled([one, two], look) is None), others[-1])
+        two, there = next(((two, there) for two, there in others if settle([one, two], look) is None), others[-1])
         raise SchemaError(f"{there}: column {name!r} is {two}, but {one} in {here}; {_remedy(one, two)}")
 
     def _spelling(self, at: int, names: Sequence[str]) -> Any:
         file, folder = self.files[at], self.folders[at]
-        held = [name for name in names if name in file.names]
-        return file.spelling(held), [folder[name] for name in names if name not in held]
+        own = [name for name in names if name in file.names]
+        return file.spelling(own), [folder[name] for name in names if name not in own]
 
     def _read(self, places: Sequence[int], types: Mapping[str, pl.DataType]) -> pl.LazyFrame:
         """Columns of files of one spelling."""
         files = [self.files[at] for at in places]
-        held = {name: kind for name, kind in types.items() if name in files[0].names}
-        frame = self.read_run(files, list(held), held)
+        own = {name: kind for name, kind in types.items() if name in files[0].names}
+        frame = self.read_run(files, list(own), own)
         constants = []
         for name, kind in types.items():
-            if name not in held:
+            if name not in own:
                 constants.append(pl.lit(self._folders_value(places[0], name, kind), kind).alias(name))
         return frame.with_columns(constants)
 

@@ -20,7 +20,7 @@ Look = Callable[[pl.DataType, dict[str, pl.Expr]], Facts]  # what holds for all 
 def common_type(kinds: Sequence[pl.DataType]) -> pl.DataType | None:
     """Return the least type that holds every value of all these types exactly, `None` where none is known to.
 
-    Integers and floats together are float64, which does not hold all of them: see `settled`.
+    Integers and floats together are float64, which does not hold all of them: see `settle`.
     """
     kinds = [kind for kind in kinds if kind != pl.Null] or [pl.Null()]
     if all(kind == kinds[0] for kind in kinds):
@@ -72,7 +72,7 @@ def _integer(kinds: Sequence[pl.DataType]) -> pl.DataType | None:
     return None
 
 
-def settled(kinds: Sequence[pl.DataType], look: Look) -> pl.DataType | None:
+def settle(kinds: Sequence[pl.DataType], look: Look) -> pl.DataType | None:
     """Return `common_type`, by the values as well where the types alone do not tell.
 
     Floats that are all integers, as pandas makes of integers beside a null, are integers again; other floats
@@ -82,26 +82,25 @@ def settled(kinds: Sequence[pl.DataType], look: Look) -> pl.DataType | None:
         look: computes expressions of the column over all values of one of the types.
     """
     kinds = [kind for kind in kinds if kind != pl.Null]
-    found = common_type(kinds)
+    common = common_type(kinds)
     x = pl.first()
-    whole = [kind for kind in kinds if kind.is_integer() or (isinstance(kind, pl.Decimal) and not kind.scale)]
-    if found is None and whole and all(is_integer(to_name(kind) or "") for kind in kinds):
+    integers = [kind for kind in kinds if kind.is_integer() or (isinstance(kind, pl.Decimal) and not kind.scale)]
+    if common is None and integers and all(is_integer(to_name(kind) or "") for kind in kinds):
         highest = [look(kind, {"high": x.max()})["high"] for kind in kinds]
         return pl.Int64() if all(high is None or high < 2**63 for high in highest) else None
     floats = [kind for kind in kinds if kind.is_float()]
-    if not (floats and whole):
-        return found
-    if found is not None and all(_are_integers(kind, look) for kind in floats):
-        integers = [kind for kind in kinds if kind in whole]
-        return settled([*integers, pl.Int64()], look)
-    for kind in whole:
+    if not (floats and integers):
+        return common
+    if common is not None and all(_are_integers(kind, look) for kind in floats):
+        return settle([*integers, pl.Int64()], look)
+    for kind in integers:
         facts = look(kind, {"low": x.min(), "high": x.max()})
         if facts["high"] is not None and max(-facts["low"], facts["high"]) > EXACT:
             return None
-    return found
+    return common
 
 
 def _are_integers(kind: pl.DataType, look: Look) -> bool:
     x = pl.first().fill_nan(None)
-    whole = (x.abs() < 2.0 ** FLOAT_DIGITS[str(kind)]) & (x == x.floor())
-    return bool(look(kind, {"integers": whole.all()})["integers"])
+    is_exact = (x.abs() < 2.0 ** FLOAT_DIGITS[str(kind)]) & (x == x.floor())
+    return bool(look(kind, {"integers": is_exact.all()})["integers"])

@@ -94,19 +94,19 @@ def _separator(text: str, usual: str) -> str:
     """The usual one, unless the header does not have it and has another one, as most rows after it do."""
     if len(_records(text, usual, 1)[0]) > 1:
         return usual
-    found = []
+    others = []
     for other in SEPARATORS:
         header, *rows = map(len, _records(text, other, 100))
         if other != usual and header > 1 and sum(row == header for row in rows) * 2 >= len(rows):
-            found.append(other)
-    return found[0] if len(found) == 1 else usual
+            others.append(other)
+    return others[0] if len(others) == 1 else usual
 
 
 def _records(text: str, separator: str, most: int) -> Sequence[list[str]]:
-    found = []
+    records = []
     try:
         for record in islice(csv.reader(io.StringIO(text, newline=""), delimiter=separator), most):
-            found.append(record)
+            records.append(record)
     except csv.Error:  # a field of more than 128 KiB: what comes before it tells
         pass
-    return found or [[text]]
+    return records or [[text]]

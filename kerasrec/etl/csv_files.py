@@ -133,13 +133,13 @@ def scan(files: Sequence[Path], given: Mapping[str, pl.DataType]) -> list[TypedC
     Raises:
         SchemaError: a file that is empty or in a form that is not read, a row with a wrong number of fields.
     """
-    found = []
+    typed = []
     for path in files:
         if wrong := what_is_wrong(path):
             raise SchemaError(f"{path}: {wrong}")
         status = path.stat()
-        found.append(TypedCsv(_looked_at(path, status.st_mtime_ns, status.st_size), given))
-    return found
+        typed.append(TypedCsv(_looked_at(path, status.st_mtime_ns, status.st_size), given))
+    return typed
 
 
 def read(files: Sequence[TypedCsv], names: Sequence[str], types: Mapping[str, pl.DataType]) -> pl.LazyFrame:

@@ -82,12 +82,12 @@ def guess(file: CsvFile) -> list[Guess]:
         return [Guess(kind) for kind in plain]
     marked = file.inferred(INFER_ROWS, MARKS)
     frame = file.read_as(texts).head(INFER_ROWS).select((~pl.all().is_in(MARKS)).any())
-    some = dict(zip(texts, frame.collect(engine="streaming").row(0), strict=True))
+    has_values = dict(zip(texts, frame.collect(engine="streaming").row(0), strict=True))
     guesses = []
     for at, (kind, other) in enumerate(zip(plain, marked, strict=True)):
         if at not in texts:
             guesses.append(Guess(kind))
-        elif not some[at]:
+        elif not has_values[at]:
             guesses.append(Guess(pl.Null()))
         else:
             guesses.append(Guess(other, as_text=True) if other in _GUESSED else Guess(pl.String()))
@@ -125,15 +125,15 @@ def _of_type(guess: Guess, kind: pl.DataType | None) -> Guess:
 def _examined(file: CsvFile, at: int, guessed: pl.DataType, wanted: pl.DataType | None) -> Guess:
     """What a column is by all its values, read as text."""
     x = pl.col(str(at))
-    some = ~x.is_in(MARKS)
+    is_value = ~x.is_in(MARKS)
     kinds = [pl.Int64(), pl.UInt64(), pl.Float64(), pl.Boolean()]
     if wanted is not None:  # 2.0 may be an integer: floats go by their values later
         kinds = [wanted, pl.Float64()] if wanted.is_integer() else [wanted]
-    misfits = {str(kind): some & parsed(x, kind, strict=False).is_null() for kind in kinds}
+    misfits = {str(kind): is_value & parsed(x, kind, strict=False).is_null() for kind in kinds}
     sums = {name: bad.sum() for name, bad in misfits.items()}
-    sums |= {"some": some.sum(), "others": (some & ~x.str.contains(_INTEGER)).sum()}
+    sums |= {"values": is_value.sum(), "others": (is_value & ~x.str.contains(_INTEGER)).sum()}
     count = file.read_as({at: pl.String()}).select(**sums).collect(engine="streaming").row(0, named=True)
-    if not count["some"]:
+    if not count["values"]:
         return Guess(wanted or pl.Null(), as_text=True)
     for kind in kinds:
         if count[str(kind)]:
@@ -141,7 +141,7 @@ def _examined(file: CsvFile, at: int, guessed: pl.DataType, wanted: pl.DataType 
         if kind == pl.Float64 and wanted is None:
             if not count["others"]:  # integers of more than 64 bits: keys
                 return Guess(pl.String())
-            large = some & (parsed(x, pl.Int128(), strict=False).abs() > EXACT)
+            large = is_value & (parsed(x, pl.Int128(), strict=False).abs() > EXACT)
             _refuse(file, at, large, "an integer among floats, which float64 does not hold exactly")
         return Guess(kind, as_text=True)
     if guessed == pl.Null and wanted is None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -12,18 +11,15 @@ from typing import Any
 
 import polars as pl
 
-from kerasrec import globs, hive
+from kerasrec import hive
 from kerasrec.addresses import hide_secrets
-from kerasrec.etl import csv_files, exact, execute, parquet_files
+from kerasrec.etl import csv_files, exact, execute, parquet_files, raw_paths
 from kerasrec.etl.columns import Columns, FileColumns, FrameColumns, RawFile, arrow_columns
 from kerasrec.etl.types import ROW, check_name, column_type, is_float, is_integer, plain_type, to_name
 from kerasrec.files.versions import Version, what_changed
 from kerasrec.schema import Column, SchemaError, Tag
 
-FORMATS: dict[str, Any] = {  # by how files' names end
-    **dict.fromkeys((".parquet", ".pq"), parquet_files),
-    **dict.fromkeys((".csv", ".tsv", ".csv.gz", ".tsv.gz", ".csv.zst", ".tsv.zst"), csv_files),
-}
+FORMATS: dict[str, Any] = dict.fromkeys(raw_paths.PARQUET, parquet_files) | dict.fromkeys(raw_paths.CSV, csv_files)
 
 
 @dataclass
@@ -332,8 +328,8 @@ def scan(source: Any, types: Mapping[str, pl.DataType] | None = None) -> Source:
         return Source(FrameColumns(source.lazy(), source.schema, name), name, len(source), columnar=True)
     if (table := arrow_columns(source)) is not None:
         return Source(table, table.name, len(source), columnar=True)
-    files = _files(source)
-    kinds = {kind for file in files if (kind := name_format(file.name))}
+    files = raw_paths.find(source)
+    kinds = {kind for file in files if (kind := raw_paths.ending(file.name))}
     if len({FORMATS[kind] for kind in kinds}) > 1 or {".csv", ".tsv"} <= {kind[:4] for kind in kinds}:
         raise SchemaError(f"one input of several formats: {', '.join(sorted(kinds))}")
     reader = FORMATS[kinds.pop()]
@@ -346,48 +342,6 @@ def scan(source: Any, types: Mapping[str, pl.DataType] | None = None) -> Source:
     counts = [(file.path, file.rows) for file in raw]
     total = sum(rows for _, rows in counts)
     return Source(columns, name, total, counts, reader is parquet_files, versions=versions)
-
-
-def name_format(name: str) -> str | None:
-    """Which of `FORMATS` a file's name says."""
-    return next((ending for ending in FORMATS if name.lower().endswith(ending)), None)
-
-
-def _files(source: Any) -> list[Path]:
-    """The data files of paths, folders and globs, in order."""
-    paths = [source] if isinstance(source, str | os.PathLike) else source
-    if not isinstance(paths, Sequence) or not all(isinstance(path, str | os.PathLike) for path in paths):
-        raise TypeError(
-            "expected a path, a glob, a list of paths, an Arrow table, a pandas or a Polars frame, "
-            f"not {type(source).__name__}"
-        )
-    for path in paths:
-        if isinstance(path, str) and "://" in path:
-            shown = hide_secrets(path)
-            raise ValueError(
-                f"{shown}: a workflow reads addresses through Polars: pass a frame of its, "
-                f'pl.scan_parquet("{shown}", storage_options=...) or pl.scan_csv'
-            )
-    files = [file for path in paths for file in _found(Path(path))]
-    if not files:
-        raise FileNotFoundError("an empty list of files")
-    return files
-
-
-def _found(path: Path) -> list[Path]:
-    """The data files that a path, a folder or a glob names, in order."""
-    if path.is_dir():
-        found = [file for file in hive.files(path) if name_format(file.name)]
-        kinds = f"{path} holds no files that end in {', '.join(FORMATS)}"
-    else:
-        found = globs.files(path)
-        kinds = f"no file matches {path}"
-    if not found:
-        raise FileNotFoundError(kinds)
-    for file in found:
-        if name_format(file.name) is None:
-            raise SchemaError(f"{file}: the name must end in {', '.join(FORMATS)}; otherwise pass a Polars frame")
-    return found
 
 
 def _remedy(dtype: Any) -> str:
