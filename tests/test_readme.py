@@ -42,7 +42,7 @@ def test_the_street_and_the_layers(tmp_path):
         "print(0 < click[0] < 1)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", "\n".join([street, served, failing, layers])],
+        [sys.executable, "-c", "\n".join([street, failing, served, layers])],
         cwd=tmp_path,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
         capture_output=True,
