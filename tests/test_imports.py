@@ -12,6 +12,7 @@ FLOORS = {
     "addresses": 1,
     "schema": 1,
     "files": 1,
+    "excerpts": 1,
     "globs": 1,
     "footers": 1,
     "hive": 1,

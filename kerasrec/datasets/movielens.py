@@ -21,6 +21,7 @@ from urllib.request import urlopen
 
 import polars as pl
 
+from kerasrec.excerpts import excerpt
 from kerasrec.files import write_aside
 
 URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
@@ -136,7 +137,7 @@ def _items(path: Path, genres: list[str]) -> pl.DataFrame:
     rows = []
     for line, (item, _title, _released, _video, _url, *flags) in _lines(path, "|", 5 + len(genres)):
         if not set(flags) <= {"0", "1"}:
-            raise ValueError(f"{path}, line {line}: genre flags must be 0 or 1, not {'|'.join(flags)}")
+            raise ValueError(f"{path}, line {line}: genre flags must be 0 or 1, not {excerpt('|'.join(flags))}")
         rows.append((_whole(path, line, item), [g for g, flag in zip(genres, flags, strict=True) if flag == "1"]))
     return pl.DataFrame(rows, schema={"item": pl.Int64, "genres": pl.List(pl.String)}, orient="row")
 
@@ -166,4 +167,4 @@ def _whole(path: Path, line: int, field: str) -> int:
     try:
         return int(field)
     except ValueError:
-        raise ValueError(f"{path}, line {line}: not a whole number: {field!r}") from None
+        raise ValueError(f"{path}, line {line}: not a whole number: {excerpt(field)}") from None

@@ -15,6 +15,7 @@ from typing import Any
 import polars as pl
 
 from kerasrec.etl.types import column_type, integer_range, is_float, is_integer, plain_type, to_name, to_polars
+from kerasrec.excerpts import excerpt
 from kerasrec.schema import Column
 
 FLOAT_DIGITS = {"Float16": 11, "Float32": 24, "Float64": 53}  # bits: integers below 2**bits are all told apart
@@ -90,7 +91,7 @@ def misfit(value: Any, dtype: str) -> str:
     """Words for why `value` is not one of `dtype`."""
     if isinstance(value, float) and value.is_integer() and is_integer(dtype):
         return f"{value!r} is a float so large that several integers of {dtype} become it"
-    return f"{value!r} is not a value of {dtype}"
+    return f"{excerpt(value)} is not a value of {dtype}"
 
 
 def expression(x: pl.Expr, number: pl.Expr, given: pl.DataType, column: Column, fail: Misfit) -> pl.Expr:

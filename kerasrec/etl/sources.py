@@ -16,6 +16,7 @@ from kerasrec.addresses import hide_secrets
 from kerasrec.etl import csv_files, exact, execute, parquet_files, raw_paths
 from kerasrec.etl.columns import Columns, FileColumns, FrameColumns, RawFile, arrow_columns
 from kerasrec.etl.types import ROW, check_name, column_type, is_float, is_integer, plain_type, to_name
+from kerasrec.excerpts import excerpt
 from kerasrec.files.versions import Version, what_changed
 from kerasrec.schema import Column, SchemaError, Tag
 
@@ -263,7 +264,7 @@ class Source:
         if is_list == column.is_list and (number or exact.same_kind(element, column.dtype)):
             words = f"column {column.name!r}: {exact.misfit(value, column.dtype)}"
         else:
-            words = f"{self._difference(column)}; it holds {value!r}"
+            words = f"{self._difference(column)}; it holds {excerpt(value)}"
         raise SchemaError(f"{self.locate(row)}: {words}")
 
     def _mismatch(self, column: Column) -> SchemaError:

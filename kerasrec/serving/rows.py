@@ -18,6 +18,7 @@ from kerasrec.etl import exact
 from kerasrec.etl.columns import ArrowColumns, arrow_columns
 from kerasrec.etl.tensor_names import tensor_names
 from kerasrec.etl.types import integer_range, is_float, is_integer, to_polars
+from kerasrec.excerpts import excerpt
 from kerasrec.schema import Column, Schema, SchemaError
 from kerasrec.serving.wire import wire_names
 
@@ -184,7 +185,7 @@ def _elements(value: Any, column: Column, row: int) -> Any:
         return ()
     if isinstance(value, list | tuple | np.ndarray | pl.Series):
         return value
-    raise ValueError(f"column {column.name!r}, row {row}: expected a list, not {value!r}")
+    raise ValueError(f"column {column.name!r}, row {row}: expected a list, not {excerpt(value)}")
 
 
 def _from_python(values: list[Any], column: Column, where: Where) -> pl.Series:

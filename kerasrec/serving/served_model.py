@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from kerasrec.excerpts import excerpt
 from kerasrec.serving.rows import check_path, rows
 
 
@@ -106,7 +107,7 @@ def _fitting(name: str, value: Any, dtype: str) -> np.ndarray:
         if array.dtype.kind == "O":
             for row, each in enumerate(array):
                 if not isinstance(each, str | bytes):
-                    raise ValueError(f"input {name!r}, element {row}: expected a string; got {each!r}")
+                    raise ValueError(f"input {name!r}, element {row}: expected a string; got {excerpt(each)}")
         elif array.dtype.kind not in "SU" and len(array):
             raise ValueError(f"input {name!r} is {array.dtype}; expected strings")
         return array.astype(object)
