@@ -110,10 +110,9 @@ class Checkpoint(keras.callbacks.Callback):
         self._step, self._first = at.step, at.batch
         if self.validation is not None and loaded.training.validation_epoch is not None:
             self.validation.epoch = loaded.training.validation_epoch
-        if mine is not None:
-            if at.batch:
-                checkpoint.prepare_metrics(self.model, self.loader, len(mine.metrics))
-            set_random_state(mine.random)
+        if at.batch:
+            checkpoint.prepare_metrics(self.model, self.loader, len(mine.metrics))
+        set_random_state(mine.random)
         self._rates = [(rate, rate.numpy()) for rate in checkpoint.learning_rates(self.model)]
         epochs = self.params["epochs"]
         ended = at.stopped or at.epoch >= epochs
@@ -136,7 +135,6 @@ class Checkpoint(keras.callbacks.Callback):
             return
         # In the middle of an epoch: what its beginning has changed, a second time, becomes what was saved.
         mine, self._loaded = self._loaded.mine, None
-        assert mine is not None
         mine.set_metrics(self.model)
         for rate, value in self._rates:
             rate.assign(value)
@@ -210,8 +208,7 @@ class Checkpoint(keras.callbacks.Callback):
         return [*(each for each in self.callbacks if not isinstance(each, aside)), self]
 
     def _restore_callbacks(self, loaded: checkpoint.Loaded) -> None:
-        if loaded.mine is not None:
-            set_callback_states(self._others(), loaded.mine.callbacks)
+        set_callback_states(self._others(), loaded.mine.callbacks)
 
     def _check_data(self) -> None:
         self._batches: int | None = self.params.get("steps")

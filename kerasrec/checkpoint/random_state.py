@@ -38,7 +38,9 @@ def random_state() -> dict[str, Any]:
 
 
 def set_random_state(state: dict[str, Any]) -> None:
-    """Set the generators to what `random_state` returned; those that it does not have are left alone."""
+    """Set the generators to what `random_state` returned; those that a state lacks are left alone."""
+    if not state:
+        return
     if state["keras"] is not None:
         global_seed_generator().state.assign(state["keras"])
     version, words, gauss = state["python"]

@@ -43,6 +43,20 @@ class RankState:
             _values(model.metrics_variables), _values(untrained), random_state(), callback_states(callbacks)
         )
 
+    def on_other_ranks(self, path: Path) -> RankState:
+        """Return what is the same on any number of ranks: what callbacks decide by, not what is of a rank's rows.
+
+        Raises:
+            ValueError: a callback keeps the weights that a rank had.
+        """
+        for name, state in self.callbacks.items():
+            if state.get("best_weights") is not None:
+                raise ValueError(
+                    f"{path} has the best weights of {name.partition('/')[0]} as another number of ranks held "
+                    "them: start as many ranks as saved it, or leave out restore_best_weights"
+                )
+        return RankState([], [], {}, self.callbacks)
+
     def set_weights(self, model: keras.Model) -> None:
         if self.untrained:
             _assign(untrained_weights(model), self.untrained)

@@ -32,11 +32,11 @@ STEP = re.compile(r"step-(\d{8,})")
 
 @dataclass(frozen=True)
 class Loaded:
-    """A checkpoint that was read: where the training stands, and this rank's own state where it has one there."""
+    """A checkpoint that was read: where the training stands, and this rank's own state."""
 
     path: Path
     training: Training
-    mine: RankState | None
+    mine: RankState
 
 
 def save(
@@ -154,12 +154,11 @@ def load(
     if folder is None:
         raise FileNotFoundError(f"{path} is not a checkpoint and has none in it")
     loaded = load_at(model, folder, loader, of_fit=False)
-    if loaded.mine is not None:
-        if loaded.training.position.batch:
-            prepare_metrics(model, loader, len(loaded.mine.metrics))
-            loaded.mine.set_metrics(model)
-        set_callback_states(callbacks, loaded.mine.callbacks)
-        set_random_state(loaded.mine.random)
+    if loaded.training.position.batch:
+        prepare_metrics(model, loader, len(loaded.mine.metrics))
+        loaded.mine.set_metrics(model)
+    set_callback_states(callbacks, loaded.mine.callbacks)
+    set_random_state(loaded.mine.random)
     return loaded.training.position
 
 
@@ -167,30 +166,30 @@ def load_at(model: keras.Model, path: Path, loader: Any, *, of_fit: bool = True)
     """Read a checkpoint's weights, optimizer, seeds and loader; return the rest, to be set when it is due."""
     ranks, rank = comm.size(), comm.rank()
 
-    def prepare() -> tuple[Training, RankState | None]:
+    def prepare() -> tuple[Training, RankState]:
         training = positions.read(path)
         if training.position.batch and training.ranks != ranks:
             raise ValueError(
                 f"{path} was saved by {training.ranks} ranks in the middle of an epoch, and this job has {ranks}: "
                 f"start {training.ranks}, or go on from an epoch's end (kr.callbacks.Checkpoint(every='epoch'))"
             )
-        mine = None
-        if rank < training.ranks:
-            file = path / _name(rank, training.ranks)
-            facts = training.files[rank]
-            mine = rank_state.read(file, training.save, facts["bytes"], facts["crc32"])
+        whose = rank if training.ranks == ranks else 0
+        facts = training.files[whose]
+        file = path / _name(whose, training.ranks)
+        mine = rank_state.read(file, training.save, facts["bytes"], facts["crc32"])
+        if training.ranks != ranks:
+            mine = mine.on_other_ranks(path)
         if training.position.batch and training.loader is not None and loader is None and of_fit:
             raise ValueError(
                 f"{path} was saved in the middle of an epoch of a kr.Loader: fit that, or pass loader="
             )
         if loader is not None and training.loader is not None:
             _restore(loader, training, path)
-        return training, mine if training.ranks == ranks else None
+        return training, mine
 
     training, mine = agree(prepare)
     tables.restore_training(path / MODEL, model)
-    if mine is not None:
-        mine.set_weights(model)
+    mine.set_weights(model)
     return Loaded(path, training, mine)
 
 

@@ -11,6 +11,10 @@ import numpy as np
 import pytest
 import train_job
 
+import kerasrec as kr
+from kerasrec.checkpoint import position as positions
+from kerasrec.parallel.checkpoint import restore_training
+
 sys.path.insert(0, str(Path(__file__).parent.parent / "data"))
 from loader_data import make_table, write
 
@@ -58,10 +62,29 @@ def check_killed(folder, ranks, kills, seed, **options):
         assert len(whole) > 20
 
 
+def check_other_ranks(folder):
+    """What two ranks saved, read by this process alone."""
+    checkpoints = folder / "checkpoints"
+    middle, end = sorted(checkpoints.iterdir())
+    loader = kr.Loader(folder / "data" / "train", train_job.BATCH, columns=["user", "age", "tags"])
+    model = train_job.ours(loader, {})
+    with pytest.raises(
+        ValueError, match="saved by 2 ranks in the middle of an epoch, and this job has 1: start 2"
+    ):
+        kr.checkpoint.load(model, middle)
+    with pytest.raises(ValueError, match="best weights of EarlyStopping as another number of ranks held them"):
+        kr.checkpoint.load(model, checkpoints)
+    training = positions.read(end)
+    assert training.position.finished
+    restore_training(end / "model", model)
+    assert int(model.optimizer.iterations) == training.position.step
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(find_spec("horovod") is None, reason="Horovod is missing")
 def test_a_job_that_is_killed_goes_on(tmp_path):
     check_killed(tmp_path, ranks=2, kills=1, seed=2)
+    check_other_ranks(tmp_path)
 
 
 @pytest.mark.nightly
