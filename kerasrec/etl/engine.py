@@ -169,11 +169,7 @@ def gather(source: Source, names: Sequence[str], jobs: Sequence[Job]) -> list[li
     with source.telling():
         source.check(names)
         apart = [job for job in jobs if source.columnar or job.whole or source.engine == "gpu"]
-
-        def raw(some: Sequence[str]) -> pl.LazyFrame:
-            return source.reading(some or names).lazy()
-
-        queries = [job.queries(raw) for job in apart]
+        queries = [job.queries(lambda some: source.lazy(some or names)) for job in apart]
         # A query ends in work for one core, such as a merge: another one then has the rest.
         with ThreadPoolExecutor(1 if source.engine == "gpu" else 2) as threads:
             found = threads.map(source.collect, chain.from_iterable(queries))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from kerasrec.etl.types import check_name
@@ -34,7 +36,8 @@ class Node:
         self.outputs: list[str] = list(self.inputs if names is None else names)
         if not self.outputs:
             raise ValueError("no columns are left")
-        if parents and (unknown := [name for name in self.outputs if name not in self.inputs]):
+        known = set(self.inputs)
+        if parents and (unknown := [name for name in self.outputs if name not in known]):
             raise ValueError(f"no columns {unknown}; there are: {', '.join(self.inputs)}")
         self.maker = _maker(self)
         if self.op is not None:
@@ -43,6 +46,11 @@ class Node:
         unique(self.outputs, "the output columns")
         for name in self.outputs:
             check_name(name)
+
+    @cached_property
+    def sources(self) -> dict[str, list[str]]:
+        """For each output, the inputs that it is made from; a node without parents makes its own."""
+        return {name: [name] for name in self.outputs} if self.op is None else self.op.sources(self.inputs)
 
     def __rshift__(self, op: Operator) -> Node:
         from kerasrec.etl.ops.base import Operator
@@ -63,7 +71,7 @@ class Node:
         return Node(None, [self], [names] if isinstance(names, str) else list(names))
 
     def __sub__(self, names: str | Sequence[str]) -> Node:
-        others = self[names].outputs
+        others = set(self[names].outputs)
         return Node(None, [self], [name for name in self.outputs if name not in others])
 
     def __iter__(self) -> Iterator[str]:
@@ -116,12 +124,12 @@ def trace(node: Node, name: str) -> tuple[list[str], list[Operator]]:
     if node.op is None:
         names, own = [name], []
     else:
-        names, own = node.op.reads(name, node.inputs), [node.op]
+        names, own = node.sources[name], [node.op]
     raw: list[str] = []
     ops: list[Operator] = []
     for parent in node.parents:
         for column in names:
-            if column in parent.outputs:
+            if column in parent.sources:
                 more, before = trace(parent, column)
                 raw += [column for column in more if column not in raw]
                 ops += [op for op in before if not any(op is other for other in ops)]
@@ -136,7 +144,7 @@ def wanted(root: Node, names: Iterable[str]) -> dict[int, list[str]]:
     for node in reversed(order):
         read = found[id(node)]
         if node.op is not None:
-            read = {name for output in read for name in node.op.reads(output, node.inputs)}
+            read = {name for output in read for name in node.sources[output]}
         for parent in node.parents:
             found[id(parent)] |= read & set(parent.outputs)
     return {id(node): [name for name in node.outputs if name in found[id(node)]] for node in order}
@@ -165,6 +173,6 @@ def _maker(node: Node) -> Node | None:
 
 def unique(names: Sequence[str], what: str) -> None:
     """Raise `ValueError` where a name stands twice."""
-    twice = sorted({name for name in names if names.count(name) > 1})
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
         raise ValueError(f"{what} hold {', '.join(map(repr, twice))} twice; Rename one of the two")

@@ -140,7 +140,8 @@ def reads(values: Iterable[Value]) -> set[str]:
         maker, of = value.rows.maker, value.rows.of
         if maker is not None:
             inputs = [v.column.name for v in of]
-            wanted = {name for output in names for name in maker.reads(output, inputs)}
+            made_of = maker.sources(inputs)
+            wanted = {name for output in names for name in made_of[output]}
             wanted |= set(maker.decides_by(inputs))
             names = reads(v for v in of if v.column.name in wanted)
         found |= names

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -52,7 +53,7 @@ class Workflow:
     def __init__(self, columns: Columns):
         self._root = as_node(columns)
         made = [name for node in in_order(self._root) if node.op for name in node.op.vocabularies(node.inputs)]
-        twice = sorted({name for name in made if made.count(name) > 1})
+        twice = sorted(name for name, count in Counter(made).items() if count > 1)
         if twice:
             raise ValueError(
                 f"two vocabularies are named {', '.join(map(repr, twice))}; name one with Categorify(table=...), "

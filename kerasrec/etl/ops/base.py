@@ -79,9 +79,9 @@ class Operator:
         """The columns made from columns `names`."""
         return list(names)
 
-    def reads(self, output: str, names: list[str]) -> list[str]:
-        """Which of the columns `names` the column `output` is made from."""
-        return [names[self.output_names(names).index(output)]]
+    def sources(self, names: list[str]) -> dict[str, list[str]]:
+        """For each output, which of the columns `names` it is made from."""
+        return {output: [name] for output, name in zip(self.output_names(names), names, strict=True)}
 
     def vocabularies(self, names: list[str]) -> list[str]:
         """Names of the embedding tables whose ids this operator makes."""
@@ -201,7 +201,8 @@ def check_names(op: str, argument: str, value: Any, names: Sequence[str], *, all
     """Raise `ValueError` where a setting that is a dict names others than `names`, or not `all_of_them`."""
     if not isinstance(value, Mapping):
         return
-    if unknown := [name for name in value if name not in names]:
+    known = set(names)
+    if unknown := [name for name in value if name not in known]:
         raise ValueError(f"{op}: {argument} names {unknown}, but the columns are: {', '.join(names)}")
     if all_of_them and (missing := [name for name in names if name not in value]):
         raise ValueError(f"{op}: {argument} says nothing of column {', '.join(map(repr, missing))}")

@@ -111,8 +111,8 @@ class Categorify(Apart, Elementwise):
                 )
         return ["_".join(names)] if self.combo else list(names)
 
-    def reads(self, output: str, names: list[str]) -> list[str]:
-        return list(names) if self.combo else [output]
+    def sources(self, names: list[str]) -> dict[str, list[str]]:
+        return {"_".join(names): names} if self.combo else super().sources(names)
 
     def vocabularies(self, names: list[str]) -> list[str]:
         return [self.table] if self.table else ["_".join(names)] if self.combo else list(names)

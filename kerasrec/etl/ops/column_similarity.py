@@ -94,8 +94,9 @@ class ColumnSimilarity(Operator):
                 raise ValueError(f"ColumnSimilarity: {list(pair)} is no pair of the columns: {', '.join(names)}")
         return [f"{left}_{right}_sim" for left, right in self.pairs]
 
-    def reads(self, output: str, names: list[str]) -> list[str]:
-        return list(dict.fromkeys(self.pairs[self.output_names(names).index(output)]))
+    def sources(self, names: list[str]) -> dict[str, list[str]]:
+        pairs = [list(dict.fromkeys(pair)) for pair in self.pairs]
+        return dict(zip(self.output_names(names), pairs, strict=True))
 
     # ---- the two faces ---------------------------------------------------------------------------------------
     def _given(self, columns: Sequence[Column]) -> list[tuple[int, int]]:

@@ -89,9 +89,8 @@ class DifferenceLag(Operator):
             raise ValueError(f"DifferenceLag: no column to make differences of, beside partition_cols {names}")
         return made
 
-    def reads(self, output: str, names: list[str]) -> list[str]:
-        own, _ = self._made(names)[output]
-        return [name for name in names if name == own or name in self._partition]
+    def sources(self, names: list[str]) -> dict[str, list[str]]:
+        return {output: [own, *self._partition] for output, (own, _) in self._made(names).items()}
 
     def output(self, columns: Sequence[Column]) -> list[Column]:
         given = {column.name: column for column in columns}

@@ -30,19 +30,22 @@ class Fill(Elementwise):
         return bool(self.settings["add_binary_cols"])
 
     def output_names(self, names: list[str]) -> list[str]:
-        return [*names, *(f"{name}_filled" for name in names if self.tells)]
+        return [*names, *(f"{name}_filled" for name in names)] if self.tells else list(names)
 
-    def reads(self, output: str, names: list[str]) -> list[str]:
-        return [names[self.output_names(names).index(output) % len(names)]]
+    def sources(self, names: list[str]) -> dict[str, list[str]]:
+        made = self.output_names(names)
+        return {output: [name] for output, name in zip(made, names * (len(made) // len(names)), strict=True)}
 
     def output(self, columns: Sequence[Column]) -> list[Column]:
-        told = [c.evolve(name=f"{c.name}_filled", dtype="bool", nullable=False) for c in columns if self.tells]
-        return [self.column(column) for column in columns] + told
+        filled = [self.column(column) for column in columns]
+        if not self.tells:
+            return filled
+        return filled + [c.evolve(name=f"{c.name}_filled", dtype="bool", nullable=False) for c in columns]
 
     def expressions(self, columns: Sequence[Column], values: Sequence[pl.Expr]) -> list[pl.Expr]:
         filled = super().expressions(columns, values)
-        pairs = zip(columns, values, strict=True)
-        return filled + [each(column, value, pl.Expr.is_null) for column, value in pairs if self.tells]
+        pairs = zip(columns, values, strict=True) if self.tells else ()
+        return filled + [each(column, value, pl.Expr.is_null) for column, value in pairs]
 
     def tensorflow(
         self, columns: Sequence[Column], resources: list[Any]
@@ -55,7 +58,7 @@ class Fill(Elementwise):
             mask = tf.zeros_like(x.values, tf.bool) if x.valid is None else tf.logical_not(x.valid)
             return x.evolve(values=mask, valid=None)
 
-        return lambda values: filled(values) + [null(x) for x in values if self.tells]
+        return lambda values: filled(values) + ([null(x) for x in values] if self.tells else [])
 
     def expression(self, x: pl.Expr, column: Column) -> pl.Expr:
         dtype = to_polars(self.column(column).dtype)

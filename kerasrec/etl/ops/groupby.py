@@ -119,11 +119,12 @@ class Groupby(MakesRows):
     def _name(self, name: str, agg: str) -> str:
         return f"{name}{self.name_sep}{agg}"
 
-    def reads(self, output: str, names: list[str]) -> list[str]:
-        own = [name for name, agg in self._made(names) if self._name(name, agg) == output]
-        ordered = any(output == self._name(name, agg) for name, agg in self._made(names) if agg in ORDERED)
-        read = {*own, *self.groupby_cols, *(self.sort_cols if ordered else ())}
-        return [name for name in names if name in read]
+    def sources(self, names: list[str]) -> dict[str, list[str]]:
+        made = {key: list(self.groupby_cols) for key in self.groupby_cols}
+        for name, agg in self._made(names):
+            ordered = self.sort_cols if agg in ORDERED else ()
+            made[self._name(name, agg)] = list(dict.fromkeys([*self.groupby_cols, name, *ordered]))
+        return made
 
     def decides_by(self, names: list[str]) -> list[str]:
         return list(self.groupby_cols)

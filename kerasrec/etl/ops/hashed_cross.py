@@ -53,8 +53,8 @@ class HashedCross(Operator):
             raise ValueError(f"HashedCross needs two columns or more, not {names}")
         return [self.name or "_X_".join(names)]
 
-    def reads(self, output: str, names: list[str]) -> list[str]:
-        return list(names)
+    def sources(self, names: list[str]) -> dict[str, list[str]]:
+        return dict.fromkeys(self.output_names(names), names)
 
     def vocabularies(self, names: list[str]) -> list[str]:
         return self.output_names(names)

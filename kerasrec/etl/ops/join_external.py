@@ -132,8 +132,9 @@ class JoinExternal(KeepsRows):
             )
         return [*names, *self.columns_ext]
 
-    def reads(self, output: str, names: list[str]) -> list[str]:
-        return [output] if output in names else list(self.on)
+    def sources(self, names: list[str]) -> dict[str, list[str]]:
+        joined = {name: list(self.on) for name in self.columns_ext or ()}
+        return {name: [name] for name in names} | joined
 
     # ---- the two faces ---------------------------------------------------------------------------------------
     def output(self, columns: Sequence[Column]) -> list[Column]:

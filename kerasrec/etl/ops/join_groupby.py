@@ -95,8 +95,8 @@ class JoinGroupby(Keyed):
     def _stat(self, output: str) -> str:
         return next(stat for stat in STATS if output.endswith(f"{self.name_sep}{stat}"))
 
-    def default(self, output: str) -> Any:
-        return 0 if self._stat(output) in ("count", "sum") else None
+    def defaults(self) -> dict[str, Any]:
+        return {output: 0 if self._stat(output) in ("count", "sum") else None for output, _ in self.made()}
 
     # ---- learning --------------------------------------------------------------------------------------------
     @property

@@ -74,8 +74,8 @@ class Keyed(Operator):
     def output_names(self, names: list[str]) -> list[str]:
         return [name for name, _ in self.made()]
 
-    def reads(self, output: str, names: list[str]) -> list[str]:
-        return dict(self.made())[output]
+    def sources(self, names: list[str]) -> dict[str, list[str]]:
+        return dict(self.made())
 
     def stored(self, key: Sequence[str]) -> str:
         """The name in `frames` of what was learned for a key."""
@@ -88,13 +88,17 @@ class Keyed(Operator):
         check_keys([given[name] for key in self.groups for name in key if name in given], type(self).__name__)
         return [(n, [given[k] for k in key]) for n, key in self.made() if all(k in given for k in key)]
 
-    def default(self, output: str) -> Any:
-        """What a key that was not seen gets; None for null."""
-        return None
+    def defaults(self) -> dict[str, Any]:
+        """What a key that was not seen gets, for each output; None for null."""
+        raise NotImplementedError
 
-    def values(self, output: str) -> Gathered:
-        """The values of an output by the position of their keys."""
-        return Gathered(self.frames[self.stored(dict(self.made())[output])], [output], self.default(output))
+    def values(self) -> dict[str, Gathered]:
+        """The values of each output by the position of their keys."""
+        defaults = self.defaults()
+        return {
+            output: Gathered(self.frames[self.stored(key)], [output], defaults[output])
+            for output, key in self.made()
+        }
 
     def found(self, key: Sequence[str]) -> Keys:
         """What finds a key's position; made once for what was learned."""
@@ -118,7 +122,8 @@ class Keyed(Operator):
         return {output: found[self.stored(key)] for output, key in made}
 
     def expressions(self, columns: Sequence[Column], values: Sequence[pl.Expr]) -> list[pl.Expr]:
-        return [self.values(output).expression(at) for output, at in self.positions(columns, values).items()]
+        gathered = self.values()
+        return [gathered[output].expression(at) for output, at in self.positions(columns, values).items()]
 
     def tensorflow(
         self, columns: Sequence[Column], resources: list[Any]
@@ -126,7 +131,8 @@ class Keyed(Operator):
         names = [column.name for column in columns]
         outputs = [(output, [column.name for column in key]) for output, key in self.made_of(columns)]
         finders = {self.stored(key): (key, self.found(key).tensors(resources)) for _, key in outputs}
-        takers = [(self.stored(key), self.values(output).tensor(resources)) for output, key in outputs]
+        gathered = self.values()
+        takers = [(self.stored(key), gathered[output].tensor(resources)) for output, key in outputs]
 
         def look_up(values: list[TensorColumn]) -> list[TensorColumn]:
             given = dict(zip(names, values, strict=True))

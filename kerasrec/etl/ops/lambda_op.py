@@ -64,8 +64,8 @@ class LambdaOp(Operator):
     def output_names(self, names: list[str]) -> list[str]:
         return list(names) if self.name is None else [self.name]
 
-    def reads(self, output: str, names: list[str]) -> list[str]:
-        return [output] if self.name is None else list(names)
+    def sources(self, names: list[str]) -> dict[str, list[str]]:
+        return {name: [name] for name in names} if self.name is None else {self.name: names}
 
     def saved(self, names: Sequence[str]) -> dict[str, Any]:
         columns = ", ".join(map(repr, names))

@@ -109,8 +109,8 @@ class NegativeSampling(MakesRows):
             )
         return names if self.target in names else [*names, self.target]
 
-    def reads(self, output: str, names: list[str]) -> list[str]:
-        return [output if output in names else self.item]
+    def sources(self, names: list[str]) -> dict[str, list[str]]:
+        return {self.target: [self.item]} | {name: [name] for name in names}
 
     def decides_by(self, names: list[str]) -> list[str]:
         return [name for name in names if name in (self.item, *self.by, self.target)]

@@ -107,20 +107,21 @@ class TargetEncoding(Keyed):
                 raise SchemaError(f"column {column.name!r} deals the folds, so it must hold integers")
         return [Column(name, "float64", tags_of(key)) for name, key in self.made_of(columns)]
 
-    def default(self, output: str) -> Any:
-        means = {self._name(key, target): target for key in self.groups for target in self.targets}
-        return self.facts[means[output]]["mean"]
+    def defaults(self) -> dict[str, Any]:
+        means = {target: self.facts[target]["mean"] for target in self.targets}
+        return {self._name(key, target): means[target] for key in self.groups for target in self.targets}
 
     def fitted_expressions(self, columns: Sequence[Column], values: Sequence[pl.Expr]) -> list[pl.Expr]:
         if self.kfold == 1:
             return self.expressions(columns, values)
         given = {column.name: value for column, value in zip(columns, values, strict=True)}
         fold = self._fold(pl.col(ROW) if self.fold is None else given[self.fold])
+        keys, defaults = dict(self.made()), self.defaults()
         made = []
         for output, at in self.positions(columns, values).items():
-            frame = self.frames[self.stored(dict(self.made())[output])]
+            frame = self.frames[self.stored(keys[output])]
             others = [f"{output} without {number}" for number in range(self.kfold)]
-            made.append(Gathered(frame, others, self.default(output)).expression(at * self.kfold + fold))
+            made.append(Gathered(frame, others, defaults[output]).expression(at * self.kfold + fold))
         return made
 
     def _fold(self, x: pl.Expr) -> pl.Expr:

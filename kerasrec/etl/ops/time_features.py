@@ -71,8 +71,8 @@ class TimeFeatures(Operator):
         endings = [ending for feature in self.features for ending in self._endings(feature)]
         return [f"{name}_{ending}" for name in names for ending in endings]
 
-    def reads(self, output: str, names: list[str]) -> list[str]:
-        return [name for name in names if output in self.output_names([name])]
+    def sources(self, names: list[str]) -> dict[str, list[str]]:
+        return {output: [name] for name in names for output in self.output_names([name])}
 
     def vocabularies(self, names: list[str]) -> list[str]:
         return self.output_names(names) if self.encode == "ids" else []
