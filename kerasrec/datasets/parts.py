@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import pyarrow as pa
@@ -42,5 +43,9 @@ class Parts:
     def __enter__(self) -> Parts:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._close()
+    def __exit__(self, kind: object, *_: object) -> None:
+        if kind is None:
+            self._close()
+        elif self._writer is not None:  # of a file that is thrown away: what went wrong first is what is raised
+            with suppress(Exception):
+                self._writer.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -279,5 +279,9 @@ class _Parts:
     def __enter__(self) -> _Parts:
         return self
 
-    def __exit__(self, *error: object) -> None:
-        self._close()
+    def __exit__(self, kind: object, *error: object) -> None:
+        if kind is None:
+            self._close()
+        elif self._writer is not None:  # of a file that is thrown away: what went wrong first is what is raised
+            with suppress(Exception):
+                self._writer.close()
