@@ -36,11 +36,13 @@ class Dataset:
 
     Attributes:
         schema: the columns.
+        origin: of rows and a column that is null in one, words for the operator that made the null, if one did.
     """
 
     schema: Schema
     values: list[Value]
     source: Source
+    origin: Callable[[Source, str], str | None]
 
     def __repr__(self) -> str:
         return f"Dataset from {self.source.name}, not computed yet\n{self.schema!r}"
@@ -184,9 +186,11 @@ class Dataset:
                 is_null = values.list.eval(pl.element().is_null()).list.any()
             if is_null.any():
                 row = int(is_null.arg_true()[0])
+                told = self.origin(self.source, name)
+                reason = f": {told}" if told else "; add FillMissing or DropNA"
                 raise SchemaError(
                     f"{self._place(start + row)}: column {name!r} is null after its operators "
-                    f"(one of {count:,} here); add FillMissing or DropNA"
+                    f"(one of {count:,} here){reason}"
                 )
             row = int((~values.is_in([0.0, 1.0])).arg_true()[0])
             place = self._place(start + row)

@@ -34,6 +34,14 @@ def evaluate(root: Node, raw: Mapping[str, Value], *, fitted: bool = False, serv
         fitted: whether the rows are those that the operators were fitted on.
         served: whether each row is to come out, as of a served model: none dropped, none added.
     """
+    made = evaluate_nodes(root, raw, fitted=fitted, served=served)[id(root)]
+    return [replace(value, rows=replace(value.rows, masks={})) for value in made] if served else made
+
+
+def evaluate_nodes(
+    root: Node, raw: Mapping[str, Value], *, fitted: bool = False, served: bool = False
+) -> dict[int, list[Value]]:
+    """The outputs of each node below `root`, by its `id`."""
     made: dict[int, list[Value]] = {}
     for place, node in enumerate(in_order(root)):
         if not node.parents:
@@ -45,9 +53,7 @@ def evaluate(root: Node, raw: Mapping[str, Value], *, fitted: bool = False, serv
             made[id(node)] = [given[name] for name in node.outputs if name in given]  # others: DropLowCardinality
         else:
             made[id(node)] = _applied(node.op, place, values, fitted, served)
-    if served:
-        return [replace(value, rows=replace(value.rows, masks={})) for value in made[id(root)]]
-    return made[id(root)]
+    return made
 
 
 def _applied(op: Operator, place: int, values: list[Value], fitted: bool, served: bool) -> list[Value]:
@@ -228,9 +234,17 @@ def levels(root: Node) -> list[list[Node]]:
 
 
 def refuse_nulls(
-    source: Source, names: Sequence[str], values: Sequence[Value], gathering: Gathering | None = None
+    source: Source,
+    names: Sequence[str],
+    values: Sequence[Value],
+    gathering: Gathering | None,
+    origin: Callable[[str], str | None],
 ) -> None:
-    """Raise `SchemaError` where `values`, outputs that read raw columns `names`, hold nulls."""
+    """Raise `SchemaError` where `values`, outputs that read raw columns `names`, hold nulls.
+
+    Args:
+        origin: of an output that does, words for the operator that made one; None where it was in the data.
+    """
     rows = values[0].rows
     some = [value for value in values if value.column.nullable]
     counts: dict[str, int] = {}
@@ -248,9 +262,9 @@ def refuse_nulls(
         raise SchemaError(f"{source.name}: no rows are left to fit on behind {behind}")
     if counts:
         columns = ", ".join(f"column {name!r} ({count:,})" for name, count in counts.items())
-        raise SchemaError(
-            f"{source.name}: nulls are left after the operators, in {columns}; add FillMissing, or DropNA"
-        )
+        told = next(filter(None, map(origin, counts)), None)
+        reason = f": {told}" if told else "; add FillMissing, or DropNA"
+        raise SchemaError(f"{source.name}: nulls are left after the operators, in {columns}{reason}")
 
 
 def describe(root: Node) -> Iterable[tuple[str, str, str]]:

@@ -7,6 +7,7 @@ import os
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from kerasrec.etl import engine as graphs
 from kerasrec.etl.dataset import Dataset
 from kerasrec.etl.fitted_rows import are_fitted, fingerprint
 from kerasrec.etl.graph import Columns, as_node, in_order, raw_of
+from kerasrec.etl.null_origin import null_origin
 from kerasrec.etl.progress import bar
 from kerasrec.etl.sources import Source, scan
 from kerasrec.etl.tensor_names import signature
@@ -106,7 +108,9 @@ class Workflow:
             inputs = graphs.fit(root, source, advance, gathering)
             raw = {column.name: Value(column, source.clean(column)) for column in inputs}
             made = graphs.evaluate(root, raw, fitted=True)
-            graphs.refuse_nulls(source, list(raw), made, gathering)
+            graphs.refuse_nulls(
+                source, list(raw), made, gathering, partial(null_origin, root, raw, source, fitted=True)
+            )
             for value in made:
                 _finished(value.column)
             fitted = copy.copy(self)
@@ -177,7 +181,8 @@ class Workflow:
         }
         values = graphs.evaluate(self._root, raw, fitted=fitted, served=not targets)
         by_name = {value.column.name: value for value in values}
-        return Dataset(wanted, [by_name[name] for name in wanted.names], source)
+        origin = partial(null_origin, self._root, raw, fitted=fitted, served=not targets)
+        return Dataset(wanted, [by_name[name] for name in wanted.names], source, origin)
 
     def fit_transform(
         self,
