@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Sequence
 from typing import Any
 
 import polars as pl
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 
 from kerasrec import etl
 from kerasrec.etl.observe import Observe
+from kerasrec.etl.types import column_type
 from kerasrec.schema import Column, Tag
 
 NUMBER = Column("n", "float64")
@@ -68,3 +70,34 @@ def test_any_split(case: str, rows: list[Any], cuts: list[int]) -> None:
         assert split.facts.keys() == whole.facts.keys()
         for name, facts in whole.facts.items():
             assert split.facts[name] == pytest.approx(facts, rel=1e-12, abs=1e-12)
+
+
+@pytest.mark.parametrize("count", [50, 500])
+def test_queries_are_over_the_columns_that_they_read(count: int) -> None:
+    """So that a fit takes time in proportion to the columns: each is in the frames of few queries."""
+    numbers = [Column(f"n{i}", "float64") for i in range(count)]
+    words = [Column(f"w{i}", "string") for i in range(count)]
+    lists = [Column(f"l{i}", "int64", (Tag.LIST,)) for i in range(count)]
+    names = [column.name for column in words]
+    target = ["y", "fold"]
+    keyed = [names >> etl.JoinGroupby("y", stats="mean"), names >> etl.TargetEncoding("y", fold="fold")]
+    cases: list[tuple[etl.Operator, list[Column]]] = [
+        (etl.Categorify(), words),
+        (etl.Normalize(), numbers + lists),
+        (etl.NormalizeMinMax(), numbers),
+        (etl.FillMedian(), numbers),
+        (etl.ValueCount(), lists),
+        (Observe(), numbers + words + lists),
+        *((node.op, [*words, Column("y", "float64"), Column("fold", "int64")]) for node in keyed if node.op),
+    ]
+    for op, columns in cases:
+        asked: list[str] = []
+
+        def take(names: Sequence[str], asked: list[str] = asked, columns: list[Column] = columns) -> pl.LazyFrame:
+            asked += names
+            known = {column.name: column for column in columns}
+            return pl.LazyFrame(schema={name: column_type(known[name]) for name in names})
+
+        op.queries(take, columns)
+        once = [name for name in asked if name not in target]
+        assert sorted(once) == sorted(c.name for c in columns if c.name not in target), op

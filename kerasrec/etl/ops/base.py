@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import inspect
 import reprlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from functools import partial
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import polars as pl
 
 from kerasrec.etl.graph import Columns, Node, as_node
+from kerasrec.etl.nvtabular import check_arguments
 from kerasrec.schema import Column, SchemaError
 
 if TYPE_CHECKING:
@@ -42,6 +44,11 @@ class Operator:
     numbered: ClassVar[bool] = False  # whether `partial` wants a column `types.ROW`: each row's number
     facts: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     frames: dict[str, pl.DataFrame] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    def __new__(cls, *args: Any, **settings: Any) -> Self:
+        if settings:
+            check_arguments(cls.__name__, settings, list(inspect.signature(cls.__init__).parameters)[1:])
+        return super().__new__(cls)
 
     def __rrshift__(self, columns: Columns) -> Node:
         return self.apply(columns)

@@ -1,0 +1,48 @@
+"""Arguments of NVTabular's operators are refused with what they are called here."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+from typing import Any
+
+import pytest
+
+from kerasrec import etl
+
+# Of NVTabular 23.8's operators that exist here, all arguments that ours do not take.
+STORED = ["out_path", "cat_cache", "on_host", "split_out", "split_every", "tree_width"]
+GIVEN: dict[str, tuple[dict[str, Any], list[str]]] = {
+    "Categorify": (
+        {},
+        [*STORED, "freq_threshold", "dtype", "encode_type", "name_sep", "search_sorted", "single_table"]
+        + ["cardinality_memory_limit", "start_index", "na_sentinel"],
+    ),
+    "Clip": ({}, ["min_value", "max_value"]),
+    "ColumnSimilarity": ({}, ["on_device"]),
+    "FillMissing": ({}, ["fill_val"]),
+    "JoinExternal": ({"df_ext": None, "on": "a"}, ["kind_ext", "cache"]),
+    "JoinGroupby": ({}, STORED),
+    "LambdaOp": ({"f": abs}, ["dependency", "label", "dtype", "tags", "properties"]),
+    "Normalize": ({}, ["out_dtype"]),
+    "NormalizeMinMax": ({}, ["out_dtype"]),
+    "ReduceDtypeSize": ({}, ["float_dtype"]),
+    "Rename": ({}, ["f", "name"]),
+    "TargetEncoding": ({"target": "y"}, [*STORED, "out_col", "out_dtype", "drop_folds"]),
+}
+WAY_OUT = r"(here|leave it out|\(.*\)|>>|AddTags|Rename)"
+
+
+@pytest.mark.parametrize(("op", "argument"), [(op, name) for op, (_, names) in GIVEN.items() for name in names])
+def test_named_as_here(op: str, argument: str) -> None:
+    with pytest.raises(TypeError, match=f"^{op} takes no {argument}=: .*{WAY_OUT}"):
+        getattr(etl, op)(**{**GIVEN[op][0], argument: 1})
+
+
+def test_other_arguments_and_copies() -> None:
+    with pytest.raises(TypeError, match="Clip takes no minimum=; its arguments are: min, max"):
+        etl.Clip(minimum=1)  # type: ignore[call-arg]
+    with pytest.raises(TypeError, match="LogOp takes no base=; its arguments are: none"):
+        etl.LogOp(base=2)  # type: ignore[call-arg]
+    for op in (etl.Clip(min=1), etl.Categorify(min_count={"a": 2})):
+        assert copy.deepcopy(op) == op == pickle.loads(pickle.dumps(op))
