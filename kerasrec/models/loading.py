@@ -47,6 +47,8 @@ def _damage(path: Path) -> str | None:
         return None
     try:
         with zipfile.ZipFile(path) as file:
+            if missing := {"metadata.json", "config.json"} - set(file.namelist()):
+                return f"it has no {min(missing)!r}"
             member = file.testzip()
     except Exception as error:  # zipfile has several kinds, and zlib its own
         return str(error) or type(error).__name__

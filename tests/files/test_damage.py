@@ -117,7 +117,14 @@ def checkpoint(folder: Path) -> tuple[list[Path], Callable[[], Any]]:
 def keras_file(folder: Path) -> tuple[list[Path], Callable[[], Any]]:
     folder.mkdir()
     make_model(1).save(folder / "model.keras")
-    return [folder / "model.keras"], lambda: values(kr.load_model(folder / "model.keras"))
+
+    def read() -> Any:  # without the seeds of random layers, which Keras draws anew
+        model = kr.load_model(folder / "model.keras")
+        return [
+            np.array(keras.ops.convert_to_numpy(each)) for each in [*model.weights, *model.optimizer.variables]
+        ]
+
+    return [folder / "model.keras"], read
 
 
 KINDS = {
