@@ -52,12 +52,23 @@ class Operation:
         tf.__internal__.record_gradient(self.name, everything, (), passed)  # for tapes
         return list(passed[: len(results)])
 
-    def _gradient(self, op: Any, *upstream: Any) -> list[Any]:
-        import tensorflow as tf
+    def called_in(self, op: Any) -> tuple[list[Any], dict[str, Any]] | None:
+        """The inputs and facts of the call that an operation of a graph is; None where it is something else."""
+        if op.type != "IdentityN" or op.node_def.attr["_gradient_op_type"].s != self.name.encode():
+            return None
+        results, facts = _results_and_facts(op)
+        return list(op.inputs[results:-1]), facts
 
-        results, facts = json.loads(tf.get_static_value(op.inputs[-1]).tobytes())
+    def _gradient(self, op: Any, *upstream: Any) -> list[Any]:
+        results, facts = _results_and_facts(op)
         gradients = self.backward(list(op.inputs[results:-1]), list(upstream[:results]), **facts)
         return [None] * results + list(gradients) + [None]
+
+
+def _results_and_facts(op: Any) -> Any:
+    import tensorflow as tf
+
+    return json.loads(tf.get_static_value(op.inputs[-1]).tobytes())
 
 
 def _graph() -> Any:

@@ -263,9 +263,9 @@ def _step_of(pairs: Sequence[tuple[Any, Any]]) -> Any:
     from kerasrec.parallel.batch_share import update_step
 
     tables = [(g, v) for g, v in pairs if hasattr(v, "share")]
-    shares = {id(v.share): v.share for _, v in tables}.values()
-    needed = any(not is_sparse(g) or not is_sharded(v) for g, v in pairs)
-    return update_step(shares, [g.values for g, _ in tables if is_sparse(g)], needed)
+    layers = {id(v.share): v.share for _, v in tables}.values()
+    dense = [g.values if is_sparse(g) else g for g, v in pairs if not is_sparse(g) or not is_sharded(v)]
+    return update_step(layers, [g.values for g, _ in tables if is_sparse(g)], dense)
 
 
 def _eagerly() -> Any:

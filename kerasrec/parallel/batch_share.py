@@ -9,7 +9,7 @@ an error.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -24,8 +24,8 @@ REMEDY = (
     "there is one; rows are those of this rank's batch"
 )
 UNKNOWN = (
-    "this update has gradients to average over ranks, but how much each rank's count is unknown: no table was "
-    f"looked up for them by a DistributedEmbedding(training=True). {REMEDY}"
+    "this update has gradients to average over ranks, but how much each rank's count is unknown: none of its own "
+    f"tables was looked up for them by a DistributedEmbedding with training=True. {REMEDY}"
 )
 UNEQUAL = (
     "this update adds up gradients of several batches, of which this rank has different shares, so that no one "
@@ -156,36 +156,55 @@ class LookupShare:
 
 
 @contextmanager
-def update_step(shares: Iterable[LookupShare], gradients: Iterable[Any], needed: bool) -> Iterator[None]:
+def update_step(layers: Iterable[LookupShare], tables: Iterable[Any], dense: Sequence[Any]) -> Iterator[None]:
     """The step of an update: the one that is under way, or that of the batch whose gradients are applied.
 
     Args:
-        shares: of the layers whose tables are updated.
-        gradients: of these tables.
-        needed: whether there are gradients that a share must be known for.
+        layers: those whose tables are updated.
+        tables: the gradients of these tables.
+        dense: the gradients that a share must be known for.
 
     Raises:
-        RuntimeError, tf.errors.InvalidArgumentError: (eagerly, in a graph) it is needed, and unknown.
+        RuntimeError, tf.errors.InvalidArgumentError: (eagerly, in a graph) it must, and is not.
     """
     if _current.get() is not None:
         yield
         return
-    with tf.control_dependencies([tf.convert_to_tensor(each) for each in gradients]):
-        totals = [each.told.read_value() for each in shares]
-    with tf.control_dependencies(totals):
-        for each in shares:
-            each.told.assign(tf.zeros(3, tf.float64))
-    if not needed:
+    told = _taken(layers, tables)
+    if not dense:
         yield
         return
-    if not totals:
-        raise RuntimeError(UNKNOWN)
-    number, total, squares = tf.unstack(tf.add_n(totals))
-    share = _only_if(number > 0, UNKNOWN, tf.math.divide_no_nan(total, number))
-    apart = tf.math.divide_no_nan(squares, number) - share * share
-    share = _only_if(apart < 1e-14, UNEQUAL, share)
+    share = _told_share(told) if told else _share_behind(dense)
     with _within(Step(share)), tf.control_dependencies([share]):  # what is refused changes nothing
         yield
+
+
+def _taken(layers: Iterable[LookupShare], gradients: Iterable[Any]) -> list[Any]:
+    """What layers were told until some gradients were computed; they begin anew."""
+    with tf.control_dependencies([tf.convert_to_tensor(each) for each in gradients]):
+        totals = [each.told.read_value() for each in layers]
+    with tf.control_dependencies(totals):
+        for each in layers:
+            each.told.assign(tf.zeros(3, tf.float64))
+    return totals
+
+
+def _told_share(told: list[Any]) -> Any:
+    number, total, squares = tf.unstack(tf.add_n(told))
+    share = _only_if(number > 0, UNKNOWN, tf.math.divide_no_nan(total, number))
+    apart = tf.math.divide_no_nan(squares, number) - share * share
+    return _only_if(apart < 1e-14, UNEQUAL, share)
+
+
+def _share_behind(gradients: Sequence[Any]) -> Any:
+    """Of an optimizer of dense weights alone, in the graph that has its gradients: this shows what they are of."""
+    from kerasrec.parallel.exchange import shares_behind
+
+    shares = [] if tf.executing_eagerly() else shares_behind(gradients)
+    if not shares:
+        raise RuntimeError(UNKNOWN)
+    apart = tf.reduce_max(shares) - tf.reduce_min(shares)
+    return _only_if(apart < 1e-7, UNEQUAL, shares[0])
 
 
 def current_share() -> Any:

@@ -362,3 +362,26 @@ def _gradients(inputs: Sequence[Any], upstream: Sequence[Any], **swap: Any) -> l
 
 
 _ANSWERS = Operation("KerasrecExchange", _answers, _gradients)
+
+
+def shares_behind(gradients: Sequence[Any]) -> list[Any]:
+    """This rank's shares of the batches whose lookups some gradients were computed from.
+
+    They are found in the graph that is being traced, and only if they were looked up there.
+    """
+    found: dict[int, Any] = {}
+    todo = [each.op for each in map(tf.convert_to_tensor, gradients)]
+    seen = set(todo)
+    while todo:
+        op = todo.pop()
+        call = _ANSWERS.called_in(op)
+        if call is None:
+            above = {each.op for each in op.inputs} - seen
+            seen |= above
+            todo += above
+            continue
+        inputs, swap = call
+        _, _, *told = inputs[len(swap["widths"]) :]
+        if len(told) == 2:  # the share, and whom to tell: the relay of a hop between nodes has another factor
+            found[id(told[0])] = told[0]
+    return list(found.values())

@@ -229,6 +229,29 @@ def case_two_models_in_turn():
     return {**one.found(), **{f"two {name}": values for name, values in two.found().items()}}
 
 
+def case_two_optimizers():
+    """The dense part's has no table by which it knows the batch, but its gradients are of the same graph."""
+    model, tables, data = made()
+    dense = kr.optimizers.SGD(0.2)
+    dense.build(model.dense.trainable_variables)
+
+    def run(a, b, c, dense_first):
+        of_table, *others = gradients(model, (a, b, c))
+        if dense_first:
+            dense.apply(others, model.dense.trainable_variables)
+        tables.apply([of_table], model.tables.trainable_variables)
+        if not dense_first:
+            dense.apply(others, model.dense.trainable_variables)
+
+    for step in (traced(lambda a, b, c: run(a, b, c, True)), traced(lambda a, b, c: run(a, b, c, False))):
+        for batch in data:
+            step(*batch)
+    if comm.size() > 1:
+        with pytest.raises(RuntimeError, match="is unknown"):
+            run(*data[0], True)
+    return model.found()
+
+
 # ---- Keras's loop --------------------------------------------------------------------------------------------
 def dataset(data):
     specs = ((tf.TensorSpec((None,), tf.int64), tf.TensorSpec((None, 3))), tf.TensorSpec((None, 1)))
