@@ -29,4 +29,11 @@ merlin() {
     .venv-merlin/bin/python -W ignore -c 'import nvtabular; print("merlin: nvtabular", nvtabular.__version__)'
 }
 
-for peer in ${*:-torchrec merlin}; do "$peer"; done
+sklearn() {
+    pip=.venv-sklearn/bin/pip
+    [ -x $pip ] || "$PYTHON" -m venv .venv-sklearn
+    $pip install --quiet scikit-learn
+    .venv-sklearn/bin/python -c 'import sklearn; print("sklearn: scikit-learn", sklearn.__version__)'
+}
+
+for peer in ${*:-torchrec merlin sklearn}; do "$peer"; done
