@@ -186,8 +186,8 @@ class Dataset:
                 is_null = values.list.eval(pl.element().is_null()).list.any()
             if is_null.any():
                 row = int(is_null.arg_true()[0])
-                told = self.origin(self.source, name)
-                reason = f": {told}" if told else "; add FillMissing or DropNA"
+                maker = self.origin(self.source, name)
+                reason = f": {maker}" if maker else "; add FillMissing or DropNA"
                 raise SchemaError(
                     f"{self._place(start + row)}: column {name!r} is null after its operators "
                     f"(one of {count:,} here){reason}"

@@ -15,7 +15,7 @@ from kerasrec.etl.ops.base import Operator
 from kerasrec.etl.ops.rows import KeepsRows, MakesRows
 from kerasrec.etl.sources import Source
 from kerasrec.etl.types import ROW
-from kerasrec.etl.values import Mask, Rows, Value, reads, select, unite
+from kerasrec.etl.values import Mask, Rows, Value, names_in, select, unite
 from kerasrec.schema import Column, SchemaError
 
 BATCH_ROWS = 262_144
@@ -34,8 +34,8 @@ def evaluate(root: Node, raw: Mapping[str, Value], *, fitted: bool = False, serv
         fitted: whether the rows are those that the operators were fitted on.
         served: whether each row is to come out, as of a served model: none dropped, none added.
     """
-    made = evaluate_nodes(root, raw, fitted=fitted, served=served)[id(root)]
-    return [replace(value, rows=replace(value.rows, masks={})) for value in made] if served else made
+    outputs = evaluate_nodes(root, raw, fitted=fitted, served=served)[id(root)]
+    return [replace(value, rows=replace(value.rows, masks={})) for value in outputs] if served else outputs
 
 
 def evaluate_nodes(
@@ -153,7 +153,7 @@ class Job:
 
         def take(names: Sequence[str]) -> pl.LazyFrame:
             values = [given[name] for name in names]
-            return select(raw(sorted(reads(values))), values, numbered=self.op.numbered)
+            return select(raw(sorted(names_in(values))), values, numbered=self.op.numbered)
 
         return self.op.queries(take, self.columns)
 
@@ -262,8 +262,8 @@ def refuse_nulls(
         raise SchemaError(f"{source.name}: no rows are left to fit on behind {behind}")
     if counts:
         columns = ", ".join(f"column {name!r} ({count:,})" for name, count in counts.items())
-        told = next(filter(None, map(origin, counts)), None)
-        reason = f": {told}" if told else "; add FillMissing, or DropNA"
+        maker = next(filter(None, map(origin, counts)), None)
+        reason = f": {maker}" if maker else "; add FillMissing, or DropNA"
         raise SchemaError(f"{source.name}: nulls are left after the operators, in {columns}{reason}")
 
 

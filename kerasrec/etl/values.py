@@ -130,19 +130,46 @@ def select(raw: pl.LazyFrame, values: Sequence[Value], *, numbered: bool = False
     return frame.select(pl.col(marked).alias(name) for name, marked in kept.items())
 
 
+def names_in(values: Iterable[Value]) -> set[str]:
+    """The raw columns that the query of `values` names: those that are read, and, where an operator made the rows,
+    what else it could make columns of."""
+    found: set[str] = set()
+    for rows, some in _by_rows(values):
+        found |= names_in(_deciding(rows))
+        found |= _roots(some) if rows.maker is None else names_in(rows.of)
+    return found
+
+
 def reads(values: Iterable[Value]) -> set[str]:
     """The raw columns that are read to make `values`."""
     found: set[str] = set()
-    for value in values:
-        for mask in value.rows.masks.values():
-            found |= reads(replace(v, rows=replace(v.rows, masks={})) for v in mask.values)
-        names = {name for name in value.expr.meta.root_names() if name not in (ROW, "")}  # "": a list's element
-        maker, of = value.rows.maker, value.rows.of
+    for rows, some in _by_rows(values):
+        found |= reads(_deciding(rows))
+        names, maker = _roots(some), rows.maker
         if maker is not None:
-            inputs = [v.column.name for v in of]
+            inputs = [v.column.name for v in rows.of]
             made_of = maker.sources(inputs)
             wanted = {name for output in names for name in made_of[output]}
             wanted |= set(maker.decides_by(inputs))
-            names = reads(v for v in of if v.column.name in wanted)
+            names = reads(v for v in rows.of if v.column.name in wanted)
         found |= names
     return found
+
+
+def _by_rows(values: Iterable[Value]) -> list[tuple[Rows, list[Value]]]:
+    """Values by their rows, which many have in common."""
+    found: dict[int, tuple[Rows, list[Value]]] = {}
+    for value in values:
+        found.setdefault(id(value.rows), (value.rows, []))[1].append(value)
+    return list(found.values())
+
+
+def _deciding(rows: Rows) -> list[Value]:
+    """The columns that rows are dropped by, as they are before."""
+    before = replace(rows, masks={})
+    return [replace(value, rows=before) for mask in rows.masks.values() for value in mask.values]
+
+
+def _roots(values: Iterable[Value]) -> set[str]:
+    """The columns that their expressions name; "" is a list's element."""
+    return {name for value in values for name in value.expr.meta.root_names() if name not in (ROW, "")}

@@ -82,7 +82,11 @@ def run(module: Any, raw: Mapping[str, Any]) -> Arrays:
         got = _arrays(graph({name: tf.constant(array) for name, array in head(given, rows).items()}))
         assert set(got) == set(made)
         for name, array in head(made, rows).items():
-            np.testing.assert_array_equal(got[name], array, err_msg=f"{name}, {rows} rows", strict=True)
+            if rows and array.dtype.kind == "f":  # a logarithm's last bit may depend on how many are computed
+                ulps = 4 * np.finfo(array.dtype).eps
+                np.testing.assert_allclose(got[name], array, rtol=ulps, err_msg=name, strict=True)
+            else:
+                np.testing.assert_array_equal(got[name], array, err_msg=f"{name}, {rows} rows", strict=True)
     SAVED_MODELS.add(module, graph, given, made)
     return made
 

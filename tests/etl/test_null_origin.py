@@ -26,7 +26,7 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {
         {"a": [0.0, None, -5.5]},
         r"LogOp\(\) makes a null of 'a' = -5.5 \(.*row 2\); put FillMissing after it",
     ),
-    "behind others": (
+    "after others": (
         lambda: ["a"] >> etl.FillMissing() >> etl.Clip(min=-9) >> etl.LogOp() >> etl.Normalize(),
         {"a": [0.0, None, -1.0]},
         r"LogOp\(\) makes a null of 'a' = -1.0 \(.*row 2\)",
@@ -51,7 +51,7 @@ CASES: dict[str, tuple[Callable[[], Any], dict[str, Any], str]] = {
         {"k": ["x", "y", "new"]},
         r"JoinGroupby\(.*\) makes a null of 'k' = 'new' \(.*row 2\)",
     ),
-    "behind a filter": (
+    "after a filter": (
         lambda: ["a"] >> etl.FillMissing() >> etl.Filter(pl.col("a") < 5) >> etl.LogOp(),
         {"a": [8.0, None, -5.5]},
         r"LogOp\(\) makes a null of 'a' = -5.5 \(.*row 2\)",
@@ -72,7 +72,7 @@ def test_of_new_rows(name: str, tmp_path: Path) -> None:
         workflow.transform(tmp_path / "new.parquet").to_parquet(tmp_path / "out")
 
 
-@pytest.mark.parametrize("name", ["LogOp", "renamed", "LambdaOp", "JoinExternal", "behind a filter"])
+@pytest.mark.parametrize("name", ["LogOp", "renamed", "LambdaOp", "JoinExternal", "after a filter"])
 def test_when_fitting(name: str) -> None:
     make, rows, message = CASES[name]
     with pytest.raises(SchemaError, match=f"nulls are left after the operators, in column '.*' .1.: {message}"):
