@@ -37,7 +37,7 @@ def run(*arguments, limit=300):
 
 def train(data, out, checkpoints, ranks=1, restarts=3, **options):
     options = json.dumps({"folder": str(out), **options})
-    return run("-np", ranks, "--restarts", restarts, JOB, data, out / "end", checkpoints, options, limit=900)
+    return run("-np", ranks, "--restarts", restarts, JOB, data, out / "end", checkpoints, options, limit=3000)
 
 
 def ends(out, ranks):
