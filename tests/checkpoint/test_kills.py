@@ -90,9 +90,10 @@ def test_a_job_that_is_killed_goes_on(tmp_path):
 @pytest.mark.nightly
 @pytest.mark.parametrize("ranks", RANKS)
 def test_a_job_that_is_killed_ten_times_goes_on(ranks, tmp_path):
-    check_killed(tmp_path, ranks, kills=10, seed=11, plateau=ranks == 2)
+    options = {"epochs": 8 * ranks, "patience": 99, "plateau": ranks == 2}
+    check_killed(tmp_path, ranks, kills=10, seed=11, **options)
 
 
 @pytest.mark.nightly
 def test_a_model_of_ones_own_that_is_killed_ten_times_goes_on(tmp_path):
-    check_killed(tmp_path, 1, kills=10, seed=5, own=True)
+    check_killed(tmp_path, 1, kills=10, seed=5, own=True, epochs=10, patience=99)

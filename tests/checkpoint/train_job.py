@@ -52,7 +52,7 @@ class Killed(keras.callbacks.Callback):
         super().__init__()
         self.folder, self.times, self.seed = Path(folder), times, seed
 
-        self.started = False
+        self.started, self.timer = False, None
 
     def on_train_batch_begin(self, batch, logs=None):
         time.sleep(0.01)
@@ -66,7 +66,12 @@ class Killed(keras.callbacks.Callback):
         who = random.Random(f"{self.seed} {done}")
         if done < self.times and comm.rank() == who.randrange(comm.size()):
             (self.folder / f"kill-{done}").touch()
-            threading.Timer(who.uniform(0, 3), os.kill, (os.getpid(), signal.SIGKILL)).start()
+            self.timer = threading.Timer(who.uniform(0, 1.5), os.kill, (os.getpid(), signal.SIGKILL))
+            self.timer.start()
+
+    def on_train_end(self, logs=None):
+        if self.timer is not None:
+            self.timer.cancel()
 
 
 def ours(train, options):
@@ -98,7 +103,9 @@ def main(data, out, checkpoints, options):
     train = kr.Loader(f"{data}/train", BATCH, shuffle=True, pool_rows=130, **columns)
     valid = kr.Loader(f"{data}/valid", 50, shuffle=True, **columns)
     model = (own if options.get("own") else ours)(train, options)
-    stop = keras.callbacks.EarlyStopping("val_loss", patience=1, restore_best_weights=True)
+    stop = keras.callbacks.EarlyStopping(
+        "val_loss", patience=options.get("patience", 1), restore_best_weights=True
+    )
     plateau = keras.callbacks.ReduceLROnPlateau("loss", factor=0.5, patience=0, min_delta=1)
     schedule = keras.callbacks.LearningRateScheduler(lambda epoch, rate: rate * 0.9)
     draws = Draws()
