@@ -25,10 +25,10 @@ def fingerprints(files: Sequence[Any]) -> dict[str, str]:
     """
     seen: Counter[str] = Counter()
     found = {}
-    for path, told in zip(files, side_by_side(_fingerprint, files, AT_ONCE), strict=True):
+    for path, fingerprint in zip(files, side_by_side(_fingerprint, files, AT_ONCE), strict=True):
         name = _name(path)
         seen[name] += 1
-        found[name if seen[name] == 1 else f"{name} ({seen[name]})"] = told
+        found[name if seen[name] == 1 else f"{name} ({seen[name]})"] = fingerprint
     return found
 
 

@@ -138,12 +138,12 @@ class LookupShare:
 
     def __init__(self) -> None:
         with tf.init_scope():
-            self.told = tf.Variable(tf.zeros(3, tf.float64), trainable=False, name="kerasrec_share")
+            self.totals = tf.Variable(tf.zeros(3, tf.float64), trainable=False, name="kerasrec_share")
 
     def of_batch(self, rows: Any) -> tuple[Any, Any]:
         """The share of a batch that is looked up, and whom to tell of it when its gradients are computed."""
         now = _current.get()
-        return (share_of(rows), self.told.handle) if now is None else (now.of_lookup(rows), None)
+        return (share_of(rows), self.totals.handle) if now is None else (now.of_lookup(rows), None)
 
     @staticmethod
     def tell(handle: Any, share: Any, gradients: list[Any]) -> list[Any]:
@@ -170,11 +170,11 @@ def update_step(layers: Iterable[LookupShare], tables: Iterable[Any], dense: Seq
     if _current.get() is not None:
         yield
         return
-    told = _taken(layers, tables)
+    totals = _taken(layers, tables)
     if not dense:
         yield
         return
-    share = _told_share(told) if told else _share_behind(dense)
+    share = _share_of_totals(totals) if totals else _share_behind(dense)
     with _within(Step(share)), tf.control_dependencies([share]):  # what is refused changes nothing
         yield
 
@@ -182,15 +182,15 @@ def update_step(layers: Iterable[LookupShare], tables: Iterable[Any], dense: Seq
 def _taken(layers: Iterable[LookupShare], gradients: Iterable[Any]) -> list[Any]:
     """What layers were told until some gradients were computed; they begin anew."""
     with tf.control_dependencies([tf.convert_to_tensor(each) for each in gradients]):
-        totals = [each.told.read_value() for each in layers]
+        totals = [each.totals.read_value() for each in layers]
     with tf.control_dependencies(totals):
         for each in layers:
-            each.told.assign(tf.zeros(3, tf.float64))
+            each.totals.assign(tf.zeros(3, tf.float64))
     return totals
 
 
-def _told_share(told: list[Any]) -> Any:
-    number, total, squares = tf.unstack(tf.add_n(told))
+def _share_of_totals(totals: list[Any]) -> Any:
+    number, total, squares = tf.unstack(tf.add_n(totals))
     share = _only_if(number > 0, UNKNOWN, tf.math.divide_no_nan(total, number))
     apart = tf.math.divide_no_nan(squares, number) - share * share
     return _only_if(apart < 1e-14, UNEQUAL, share)

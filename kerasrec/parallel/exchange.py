@@ -381,7 +381,7 @@ def shares_behind(gradients: Sequence[Any]) -> list[Any]:
             todo += above
             continue
         inputs, swap = call
-        _, _, *told = inputs[len(swap["widths"]) :]
-        if len(told) == 2:  # the share, and whom to tell: the relay of a hop between nodes has another factor
-            found[id(told[0])] = told[0]
+        _, _, *learning = inputs[len(swap["widths"]) :]
+        if len(learning) == 2:  # the share, and whom to tell: the relay of a hop between nodes has another factor
+            found[id(learning[0])] = learning[0]
     return list(found.values())

@@ -55,10 +55,10 @@ def of_data(data: Any) -> dict[str, Any] | None:
         *("total_rows", "batch_size", "shuffle", "seed", "epoch", "drop_last", "pool_rows", "ranks"),
         "sample_weight",
     )
-    told = {"batches": len(data), **{name: getattr(data, name) for name in names}}
+    dealt = {"batches": len(data), **{name: getattr(data, name) for name in names}}
     if data.ranks == comm.size():  # else each rank may have files of its own
-        told |= {"files": data.fingerprints, "order of files": list(data.fingerprints)}
-    return told
+        dealt |= {"files": data.fingerprints, "order of files": list(data.fingerprints)}
+    return dealt
 
 
 def dense_weights(model: Any) -> list[Any]:
