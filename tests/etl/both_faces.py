@@ -11,6 +11,7 @@ from polars.testing import assert_frame_equal
 from tensorflow_runs import run
 
 from kerasrec import etl
+from kerasrec.etl.types import column_type
 
 
 def transformed(workflow: etl.Workflow, frame: pl.DataFrame) -> pl.DataFrame:
@@ -33,7 +34,7 @@ def served(workflow: etl.Workflow, frame: pl.DataFrame) -> pl.DataFrame:
             columns[column.name] = [values[a:b].tolist() for a, b in itertools.pairwise(offsets)]
         else:
             columns[column.name] = made[column.name]
-    return pl.DataFrame(columns, schema=transformed(workflow, frame.head(0)).schema)
+    return pl.DataFrame(columns, schema={c.name: column_type(c) for c in workflow.output_schema.features})
 
 
 def assert_faces_agree(workflow: etl.Workflow, frame: pl.DataFrame, ulps: int = 0) -> None:
