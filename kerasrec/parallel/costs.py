@@ -275,6 +275,8 @@ def _named(optimizer: Any) -> tuple[str, dict[str, Any]]:
     else:
         name, options = type(optimizer).__name__, optimizer.get_config()
     name = name.rpartition(">")[2]
+    if name == "LossScaleOptimizer":
+        return _named(options["inner_optimizer"])
     if name == "Multi":
         return _named(options["optimizers"]["tables"])
     if name == "LossScaleOptimizer":

@@ -45,7 +45,7 @@ def main(out: Path, reference: Path | None) -> None:
         train(name, make(schema_of()), x, y)
     for name in ("Adagrad", "RowwiseAdagrad"):
         train(f"DLRM, kr {name}", MODELS["DLRM"](schema_of()), x, y, getattr(kr.optimizers, name)(RATE, 0.1))
-    two = {"tables": kr.optimizers.Adagrad(RATE), "dense": kr.optimizers.Adam(0.01, epsilon=1e-3)}
+    two = {"tables": kr.optimizers.Adagrad(RATE, 0.1), "dense": kr.optimizers.Adam(0.01, epsilon=1e-3)}
     try:
         train("DLRM, Multi", MODELS["DLRM"](schema_of()), x, y, kr.optimizers.Multi(two))
     except ValueError as error:
@@ -204,7 +204,7 @@ def street(out: Path) -> None:
     loader = kr.Loader(out / "data", batch_size=BATCH, lists="padded")
     model = kr.models.DeepFM(loader.schema, 8, deep_units=[16])
     set_dense_weights(model)
-    model.compile(kr.optimizers.Adagrad(0.05), "binary_crossentropy", metrics=[keras.metrics.AUC(name="auc")])
+    model.compile(kr.optimizers.Adagrad(0.05, 0.1), "binary_crossentropy", metrics=[keras.metrics.AUC(name="auc")])
     history = model.fit(loader, validation_data=loader, epochs=2, verbose=0).history
     results.update({f"street/{name}": np.array(values) for name, values in history.items()})
     results["street/predictions"] = model.predict(loader, verbose=0)

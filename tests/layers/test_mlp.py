@@ -61,9 +61,9 @@ def test_mixed_precision_keeps_float32_weights():
     assert {weight.dtype for weight in layer.weights} == {"float32"}
 
 
-@pytest.mark.parametrize("units", [[], [0], [8, -1], 16, [2.5]])
+@pytest.mark.parametrize("units", [[], [0], [8, -1], "16", [2.5]])
 def test_bad_units(units):
-    with pytest.raises(ValueError, match="units must be a list of widths"):
+    with pytest.raises(ValueError, match="units must be an integer or a list of integers >= 1; got"):
         kr.layers.MLP(units)
 
 

@@ -237,6 +237,8 @@ def test_state_is_what_optimizers_really_keep(name):
     make = getattr(kr.optimizers, name)
     if name == "Multi":
         optimizer = make({"tables": kr.optimizers.RowwiseAdagrad(0.1), "dense": kr.optimizers.SGD(0.1)})
+    elif name == "LossScaleOptimizer":
+        optimizer = make(kr.optimizers.Adagrad(0.1))
     elif name == "SGD":
         optimizer = make(0.1, momentum=0.9)
     else:
@@ -246,9 +248,8 @@ def test_state_is_what_optimizers_really_keep(name):
     layer.build()
     model = keras.Sequential([layer])
     optimizer.build(model.trainable_variables)
-    slots = optimizer.table_slots(layer.trainable_variables[0]) if name != "Multi" else None
-    if slots is None:
-        slots = optimizer["tables"].table_slots(layer.trainable_variables[0])
+    of_tables = optimizer["tables"] if name == "Multi" else getattr(optimizer, "inner_optimizer", optimizer)
+    slots = of_tables.table_slots(layer.trainable_variables[0])
     per_weight, per_row = costs.optimizer_state(optimizer)
     assert sum(math.prod(slot.shape) for slot in slots.values()) == 50 * (6 * per_weight + per_row)
 
