@@ -51,8 +51,10 @@ class Killed(keras.callbacks.Callback):
     def __init__(self, folder, times, seed):
         super().__init__()
         self.folder, self.times, self.seed = Path(folder), times, seed
-
         self.started, self.timer = False, None
+
+    def on_train_begin(self, logs=None):
+        self.done = comm.gather_objects(len(list(self.folder.glob("kill-*"))))[0]  # the same on all ranks
 
     def on_train_batch_begin(self, batch, logs=None):
         time.sleep(0.01)
@@ -61,11 +63,9 @@ class Killed(keras.callbacks.Callback):
         if self.started:
             return
         self.started = True
-        self.folder.mkdir(exist_ok=True)
-        done = len(list(self.folder.glob("kill-*")))
-        who = random.Random(f"{self.seed} {done}")
-        if done < self.times and comm.rank() == who.randrange(comm.size()):
-            (self.folder / f"kill-{done}").touch()
+        who = random.Random(f"{self.seed} {self.done}")
+        if self.done < self.times and comm.rank() == who.randrange(comm.size()):
+            (self.folder / f"kill-{self.done}").touch()
             self.timer = threading.Timer(who.uniform(0, 1.5), os.kill, (os.getpid(), signal.SIGKILL))
             self.timer.start()
 
