@@ -24,7 +24,6 @@ from kerasrec.cli.training import Trained, fit, make_optimizer
 from kerasrec.data.loader import Loader
 from kerasrec.datasets.synthetic import ClickLog, click_log
 from kerasrec.serving.rows import check_path
-from kerasrec.serving.saved_model import check
 
 BATCH = 2048
 SERVED_ROWS = 20_000
@@ -77,6 +76,8 @@ def run_demo(rows: int, epochs: int, out: Path, keep: Path | None, seed: int) ->
 def _street(
     log: ClickLog, work: Path, epochs: int, seed: int, console: Console
 ) -> tuple[dict[str, float | None], Trained, dict[str, float]]:
+    from kerasrec.serving.saved_model import check  # needs TensorFlow, which importing this module does not
+
     with stage(console, "biases alone") as fitting:
         bias = log.bias_baseline()
         fitting.say(f"AUC {bias.auc:.4f}")

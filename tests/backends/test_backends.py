@@ -142,6 +142,7 @@ def test_tensorflow_is_not_needed(other):
         "kerasrec.data.to_dataset",
         "kerasrec.etl.tensors",
         "kerasrec.layers.partial_sums",
+        "kerasrec.parallel.batch_share",
         "kerasrec.parallel.copies",
         "kerasrec.parallel.exchange",
         "kerasrec.parallel.packing",

@@ -1,4 +1,4 @@
-"""Makes models, uses them and lets them go; prints what is left of each. Run by `test_kept.py`."""
+"""Makes models, uses them and lets them go; prints what is left of each. Run by `test_models_are_freed.py`."""
 
 import gc
 import json
