@@ -168,8 +168,14 @@ def test_a_folder_that_exists_stays(tmp_path):
     with pytest.raises(FileExistsError, match="exists"):
         click_log(tmp_path / "log", 100, progress=False)
     assert (tmp_path / "log" / "mine.txt").read_text() == "mine"
-    click_log(tmp_path / "log", 100, overwrite=True, progress=False)
-    assert not (tmp_path / "log" / "mine.txt").exists()
+    with pytest.raises(FileExistsError, match="holds 'mine.txt', which is not a file that is written there"):
+        click_log(tmp_path / "log", 100, overwrite=True, progress=False)
+    assert (tmp_path / "log" / "mine.txt").read_text() == "mine"
+    (tmp_path / "log" / "mine.txt").unlink()
+    first = click_log(tmp_path / "log", 100, overwrite=True, progress=False)
+    second = click_log(tmp_path / "log", 50, overwrite=True, progress=False)
+    assert first.train == second.train
+    assert pl.scan_parquet(second.train).select(pl.len()).collect().item() < 50
 
 
 def test_nothing_half_written_stays(tmp_path, monkeypatch):

@@ -86,7 +86,7 @@ def adamw(w, g, s, lr, t):
 
 
 def ftrl(w, g, s, lr, t):
-    a, z = s.get("a", 0), s.get("z", 0.0)
+    a, z = s.get("a", 0.1), s.get("z", 0.0)
     s["a"] = a + g**2
     s["z"] = z + g - (np.sqrt(s["a"]) - np.sqrt(a)) / lr * w
     return (np.clip(s["z"], -0.01, 0.01) - s["z"]) / (np.sqrt(s["a"]) / lr + 2 * 0.1)

@@ -84,7 +84,7 @@ def weights_before(folder, name):
 @pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.nightly)])
 def test_fit(ranks, tmp_path):
     fit_cases.write_data(tmp_path)
-    done = launch(ranks, Path(fit_cases.__file__), str(tmp_path), limit=300)
+    done = launch(ranks, Path(fit_cases.__file__), str(tmp_path), limit=600)
     assert done.code == 0, done.output[-6000:]
     assert not done.left_behind
     assert comm.size() == 1

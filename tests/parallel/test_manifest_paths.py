@@ -8,12 +8,13 @@ from kerasrec.parallel import manifest
 from kerasrec.parallel.manifest import File, Manifest, SavedTable, Shard
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "../other/x.safetensors", "save-1/../../x.safetensors"])
+@pytest.mark.parametrize("path", ["/etc/passwd", "../other/x.safetensors", "save-0123456789ab/../../x.safetensors"])
 @pytest.mark.parametrize("which", ["tables", "dense"])
 def test_files_outside_of_the_folder_are_refused(tmp_path, path, which):
-    shard = Shard("save-1/t.safetensors", 1, 2, rows=(0, 1, 1), columns=(0, 1))
+    (tmp_path / "save-0123456789ab").mkdir()
+    shard = Shard("save-0123456789ab/t.safetensors", 1, 2, rows=(0, 1, 1), columns=(0, 1))
     saved = SavedTable(None, {"t": {"shape": (1, 1), "dtype": "float32"}}, (shard,))
-    Manifest("1", {"t": saved}, File("save-1/@dense.safetensors", 1, 2)).write(tmp_path)
+    Manifest("0123456789ab", {"t": saved}, File("save-0123456789ab/@dense.safetensors", 1, 2)).write(tmp_path)
     assert manifest.read(tmp_path).tables["t"].files[0].file == shard.file
     written = json.loads((tmp_path / manifest.NAME).read_text())
     place = written["dense"] if which == "dense" else written["tables"]["t"]["files"][0]
