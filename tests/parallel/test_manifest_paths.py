@@ -8,7 +8,10 @@ from kerasrec.parallel import manifest
 from kerasrec.parallel.manifest import File, Manifest, SavedTable, Shard
 
 
-@pytest.mark.parametrize("path", ["/etc/passwd", "../other/x.safetensors", "save-0123456789ab/../../x.safetensors"])
+PATHS = ["/etc/passwd", "../other/x.safetensors", "save-0123456789ab/../../x.safetensors"]
+
+
+@pytest.mark.parametrize("path", PATHS)
 @pytest.mark.parametrize("which", ["tables", "dense"])
 def test_files_outside_of_the_folder_are_refused(tmp_path, path, which):
     (tmp_path / "save-0123456789ab").mkdir()
