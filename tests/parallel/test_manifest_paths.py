@@ -7,7 +7,6 @@ import pytest
 from kerasrec.parallel import manifest
 from kerasrec.parallel.manifest import File, Manifest, SavedTable, Shard
 
-
 PATHS = ["/etc/passwd", "../other/x.safetensors", "save-0123456789ab/../../x.safetensors"]
 
 
