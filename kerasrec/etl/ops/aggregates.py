@@ -11,7 +11,7 @@ import polars as pl
 from kerasrec.etl.ops.base import Operator, Take, elements
 from kerasrec.schema import Column
 
-TOGETHER = 64  # columns that a query aggregates: many share its overhead, few share the memory
+TOGETHER = 4  # columns that a query aggregates: many share its overhead, few bound the memory
 
 
 class Aggregates(Operator):
