@@ -32,7 +32,9 @@ def partial_folder(parent: Path, name: str) -> Iterator[Path]:
         raise OSError(error.errno, why) from error
     descriptor = None
     try:
-        descriptor = locks.take(folder / LOCK)
+        # Another writer that looks whether this folder is a dead one's may hold the lock for a moment.
+        while (descriptor := locks.take(folder / LOCK)) is None:
+            time.sleep(0.001)
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
@@ -48,17 +50,16 @@ def _remove_dead(parent: Path) -> None:
     with os.scandir(parent) as entries:
         folders = [Path(each) for each in entries if is_partial(each.name) and each.is_dir(follow_symlinks=False)]
     for folder in folders:
-        with suppress(OSError):
-            if _is_dead(folder):
+        # The lock is held while this is decided: a writer says whose it is only once it has it.
+        with suppress(OSError), locks.if_free(folder / LOCK) as free:
+            if free and _is_dead(folder):
                 _put_back(folder)
                 shutil.rmtree(folder)
 
 
 def _is_dead(folder: Path) -> bool:
-    """Whether its lock is free and was taken on this machine; on another one, where this one may not see locks,
-    whether nothing has changed for a day as well."""
-    if locks.is_held(folder / LOCK):
-        return False
+    """Whether the lock, which nobody else holds now, was taken on this machine; on another one, where this one may
+    not see locks, whether nothing has changed for a day as well."""
     newest = max(each.lstat().st_mtime for each in [folder, *folder.rglob("*")])
     return locks.of_this_machine(folder / LOCK) or time.time() - newest > _DAY
 

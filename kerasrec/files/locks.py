@@ -36,11 +36,12 @@ def take(file: Path) -> int | None:
     return descriptor
 
 
-def is_held(file: Path) -> bool:
-    """Whether a process holds the lock of a file that exists."""
+@contextmanager
+def if_free(file: Path) -> Iterator[bool]:
+    """Hold the lock of a file that exists for the block; yields whether it could be had."""
     descriptor = os.open(file, os.O_RDWR)
     try:
-        return not _try(descriptor)
+        yield _try(descriptor)
     finally:
         os.close(descriptor)
 
