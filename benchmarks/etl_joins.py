@@ -6,7 +6,7 @@ A million rows of a user (100,000 names, some null), an item (20,000 numbers), a
 each user, each item and each pair of the two: count, mean and standard deviation of the price over the rows that
 share it, and the smoothed mean of clicks over those in other folds. Fit, transform and write as Parquet:
 
-- kerasrec: `Workflow.fit_transform(files).to_parquet(folder)`, which looks keys up (`kerasrec/etl/keys.py`).
+- kerasrec: `Workflow.fit_transform(files).to_parquet(folder)`, which looks keys up (`etl/lookup/key_index.py`).
 - polars: lazy `group_by` and left joins that keep the rows' order, in the streaming engine; what is learned is
   collected first, as it is to be kept.
 - pandas: `groupby` and `merge`.

@@ -39,9 +39,9 @@ from rich.console import Console
 from rich.table import Table
 
 import kerasrec as kr
-from kerasrec.parallel import costs
-from kerasrec.parallel.frequencies import power_law_head
-from kerasrec.parallel.planner import demands_of
+from kerasrec.parallel.planner import cost_model
+from kerasrec.parallel.planner.planner import demands_of
+from kerasrec.tables.access_frequency import power_law_head
 
 MODELS = ("dlrm", "tiny", "small")
 PHASES = ("ids", "vectors", "gradients", "copies")
@@ -208,14 +208,14 @@ def sent_by_sockets():
 
 def predicted_phases(plan, features, case):
     """Bytes that the mean rank sends, by kind of message and in all."""
-    step = costs.Step(plan.ranks, case["batch"], 25e9, 1e12, case["wire"])
+    step = cost_model.Step(plan.ranks, case["batch"], 25e9, 1e12, case["wire"])
     load = np.zeros(9)
     for demand in demands_of(features, case["optimizer"]):
         placed = plan[demand.table.name]
         owners = len(placed.ranks)
-        cost = costs.cost(demand, step, placed.placement, owners, placed.exchange, placed.frequent_rows)
+        cost = cost_model.cost(demand, step, placed.placement, owners, placed.exchange, placed.frequent_rows)
         load += cost.every + cost.owner * owners / plan.ranks
-    sent = (costs.IDS_OUT, costs.VECTORS_OUT, costs.GRADIENTS_OUT, costs.CHANGED_OUT)
+    sent = (cost_model.IDS_OUT, cost_model.VECTORS_OUT, cost_model.GRADIENTS_OUT, cost_model.CHANGED_OUT)
     total = statistics.mean(plan.predicted.sent_bytes)
     kinds = sorted(f"{each.placement}, {each.exchange}" for each in plan.tables)
     return {

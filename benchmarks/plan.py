@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 
 import kerasrec as kr
-from kerasrec.parallel import costs
-from kerasrec.parallel.layout import TablePlan
-from kerasrec.parallel.plan_text import balance
-from kerasrec.parallel.planner import demands_of, parse_bytes
+from kerasrec.parallel.planner import cost_model
+from kerasrec.parallel.planner.planner import demands_of, parse_bytes
+from kerasrec.tables.plan import TablePlan
+from kerasrec.tables.plan_report import balance
 
 RANKS = {"tiny": 8, "small": 8, "medium": 16, "large": 32, "jumbo": 128, "colossal": 512}
 
@@ -64,7 +64,7 @@ def size_sorted(demands, step):
 
 def _table_wise(demands, step, owner):
     def seconds(demand, exchange):
-        cost = costs.cost(demand, step, "table_wise", 1, exchange, 0)
+        cost = cost_model.cost(demand, step, "table_wise", 1, exchange, 0)
         return step.seconds(cost.every + cost.owner)
 
     plans = []
@@ -92,10 +92,10 @@ def compare(model, ranks, batch, memory, optimizer):
     ours = kr.parallel.plan(features, ranks, memory, batch, optimizer=optimizer)
     seconds = time.perf_counter() - start
     demands = demands_of(features, optimizer)
-    step = costs.Step(ranks, batch, bandwidth=25e9, memory_bandwidth=1e12, wire="float32")
+    step = cost_model.Step(ranks, batch, bandwidth=25e9, memory_bandwidth=1e12, wire="float32")
     found = {"ours": figures(ours.predicted, memory)}
     for baseline in (round_robin, size_sorted):
-        predicted = costs.predict(baseline(demands, step), demands, step)
+        predicted = cost_model.predict(baseline(demands, step), demands, step)
         found[baseline.__name__] = figures(predicted, memory)
     return {"ranks": ranks, "tables": len(demands), "seconds_to_plan": seconds, **found}
 

@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 
 import kerasrec as kr
 from kerasrec import etl
-from kerasrec.etl import parquet_files
+from kerasrec.etl.sources import parquet_files
 from kerasrec.files import aside
 
 

@@ -6,9 +6,8 @@ Nothing heavy is imported until it is used: `import kerasrec` costs milliseconds
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from kerasrec._version import __version__
 from kerasrec.registration import register_with_keras
-
-__version__ = "0.1.0"
 
 if TYPE_CHECKING:
     from kerasrec import (
@@ -23,25 +22,26 @@ if TYPE_CHECKING:
         parallel,
         schema,
         serving,
+        tables,
     )
     from kerasrec.data.loader import Loader
     from kerasrec.models.loading import load_model
     from kerasrec.models.saving import save_model, save_weights
-    from kerasrec.parallel.checkpoint import restore_tables, save_tables
-    from kerasrec.parallel.tables import FeatureConfig, TableConfig
+    from kerasrec.parallel.checkpoint.checkpoint import restore_tables, save_tables
     from kerasrec.schema import Column, Schema, Tag
+    from kerasrec.tables.config import FeatureConfig, TableConfig
 
 _HOME = {
     "Loader": "kerasrec.data.loader",
-    "FeatureConfig": "kerasrec.parallel.tables",
-    "TableConfig": "kerasrec.parallel.tables",
+    "FeatureConfig": "kerasrec.tables.config",
+    "TableConfig": "kerasrec.tables.config",
     "Column": "kerasrec.schema",
     "Schema": "kerasrec.schema",
     "Tag": "kerasrec.schema",
     "load_model": "kerasrec.models.loading",
-    "restore_tables": "kerasrec.parallel.checkpoint",
+    "restore_tables": "kerasrec.parallel.checkpoint.checkpoint",
     "save_model": "kerasrec.models.saving",
-    "save_tables": "kerasrec.parallel.checkpoint",
+    "save_tables": "kerasrec.parallel.checkpoint.checkpoint",
     "save_weights": "kerasrec.models.saving",
 }
 _ROOMS = (
@@ -56,6 +56,7 @@ _ROOMS = (
     "parallel",
     "schema",
     "serving",
+    "tables",
 )
 
 __all__ = [
@@ -65,6 +66,7 @@ __all__ = [
     "Schema",
     "TableConfig",
     "Tag",
+    "__version__",
     "callbacks",
     "checkpoint",
     "data",
@@ -81,6 +83,7 @@ __all__ = [
     "save_weights",
     "schema",
     "serving",
+    "tables",
 ]
 
 
@@ -93,7 +96,7 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted(__all__ + ["__version__"])
+    return sorted(__all__)
 
 
 register_with_keras()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from kerasrec.addresses import has_secrets, hide_secrets
+from kerasrec.files.addresses import has_secrets, hide_secrets
 
 
 @pytest.mark.parametrize(

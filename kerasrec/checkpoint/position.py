@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from kerasrec import __version__
+from kerasrec._version import __version__
 
 FORMAT = 1
 NAME = "training.json"

@@ -14,9 +14,10 @@ import numpy as np
 from kerasrec.checkpoint.callback_state import callback_states
 from kerasrec.checkpoint.packing import pack, unpack
 from kerasrec.checkpoint.random_state import random_state
-from kerasrec.parallel import comm, shard_files
-from kerasrec.parallel.facts import untrained_weights
-from kerasrec.parallel.shard_files import Array
+from kerasrec.parallel import comm
+from kerasrec.parallel.checkpoint import safetensors_io
+from kerasrec.parallel.checkpoint.safetensors_io import Array
+from kerasrec.parallel.fit.fingerprint import untrained_weights
 
 
 @dataclass(frozen=True)
@@ -71,14 +72,14 @@ class RankState:
         by_name = {str(place): array for place, array in enumerate(arrays)}
         by_name["state"] = np.frombuffer(json.dumps(packed).encode(), np.uint8)
         written = {name: Array(array.shape, array.dtype.name, [array]) for name, array in by_name.items()}
-        return shard_files.write(file, written, save)
+        return safetensors_io.write(file, written, save)
 
 
 def read(file: Path, save: str, size: int, crc32: int) -> RankState:
-    """Read what `RankState.write` wrote. Raises as `shard_files.check`."""
-    shard_files.check(file, save, size, crc32)
-    there = shard_files.open_file(file, save, size)
-    by_name = {name: shard_files.read_whole(file, where) for name, where in there.items()}
+    """Read what `RankState.write` wrote. Raises as `safetensors_io.check`."""
+    safetensors_io.check(file, save, size, crc32)
+    there = safetensors_io.open_file(file, save, size)
+    by_name = {name: safetensors_io.read_whole(file, where) for name, where in there.items()}
     packed = json.loads(by_name.pop("state").tobytes())
     arrays = [by_name[str(place)] for place in range(len(by_name))]
     return RankState(**{name: unpack(value, arrays) for name, value in packed.items()})

@@ -20,10 +20,10 @@ from kerasrec.checkpoint.position import Position, Training
 from kerasrec.checkpoint.random_state import set_random_state
 from kerasrec.checkpoint.rank_state import RankState
 from kerasrec.files import write_aside
-from kerasrec.parallel import checkpoint as tables
 from kerasrec.parallel import comm
-from kerasrec.parallel.agree import agree
-from kerasrec.parallel.dense_state import dense_variables
+from kerasrec.parallel.checkpoint import checkpoint as tables
+from kerasrec.parallel.checkpoint.dense_state import dense_variables
+from kerasrec.parallel.comm.raise_on_all import agree
 
 MODEL = "model"
 FILES = (positions.NAME, "rank@*.safetensors", f"{MODEL}/manifest.json", f"{MODEL}/save-*/*.safetensors")

@@ -10,7 +10,7 @@ import polars as pl
 from kerasrec.cli.errors import Refused, naming_flag
 from kerasrec.cli.guess import CATEGORICAL, CONTINUOUS, TARGET, Guess
 from kerasrec.cli.quiet import import_tensorflow
-from kerasrec.etl.sources import Source
+from kerasrec.etl.sources.source import Source
 
 
 def check_valid(held: Source, guesses: Sequence[Guess]) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 from rich.console import Console
 
-from kerasrec import etl, globs, models, serving
+from kerasrec import etl, models, serving
 from kerasrec.cli.errors import Refused
 from kerasrec.cli.features import rows_per_s, write_features
 from kerasrec.cli.progress import stage
@@ -23,6 +23,7 @@ from kerasrec.cli.tables import NAMES, table
 from kerasrec.cli.training import Trained, fit, make_optimizer
 from kerasrec.data.loader import Loader
 from kerasrec.datasets.synthetic import ClickLog, click_log
+from kerasrec.files import globs
 from kerasrec.serving.rows import check_path
 
 BATCH = 2048

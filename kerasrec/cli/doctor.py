@@ -51,7 +51,7 @@ def installed() -> list[tuple[str, str]]:
     import tensorflow as tf
 
     from kerasrec import __version__, kernels
-    from kerasrec.parallel.last_words import GLOO_LIMIT, gloo_limit
+    from kerasrec.parallel.comm.uncaught_error import GLOO_LIMIT, gloo_limit
 
     gpus = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++")
@@ -81,7 +81,7 @@ def round_trip() -> list[tuple[str, str, str]]:
     gloo = ["--gloo"] if "Gloo" in _horovod() else []
     launcher = [sys.executable, "-m", "horovod.runner.launch", *gloo, "-np", "2", "-H", "localhost:2"]
     process = subprocess.Popen(
-        [*launcher, sys.executable, "-m", "kerasrec.parallel.round_trip"],
+        [*launcher, sys.executable, "-m", "kerasrec.parallel.comm.round_trip"],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         stdin=subprocess.DEVNULL,
@@ -116,7 +116,7 @@ def _horovod() -> str:
     """Its version and what it was built with, asked in a process of its own: a broken build may crash."""
     if find_spec("horovod") is None:
         return ABSENT
-    from kerasrec.parallel.comm import ASK_BUILD
+    from kerasrec.parallel.comm.collectives import ASK_BUILD
 
     asked = subprocess.run([sys.executable, "-c", ASK_BUILD], capture_output=True, text=True)
     if asked.returncode:

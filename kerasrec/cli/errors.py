@@ -8,7 +8,7 @@ import traceback
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from kerasrec.addresses import hide_secrets
+from kerasrec.files.addresses import hide_secrets
 from kerasrec.schema import SchemaError
 
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kerasrec.cli.errors import Refused
-from kerasrec.etl.sources import Source
+from kerasrec.etl.sources.source import Source
 
 SAMPLE_ROWS = 1_000_000
 _INDEX_NAME = re.compile(r"__index_level_\d+__|Unnamed: 0(\.\d+)*|")  # pandas', in Parquet and in CSV

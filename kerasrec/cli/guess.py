@@ -11,7 +11,7 @@ import polars as pl
 
 from kerasrec.cli.errors import Refused, close_to
 from kerasrec.cli.facts import Facts
-from kerasrec.etl.types import is_readable
+from kerasrec.etl.sources.types import is_readable
 
 FEW = 32  # up to so many distinct integers are taken for codes
 SMALL = 20  # among fewer values, that all differ says nothing

@@ -7,9 +7,9 @@ from pathlib import Path
 import typer
 
 from kerasrec.cli.errors import Refused
-from kerasrec.parallel.features import embedding_features
-from kerasrec.parallel.planner import parse_bytes, plan
+from kerasrec.parallel.planner.planner import parse_bytes, plan
 from kerasrec.schema import Schema
+from kerasrec.tables.from_schema import embedding_features
 
 
 def run_plan(

@@ -23,8 +23,8 @@ from kerasrec.cli.progress import stage
 from kerasrec.cli.run_folder import FEATURES, FILES, MODEL, REPORT, SERVED, WORKFLOW
 from kerasrec.cli.said import show_columns, show_leaks
 from kerasrec.cli.tables import NAMES
-from kerasrec.etl.sources import Source, scan
-from kerasrec.etl.types import ROW
+from kerasrec.etl.sources.source import Source, scan
+from kerasrec.etl.sources.types import ROW
 from kerasrec.files import check_target, flush_tree, write_aside
 from kerasrec.serving.rows import check_path
 

@@ -15,17 +15,17 @@ import numpy as np
 from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
 from kerasrec.data.arguments import choose, place, whole
-from kerasrec.data.checks import check_loadable
-from kerasrec.data.chunks import Source, find_files, find_schema, pools, scan
-from kerasrec.data.engines import make_engine
-from kerasrec.data.fingerprint import fingerprints
-from kerasrec.data.frames import Batch, Frame, Layout, Ragged, Rows, max_hotness
-from kerasrec.data.frameworks import Frameworks
+from kerasrec.data.decode.arrow import Batch, Frame, Layout, Ragged, Rows, max_hotness
+from kerasrec.data.decode.engines import make_engine
+from kerasrec.data.files.checks import check_loadable
+from kerasrec.data.files.discovery import Source, find_files, find_schema, pools, scan
+from kerasrec.data.files.fingerprint import fingerprints
+from kerasrec.data.files.remote import Remote
+from kerasrec.data.frameworks.mixin import Frameworks
 from kerasrec.data.ignored import refuse_ignored
-from kerasrec.data.position import Pass, Resumable
 from kerasrec.data.prefetch import prefetch
-from kerasrec.data.remote import Remote
-from kerasrec.data.shares import Share
+from kerasrec.data.rank_split import Share
+from kerasrec.data.resume import Pass, Resumable
 from kerasrec.data.views import Views
 from kerasrec.schema import Schema
 
@@ -297,7 +297,7 @@ class Loader(Frameworks, Resumable, Views, DataAdapter):
         return iter(self)
 
     def get_jax_iterator(self) -> Iterator[Any]:
-        from kerasrec.data.to_jax import in_range
+        from kerasrec.data.frameworks.jax import in_range
 
         if self.engine == "cudf":
             return iter(self)
@@ -310,7 +310,7 @@ class Loader(Frameworks, Resumable, Views, DataAdapter):
 
     def get_tf_dataset(self) -> tf.data.Dataset:
         """The same batches as a `tf.data.Dataset`: one pass of it is one epoch."""
-        from kerasrec.data.to_dataset import dataset_of
+        from kerasrec.data.frameworks.tf_dataset import dataset_of
 
         return dataset_of(self)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from kerasrec.data.arguments import whole
-from kerasrec.data.frames import Ragged
+from kerasrec.data.decode.arrow import Ragged
 
 if TYPE_CHECKING:
     from kerasrec.data.loader import Loader

@@ -15,8 +15,8 @@ import numpy as np
 import polars as pl
 from numpy.typing import ArrayLike, NDArray
 
-from kerasrec import globs
 from kerasrec.datasets import metrics
+from kerasrec.files import globs
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kerasrec.footers import seal
+from kerasrec.parquet.footers import seal
 
 
 class Parts:

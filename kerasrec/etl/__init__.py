@@ -8,7 +8,7 @@
 """
 
 from kerasrec.etl.dataset import Dataset
-from kerasrec.etl.graph import Node
+from kerasrec.etl.operator.graph import Node
 from kerasrec.etl.ops import (
     AddTags,
     Bucketize,
@@ -41,7 +41,7 @@ from kerasrec.etl.ops import (
     TimeFeatures,
     ValueCount,
 )
-from kerasrec.etl.splits import SplitByTime, SplitLeaveOneOut
+from kerasrec.etl.sources.splits import SplitByTime, SplitLeaveOneOut
 from kerasrec.etl.workflow import Workflow
 
 __all__ = [

@@ -14,14 +14,15 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kerasrec.etl import cluster, execute
-from kerasrec.etl.observe import nulls
-from kerasrec.etl.progress import bar
-from kerasrec.etl.sources import Source
-from kerasrec.etl.types import ROW, column_type
-from kerasrec.etl.values import Value, reads, select
+from kerasrec.etl.run import dask_cluster
+from kerasrec.etl.run.column_expr import Value, reads, select
+from kerasrec.etl.run.column_stats import nulls
+from kerasrec.etl.run.progress import bar
+from kerasrec.etl.sources import polars_engine
+from kerasrec.etl.sources.source import Source
+from kerasrec.etl.sources.types import ROW, column_type
 from kerasrec.files import write_aside
-from kerasrec.footers import seal
+from kerasrec.parquet.footers import seal
 from kerasrec.schema import FILENAME, Schema, SchemaError, Tag
 
 ROW_GROUP_ROWS = 131_072
@@ -118,7 +119,7 @@ class Dataset:
                 if client is None:
                     self.write_files(aside, rows, per_file, advance)
                 else:
-                    cluster.write(self, client, aside, rows, per_file, advance)
+                    dask_cluster.write(self, client, aside, rows, per_file, advance)
             self.schema.save(aside)
         return folder
 
@@ -151,7 +152,7 @@ class Dataset:
 
             for part in self.parts(PART_ROWS):
                 part.source.check(reads(self.values))
-                execute.batches(part.lazy(), self.source.engine, take, rows, few=part._has_few(PART_ROWS))
+                polars_engine.batches(part.lazy(), self.source.engine, take, rows, few=part._has_few(PART_ROWS))
             if writing is not None:
                 writing.result()
             if not parts.rows:

@@ -12,11 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kerasrec.etl.dataset import naming
-from kerasrec.etl.engine import evaluate
-from kerasrec.etl.graph import Node, in_order
+from kerasrec.etl.operator.graph import Node, in_order
+from kerasrec.etl.operator.operator import Trusted
 from kerasrec.etl.ops import OPERATORS
-from kerasrec.etl.ops.base import Trusted
-from kerasrec.etl.values import Value
+from kerasrec.etl.run.column_expr import Value
+from kerasrec.etl.run.fit import evaluate
 from kerasrec.files import write_aside
 from kerasrec.files.readable import check_checksum, crc32_of, read_json, what_is_wrong, with_checksum
 from kerasrec.schema import Column, Schema, SchemaError

@@ -13,17 +13,19 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from kerasrec.etl import cluster, execute, storage
-from kerasrec.etl import engine as graphs
+from kerasrec.etl import storage
 from kerasrec.etl.dataset import Dataset
-from kerasrec.etl.fitted_rows import are_fitted, fingerprint
-from kerasrec.etl.graph import Columns, as_node, in_order, raw_of
-from kerasrec.etl.null_origin import null_origin
-from kerasrec.etl.progress import bar
-from kerasrec.etl.sources import Source, scan
-from kerasrec.etl.tensor_names import signature
-from kerasrec.etl.types import ROW, column_type, is_integer
-from kerasrec.etl.values import Value, reads
+from kerasrec.etl.operator.graph import Columns, as_node, in_order, raw_of
+from kerasrec.etl.run import dask_cluster
+from kerasrec.etl.run import fit as graphs
+from kerasrec.etl.run.column_expr import Value, reads
+from kerasrec.etl.run.null_origin import null_origin
+from kerasrec.etl.run.progress import bar
+from kerasrec.etl.run.tensor_names import signature
+from kerasrec.etl.sources import polars_engine
+from kerasrec.etl.sources.fingerprint import are_fitted, fingerprint
+from kerasrec.etl.sources.source import Source, scan
+from kerasrec.etl.sources.types import ROW, column_type, is_integer
 from kerasrec.schema import Column, Schema, SchemaError, Tag
 
 if TYPE_CHECKING:
@@ -102,7 +104,7 @@ class Workflow:
         source = _on(engine, source, verify=verify).reading(graphs.raw_names(self._root))
         gathering = None
         if client is not None:
-            source, gathering = cluster.shared(source, client), cluster.gatherer(client)
+            source, gathering = dask_cluster.shared(source, client), dask_cluster.gatherer(client)
         root = copy.deepcopy(self._root)  # so that a failed fit changes nothing
         with bar("fit", len(graphs.levels(root)) + 1, "passes", show=progress) as advance:
             inputs = graphs.fit(root, source, advance, gathering)
@@ -266,7 +268,7 @@ class Workflow:
             features: the columns of `output_schema` that are to be made, perhaps of other types; the module then
                 takes the tensors of `raw_columns(features.names)` and holds nothing that those do not need.
         """
-        from kerasrec.etl.tensors import WorkflowModule
+        from kerasrec.etl.run.serving_graph import WorkflowModule
 
         if features is not None:
             return WorkflowModule(self._root, list(self.raw_columns(features.names)), features)
@@ -322,7 +324,7 @@ class Workflow:
 
 
 def _on(engine: str, source: Any, types: Mapping[str, pl.DataType] | None = None, *, verify: bool) -> Source:
-    execute.check(engine)
+    polars_engine.check(engine)
     return replace(scan(source, types), engine=engine, verify=verify)
 
 

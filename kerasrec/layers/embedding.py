@@ -19,16 +19,16 @@ from keras.src.utils.rng_utils import get_random_seed
 from kerasrec import kernels
 from kerasrec.layers import lookup
 from kerasrec.parallel import comm
-from kerasrec.parallel.costs import WIRE_BYTES
-from kerasrec.parallel.initial_values import piece_blocks
-from kerasrec.parallel.joined import check_optimizer
-from kerasrec.parallel.keras_files import key_of, saved_blocks, saved_tables, whole_for_file
-from kerasrec.parallel.layout import Plan, distinct_tables, explicit
-from kerasrec.parallel.planner import plan as make_plan
-from kerasrec.parallel.rows import kept_in, new_rows, write_rows
-from kerasrec.parallel.shards import Shards, shard, slices
-from kerasrec.parallel.tables import FeatureConfig, TableConfig
-from kerasrec.parallel.whole import whole
+from kerasrec.parallel.checkpoint.keras_files import key_of, saved_blocks, saved_tables, whole_for_file
+from kerasrec.parallel.exchange.gather_table import whole
+from kerasrec.parallel.fit.model import check_optimizer
+from kerasrec.parallel.planner.cost_model import WIRE_BYTES
+from kerasrec.parallel.planner.planner import plan as make_plan
+from kerasrec.tables.config import FeatureConfig, TableConfig
+from kerasrec.tables.initializers import piece_blocks
+from kerasrec.tables.plan import Plan, distinct_tables, explicit
+from kerasrec.tables.row_io import kept_in, new_rows, write_rows
+from kerasrec.tables.sharding import Shards, shard, slices
 
 
 @dataclass(frozen=True)
@@ -163,9 +163,9 @@ class DistributedEmbedding(keras.layers.Layer):
         )
 
     def _prepare_exchange(self, rank: int) -> None:
-        from kerasrec.parallel.batch_share import LookupShare
-        from kerasrec.parallel.copies import Copies
-        from kerasrec.parallel.exchange import Exchange
+        from kerasrec.parallel.comm.batch_share import LookupShare
+        from kerasrec.parallel.exchange.exchange import Exchange
+        from kerasrec.parallel.exchange.replicas import Copies
 
         self._share = LookupShare()
         copies: list[Any] = []
@@ -244,7 +244,7 @@ class DistributedEmbedding(keras.layers.Layer):
         import tensorflow as tf
 
         from kerasrec.layers.partial_sums import bags_of, features_of
-        from kerasrec.parallel.exchange import Bags
+        from kerasrec.parallel.exchange.exchange import Bags
 
         share, tell = self._share.of_batch(_batch_size(some_ids)) if training else (None, None)
         rows = [

@@ -14,9 +14,9 @@ import keras
 from keras import ops
 
 from kerasrec import kernels
-from kerasrec.parallel.rows import kept_in
-from kerasrec.parallel.stacks import Stack
-from kerasrec.parallel.tables import FeatureConfig
+from kerasrec.tables.config import FeatureConfig
+from kerasrec.tables.row_io import kept_in
+from kerasrec.tables.stack import Stack
 
 
 @dataclass(frozen=True)

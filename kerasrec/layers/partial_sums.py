@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from kerasrec.layers import lookup
-from kerasrec.parallel.exchange import Bags
+from kerasrec.parallel.exchange.exchange import Bags
 
 
 def bags_of(wanted: lookup.Wanted) -> Bags:

@@ -12,11 +12,11 @@ import numpy as np
 
 from kerasrec.layers.embedding import DistributedEmbedding, Placed
 from kerasrec.parallel import comm
-from kerasrec.parallel.agree import agree
-from kerasrec.parallel.layout import distinct_tables, explicit
-from kerasrec.parallel.rows import new_rows
-from kerasrec.parallel.shards import Shards, shard
-from kerasrec.parallel.whole import gathered
+from kerasrec.parallel.comm.raise_on_all import agree
+from kerasrec.parallel.exchange.gather_table import gathered
+from kerasrec.tables.plan import distinct_tables, explicit
+from kerasrec.tables.row_io import new_rows
+from kerasrec.tables.sharding import Shards, shard
 
 
 @contextmanager

@@ -22,11 +22,12 @@ from kerasrec.models.class_weights import with_class_weights
 from kerasrec.models.first_order import FirstOrder
 from kerasrec.models.options import Options
 from kerasrec.optimizers import Adagrad, LossScaleOptimizer
-from kerasrec.parallel import comm, facts
-from kerasrec.parallel.alike import check_alike, code
-from kerasrec.parallel.callback import with_ranks
-from kerasrec.parallel.joined import check_optimizer, join
-from kerasrec.parallel.model_files import save_model_aside, save_weights_aside
+from kerasrec.parallel import comm
+from kerasrec.parallel.checkpoint.model_files import save_model_aside, save_weights_aside
+from kerasrec.parallel.fit import fingerprint
+from kerasrec.parallel.fit.callback import with_ranks
+from kerasrec.parallel.fit.model import check_optimizer, join
+from kerasrec.parallel.fit.rank_check import check_alike, code
 from kerasrec.schema import Schema, SchemaError
 
 
@@ -201,7 +202,7 @@ class SchemaModel(keras.Model):
             class_weight = given.pop("class_weight", None)
         if comm.size() > 1:
             check_optimizer(getattr(self, "optimizer", None), f"model {self.name!r}")
-            data = {"data": facts.of_data(x), "validation data": facts.of_data(validation_data)}
+            data = {"data": fingerprint.of_data(x), "validation data": fingerprint.of_data(validation_data)}
             schema = {column.name: column.to_dict() for column in self.schema}
             check_alike("fit", {"code": code(), "schema": schema, **data})
         given["callbacks"] = with_data(given.get("callbacks"), x, validation_data)
@@ -307,7 +308,7 @@ class SchemaModel(keras.Model):
 def _check_same_on_ranks(where: str, data: Any) -> None:
     """Raise `RanksDiffer` where ranks' loaders read other files, or deal them otherwise."""
     if comm.size() > 1:
-        check_alike(where, {"data": facts.of_data(data)})
+        check_alike(where, {"data": fingerprint.of_data(data)})
 
 
 def _call(method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

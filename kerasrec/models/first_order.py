@@ -9,8 +9,8 @@ import keras
 from keras import ops
 
 from kerasrec.layers import DistributedEmbedding
-from kerasrec.parallel.features import embedding_features
 from kerasrec.schema import Schema
+from kerasrec.tables.from_schema import embedding_features
 
 
 @keras.saving.register_keras_serializable("kerasrec")

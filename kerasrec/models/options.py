@@ -8,9 +8,9 @@ from typing import Any
 
 import keras
 
-from kerasrec.parallel.features import embedding_features
-from kerasrec.parallel.tables import FeatureConfig
 from kerasrec.schema import Schema
+from kerasrec.tables.config import FeatureConfig
+from kerasrec.tables.from_schema import embedding_features
 
 COMBINERS = ("mean", "sum", "sqrtn")
 

@@ -8,8 +8,8 @@ import keras
 
 from kerasrec.models.base import SchemaModel
 from kerasrec.parallel import comm
-from kerasrec.parallel.joined import join
-from kerasrec.parallel.model_files import save_model_aside, save_weights_aside
+from kerasrec.parallel.checkpoint.model_files import save_model_aside, save_weights_aside
+from kerasrec.parallel.fit.model import join
 
 
 def save_model(

@@ -12,12 +12,12 @@ import keras
 
 from kerasrec.optimizers.sparse import Rows, is_sparse, is_table, unique_rows
 from kerasrec.parallel import comm
-from kerasrec.parallel.alike import check_alike, code
-from kerasrec.parallel.facts import of_optimizer
-from kerasrec.parallel.keras_files import saved_blocks, whole_for_file
-from kerasrec.parallel.rows import filled_rows, write_rows
-from kerasrec.parallel.shards import is_sharded
-from kerasrec.parallel.training import average, gather, start_alike
+from kerasrec.parallel.checkpoint.keras_files import saved_blocks, whole_for_file
+from kerasrec.parallel.comm.data_parallel import average, gather, start_alike
+from kerasrec.parallel.fit.fingerprint import of_optimizer
+from kerasrec.parallel.fit.rank_check import check_alike, code
+from kerasrec.tables.row_io import filled_rows, write_rows
+from kerasrec.tables.sharding import is_sharded
 
 # A mixin: what it calls on `super()` is the Keras optimizer that it is put before.
 _Keras: Any = keras.optimizers.Optimizer if TYPE_CHECKING else object
@@ -260,7 +260,7 @@ def _step_of(pairs: Sequence[tuple[Any, Any]]) -> Any:
     """The step whose gradients are applied: it knows how much this rank's count."""
     if comm.size() == 1:
         return nullcontext()
-    from kerasrec.parallel.batch_share import update_step
+    from kerasrec.parallel.comm.batch_share import update_step
 
     tables = [(g, v) for g, v in pairs if hasattr(v, "share")]
     layers = {id(v.share): v.share for _, v in tables}.values()

@@ -4,28 +4,28 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from kerasrec.parallel.alike import RanksDiffer
-    from kerasrec.parallel.batch_share import step
-    from kerasrec.parallel.callback import Callback
-    from kerasrec.parallel.checkpoint import restore, save
-    from kerasrec.parallel.comm import rank, size
-    from kerasrec.parallel.layout import Plan, TablePlan, explicit
-    from kerasrec.parallel.planner import DoesNotFit, plan
+    from kerasrec.parallel.checkpoint.checkpoint import restore, save
+    from kerasrec.parallel.comm.batch_share import step
+    from kerasrec.parallel.comm.collectives import rank, size
+    from kerasrec.parallel.fit.callback import Callback
+    from kerasrec.parallel.fit.rank_check import RanksDiffer
+    from kerasrec.parallel.planner.planner import DoesNotFit, plan
+    from kerasrec.tables.plan import Plan, TablePlan, explicit
 
 # No module may be named like one of these: importing it would put it in the name's place.
 _HOME = {
-    "Callback": "callback",
-    "DoesNotFit": "planner",
-    "Plan": "layout",
-    "RanksDiffer": "alike",
-    "TablePlan": "layout",
-    "explicit": "layout",
-    "plan": "planner",
-    "rank": "comm",
-    "restore": "checkpoint",
-    "save": "checkpoint",
-    "size": "comm",
-    "step": "batch_share",
+    "Callback": "kerasrec.parallel.fit.callback",
+    "DoesNotFit": "kerasrec.parallel.planner.planner",
+    "Plan": "kerasrec.tables.plan",
+    "RanksDiffer": "kerasrec.parallel.fit.rank_check",
+    "TablePlan": "kerasrec.tables.plan",
+    "explicit": "kerasrec.tables.plan",
+    "plan": "kerasrec.parallel.planner.planner",
+    "rank": "kerasrec.parallel.comm.collectives",
+    "restore": "kerasrec.parallel.checkpoint.checkpoint",
+    "save": "kerasrec.parallel.checkpoint.checkpoint",
+    "size": "kerasrec.parallel.comm.collectives",
+    "step": "kerasrec.parallel.comm.batch_share",
 }
 
 __all__ = [
@@ -46,5 +46,5 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name in _HOME:
-        return getattr(importlib.import_module(f"{__name__}.{_HOME[name]}"), name)
+        return getattr(importlib.import_module(_HOME[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -23,8 +23,8 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 
-from kerasrec.addresses import hide_secrets
 from kerasrec.files import write_aside
+from kerasrec.files.addresses import hide_secrets
 from kerasrec.kernels.folder import cache_folder, digest, who_else
 
 VERSION = "0.28.1"

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from kerasrec.etl.types import is_float, is_integer
+from kerasrec.etl.sources.types import is_float, is_integer
 from kerasrec.schema import Column, Schema, SchemaError, Tag
 
 

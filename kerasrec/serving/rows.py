@@ -14,10 +14,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from kerasrec.etl import exact
-from kerasrec.etl.columns import ArrowColumns, arrow_columns
-from kerasrec.etl.tensor_names import tensor_names
-from kerasrec.etl.types import integer_range, is_float, is_integer, to_polars
+from kerasrec.etl.run.tensor_names import tensor_names
+from kerasrec.etl.sources import exact_cast
+from kerasrec.etl.sources.raw_columns import ArrowColumns, arrow_columns
+from kerasrec.etl.sources.types import integer_range, is_float, is_integer, to_polars
 from kerasrec.excerpts import excerpt
 from kerasrec.schema import Column, Schema, SchemaError
 from kerasrec.serving.wire import wire_names
@@ -145,10 +145,10 @@ def _cast(series: pl.Series, column: Column, where: Where) -> pl.Series:
     given, wanted = series.dtype, column.dtype
     if wanted == "datetime" and given.is_integer():
         return series.cast(to_polars(wanted))
-    made, wrong = exact.cast(series, wanted)
+    made, wrong = exact_cast.cast(series, wanted)
     if wrong is None:
         return made
-    if exact.same_kind(given, wanted) or (given.is_float() and is_integer(wanted)):
+    if exact_cast.same_kind(given, wanted) or (given.is_float() and is_integer(wanted)):
         raise _misfit(column, where(wrong), series[wrong])
     raise _mismatch(column, given)
 
@@ -205,7 +205,7 @@ def _from_python(values: list[Any], column: Column, where: Where) -> pl.Series:
         elif isinstance(value, bool | np.bool_):
             fits = False
         elif integers:
-            fits = exact.is_whole(value) and low <= int(value) <= high
+            fits = exact_cast.is_whole(value) and low <= int(value) <= high
         else:
             fits = isinstance(value, Real | Decimal)
         if not fits:
@@ -257,4 +257,4 @@ def _mismatch(column: Column, given: Any) -> SchemaError:
 
 
 def _misfit(column: Column, row: int, value: Any) -> ValueError:
-    return ValueError(f"column {column.name!r}, row {row}: {exact.misfit(value, column.dtype)}")
+    return ValueError(f"column {column.name!r}, row {row}: {exact_cast.misfit(value, column.dtype)}")

@@ -11,13 +11,13 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kerasrec.etl.tensor_names import TensorNames, tensor_names
+from kerasrec.etl.run.tensor_names import TensorNames, tensor_names
 from kerasrec.files import check_target, write_aside
 from kerasrec.layers.whole_tables import whole_tables
 from kerasrec.parallel import comm
-from kerasrec.parallel.agree import agree
-from kerasrec.parallel.facts import untrained_weights
-from kerasrec.parallel.training import settle
+from kerasrec.parallel.comm.data_parallel import settle
+from kerasrec.parallel.comm.raise_on_all import agree
+from kerasrec.parallel.fit.fingerprint import untrained_weights
 from kerasrec.schema import Schema
 from kerasrec.serving.reads import FeatureRead, features_read, target_names
 from kerasrec.serving.rows import EXTRA, check_path

@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from kerasrec.etl import tensor_names
+from kerasrec.etl.run import tensor_names
 from kerasrec.schema import Column
 
 Tensors = dict[str, Any]  # name -> tf.TensorSpec

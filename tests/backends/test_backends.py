@@ -139,13 +139,13 @@ def test_tensorflow_is_not_needed(other):
     """But by its own features: the workflow's TensorFlow face, the exchange between ranks, the SavedModel."""
     assert not other.facts["tensorflow imported"]
     assert other.facts["not importable"] == [
-        "kerasrec.data.to_dataset",
-        "kerasrec.etl.tensors",
+        "kerasrec.data.frameworks.tf_dataset",
+        "kerasrec.etl.run.serving_graph",
         "kerasrec.layers.partial_sums",
-        "kerasrec.parallel.batch_share",
-        "kerasrec.parallel.copies",
-        "kerasrec.parallel.exchange",
-        "kerasrec.parallel.packing",
+        "kerasrec.parallel.comm.batch_share",
+        "kerasrec.parallel.exchange.replicas",
+        "kerasrec.parallel.exchange.exchange",
+        "kerasrec.parallel.exchange.packing",
         "kerasrec.serving.saved_model",
     ]
 

@@ -13,7 +13,7 @@ import train_job
 
 import kerasrec as kr
 from kerasrec.checkpoint import position as positions
-from kerasrec.parallel.checkpoint import restore_training
+from kerasrec.parallel.checkpoint.checkpoint import restore_training
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "data"))
 from loader_data import make_table, write

@@ -5,8 +5,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from kerasrec.data import Loader
-from kerasrec.data.device_frames import Decoded, DeviceFrames
-from kerasrec.data.frames import Ragged
+from kerasrec.data.decode.arrow import Ragged
+from kerasrec.data.decode.device import Decoded, DeviceFrames
 
 
 def decode(path, row_groups, columns):

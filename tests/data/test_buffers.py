@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from loader_data import make_table, write
 
 from kerasrec.data import Loader
-from kerasrec.data.buffers import Buffers
+from kerasrec.data.decode.buffers import Buffers
 
 
 @settings(max_examples=25, deadline=None)

@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from loader_data import make_schema, make_table, threads, write
 
 import kerasrec as kr
-from kerasrec.data import Loader, to_tensorflow
+from kerasrec.data import Loader
+from kerasrec.data.frameworks import tf_tensors
 from kerasrec.schema import Column, Schema
 
 ROWS = 700
@@ -160,10 +161,10 @@ def test_tensorflow_takes_columns_where_they_are(folder):
     for batch in loader._lend():
         for column in loader._layout.columns_of(batch).values():
             if isinstance(column, np.ndarray) and len(column) == 112:
-                tensor = to_tensorflow._tensor(column)
+                tensor = tf_tensors._tensor(column)
                 assert np.asarray(memoryview(tensor)).ctypes.data == column.ctypes.data
                 odd = column[1:]  # an operation on such memory, taken as it is, ends the process
-                assert np.array_equal(to_tensorflow._tensor(odd) + 0, odd)
+                assert np.array_equal(tf_tensors._tensor(odd) + 0, odd)
 
 
 def test_leaving_early_ends_the_threads(folder):

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kerasrec.data.chunks import find_files
-from kerasrec.data.fingerprint import fingerprints
+from kerasrec.data.files.discovery import find_files
+from kerasrec.data.files.fingerprint import fingerprints
 
 
 def write(path, ids, **options):

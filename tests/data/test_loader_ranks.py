@@ -16,9 +16,10 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from loader_data import make_schema, make_table, rows_of, rows_on_disk, write
 
-from kerasrec.data import Loader, frames
-from kerasrec.data.chunks import Chunk, pools
-from kerasrec.data.shares import Share
+from kerasrec.data import Loader
+from kerasrec.data.decode import arrow
+from kerasrec.data.files.discovery import Chunk, pools
+from kerasrec.data.rank_split import Share
 from kerasrec.parallel import comm
 
 
@@ -203,14 +204,14 @@ def test_one_rank_shuffles_as_its_law_says(tmp_path):
 def test_a_rank_decodes_its_part(tmp_path, monkeypatch, shuffle, ranks):
     rng = np.random.default_rng(0)
     write_files(tmp_path, [rng.integers(1, 100, 20).tolist() for _ in range(4)])
-    decoded, decode = [], frames._decode
+    decoded, decode = [], arrow._decode
 
     def counting(*arguments):
         table = decode(*arguments)
         decoded.append(table.num_rows)
         return table
 
-    monkeypatch.setattr(frames, "_decode", counting)
+    monkeypatch.setattr(arrow, "_decode", counting)
     for loader in loaders(tmp_path, ranks, 64, shuffle=shuffle, pool_rows=300):
         decoded.clear()
         assert len(flat(numbers(loader))) == loader.num_rows
@@ -360,6 +361,6 @@ def test_repr(tmp_path):
 
 
 def test_what_to_read_is_planned_without_a_framework():
-    script = "import sys, kerasrec.data.chunks, kerasrec.data.shares, kerasrec.data.arguments\n"
+    script = "import sys, kerasrec.data.files.discovery, kerasrec.data.rank_split, kerasrec.data.arguments\n"
     script += "assert not {'keras', 'tensorflow', 'horovod'} & {*sys.modules}"
     subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[2])

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from loader_data import make_table, rows_of, write
 
-from kerasrec.data import Loader, frames
+from kerasrec.data import Loader
+from kerasrec.data.decode import arrow
 
 ROWS = 1000
 FEATURES = ["user", "age"]
@@ -78,7 +79,7 @@ def test_what_was_used_up_is_not_decoded(folder, monkeypatch):
     assert len(list(zip(range(7), loader, strict=False))) == 7
     state, read = loader.state(), []
     fresh = Loader(folder, 100, shuffle=True, pool_rows=100)
-    real = frames.read
+    real = arrow.read
     engine = fresh._engine
     monkeypatch.setattr(
         engine,

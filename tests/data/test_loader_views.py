@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from loader_data import CARDINALITY, make_table, rows_of, threads, write
 
 import kerasrec as kr
-from kerasrec.data import Loader, frames
+from kerasrec.data import Loader
+from kerasrec.data.decode import arrow
 
 ROWS = 1000
 
@@ -70,8 +71,8 @@ def test_taken_of_taken_and_of_restored(folder):
 
 
 def test_no_more_is_read_than_the_pools_of_what_is_taken(folder, monkeypatch):
-    decoded, decode = [], frames._decode
-    monkeypatch.setattr(frames, "_decode", lambda *a: decoded.append(decode(*a)) or decoded[-1])
+    decoded, decode = [], arrow._decode
+    monkeypatch.setattr(arrow, "_decode", lambda *a: decoded.append(decode(*a)) or decoded[-1])
     assert len(list(Loader(folder, 50, shuffle=True, pool_rows=100).take(2))) == 2
     assert 100 <= sum(table.num_rows for table in decoded) <= 400  # a pool and one ahead, of up to 200 rows
     assert not threads()

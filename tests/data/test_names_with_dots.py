@@ -11,7 +11,7 @@ from range_server import serve
 
 from kerasrec import etl
 from kerasrec.data import Loader
-from kerasrec.parquet import leaves
+from kerasrec.parquet.row_groups import leaves
 from kerasrec.schema import Column, Hotness, Schema
 
 IDS = [[1, 4], [], [2]]

@@ -11,7 +11,7 @@ from polars.testing import assert_frame_equal
 from tensorflow_runs import run
 
 from kerasrec import etl
-from kerasrec.etl.types import column_type
+from kerasrec.etl.sources.types import column_type
 
 
 def transformed(workflow: etl.Workflow, frame: pl.DataFrame) -> pl.DataFrame:

@@ -12,10 +12,11 @@ import polars as pl
 from hypothesis import strategies as st
 from tensorflow_runs import run
 
-from kerasrec.etl import Operator, Workflow, engine
-from kerasrec.etl.sources import scan
-from kerasrec.etl.types import is_float, to_polars
-from kerasrec.etl.values import Value
+from kerasrec.etl import Operator, Workflow
+from kerasrec.etl.run import fit as engine
+from kerasrec.etl.run.column_expr import Value
+from kerasrec.etl.sources.source import scan
+from kerasrec.etl.sources.types import is_float, to_polars
 from kerasrec.schema import Column, Schema
 
 WORDS = st.text(alphabet="ab\n\x00é ", max_size=2)
@@ -63,7 +64,7 @@ class Fitted:
         return self.frame(values).lazy().select(value.expr.alias("x")).collect(engine="streaming")["x"]
 
     def tensorflow(self, values: list[Any]) -> list[Any]:
-        from kerasrec.etl.tensors import WorkflowModule
+        from kerasrec.etl.run.serving_graph import WorkflowModule
 
         module = WorkflowModule(self.root, self.inputs, Schema(self.outputs))
         made = run(module, wire(values, self.inputs[0]))

@@ -17,8 +17,8 @@ from dying import DiesOnce
 from polars.testing import assert_frame_equal
 
 from kerasrec import etl
-from kerasrec.etl import cluster
-from kerasrec.etl.graph import in_order
+from kerasrec.etl.operator.graph import in_order
+from kerasrec.etl.run import dask_cluster
 from kerasrec.schema import SchemaError
 
 distributed = pytest.importorskip("distributed")
@@ -50,7 +50,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 @pytest.fixture(scope="module", autouse=True)
 def _small_parts() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cluster, "PART_ROWS", PART)
+        patch.setattr(dask_cluster, "PART_ROWS", PART)
         yield
 
 

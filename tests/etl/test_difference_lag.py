@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from kerasrec import etl
-from kerasrec.etl import engine
-from kerasrec.etl.sources import scan
-from kerasrec.etl.values import Value
+from kerasrec.etl.run import fit as engine
+from kerasrec.etl.run.column_expr import Value
+from kerasrec.etl.sources.source import scan
 from kerasrec.schema import SchemaError, Tag
 
 pandas = pytest.importorskip("pandas")

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kerasrec import etl
-from kerasrec.etl.sources import scan
+from kerasrec.etl.sources.source import scan
 from kerasrec.schema import SchemaError
 
 INTEGERS = [*(getattr(pa, f"{sign}int{bits}")() for sign in ("", "u") for bits in (8, 16, 32, 64))]

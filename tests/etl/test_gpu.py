@@ -14,13 +14,13 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from kerasrec import etl
-from kerasrec.etl import execute
+from kerasrec.etl.sources import polars_engine
 
 
 def refusal() -> str:
     """Why nothing runs on a GPU here; empty where something does."""
     try:
-        execute.check("gpu")
+        polars_engine.check("gpu")
     except (ImportError, RuntimeError) as error:
         return str(error)
     return ""
@@ -80,7 +80,7 @@ def test_another_engine(file: Path) -> None:
 @pytest.fixture
 def forced(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """A machine that passed the check and whose GPU takes no query, which is any machine without one."""
-    monkeypatch.setattr(execute, "check", lambda engine: None)
+    monkeypatch.setattr(polars_engine, "check", lambda engine: None)
     return
 
 

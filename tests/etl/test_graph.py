@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from kerasrec import etl
-from kerasrec.etl.graph import trace
+from kerasrec.etl.operator.graph import trace
 
 
 def test_what_may_stand_beside_the_operators() -> None:

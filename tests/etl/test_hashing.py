@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kerasrec import etl
-from kerasrec.etl.farmhash import fingerprint64
+from kerasrec.etl.lookup.farmhash import fingerprint64
 from kerasrec.schema import SchemaError, Tag
 
 NULL = 0x6C6C756E

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from kerasrec import etl
-from kerasrec.etl.keys import Keys
+from kerasrec.etl.lookup.key_index import Keys
 from kerasrec.schema import Column, SchemaError, Tag
 
 pandas = pytest.importorskip("pandas")

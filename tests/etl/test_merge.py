@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kerasrec import etl
-from kerasrec.etl.observe import Observe
-from kerasrec.etl.types import column_type
+from kerasrec.etl.run.column_stats import Observe
+from kerasrec.etl.sources.types import column_type
 from kerasrec.schema import Column, Tag
 
 NUMBER = Column("n", "float64")

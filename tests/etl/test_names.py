@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 import kerasrec as kr
-from kerasrec import etl, globs
-from kerasrec.etl.graph import as_node
+from kerasrec import etl
+from kerasrec.etl.operator.graph import as_node
+from kerasrec.files import globs
 from kerasrec.schema import SchemaError
 
 OURS = ["self", "key:a", "out a", "0 a", "##out a", "n:a", "fold", "count", "value", "row", "x", "rows", "by"]

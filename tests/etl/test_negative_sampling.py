@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from kerasrec import etl
-from kerasrec.etl import engine
-from kerasrec.etl.draws import Draws
-from kerasrec.etl.sources import scan
-from kerasrec.etl.values import Value, select
+from kerasrec.etl.lookup.weighted_sampling import Draws
+from kerasrec.etl.run import fit as engine
+from kerasrec.etl.run.column_expr import Value, select
+from kerasrec.etl.sources.source import scan
 from kerasrec.schema import SchemaError, Tag
 
 SCHEMA = {"user": pl.Int8, "item": pl.String, "price": pl.Int64, "hour": pl.Int64, "clicked": pl.Int8}

@@ -13,9 +13,10 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from kerasrec import etl
-from kerasrec.etl import engine, storage
-from kerasrec.etl.sources import scan
-from kerasrec.etl.types import ROW
+from kerasrec.etl import storage
+from kerasrec.etl.run import fit as engine
+from kerasrec.etl.sources.source import scan
+from kerasrec.etl.sources.types import ROW
 from kerasrec.schema import Column, SchemaError
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from kerasrec import etl
-from kerasrec.etl import engine
+from kerasrec.etl.run import fit as engine
 from kerasrec.schema import SchemaError, Tag
 
 ROW = st.tuples(

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from kerasrec import etl, serving
-from kerasrec.etl.sources import scan
+from kerasrec.etl.sources.source import scan
 from kerasrec.schema import SchemaError
 
 ZONES = ["+05:30", "-03:30", "+05:45", "+14:00", "Asia/Kolkata", "UTC", "US/Pacific"]

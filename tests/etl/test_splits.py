@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from kerasrec import etl
-from kerasrec.etl import engine
-from kerasrec.etl.fitted_rows import fingerprint
-from kerasrec.etl.sources import Source
+from kerasrec.etl.run import fit as engine
+from kerasrec.etl.sources.fingerprint import fingerprint
+from kerasrec.etl.sources.source import Source
 from kerasrec.schema import SchemaError
 
 FRACTIONS = [(0.8, 0.1, 0.1), (0.5, 0.5), (0.25, 0.25, 0.25, 0.25)]

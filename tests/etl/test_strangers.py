@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from polars.plugins import register_plugin_function
 
 from kerasrec import etl
-from kerasrec.etl import expressions
+from kerasrec.etl.operator import user_expressions
 from kerasrec.schema import SchemaError
 
 FRAME = pl.DataFrame({"a": [1, 2, 3], "b": [1.0, -1.0, 2.0], "k": ["x", "y", "x"]})
@@ -97,7 +97,7 @@ def test_functions_and_plugins_are_refused(tmp_path: Path) -> None:
         refused(folder, values, "Python function or a plugin", trust=True)
         assert not (tmp_path / "made").exists(), name
         with pytest.raises(ValueError, match="cannot be saved"):
-            expressions.to_json(expr)
+            user_expressions.to_json(expr)
     # Polars does unpickle them, so it is not for another reason that nothing was made.
     text = serialized(calls(tmp_path / "made")["map_batches"]())
     with warnings.catch_warnings(), suppress(FileExistsError, pl.exceptions.PolarsError):
@@ -141,7 +141,7 @@ def test_words_of_columns_and_values_are_no_code(word: str) -> None:
         pl.sum_horizontal(word, pl.lit(1)).replace_strict({1: True}, default=False),
         pl.col(word).str.to_datetime().dt.truncate("1d") < pl.datetime(2020, 1, 1),
     ):
-        again = expressions.from_json(expressions.to_json(expr))
+        again = user_expressions.from_json(user_expressions.to_json(expr))
         assert serialized(again) == serialized(expr)
 
 

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from kerasrec import etl
-from kerasrec.etl.types import ROW
+from kerasrec.etl.sources.types import ROW
 from kerasrec.schema import Column, SchemaError
 
 SCHEMA = {"user": pl.String, "item": pl.Int64, "y": pl.Int8, "z": pl.Float64, "part": pl.Int32}

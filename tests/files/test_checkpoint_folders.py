@@ -14,7 +14,7 @@ import pytest
 import kerasrec as kr
 from kerasrec.files import lock
 from kerasrec.files.leftovers import LOCK
-from kerasrec.parallel import shard_files
+from kerasrec.parallel.checkpoint import safetensors_io
 
 ROOT = Path(__file__).parents[2]
 
@@ -177,8 +177,10 @@ def test_tables_of_any_name(tmp_path: Path) -> None:
     (folder,) = (tmp_path / "checkpoint").glob("save-*")
     files = [path.name for path in folder.iterdir()]
     assert len({name.lower() for name in files}) == len(files) == len(NAMES) + 1
-    assert shard_files.file_stems(["item", "wide/one"]) == {"item": "item", "wide/one": "wide%2Fone"}
-    assert shard_files.file_stems(["a" * 400])["a" * 400] == shard_files.file_stems(["a" * 400, "b"])["a" * 400]
+    assert safetensors_io.file_stems(["item", "wide/one"]) == {"item": "item", "wide/one": "wide%2Fone"}
+    assert (
+        safetensors_io.file_stems(["a" * 400])["a" * 400] == safetensors_io.file_stems(["a" * 400, "b"])["a" * 400]
+    )
 
 
 def changes(facts: dict) -> list[tuple[str, dict]]:
@@ -234,7 +236,7 @@ def test_a_full_disk_says_what_was_needed(model, saved: Path, monkeypatch: pytes
         raise OSError(28, "No space left on device")
 
     before = {path: path.read_bytes() for path in saved.rglob("*") if path.is_file()}
-    monkeypatch.setattr(shard_files, "flush_tree", full)
+    monkeypatch.setattr(safetensors_io, "flush_tree", full)
     with pytest.raises(
         OSError, match=rf"cannot write {saved}: No space left on device. \d+ of 640 bytes .* unchanged"
     ):

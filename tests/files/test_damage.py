@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 import pytest
 
 import kerasrec as kr
-from kerasrec import etl, footers
+from kerasrec import etl
+from kerasrec.parquet import footers
 from kerasrec.schema import Schema, SchemaError
 
 ROWS = 900

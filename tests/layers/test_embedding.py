@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import kerasrec as kr
 from kerasrec.layers import whole_tables
-from kerasrec.parallel.initial_values import BLOCK_ROWS, initial_values
+from kerasrec.tables.initializers import BLOCK_ROWS, initial_values
 
 ITEM = kr.TableConfig("item", 10, 4)
 

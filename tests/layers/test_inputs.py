@@ -8,8 +8,8 @@ import tensorflow as tf
 
 import kerasrec as kr
 from kerasrec.layers.inputs import ContinuousInputs, ids_of
-from kerasrec.parallel.features import embedding_features
 from kerasrec.schema import Column, Hotness, Schema, SchemaError, Tag
+from kerasrec.tables.from_schema import embedding_features
 
 CAT, CONT, LIST = Tag.CATEGORICAL, Tag.CONTINUOUS, Tag.LIST
 USER = Column("user", "int32", (CAT,), cardinality=50, embedding_dim=16, table="user")

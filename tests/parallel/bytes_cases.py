@@ -9,7 +9,7 @@ import tensorflow as tf
 import kerasrec as kr
 from kerasrec.datasets.power_law import Zipf
 from kerasrec.parallel import comm
-from kerasrec.parallel.frequencies import power_law_head
+from kerasrec.tables.access_frequency import power_law_head
 
 ROWS, WIDTH, BATCH = 20_000, 16, 1500
 number = itertools.count()

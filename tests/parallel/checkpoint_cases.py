@@ -16,8 +16,10 @@ import pytest
 
 import kerasrec as kr
 from kerasrec.layers import whole_tables
-from kerasrec.parallel import comm, held, rows, shard_files
-from kerasrec.parallel.whole import whole
+from kerasrec.parallel import comm
+from kerasrec.parallel.checkpoint import local_tables, safetensors_io
+from kerasrec.parallel.exchange.gather_table import whole
+from kerasrec.tables import row_io
 
 SIZES = {"item": (103, 4), "tag": (31, 6), "tiny": (2, 4)}
 OPTIMIZERS = {
@@ -28,7 +30,7 @@ OPTIMIZERS = {
         {"tables": kr.optimizers.Adagrad(0.1), "dense": kr.optimizers.Adam(0.01)}
     ),
 }
-rows.BLOCK_BYTES = 512  # many blocks of small tables
+row_io.BLOCK_BYTES = 512  # many blocks of small tables
 
 
 class Model(keras.Model):
@@ -88,7 +90,7 @@ def train(model, steps):
 def state(model):
     """All there is of a model: whole tables and slots, gathered by other code than a checkpoint's, the rest."""
     optimizer, cut = model.optimizer, {}
-    for variable in held.stacks_of(model):
+    for variable in local_tables.stacks_of(model):
         slots = optimizer.table_slots(variable) if optimizer.built else {}
         for slot, each in {"": variable, **slots}.items():
             for part in variable.shards.slices:
@@ -116,7 +118,7 @@ def assert_equal(one, other, **close):
 
 
 def check_copies(model):
-    for variable in held.stacks_of(model):
+    for variable in local_tables.stacks_of(model):
         shards = variable.shards
         if shards.copies and comm.size() > 1:
             copies = variable.copies.copies.numpy()
@@ -126,7 +128,7 @@ def check_copies(model):
 
 def reads_its_rows(model, path):
     """Restore, and count the bytes that are looked at of tables: those of this rank's rows. Tells the files."""
-    sizes, files, read = [], set(), shard_files.read
+    sizes, files, read = [], set(), safetensors_io.read
 
     def counted(file, *arguments):
         out = read(file, *arguments)
@@ -134,12 +136,12 @@ def reads_its_rows(model, path):
         files.add(file.name)
         return out
 
-    shard_files.read = counted
+    safetensors_io.read = counted
     try:
         kr.parallel.restore(path, model)
     finally:
-        shard_files.read = read
-    stacks = held.stacks_of(model)
+        safetensors_io.read = read
+    stacks = local_tables.stacks_of(model)
     mine = [*stacks, *(slot for stack in stacks for slot in model.optimizer.table_slots(stack).values())]
     assert sum(sizes) == sum(np.array(each.value).nbytes for each in mine)
     return files
@@ -213,14 +215,14 @@ def broken(case, folder):
         comm.barrier()
     refused(FileExistsError, "overwrite=True", kr.parallel.save, path, model)
     kr.parallel.save(path, model, overwrite=True)
-    write = shard_files.write
+    write = safetensors_io.write
 
     def full(*arguments):
         raise OSError("no space left")
 
-    shard_files.write = full if comm.rank() == comm.size() - 1 else write
+    safetensors_io.write = full if comm.rank() == comm.size() - 1 else write
     refused(OSError, "no space left", kr.parallel.save, path, model, overwrite=True)
-    shard_files.write = write
+    safetensors_io.write = write
     if comm.rank() == 0:
         assert len(list(path.iterdir())) == 2, list(path.iterdir())
     kr.parallel.restore(path, model)
@@ -250,7 +252,7 @@ def each_moment(case, folder):
         if any(str(each).startswith(str(path)) for each in arguments):
             keep()
 
-    blocks = held.Held.blocks
+    blocks = local_tables.Held.blocks
 
     def each_block(self):
         for block in blocks(self):
@@ -258,11 +260,11 @@ def each_moment(case, folder):
             keep()
 
     copying = []
-    held.Held.blocks = each_block
+    local_tables.Held.blocks = each_block
     sys.addaudithook(about_to)  # for good: no hook can be removed
     kr.parallel.save(path, model, overwrite=True)
     copying.append(True)
-    held.Held.blocks = blocks
+    local_tables.Held.blocks = blocks
     after = state(model)
     if comm.rank() == 0:
         np.savez(folder / "moment_before.npz", **before)
@@ -296,7 +298,7 @@ def killed(case, folder):
     model = built(case, case["placements"], seed=3)
     kr.parallel.save(folder / "killed", model)
     train(model, range(2))
-    blocks, calls = held.Held.blocks, []
+    blocks, calls = local_tables.Held.blocks, []
 
     def dying(self):
         calls.append(self)
@@ -306,7 +308,7 @@ def killed(case, folder):
                 os.kill(os.getpid(), signal.SIGKILL)
 
     if comm.rank() == comm.size() - 1:
-        held.Held.blocks = dying
+        local_tables.Held.blocks = dying
     kr.parallel.save(folder / "killed", model, overwrite=True)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrec.parallel import comm
-from kerasrec.parallel.batch_share import share_of
+from kerasrec.parallel.comm.batch_share import share_of
 
 MOVED = ["uint8", "int8", "uint16", "int16", "int32", "uint32", "int64", "uint64", "bool"]
 MOVED += ["float16", "float32", "float64", ml_dtypes.bfloat16]

@@ -13,7 +13,8 @@ import pytest
 import tensorflow as tf
 
 import kerasrec as kr
-from kerasrec.parallel import comm, facts
+from kerasrec.parallel import comm
+from kerasrec.parallel.fit import fingerprint
 
 not_refused = []
 USERS, ITEMS, TAGS = 40, 103, 31
@@ -170,7 +171,7 @@ def tables_of(model):
 
 
 def dense_of(model):
-    return np.concatenate([np.ravel(weight.numpy()) for weight in facts.dense_weights(model)])
+    return np.concatenate([np.ravel(weight.numpy()) for weight in fingerprint.dense_weights(model)])
 
 
 def left_by(model, history):
@@ -185,7 +186,7 @@ class Settled(keras.callbacks.Callback):
     """Whether moving averages, which each rank has its own of, end an epoch as their mean."""
 
     def moving(self):
-        return np.concatenate([np.ravel(weight.numpy()) for weight in facts.untrained_weights(self.model)])
+        return np.concatenate([np.ravel(weight.numpy()) for weight in fingerprint.untrained_weights(self.model)])
 
     def on_train_batch_end(self, batch, logs=None):
         self.mine = self.moving()

@@ -17,7 +17,8 @@ import tensorflow as tf
 from equal_cases import check_copies, part
 
 import kerasrec as kr
-from kerasrec.parallel import batch_share, comm
+from kerasrec.parallel import comm
+from kerasrec.parallel.comm import batch_share
 
 STEPS = 20
 HOTNESS = 4

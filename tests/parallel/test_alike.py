@@ -4,12 +4,13 @@ import keras
 import numpy as np
 
 import kerasrec as kr
-from kerasrec.parallel import alike, callback, comm, facts
+from kerasrec.parallel import comm
+from kerasrec.parallel.fit import callback, fingerprint, rank_check
 
 
 def differences(*values):
     """What is said of these values of ranks 0, 1, ..."""
-    return list(alike._differences(list(values), ""))
+    return list(rank_check._differences(list(values), ""))
 
 
 def test_equal_values_differ_in_nothing():
@@ -35,7 +36,7 @@ def test_long_values_and_many_ranks_are_cut_short():
 
 def test_one_rank_compares_nothing_and_needs_nothing(monkeypatch):
     monkeypatch.setattr(comm, "gather_objects", None)
-    alike.check_alike("fit", {"a": 1})
+    rank_check.check_alike("fit", {"a": 1})
     model = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")  # a foreign optimizer is welcome
     model.fit(np.ones((4, 2)), np.ones((4, 1)), verbose=0, callbacks=[kr.parallel.Callback()])
@@ -54,7 +55,7 @@ def test_names_that_keras_numbers_are_no_difference():
         model.compile(kr.optimizers.Adam(0.1), lambda y, p: (y - p) ** 2, metrics=["mse", keras.metrics.AUC()])
         return model
 
-    one, other = facts.of_model(model()), facts.of_model(model())
+    one, other = fingerprint.of_model(model()), fingerprint.of_model(model())
     assert one == other
     assert one["metrics"][0] == "mse"
 
@@ -64,4 +65,4 @@ def test_dense_weights_are_not_the_tables():
     ids = {"item": keras.Input((), dtype="int32")}
     out = kr.layers.DistributedEmbedding({"item": kr.FeatureConfig("item", item)})(ids)
     model = keras.Model(ids, keras.layers.Dense(1)(out["item"]))
-    assert [tuple(weight.shape) for weight in facts.dense_weights(model)] == [(4, 1), (1,)]
+    assert [tuple(weight.shape) for weight in fingerprint.dense_weights(model)] == [(4, 1), (1,)]

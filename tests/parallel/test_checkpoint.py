@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from safetensors.numpy import load_file
 
 import kerasrec as kr
-from kerasrec.parallel import rows
-from kerasrec.parallel.initial_values import initial_values
+from kerasrec.tables import row_io
+from kerasrec.tables.initializers import initial_values
 
 ROWS = {"item": 10, "user": 7, "wide/one": 5}
 WIDTHS = {"item": 4, "user": 4, "wide/one": 8}
@@ -32,7 +32,7 @@ OPTIMIZERS = {
 @pytest.fixture(autouse=True, scope="module")
 def small_blocks():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rows, "BLOCK_BYTES", 64)
+        patch.setattr(row_io, "BLOCK_BYTES", 64)
         yield
 
 

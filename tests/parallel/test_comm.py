@@ -11,7 +11,8 @@ import pytest
 import tensorflow as tf
 from launch import launch
 
-from kerasrec.parallel import comm, last_words
+from kerasrec.parallel import comm
+from kerasrec.parallel.fit import uncaught_error
 
 HERE = Path(__file__).parent
 needs_horovod = pytest.mark.skipif(find_spec("horovod") is None, reason="Horovod is not installed")
@@ -51,7 +52,7 @@ def test_collectives(ranks):
     ],
 )
 def test_job_ends_on_all_ranks(how, said):
-    done = launch(3, HERE / "fault_cases.py", how, limit=150, env={last_words.GLOO_LIMIT: "5"})
+    done = launch(3, HERE / "fault_cases.py", how, limit=150, env={uncaught_error.GLOO_LIMIT: "5"})
     assert done.code not in (0, -9), done.output
     assert said in done.output
     errors = [line for line in done.output.splitlines() if ">:rank " in line]
@@ -81,8 +82,8 @@ def test_a_lost_rank_is_known_by_its_error():
         unknown("HorovodAllgather of s3://gloo/a:1 "),
         None,
     ]
-    assert [last_words.is_lost(each) for each in (*lost, told)] == [True] * 3
-    assert [last_words.is_lost(each) for each in its_own] == [False] * 5
+    assert [uncaught_error.is_lost(each) for each in (*lost, told)] == [True] * 3
+    assert [uncaught_error.is_lost(each) for each in its_own] == [False] * 5
 
 
 def test_one_rank_needs_no_horovod():

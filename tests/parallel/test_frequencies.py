@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from kerasrec.datasets.power_law import Zipf
-from kerasrec.parallel.frequencies import Frequencies, head_of_counts, power_law_head
+from kerasrec.tables.access_frequency import Frequencies, head_of_counts, power_law_head
 
 
 @pytest.mark.parametrize("rows", [1, 2, 3, 1000, 1024, 1025, 100_000])

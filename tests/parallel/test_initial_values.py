@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kerasrec.parallel.initial_values import BLOCK_ROWS, initial_values
-from kerasrec.parallel.tables import TableConfig
+from kerasrec.tables.config import TableConfig
+from kerasrec.tables.initializers import BLOCK_ROWS, initial_values
 
 ROWS = 2 * BLOCK_ROWS + 100
 

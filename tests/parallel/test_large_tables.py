@@ -15,7 +15,7 @@ import pytest
 from launch import launch
 
 import kerasrec as kr
-from kerasrec.parallel.initial_values import initial_values
+from kerasrec.tables.initializers import initial_values
 
 pytestmark = pytest.mark.slow
 

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from kerasrec.parallel import manifest
-from kerasrec.parallel.manifest import File, Manifest, SavedTable, Shard
+from kerasrec.parallel.checkpoint import manifest
+from kerasrec.parallel.checkpoint.manifest import File, Manifest, SavedTable, Shard
 
 PATHS = ["/etc/passwd", "../other/x.safetensors", "save-0123456789ab/../../x.safetensors"]
 

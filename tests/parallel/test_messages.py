@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kerasrec.parallel.messages import decode, encode
+from kerasrec.parallel.comm.messages import decode, encode
 
 plain = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text() | st.binary()
 values = st.recursive(plain, lambda each: st.lists(each) | st.dictionaries(st.text(), each), max_leaves=10)

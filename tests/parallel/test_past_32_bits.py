@@ -1,7 +1,7 @@
 """Tables whose elements, bytes or rows cannot be counted in 32 bits.
 
 A stack of more than 2^31 rows takes 8 GiB at width 1, and TensorFlow puts together no variable that long
-(`kerasrec/parallel/rows.py`); that its row numbers come out right is seen without the rows themselves.
+(`kerasrec/tables/row_io.py`); that its row numbers come out right is seen without the rows themselves.
 """
 
 import os
@@ -18,7 +18,7 @@ STEP = """
 import resource, sys
 import keras, numpy as np, tensorflow as tf
 import kerasrec as kr
-from kerasrec.parallel.rows import read_rows
+from kerasrec.tables.row_io import read_rows
 
 ROWS, WIDTH, RATE = 36_000_000, 32, 0.5
 # Both ends of both tables, and both sides of the elements 2^29, 2^30 and 2^31 (2^31 to 2^33 bytes) of their stack.

@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 
 import kerasrec as kr
 from kerasrec.datasets.power_law import Zipf
-from kerasrec.parallel import costs
-from kerasrec.parallel.layout import Plan, TablePlan, explicit
-from kerasrec.parallel.planner import DoesNotFit, parse_bytes
-from kerasrec.parallel.tables import PLACEMENTS
+from kerasrec.parallel.planner import cost_model
+from kerasrec.parallel.planner.planner import DoesNotFit, parse_bytes
+from kerasrec.tables.config import PLACEMENTS
+from kerasrec.tables.plan import Plan, TablePlan, explicit
 
 GIB = 2**30
 
@@ -102,9 +102,9 @@ def test_explicit_plans(features, ranks, default):
     for each in plan.tables:
         assert (tiles(each) == 1).all()
         assert each.placement == (default if each.table.placement == "auto" else each.table.placement)
-    step = costs.Step(ranks, 16, 1e9, 1e12, "bfloat16")
-    demands = [costs.Demand(each.table, (1.0,), 1, 0) for each in plan.tables]
-    predicted = costs.predict(plan.tables, demands, step)
+    step = cost_model.Step(ranks, 16, 1e9, 1e12, "bfloat16")
+    demands = [cost_model.Demand(each.table, (1.0,), 1, 0) for each in plan.tables]
+    predicted = cost_model.predict(plan.tables, demands, step)
     assert predicted.table_bytes == tuple(held_bytes(plan, rank) for rank in range(ranks))
     assert math.isclose(sum(predicted.sent_bytes), sum(predicted.received_bytes))
 
@@ -174,8 +174,8 @@ def test_bytes_are_those_counted_on_drawn_ids(placement, hotness, dtype, wire):
         changed = int((touched[touched < copied] % len(owners) == place).sum())
         sent[owner] += (ranks - 1) * (exact * width * changed + copied / 8 / len(owners))
     sent += 3 * ranks * 4  # how long each message is
-    demand = costs.Demand(table, (float(hotness),), 1, 0, exact)
-    predicted = costs.predict([each], [demand], costs.Step(ranks, batch, 1e9, 1e12, wire))
+    demand = cost_model.Demand(table, (float(hotness),), 1, 0, exact)
+    predicted = cost_model.predict([each], [demand], cost_model.Step(ranks, batch, 1e9, 1e12, wire))
     np.testing.assert_allclose(predicted.sent_bytes, sent, rtol=0.03)
 
 
@@ -183,8 +183,8 @@ def test_sums_are_vectors_of_lists():
     """Table-wise, 50 ids a row: all ids one way, a vector a row the other, and its gradient back."""
     table = kr.TableConfig("item", 60_000, 16, combiner="sum")
     each = TablePlan(table, "table_wise", (1,), exchange="sums")
-    step = costs.Step(2, 100, 1e9, 1e12, "float16")
-    predicted = costs.predict([each], [costs.Demand(table, (50.0,), 1, 0)], step)
+    step = cost_model.Step(2, 100, 1e9, 1e12, "float16")
+    predicted = cost_model.predict([each], [cost_model.Demand(table, (50.0,), 1, 0)], step)
     ids, vectors, counts = 100 * 50 * 2, 100 * 16 * 2, 3 * 2 * 4
     assert predicted.sent_bytes == (ids + vectors + counts, vectors + counts)
     assert predicted.received_bytes == (vectors + counts, ids + vectors + counts)
@@ -193,15 +193,15 @@ def test_sums_are_vectors_of_lists():
 @pytest.mark.parametrize(("ranks", "batch", "exponent"), [(4, 4096, 1.2), (8, 65_536, 1.05), (64, 512, 1.05)])
 def test_hybrid_sends_no_more_than_row_wise(ranks, batch, exponent):
     rows = 1_000_000
-    head = costs.power_law_head(rows, exponent)
-    step = costs.Step(ranks, batch, 25e9, 1e12, "float32")
-    demand = costs.Demand(kr.TableConfig("item", rows, 32, head=head), (1.0,), 1, 0)
+    head = cost_model.power_law_head(rows, exponent)
+    step = cost_model.Step(ranks, batch, 25e9, 1e12, "float32")
+    demand = cost_model.Demand(kr.TableConfig("item", rows, 32, head=head), (1.0,), 1, 0)
 
     def sent(frequent):
         plan = TablePlan(demand.table, "hybrid", tuple(range(ranks)), frequent)
-        return sum(costs.predict([plan], [demand], step).sent_bytes)
+        return sum(cost_model.predict([plan], [demand], step).sent_bytes)
 
-    frequent = costs.frequent_rows(demand, step)
+    frequent = cost_model.frequent_rows(demand, step)
     assert frequent > 0
     best = min(sent(each) for each in range(1, 2 * frequent, 1 + frequent // 100))
     assert best < sent(frequent) < sent(0)
@@ -225,9 +225,9 @@ def test_state_of_optimizers():
         "ftrl": (2, 0),
     }
     for name, state in kept.items():
-        assert costs.optimizer_state(name) == state
+        assert cost_model.optimizer_state(name) == state
     with pytest.raises(ValueError, match="'lion'"):
-        costs.optimizer_state("lion")
+        cost_model.optimizer_state("lion")
 
 
 @pytest.mark.parametrize("name", kr.optimizers.__all__)
@@ -250,7 +250,7 @@ def test_state_is_what_optimizers_really_keep(name):
     optimizer.build(model.trainable_variables)
     of_tables = optimizer["tables"] if name == "Multi" else getattr(optimizer, "inner_optimizer", optimizer)
     slots = of_tables.table_slots(layer.trainable_variables[0])
-    per_weight, per_row = costs.optimizer_state(optimizer)
+    per_weight, per_row = cost_model.optimizer_state(optimizer)
     assert sum(math.prod(slot.shape) for slot in slots.values()) == 50 * (6 * per_weight + per_row)
 
 

@@ -14,15 +14,15 @@ from hypothesis import strategies as st
 from launch import launch
 
 import kerasrec as kr
-from kerasrec.parallel import rows
-from kerasrec.parallel.checkpoint_reader import common
+from kerasrec.parallel.checkpoint.reader import common
+from kerasrec.tables import row_io
 
 
 @pytest.fixture(autouse=True, scope="module")
 def blocks():
     """What `checkpoint_cases` sets in ranks is no business of other tests."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(rows, "BLOCK_BYTES", 512)
+        patch.setattr(row_io, "BLOCK_BYTES", 512)
         yield
 
 

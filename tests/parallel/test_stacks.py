@@ -3,8 +3,8 @@
 import pytest
 
 import kerasrec as kr
-from kerasrec.parallel.stacks import stack_tables
-from kerasrec.parallel.tables import TableConfig
+from kerasrec.tables.config import TableConfig
+from kerasrec.tables.stack import stack_tables
 
 
 def test_tables_of_one_width_share_a_stack():

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import polars as pl
 
-from kerasrec.etl.hashing import hash_tensor, hashes, refuse_measures
-from kerasrec.etl.ops import combos
-from kerasrec.etl.ops.base import (
+from kerasrec.etl.lookup.hashing import hash_tensor, hashes, refuse_measures
+from kerasrec.etl.operator import key_strings
+from kerasrec.etl.operator.id_columns import FIRST, NULL, UNKNOWN, id_column, id_dtype, united
+from kerasrec.etl.operator.operator import (
     Apart,
     Elementwise,
     Operator,
@@ -21,15 +22,14 @@ from kerasrec.etl.ops.base import (
     elements,
     setting,
 )
+from kerasrec.etl.operator.vocabularies import frequent, given, plain, summed, tail, typed
 from kerasrec.etl.ops.hash_bucket import bucket, bucket_tensor, check_buckets
-from kerasrec.etl.ops.ids import FIRST, NULL, UNKNOWN, id_column, id_dtype, united
-from kerasrec.etl.ops.vocabularies import frequent, given, plain, summed, tail, typed
-from kerasrec.etl.types import to_polars
-from kerasrec.parallel.frequencies import head_of_counts
+from kerasrec.etl.sources.types import to_polars
 from kerasrec.schema import Column, SchemaError
+from kerasrec.tables.access_frequency import head_of_counts
 
 if TYPE_CHECKING:
-    from kerasrec.etl.tensors import TensorColumn
+    from kerasrec.etl.run.serving_graph import TensorColumn
 
 
 @dataclass(repr=False)
@@ -134,7 +134,9 @@ class Categorify(Apart, Elementwise):
         return super().output(joined)
 
     def expressions(self, columns: Sequence[Column], values: Sequence[pl.Expr]) -> list[pl.Expr]:
-        return super().expressions(self._joined(columns), [combos.key(columns, values)] if self.combo else values)
+        return super().expressions(
+            self._joined(columns), [key_strings.key(columns, values)] if self.combo else values
+        )
 
     def tensorflow(
         self, columns: Sequence[Column], resources: list[Any]
@@ -142,7 +144,7 @@ class Categorify(Apart, Elementwise):
         encode = super().tensorflow(self._joined(columns), resources)
         if not self.combo:
             return encode
-        key = combos.key_tensor(columns)
+        key = key_strings.key_tensor(columns)
         return lambda values: encode([key(values)])
 
     def _joined(self, columns: Sequence[Column]) -> Sequence[Column]:
@@ -199,7 +201,7 @@ class Categorify(Apart, Elementwise):
     def tensor(self, column: Column, resources: list[Any]) -> Callable[[TensorColumn], TensorColumn]:
         import tensorflow as tf
 
-        from kerasrec.etl.tensors import table_key
+        from kerasrec.etl.run.serving_graph import table_key
 
         name = self.table or column.name
         words, buckets = self._words(name), self._buckets(name)
@@ -250,7 +252,7 @@ class Categorify(Apart, Elementwise):
             groups.setdefault(self.table or column.name, []).append(frame)
             dtypes[self.table or column.name] = column.dtype
         fields = [pl.col("value").struct.field(column.name) for column in columns] if self.combo else []
-        key = combos.key(columns, fields) if self.combo else pl.col("value")
+        key = key_strings.key(columns, fields) if self.combo else pl.col("value")
         for table, frames in groups.items():
             counts = summed(frames)
             seen, buckets = counts.drop_nulls("value"), self._buckets(table)

@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from kerasrec.etl.external import check_types
-from kerasrec.etl.feature_sets import FeatureSets, learned, similarity, similarity_tensors
-from kerasrec.etl.graph import Columns, Node
-from kerasrec.etl.keys import check_keys
-from kerasrec.etl.ops.base import Operator, Trusted
-from kerasrec.etl.ops.keyed import grouped, tags_of
-from kerasrec.etl.types import to_polars
+from kerasrec.etl.lookup.feature_sets import FeatureSets, learned, similarity, similarity_tensors
+from kerasrec.etl.lookup.key_index import check_keys
+from kerasrec.etl.operator.graph import Columns, Node
+from kerasrec.etl.operator.keyed import grouped, tags_of
+from kerasrec.etl.operator.operator import Operator, Trusted
+from kerasrec.etl.sources.external_frame import check_types
+from kerasrec.etl.sources.types import to_polars
 from kerasrec.schema import Column
 
 if TYPE_CHECKING:
-    from kerasrec.etl.tensors import TensorColumn
+    from kerasrec.etl.run.serving_graph import TensorColumn
 
 METRICS = ("tfidf", "cosine", "inner")
 
@@ -148,7 +148,7 @@ class ColumnSimilarity(Operator):
     def tensorflow(
         self, columns: Sequence[Column], resources: list[Any]
     ) -> Callable[[list[TensorColumn]], list[TensorColumn]]:
-        from kerasrec.etl.tensors import TensorColumn
+        from kerasrec.etl.run.serving_graph import TensorColumn
 
         pairs = self._given(columns)
         faces = [similarity_tensors(*self._sets([columns[a], columns[b]]), resources) for a, b in pairs]

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import polars as pl
 
-from kerasrec.etl.graph import Columns, Node, as_node
-from kerasrec.etl.keys import check_keys
-from kerasrec.etl.ops.base import Operator
-from kerasrec.etl.types import float_of, is_float
+from kerasrec.etl.lookup.key_index import check_keys
+from kerasrec.etl.operator.graph import Columns, Node, as_node
+from kerasrec.etl.operator.operator import Operator
+from kerasrec.etl.sources.types import float_of, is_float
 from kerasrec.schema import Column, SchemaError, Tag
 
 if TYPE_CHECKING:
-    from kerasrec.etl.tensors import TensorColumn
+    from kerasrec.etl.run.serving_graph import TensorColumn
 
 
 @dataclass(repr=False)

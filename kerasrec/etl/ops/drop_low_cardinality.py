@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from kerasrec.etl.ops.base import Operator
-from kerasrec.etl.ops.ids import FIRST
+from kerasrec.etl.operator.id_columns import FIRST
+from kerasrec.etl.operator.operator import Operator
 from kerasrec.schema import Column
 
 if TYPE_CHECKING:
-    from kerasrec.etl.tensors import TensorColumn
+    from kerasrec.etl.run.serving_graph import TensorColumn
 
 
 @dataclass(repr=False)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from kerasrec.etl.ops.rows import KeepsRows
+from kerasrec.etl.operator.row_operators import KeepsRows
 from kerasrec.schema import Column
 
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import polars as pl
 
-from kerasrec.etl import expressions
-from kerasrec.etl.ops.rows import KeepsRows
-from kerasrec.etl.types import column_type
+from kerasrec.etl.operator import user_expressions
+from kerasrec.etl.operator.row_operators import KeepsRows
+from kerasrec.etl.sources.types import column_type
 from kerasrec.schema import Column
 
 Condition = pl.Expr | Callable[[Mapping[str, pl.Expr]], pl.Expr]
@@ -49,19 +49,19 @@ class Filter(KeepsRows):
 
     def __post_init__(self) -> None:
         if isinstance(self.f, Mapping):
-            self.f = expressions.from_json(self.f)
+            self.f = user_expressions.from_json(self.f)
         if not isinstance(self.f, pl.Expr) and not callable(self.f):
             raise TypeError(f"Filter takes a Polars expression, or a function that makes one, not {self.f!r}")
 
     def output_names(self, names: list[str]) -> list[str]:
         # The first time that the names are known: from here on the condition is an expression.
         made = self.f if isinstance(self.f, pl.Expr) else self.f({name: pl.col(name) for name in names})
-        self.f = expressions.check(made, names, "Filter")
+        self.f = user_expressions.check(made, names, "Filter")
         return list(names)
 
     @property
     def settings(self) -> dict[str, Any]:
-        return {"f": expressions.to_json(self._condition())}
+        return {"f": user_expressions.to_json(self._condition())}
 
     def __repr__(self) -> str:
         return f"Filter({self.f})"
@@ -70,7 +70,7 @@ class Filter(KeepsRows):
         return self._condition()
 
     def rowwise(self, columns: Sequence[Column]) -> bool:
-        return expressions.is_rowwise(self._condition(), {c.name: column_type(c) for c in columns})
+        return user_expressions.is_rowwise(self._condition(), {c.name: column_type(c) for c in columns})
 
     def _condition(self) -> pl.Expr:
         assert isinstance(self.f, pl.Expr)

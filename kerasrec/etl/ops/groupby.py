@@ -8,9 +8,9 @@ from typing import Any, ClassVar
 
 import polars as pl
 
-from kerasrec.etl.ops.base import check_names
-from kerasrec.etl.ops.rows import MakesRows
-from kerasrec.etl.types import ROW, column_type, is_float, to_polars
+from kerasrec.etl.operator.operator import check_names
+from kerasrec.etl.operator.row_operators import MakesRows
+from kerasrec.etl.sources.types import ROW, column_type, is_float, to_polars
 from kerasrec.schema import Column, SchemaError, Tag
 
 ORDERED = ("list", "first", "last")

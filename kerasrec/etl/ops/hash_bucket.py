@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from kerasrec.etl.hashing import hash_tensor, hashes, refuse_measures
-from kerasrec.etl.ops.base import Elementwise, all_of, check_names, setting
-from kerasrec.etl.ops.ids import FIRST, NULL, id_column, id_dtype
-from kerasrec.etl.types import to_polars
+from kerasrec.etl.lookup.hashing import hash_tensor, hashes, refuse_measures
+from kerasrec.etl.operator.id_columns import FIRST, NULL, id_column, id_dtype
+from kerasrec.etl.operator.operator import Elementwise, all_of, check_names, setting
+from kerasrec.etl.sources.types import to_polars
 from kerasrec.schema import Column
 
 if TYPE_CHECKING:
-    from kerasrec.etl.tensors import TensorColumn
+    from kerasrec.etl.run.serving_graph import TensorColumn
 
 
 @dataclass(repr=False)
@@ -23,7 +23,7 @@ class HashBucket(Elementwise):
     """Replaces strings, integers or booleans by 3 + hash % num_buckets, as a categorical column: 0 is padding, 1
     null, 2 not used. Nothing is learned, so no value is ever unknown; different values may share an id.
 
-    The hash is fixed for all time (`kerasrec.etl.hashing`): for strings FarmHash's Fingerprint64, as
+    The hash is fixed for all time (`kerasrec.etl.lookup.hashing`): for strings FarmHash's Fingerprint64, as
     `tf.strings.to_hash_bucket_fast` and `keras.layers.Hashing` have it; for integers SplitMix64.
 
     NVTabular's `HashBucket` makes ids 0 to num_buckets - 1, nulls among them, by the hash of cuDF or pandas.

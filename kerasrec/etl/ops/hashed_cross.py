@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from kerasrec.etl.hashing import cross_tensors, crossed, hash_tensor, hashes, refuse_measures
-from kerasrec.etl.ops.base import Operator
+from kerasrec.etl.lookup.hashing import cross_tensors, crossed, hash_tensor, hashes, refuse_measures
+from kerasrec.etl.operator.id_columns import FIRST, NULL, id_column, id_dtype, united
+from kerasrec.etl.operator.operator import Operator
 from kerasrec.etl.ops.hash_bucket import bucket, bucket_tensor, check_buckets
-from kerasrec.etl.ops.ids import FIRST, NULL, id_column, id_dtype, united
-from kerasrec.etl.types import to_polars
+from kerasrec.etl.sources.types import to_polars
 from kerasrec.schema import Column
 
 if TYPE_CHECKING:
-    from kerasrec.etl.tensors import TensorColumn
+    from kerasrec.etl.run.serving_graph import TensorColumn
 
 
 @dataclass(repr=False)
@@ -77,7 +77,7 @@ class HashedCross(Operator):
     ) -> Callable[[list[TensorColumn]], list[TensorColumn]]:
         import tensorflow as tf
 
-        from kerasrec.etl.tensors import any_valid
+        from kerasrec.etl.run.serving_graph import any_valid
 
         def cross(values: list[TensorColumn]) -> list[TensorColumn]:
             ids = bucket_tensor(

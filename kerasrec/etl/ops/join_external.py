@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from kerasrec.etl.external import check_types, of_types, read
-from kerasrec.etl.keys import Gathered, Keys, check_keys
-from kerasrec.etl.ops.base import Operator, Trusted, check_names
-from kerasrec.etl.ops.keyed import tags_of
-from kerasrec.etl.ops.rows import KeepsRows
-from kerasrec.etl.sources import Source, scan
-from kerasrec.etl.types import column_type, to_name, to_polars
+from kerasrec.etl.lookup.key_index import Gathered, Keys, check_keys
+from kerasrec.etl.operator.keyed import tags_of
+from kerasrec.etl.operator.operator import Operator, Trusted, check_names
+from kerasrec.etl.operator.row_operators import KeepsRows
+from kerasrec.etl.sources.external_frame import check_types, of_types, read
+from kerasrec.etl.sources.source import Source, scan
+from kerasrec.etl.sources.types import column_type, to_name, to_polars
 from kerasrec.schema import Column, SchemaError, Tag
 
 if TYPE_CHECKING:
-    from kerasrec.etl.tensors import TensorColumn
+    from kerasrec.etl.run.serving_graph import TensorColumn
 
 
 @dataclass(repr=False)

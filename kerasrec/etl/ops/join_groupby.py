@@ -8,9 +8,9 @@ from typing import Any
 
 import polars as pl
 
-from kerasrec.etl.graph import Columns, as_node
-from kerasrec.etl.ops.keyed import Keyed, tags_of
-from kerasrec.etl.types import float_of
+from kerasrec.etl.operator.graph import Columns, as_node
+from kerasrec.etl.operator.keyed import Keyed, tags_of
+from kerasrec.etl.sources.types import float_of
 from kerasrec.schema import Column, SchemaError
 
 STATS = ("count", "sum", "mean", "min", "max", "std", "var")

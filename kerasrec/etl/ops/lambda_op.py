@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from kerasrec.etl.expressions import looks_around
-from kerasrec.etl.ops.base import Operator, Trusted
-from kerasrec.etl.types import column_type, plain_type, to_name, to_polars
+from kerasrec.etl.operator.operator import Operator, Trusted
+from kerasrec.etl.operator.user_expressions import looks_around
+from kerasrec.etl.sources.types import column_type, plain_type, to_name, to_polars
 from kerasrec.schema import Column, SchemaError, Tag
 
 if TYPE_CHECKING:
-    from kerasrec.etl.tensors import TensorColumn
+    from kerasrec.etl.run.serving_graph import TensorColumn
 
 
 @dataclass(repr=False)

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from kerasrec.etl.ops.base import Operator
-from kerasrec.etl.types import column_type, fitting, to_polars
+from kerasrec.etl.operator.operator import Operator
+from kerasrec.etl.sources.types import column_type, fitting, to_polars
 from kerasrec.schema import Column, Hotness, SchemaError
 
 if TYPE_CHECKING:
-    from kerasrec.etl.tensors import TensorColumn
+    from kerasrec.etl.run.serving_graph import TensorColumn
 
 
 @dataclass(repr=False)

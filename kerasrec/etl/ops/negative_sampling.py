@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import polars as pl
 
-from kerasrec.etl.draws import Draws
-from kerasrec.etl.hashing import mixed, refuse_measures
-from kerasrec.etl.ops.base import check_names
-from kerasrec.etl.ops.ids import FIRST
-from kerasrec.etl.ops.rows import MakesRows
-from kerasrec.etl.types import ROW, column_type
+from kerasrec.etl.lookup.hashing import mixed, refuse_measures
+from kerasrec.etl.lookup.weighted_sampling import Draws
+from kerasrec.etl.operator.id_columns import FIRST
+from kerasrec.etl.operator.operator import check_names
+from kerasrec.etl.operator.row_operators import MakesRows
+from kerasrec.etl.sources.types import ROW, column_type
 from kerasrec.schema import Column, SchemaError, Tag
 
 if TYPE_CHECKING:
-    from kerasrec.etl.tensors import TensorColumn
+    from kerasrec.etl.run.serving_graph import TensorColumn
 
 COUNT, INDEX, BEGIN, END = "__count__", "__index__", "__begin__", "__end__"
 MOST = 2**52  # what weights add up to at most

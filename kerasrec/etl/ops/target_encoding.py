@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 import numpy as np
 import polars as pl
 
-from kerasrec.etl.graph import Columns, as_node
-from kerasrec.etl.hashing import mixed
-from kerasrec.etl.keys import Gathered, Keys
-from kerasrec.etl.ops.keyed import Keyed, tags_of
-from kerasrec.etl.types import ROW, float_of, is_integer
+from kerasrec.etl.lookup.hashing import mixed
+from kerasrec.etl.lookup.key_index import Gathered, Keys
+from kerasrec.etl.operator.graph import Columns, as_node
+from kerasrec.etl.operator.keyed import Keyed, tags_of
+from kerasrec.etl.sources.types import ROW, float_of, is_integer
 from kerasrec.schema import Column, SchemaError
 
 

@@ -1,0 +1,3 @@
+"""The version, which files record and which `pyproject.toml` reads."""
+
+__version__ = "0.2.0"

@@ -1,0 +1,58 @@
+"""Whether a file is what was written, and still the one whose footer was read: no pass mixes two data sets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from kerasrec.data.files.remote import Remote
+from kerasrec.files.versions import GONE, Version, what_changed
+from kerasrec.parquet.footers import read_footer
+from kerasrec.parquet.pages import check_pages
+
+# What stores tell of a file that changes when it is written; each has names of its own.
+_TOLD = (
+    "size",
+    "etag",
+    "mtime",
+    "lastmodified",
+    "updated",
+    "created",
+    "generation",
+    "contentmd5",
+    "md5hash",
+    "ino",
+)
+
+
+def version_of(path: Any) -> Any:
+    """What tells this file from a later one of the same name."""
+    return _told(path.info()) if isinstance(path, Remote) else Version.of(path)
+
+
+def check_version(path: Any, version: Any) -> None:
+    """Raise `OSError` where a file is not what it was when its footer was read."""
+    if isinstance(path, Remote):
+        now = _told(path.info())
+        changed = sorted(name for name in {*now, *version} if now.get(name) != version.get(name))
+        reason = ", ".join(f"{name} is {now.get(name)}, and was {version.get(name)}" for name in changed) or None
+    else:
+        reason = what_changed(path, version)
+    if reason == GONE:
+        raise FileNotFoundError(f"{path}: the file is gone since the loader was made")
+    if reason is not None:
+        raise OSError(f"{path}: the file has changed since the loader was made: {reason}; make a new loader")
+
+
+def check_checksums(path: Path, row_groups: Sequence[int], names: Sequence[str]) -> None:
+    """Raise `OSError` where pages of columns do not have the checksums that they were written with."""
+    try:
+        check_pages(path, read_footer(path), row_groups, names)
+    except ValueError as error:
+        raise OSError(str(error)) from None
+
+
+def _told(info: Mapping[str, Any]) -> dict[str, str]:
+    names = {name: name.replace("-", "").replace("_", "").lower() for name in info}
+    return {name: str(info[name]) for name, plain in names.items() if plain in _TOLD and info[name] is not None}

@@ -1,0 +1,1 @@
+"""Batches as each framework takes them."""

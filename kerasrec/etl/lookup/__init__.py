@@ -1,0 +1,1 @@
+"""Lookups by value: keys to ids, hash functions, weighted draws, membership in sets."""

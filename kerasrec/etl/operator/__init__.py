@@ -1,0 +1,1 @@
+"""What operators are built from: the graph, the base classes, ids and vocabularies."""

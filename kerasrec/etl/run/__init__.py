@@ -1,0 +1,1 @@
+"""Runs a graph of operators: fit over files, expressions for Polars, tensors for a served model."""

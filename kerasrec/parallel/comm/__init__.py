@@ -1,0 +1,25 @@
+"""What ranks tell each other: collectives (the only file that knows Horovod) and what is built on them alone."""
+
+from kerasrec.parallel.comm.collectives import (
+    allgather,
+    allreduce,
+    alltoall,
+    barrier,
+    broadcast,
+    gather_objects,
+    launched,
+    rank,
+    size,
+)
+
+__all__ = [
+    "allgather",
+    "allreduce",
+    "alltoall",
+    "barrier",
+    "broadcast",
+    "gather_objects",
+    "launched",
+    "rank",
+    "size",
+]

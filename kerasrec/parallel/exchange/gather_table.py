@@ -1,0 +1,82 @@
+"""Whole tables out of what each rank holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from kerasrec.parallel import comm
+from kerasrec.tables.row_io import read_rows, row_blocks
+from kerasrec.tables.sharding import Shards, Slice
+
+
+def whole(shards: Shards, part: Slice, variable: Any) -> np.ndarray:
+    """All rows of one slice of a table, on every rank; all ranks must call it.
+
+    Args:
+        shards: the stack it is in.
+        part: the slice.
+        variable: this rank's rows of the stack, or what an optimizer keeps for them.
+    """
+    place, rank = shards.slices.index(part), comm.rank()
+    start, stop = (int(shards.first_local_row[end, rank]) for end in (place, place + 1))
+    mine = read_rows(variable, start, stop)
+    if shards.ranks == 1:
+        return mine
+    held = np.diff(shards.first_local_row, axis=0)[place]
+    everyones = np.split(comm.allgather(mine, f"whole.{part.table.name}").numpy(), np.cumsum(held)[:-1])
+    table = np.empty((part.table.vocabulary_size, *mine.shape[1:]), mine.dtype)
+    for rank, rows in enumerate(everyones):
+        if held[rank]:
+            span = part.rows(rank)
+            table[span.start :: span.step] = rows
+    return table
+
+
+def gathered(stacks: Sequence[Shards], variables: Sequence[Any], table: str) -> Iterator[tuple[int, np.ndarray]]:
+    """A whole table on rank 0, some 16 MiB of rows at a time; the other ranks send and get rows of no column.
+
+    All ranks must exhaust it.
+
+    Args:
+        stacks: those that have the table's slices.
+        variables: this rank's rows of each.
+        table: its name.
+    """
+    held = [
+        (part, variable, int(shards.first_local_row[place, comm.rank()]))
+        for shards, variable in zip(stacks, variables, strict=True)
+        for place, part in enumerate(shards.slices)
+        if part.source.name == table
+    ]
+    held.sort(key=lambda each: each[0].columns)
+    source = held[0][0].source
+    for start, stop in row_blocks(source.vocabulary_size, 4 * source.embedding_dim):
+        columns = [_block(*each, start, stop) for each in held]
+        yield start, np.concatenate(columns, axis=1)
+
+
+def _block(part: Slice, variable: Any, first: int, start: int, stop: int) -> np.ndarray:
+    """The rows [start, stop) of a slice on rank 0."""
+    spans = [_within(part.rows(rank), start, stop) for rank in range(comm.size())]
+    low, high = spans[comm.rank()]
+    mine = read_rows(variable, first + low, first + high)
+    splits = [high - low] + [0] * (comm.size() - 1)
+    received, parts = comm.alltoall(mine, splits, f"gathered.{part.table.name}")
+    if comm.rank():
+        return np.empty((stop - start, 0), np.float32)
+    block = np.empty((stop - start, mine.shape[1]), mine.dtype)
+    ends = np.cumsum(parts.numpy())
+    for rank, rows in enumerate(np.split(received.numpy(), ends[:-1])):
+        if len(rows):
+            numbers = part.rows(rank)[slice(*spans[rank])]
+            block[numbers.start - start :: numbers.step] = rows
+    return block
+
+
+def _within(rows: range, start: int, stop: int) -> tuple[int, int]:
+    """Which of some rising rows, counted from 0, lie in [start, stop)."""
+    low, high = (len(range(rows.start, min(end, rows.stop), rows.step)) for end in (start, stop))
+    return low, high

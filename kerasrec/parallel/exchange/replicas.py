@@ -1,0 +1,72 @@
+"""Copied rows: every rank reads its own copy, owners update the rows and send every rank those that changed.
+
+TensorFlow only.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from kerasrec.parallel import comm
+from kerasrec.parallel.exchange.packing import from_bits, to_bits
+from kerasrec.tables.row_io import row_blocks
+from kerasrec.tables.sharding import Shards
+
+
+class Copies:
+    """Keeps every rank's copies of frequent rows equal to the rows themselves, which their owners update.
+
+    Which rows changed is told by one bit for each copied row that a rank owns.
+    """
+
+    def __init__(self, shards: Shards, variable: Any, copies: Any, rank: int, name: str):
+        self.shards, self.variable, self.copies, self.rank, self.name = shards, variable, copies, rank, name
+        self.bytes = -(-shards.most_owned_copies // 8)
+        places = [
+            [each.owners.index(r) if r in each.owners else 0 for each in shards.slices]
+            for r in range(shards.ranks)
+        ]
+        # Of each rank's part of each slice, rank by rank: where its copied rows begin among all of the rank's,
+        # where they begin in the variable of copies, and how far apart they are there.
+        self.begins = (shards.first_owned_copy[:-1].T + 8 * self.bytes * np.arange(shards.ranks)[:, None]).ravel()
+        self.first = (shards.first_copy[:-1] + np.array(places)).ravel()
+        self.apart = np.tile(shards.owner_count, shards.ranks)
+
+    def refresh(self, rows: Any) -> None:
+        """Send every rank the copied ones among some rows of this rank's variable, and take theirs.
+
+        Args:
+            rows: (n,) distinct rows of the variable. All ranks must come here, with no row if they have none.
+        """
+        shards, rank = self.shards, self.rank
+        rows = tf.cast(rows, tf.int64)
+        of = tf.searchsorted(tf.constant(shards.first_local_row[1:, rank], tf.int64), rows, side="right")
+        within = rows - tf.gather(tf.constant(shards.first_local_row[:, rank], tf.int64), of)
+        first = tf.constant(shards.first_owned_copy[:, rank], tf.int64)
+        copied = within < tf.gather(first[1:] - first[:-1], of)
+        place = tf.boolean_mask(tf.gather(first, of) + within, copied)
+        order = tf.argsort(place)
+        values = tf.gather(self.variable, tf.gather(tf.boolean_mask(rows, copied), order))
+        bits = to_bits(tf.zeros_like(place), place, 1, self.bytes)
+        everyones = comm.allgather(bits, f"{self.name}.changed")
+        values = comm.allgather(values, f"{self.name}.copies")
+        owner, place = from_bits(tf.ensure_shape(everyones, (shards.ranks, self.bytes)))
+        place += owner * 8 * self.bytes
+        part = tf.searchsorted(tf.constant(self.begins, tf.int64), place, side="right") - 1
+        along = (place - tf.gather(tf.constant(self.begins, tf.int64), part)) * tf.gather(
+            tf.constant(self.apart, tf.int64), part
+        )
+        tf.raw_ops.ResourceScatterUpdate(
+            resource=self.copies.handle,
+            indices=tf.gather(tf.constant(self.first, tf.int64), part) + along,
+            updates=values,
+        )
+
+    def refresh_all(self) -> None:
+        """Send every rank all copied rows, some 16 MiB of this rank's at a time. All ranks must come here."""
+        held = self.shards.first_local_row[-1]
+        for start, stop in row_blocks(int(held.max()), 4 * self.shards.stack.embedding_dim):
+            self.refresh(np.arange(start, min(stop, int(held[self.rank]))))

@@ -1,0 +1,1 @@
+"""Training with `fit` on several ranks."""

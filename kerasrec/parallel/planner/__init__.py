@@ -1,0 +1,1 @@
+"""Chooses where each table lives: enumerate the candidates, estimate their costs, search."""

@@ -1,0 +1,1 @@
+"""What an embedding table is: its configuration, stack, shards, plan, rows and initial values."""

@@ -1,0 +1,103 @@
+"""From a schema to the features that are embedded; brings in no framework, so that a laptop can plan."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from kerasrec.schema import Column, Schema, SchemaError, suggest_embedding_dim
+from kerasrec.tables.config import FeatureConfig, TableConfig
+
+
+def embedding_features(
+    schema: Schema,
+    embedding_dim: int | None = None,
+    combiner: str | Mapping[str, str] = "mean",
+    initializer: Any = "uniform",
+    table_suffix: str = "",
+    regularizer: Any = None,
+) -> dict[str, FeatureConfig]:
+    """The features of a schema's categorical columns, for `DistributedEmbedding`.
+
+    Columns with the same `table` share one table.
+
+    Args:
+        schema: its categorical columns that are not targets are read.
+        embedding_dim: the width of every table; None takes each column's own suggestion.
+        combiner: how the vectors of a list become one.
+        initializer: of the tables.
+        table_suffix: added to the tables' names, for a second set of tables over the same columns.
+        regularizer: of the tables.
+
+    `combiner`, `initializer` and `regularizer` are one for all, or a dict by the name of a column or a table,
+    where the others keep the default.
+
+    Raises:
+        SchemaError: a categorical column that holds no ids or has no cardinality, or columns that share a table
+            but differ in cardinality, width or one of these arguments; names the columns.
+        ValueError: a dict with a name that is neither a column's nor a table's.
+    """
+    columns = list(schema.features.categorical)
+    combiners, initializers, regularizers = (
+        _per_column(argument, given, columns, default)
+        for argument, given, default in (
+            ("combiner", combiner, "mean"),
+            ("initializer", initializer, "uniform"),
+            ("regularizer", regularizer, None),
+        )
+    )
+    features: dict[str, FeatureConfig] = {}
+    tables: dict[str, tuple[str, TableConfig]] = {}
+    for column in columns:
+        name = (column.table or column.name) + table_suffix
+        table = TableConfig(
+            name,
+            _cardinality(column),
+            _width(column, embedding_dim),
+            combiners[column.name],
+            initializers[column.name],
+            head=column.head,
+            regularizer=regularizers[column.name],
+        )
+        owner, first = tables.setdefault(name, (column.name, table))
+        for what in ("vocabulary_size", "embedding_dim", "combiner", "initializer", "regularizer"):
+            if (theirs := getattr(first, what)) != (ours := getattr(table, what)):
+                raise SchemaError(
+                    f"columns {owner!r} and {column.name!r} share table {name!r}, but differ in {what}: "
+                    f"{theirs!r} and {ours!r}"
+                )
+        hotness = column.hotness.mean if column.hotness else 1.0
+        features[column.name] = FeatureConfig(column.name, first, hotness)
+    return features
+
+
+def _per_column(argument: str, given: Any, columns: Sequence[Column], default: Any) -> dict[str, Any]:
+    """An argument that is one for all, or a dict by column or table, as each column's."""
+    if not isinstance(given, Mapping) or "class_name" in given:  # Keras's serialised form is a dict as well
+        return dict.fromkeys((column.name for column in columns), given)
+    names = {name for column in columns for name in (column.name, column.table) if name}
+    if unknown := set(given) - names:
+        available = ", ".join(sorted(names))
+        raise ValueError(f"{argument}: no column or table {min(unknown)!r} in the schema; available: {available}")
+    by_table = {c.table: given[c.name] for c in columns if c.table and c.name in given}
+    found = {}
+    for column in columns:
+        by_column = by_table.get(column.table or "", default)
+        found[column.name] = given.get(column.name, given.get(column.table or "", by_column))
+    return found
+
+
+def _cardinality(column: Column) -> int:
+    if "int" not in column.dtype:
+        raise SchemaError(
+            f"column {column.name!r} is categorical but of {column.dtype}; encode it as ids with etl.Categorify"
+        )
+    if column.cardinality is None:
+        raise SchemaError(f"column {column.name!r} is categorical but has no cardinality in the schema")
+    return column.cardinality
+
+
+def _width(column: Column, embedding_dim: int | None) -> int:
+    if embedding_dim is not None:
+        return embedding_dim
+    return column.embedding_dim or suggest_embedding_dim(_cardinality(column))
