@@ -28,9 +28,9 @@ FLOORS = {
     "layers": 3,
     "optimizers": 3,
     "models": 4,
-    "serving": 5,
-    "__main__": 6,
-    "cli": 6,
+    "serving": 4,
+    "__main__": 5,
+    "cli": 5,
 }
 
 

@@ -143,9 +143,9 @@ def test_tensorflow_is_not_needed(other):
         "kerasrec.etl.run.serving_graph",
         "kerasrec.layers.partial_sums",
         "kerasrec.parallel.comm.batch_share",
-        "kerasrec.parallel.exchange.replicas",
         "kerasrec.parallel.exchange.exchange",
         "kerasrec.parallel.exchange.packing",
+        "kerasrec.parallel.exchange.replicas",
         "kerasrec.serving.saved_model",
     ]
 
