@@ -17,6 +17,7 @@ FLOORS = {
     "parquet": 1,
     "registration": 1,
     "schema": 1,
+    "typing": 1,
     "datasets": 2,
     "etl": 2,
     "kernels": 2,
