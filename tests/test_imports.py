@@ -1,38 +1,18 @@
-"""What must start fast imports nothing heavy; rooms import only from their own floor or below."""
+"""What must start fast imports nothing heavy; files import downwards only, and never in a circle."""
 
-import ast
 import subprocess
 import sys
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-PACKAGE = Path(__file__).parent.parent / "kerasrec"
-FLOORS = {
-    "_version": 1,
-    "excerpts": 1,
-    "files": 1,
-    "gradients": 1,
-    "hive": 1,
-    "parquet": 1,
-    "registration": 1,
-    "schema": 1,
-    "typing": 1,
-    "datasets": 2,
-    "etl": 2,
-    "kernels": 2,
-    "parallel": 2,
-    "tables": 2,
-    "callbacks": 3,
-    "checkpoint": 3,
-    "data": 3,
-    "layers": 3,
-    "optimizers": 3,
-    "models": 4,
-    "serving": 4,
-    "__main__": 5,
-    "cli": 5,
-}
+ROOT = Path(__file__).parent.parent
+sys.path.insert(0, str(ROOT / "tools"))
+from import_graph import FLOORS, PACKAGE, boxes, floor, imports, modules  # noqa: E402
+
+# Files that import each other, each pair with its reason. There is none.
+CIRCLES_ALLOWED: dict[tuple[str, str], str] = {}
 
 
 @pytest.mark.parametrize("module", ["kerasrec", "kerasrec.etl", "kerasrec.datasets", "kerasrec.cli"])
@@ -44,32 +24,52 @@ def test_import_brings_no_framework(module):
     assert done.stdout.strip() == "[]"
 
 
-def imported(path: Path) -> set[str]:
-    """The rooms that a file names in its import statements."""
-    rooms = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        names = []
-        if isinstance(node, ast.ImportFrom) and node.module:
-            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-        elif isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
-        for name in names:
-            parts = name.split(".")
-            if parts[0] == "kerasrec" and len(parts) > 1 and parts[1] in FLOORS:
-                rooms.add(parts[1])
-    return rooms
+@pytest.mark.parametrize("inside", sorted(FLOORS))
+def test_files_import_from_their_own_floor_or_below(inside):
+    graph = {
+        name: targets
+        for name, targets in imports().items()
+        if name and (not inside or name.startswith(f"{inside}."))
+    }
+    assert len(graph) > 5
+    for name, targets in graph.items():
+        own = floor(name, inside)
+        assert own is not None, f"{name} is on no floor of tools/import_graph.py"
+        for target in targets:
+            if not target or (inside and not target.startswith(f"{inside}.")):
+                continue
+            assert floor(target, inside) <= own, f"{name} (floor {own}) imports {target}, which is above it"
 
 
-def test_rooms_import_downwards():
-    files = [path for path in PACKAGE.rglob("*.py") if path != PACKAGE / "__init__.py"]
-    assert len(files) > 20
-    for path in files:
-        room = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
-        assert room in FLOORS, f"{path} is in no room of docs/architecture.md"
-        above = {other for other in imported(path) if FLOORS[other] > FLOORS[room]}
-        assert not above, f"{path} (floor {FLOORS[room]}) imports from {sorted(above)}"
+@pytest.mark.xfail(reason="the last circles are being untied")
+def test_no_file_imports_one_that_imports_it():
+    graph = {name: set(targets) for name, targets in imports().items()}
+    for (name, target), _ in CIRCLES_ALLOWED.items():
+        graph[name].remove(target)
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
 
 
-def test_only_comm_imports_horovod():
-    users = [path for path in PACKAGE.rglob("*.py") if "import horovod" in path.read_text(encoding="utf-8")]
-    assert {path.relative_to(PACKAGE).as_posix() for path in users} <= {"parallel/comm/collectives.py"}
+PACKAGES = [
+    "",
+    *sorted(
+        {path.parent.relative_to(PACKAGE).as_posix().replace("/", ".") for path in modules().values()} - {"."}
+    ),
+]
+
+
+@pytest.mark.xfail(reason="the last circles are being untied")
+@pytest.mark.parametrize("inside", PACKAGES)
+def test_no_package_imports_one_that_imports_it(inside):
+    try:
+        TopologicalSorter(boxes(imports(), inside)).prepare()
+    except CycleError as error:
+        pytest.fail(" imports ".join(reversed(error.args[1])))
+
+
+def test_only_the_collectives_import_horovod():
+    users = [name for name, path in modules().items() if "import horovod" in path.read_text(encoding="utf-8")]
+    assert set(users) <= {"parallel.comm.collectives"}
+    assert PACKAGE.name == "kerasrec"
