@@ -29,6 +29,7 @@ FLOORS: dict[str, list[set[str]]] = {
             "parquet",
             "registration",
             "schema",
+            "tensor_names",
             "typing",
         },
     ],

@@ -22,9 +22,9 @@ def run_export(run: Path, out: Path, overwrite: bool) -> None:
 
     check_backend("a SavedModel")
     from kerasrec import etl, load_model, serving
-    from kerasrec.etl.run.tensor_names import signature
     from kerasrec.serving.rows import raw_schema
     from kerasrec.serving.wire import wire_names
+    from kerasrec.tensor_names import signature
 
     workflow = etl.Workflow.load(run / WORKFLOW)
     try:

@@ -21,12 +21,12 @@ from kerasrec.etl.run import fit as graphs
 from kerasrec.etl.run.column_expr import Value, reads
 from kerasrec.etl.run.null_origin import null_origin
 from kerasrec.etl.run.progress import bar
-from kerasrec.etl.run.tensor_names import signature
 from kerasrec.etl.sources import polars_engine
 from kerasrec.etl.sources.fingerprint import are_fitted, fingerprint
 from kerasrec.etl.sources.source import Source, scan
 from kerasrec.etl.sources.types import ROW, column_type, is_integer
 from kerasrec.schema import Column, Schema, SchemaError, Tag
+from kerasrec.tensor_names import signature
 
 if TYPE_CHECKING:
     import tensorflow as tf

@@ -14,13 +14,13 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from kerasrec.etl.run.tensor_names import tensor_names
 from kerasrec.etl.sources import exact_cast
 from kerasrec.etl.sources.raw_columns import ArrowColumns, arrow_columns
 from kerasrec.etl.sources.types import integer_range, is_float, is_integer, to_polars
 from kerasrec.excerpts import excerpt
 from kerasrec.schema import Column, Schema, SchemaError
 from kerasrec.serving.wire import wire_names
+from kerasrec.tensor_names import tensor_names
 
 EXTRA = "assets.extra"  # the folder of a SavedModel that TensorFlow leaves to its writer
 Where = Callable[[int], int]  # the row in which the k-th element stands

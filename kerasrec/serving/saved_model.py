@@ -11,7 +11,6 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-from kerasrec.etl.run.tensor_names import TensorNames, tensor_names
 from kerasrec.files import check_target, write_aside
 from kerasrec.layers.whole_tables import whole_tables
 from kerasrec.parallel import comm
@@ -21,7 +20,8 @@ from kerasrec.parallel.fit.fingerprint import untrained_weights
 from kerasrec.schema import Schema
 from kerasrec.serving.reads import FeatureRead, features_read, target_names
 from kerasrec.serving.rows import EXTRA, check_path
-from kerasrec.serving.wire import signature, wire_names
+from kerasrec.serving.wire import wire_names
+from kerasrec.tensor_names import TensorNames, signature, tensor_names
 
 FILES = ("*.pb", "variables/*", "assets/*", f"{EXTRA}/*")  # of a SavedModel
 Predict = Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]
@@ -167,16 +167,16 @@ def _column(output: tf.Tensor) -> tf.Tensor:
 
 def _traced(function: Predict, columns: Schema) -> Any:
     """`function` of the columns' tensors as a graph whose inputs go by their wire names."""
-    specs = signature(columns)
-    names = wire_names(specs)
+    tensors = signature(columns)
+    names = wire_names(tensors)
 
     @tf.function(autograph=False, jit_compile=False)
     def traced(**wire: tf.Tensor) -> dict[str, tf.Tensor]:
         wire = _checked(wire, names, columns)
-        return function({name: wire[names[name]] for name in specs})
+        return function({name: wire[names[name]] for name in tensors})
 
     return traced.get_concrete_function(
-        **{names[name]: tf.TensorSpec(spec.shape, spec.dtype, names[name]) for name, spec in specs.items()}
+        **{names[name]: tf.TensorSpec(shape, dtype, names[name]) for name, (dtype, shape) in tensors.items()}
     )
 
 

@@ -12,6 +12,7 @@ import polars as pl
 from kerasrec.etl.lookup.key_index import Gathered, Keys, check_keys, in_order
 from kerasrec.etl.operator.graph import Columns, Node, as_node
 from kerasrec.etl.operator.operator import Operator, Take
+from kerasrec.etl.sources.types import key_column
 from kerasrec.schema import Column, Tag
 
 if TYPE_CHECKING:
@@ -105,7 +106,7 @@ class Keyed(Operator):
         frame, cache = self.frames[self.stored(key)], self.__dict__.setdefault("_found", {})
         if (known := cache.get(self.stored(key))) and known[0] is frame:
             return known[1]
-        keys = Keys(frame.select(f"key:{name}" for name in key))
+        keys = Keys(frame.select(key_column(name) for name in key))
         cache[self.stored(key)] = frame, keys
         return keys
 
@@ -161,7 +162,7 @@ class Keyed(Operator):
     def finalize(self, statistics: Sequence[pl.DataFrame], columns: Sequence[Column]) -> None:
         for key, frame in zip(self.groups, statistics, strict=True):
             # In order, so that any split of the data learns the same frame.
-            self.frames[self.stored(key)] = in_order(self.learned(key, frame), [f"key:{name}" for name in key])
+            self.frames[self.stored(key)] = in_order(self.learned(key, frame), [key_column(name) for name in key])
 
     def learned(self, key: Sequence[str], frame: pl.DataFrame) -> pl.DataFrame:
         """What is kept of a key's statistics: the key's columns, and those that `values` gives."""

@@ -14,7 +14,7 @@ from kerasrec.etl.operator.operator import Operator, Trusted, check_names
 from kerasrec.etl.operator.row_operators import KeepsRows
 from kerasrec.etl.sources.external_frame import check_types, of_types, read
 from kerasrec.etl.sources.source import Source, scan
-from kerasrec.etl.sources.types import column_type, to_name, to_polars
+from kerasrec.etl.sources.types import KEY, column_type, to_name, to_polars
 from kerasrec.schema import Column, SchemaError, Tag
 
 if TYPE_CHECKING:
@@ -105,9 +105,9 @@ class JoinExternal(KeepsRows):
     def _keys(self) -> list[str]:
         assert self.on_ext is not None
         assert self.columns_ext is not None
-        mark = "key:"
+        mark = KEY
         while any(name.startswith(mark) for name in self.columns_ext):
-            mark += ":"
+            mark += KEY[-1]
         return [f"{mark}{name}" for name in self.on_ext]
 
     @property

@@ -10,7 +10,7 @@ import polars as pl
 
 from kerasrec.etl.operator.graph import Columns, as_node
 from kerasrec.etl.operator.keyed import Keyed, tags_of
-from kerasrec.etl.sources.types import float_of
+from kerasrec.etl.sources.types import float_of, key_column
 from kerasrec.schema import Column, SchemaError
 
 STATS = ("count", "sum", "mean", "min", "max", "std", "var")
@@ -116,7 +116,7 @@ class JoinGroupby(Keyed):
                 "max": x.max(),
             }
             found += [parts[part].alias(f"{part}:{cont}") for part in self._parts()]
-        return frame.group_by(pl.col(name).alias(f"key:{name}") for name in key).agg(found)
+        return frame.group_by(pl.col(name).alias(key_column(name)) for name in key).agg(found)
 
     def merge(self, parts: Sequence[Sequence[pl.DataFrame]]) -> list[pl.DataFrame]:
         summed = [pl.col("count").sum()]
@@ -128,7 +128,7 @@ class JoinGroupby(Keyed):
             merged = {"n": n.sum(), "sum": total.sum(), "squares": squares.sum() + apart, "min": low, "max": high}
             summed += [merged[part] for part in self._parts()]
         return [
-            pl.concat(frames).group_by(f"key:{name}" for name in key).agg(summed)
+            pl.concat(frames).group_by(key_column(name) for name in key).agg(summed)
             for key, frames in zip(self.groups, zip(*parts, strict=True), strict=True)
         ]
 
@@ -145,7 +145,7 @@ class JoinGroupby(Keyed):
         return [part for part, why in wanted.items() if why]
 
     def learned(self, key: Sequence[str], frame: pl.DataFrame) -> pl.DataFrame:
-        kept = {f"key:{name}": pl.col(f"key:{name}") for name in key}
+        kept = {key_column(name): pl.col(key_column(name)) for name in key}
         if "count" in self.stats:
             kept[self.name_sep.join([*key, "count"])] = pl.col("count")
         for cont in self.conts:

@@ -14,7 +14,7 @@ from kerasrec.etl.lookup.hashing import mixed
 from kerasrec.etl.lookup.key_index import Gathered, Keys
 from kerasrec.etl.operator.graph import Columns, as_node
 from kerasrec.etl.operator.keyed import Keyed, tags_of
-from kerasrec.etl.sources.types import ROW, float_of, is_integer
+from kerasrec.etl.sources.types import ROW, float_of, is_integer, key_column
 from kerasrec.schema import Column, SchemaError
 
 
@@ -142,13 +142,13 @@ class TargetEncoding(Keyed):
         for target in self.targets:
             y = pl.col(target).cast(pl.Float64)
             found += [y.count().cast(pl.Int64).alias(f"n:{target}"), y.sum().alias(f"sum:{target}")]
-        return frame.group_by(fold, *(pl.col(name).alias(f"key:{name}") for name in key)).agg(found)
+        return frame.group_by(fold, *(pl.col(name).alias(key_column(name)) for name in key)).agg(found)
 
     def merge(self, parts: Sequence[Sequence[pl.DataFrame]]) -> list[pl.DataFrame]:
         together = [pl.concat(frames) for frames in zip(*parts, strict=True)]
         sums = [f"{part}:{target}" for target in self.targets for part in ("n", "sum")]
         return [
-            frame.group_by("fold", *(f"key:{name}" for name in key)).agg(pl.col(sums).sum())
+            frame.group_by("fold", *(key_column(name) for name in key)).agg(pl.col(sums).sum())
             for key, frame in zip(self.groups, together, strict=True)
         ]
 
@@ -167,7 +167,7 @@ class TargetEncoding(Keyed):
         super().finalize(statistics, columns)
 
     def learned(self, key: Sequence[str], frame: pl.DataFrame) -> pl.DataFrame:
-        keys = frame.select(f"key:{name}" for name in key)
+        keys = frame.select(key_column(name) for name in key)
         kept = keys.unique()
         at = Keys(kept).find(keys.get_columns()) * self.kfold + frame["fold"].to_numpy()
 

@@ -9,8 +9,8 @@ from typing import Any
 import tensorflow as tf
 
 from kerasrec.etl.operator.graph import Node, in_order, wanted
-from kerasrec.etl.run.tensor_names import TensorNames, tensor_names
 from kerasrec.schema import Column, Schema
+from kerasrec.tensor_names import TensorNames, tensor_names
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ import polars as pl
 from kerasrec.schema import Column, SchemaError
 
 ROW = "__row__"  # a column of each row's number in its source, from 0
+KEY = "key:"  # before the name of a key's column, in what keyed operators learn and store
 
 _POLARS: dict[str, Any] = {
     "bool": pl.Boolean(),
@@ -20,6 +21,11 @@ _POLARS: dict[str, Any] = {
     "datetime": pl.Datetime("us"),
 }
 _NAMES = {dtype: name for name, dtype in _POLARS.items()}
+
+
+def key_column(name: str) -> str:
+    """Return the name that a key's column has in what keyed operators learn and store."""
+    return KEY + name
 
 
 def check_name(name: Any) -> None:
@@ -68,11 +74,6 @@ def plain_type(dtype: Any) -> pl.DataType:
     if isinstance(dtype, pl.Date | pl.Datetime):
         return pl.Datetime("us")  # of a time zone: the same moment in UTC
     return pl.Float32() if str(dtype) == "Float16" else dtype
-
-
-def tensor_type(dtype: str) -> str:
-    """The type of the tensor that a raw column of a schema's `dtype` is served as."""
-    return "int64" if dtype == "datetime" else dtype
 
 
 def is_float(dtype: str) -> bool:
