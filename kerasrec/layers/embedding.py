@@ -246,14 +246,17 @@ class DistributedEmbedding(keras.layers.Layer):
         from kerasrec.layers.partial_sums import bags_of, features_of
         from kerasrec.parallel.exchange.exchange import Bags
 
-        share, tell = self._share.of_batch(_batch_size(some_ids)) if training else (None, None)
+        share = self._share.of_batch(_batch_size(some_ids)) if training else None
         rows = [
             bags_of(each) if shards.sums else tf.unique(lookup.rows_of(each))
             for each, shards in zip(wanted, self._shards, strict=True)
         ]
         asked = [some if isinstance(some, Bags) else some[0] for some in rows]
         found: dict[str, Any] = {}
-        for each, some, vectors in zip(wanted, rows, self._exchange.vectors(asked, share, tell), strict=True):
+        received = self._exchange.vectors(asked, training)
+        if share is not None:
+            received = share.scale_gradients(received)
+        for each, some, vectors in zip(wanted, rows, received, strict=True):
             if isinstance(some, Bags):
                 found.update(features_of(vectors, each, self.compute_dtype))
                 continue

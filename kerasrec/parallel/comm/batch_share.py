@@ -13,10 +13,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
+from kerasrec.gradients import Operation
 from kerasrec.parallel import comm
 
 REMEDY = (
@@ -140,19 +141,48 @@ class LookupShare:
         with tf.init_scope():
             self.totals = tf.Variable(tf.zeros(3, tf.float64), trainable=False, name="kerasrec_share")
 
-    def of_batch(self, rows: Any) -> tuple[Any, Any]:
-        """The share of a batch that is looked up, and whom to tell of it when its gradients are computed."""
+    def of_batch(self, rows: Any) -> BatchShare:
+        """Return the share of a batch of `rows` rows that is being looked up."""
         now = _current.get()
-        return (share_of(rows), self.totals.handle) if now is None else (now.of_lookup(rows), None)
+        return BatchShare(share_of(rows), self.totals.handle) if now is None else BatchShare(now.of_lookup(rows))
 
-    @staticmethod
-    def tell(handle: Any, share: Any, gradients: list[Any]) -> list[Any]:
-        """The gradients of a batch, once its share is told."""
+
+class BatchShare(NamedTuple):
+    """This rank's share of a batch whose rows of tables are being looked up.
+
+    Args:
+        value: the share, a float64 scalar.
+        totals: the handle of the variable that adds it up when gradients are computed (`LookupShare.totals`);
+            None where the step knows its share.
+    """
+
+    value: Any
+    totals: Any = None
+
+    def scale_gradients(self, vectors: Sequence[Any]) -> list[Any]:
+        """Return the vectors that were looked up; in the backward pass their gradients times the share."""
+        totals = [] if self.totals is None else [self.totals]
+        return _SCALED([*vectors, self.value, *totals], count=len(vectors))
+
+
+def _vectors(inputs: Sequence[Any], count: int) -> Sequence[Any]:
+    return inputs[:count]
+
+
+def _scaled_gradients(inputs: Sequence[Any], upstream: Sequence[Any], count: int) -> list[Any]:
+    share, *totals = inputs[count:]
+    gradients = [tf.convert_to_tensor(each) for each in upstream]
+    gradients = [tf.math.multiply_no_nan(each, tf.cast(share, each.dtype)) for each in gradients]
+    if totals:
         add = tf.raw_ops.AssignAddVariableOp(
-            resource=handle, value=tf.stack([tf.ones_like(share), share, share**2])
+            resource=totals[0], value=tf.stack([tf.ones_like(share), share, share**2])
         )
         with tf.control_dependencies([] if add is None else [add]):
-            return [tf.identity(each) for each in gradients]
+            gradients = [tf.identity(each) for each in gradients]
+    return [*gradients, *([None] * (len(inputs) - count))]
+
+
+_SCALED = Operation("KerasrecBatchShare", _vectors, _scaled_gradients)
 
 
 @contextmanager
@@ -198,13 +228,34 @@ def _share_of_totals(totals: list[Any]) -> Any:
 
 def _share_behind(gradients: Sequence[Any]) -> Any:
     """Of an optimizer of dense weights alone, in the graph that has its gradients: this shows what they are of."""
-    from kerasrec.parallel.exchange.exchange import shares_behind
-
-    shares = [] if tf.executing_eagerly() else shares_behind(gradients)
+    shares = [] if tf.executing_eagerly() else _shares_behind(gradients)
     if not shares:
         raise RuntimeError(UNKNOWN)
     apart = tf.reduce_max(shares) - tf.reduce_min(shares)
     return _only_if(apart < 1e-7, UNEQUAL, shares[0])
+
+
+def _shares_behind(gradients: Sequence[Any]) -> list[Any]:
+    """Return the shares of the batches whose lookups some gradients were computed from.
+
+    They are found in the graph that is being traced, and only if they were looked up there.
+    """
+    shares: dict[int, Any] = {}
+    todo = [each.op for each in map(tf.convert_to_tensor, gradients)]
+    seen = set(todo)
+    while todo:
+        op = todo.pop()
+        call = _SCALED.called_in(op)
+        if call is None:
+            above = {each.op for each in op.inputs} - seen
+            seen |= above
+            todo += above
+            continue
+        inputs, facts = call
+        share, *totals = inputs[facts["count"] :]
+        if totals:  # the step itself does not know it
+            shares[id(share)] = share
+    return list(shares.values())
 
 
 def current_share() -> Any:

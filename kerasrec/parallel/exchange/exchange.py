@@ -2,7 +2,7 @@
 
     ids        distinct rows, by owner, packed in the fewest bytes            one alltoall
     vectors    the owners' answers, in the order they were asked for          one alltoall
-    gradients  one for each distinct row, times this rank's share             one alltoall, in the backward pass
+    gradients  one for each distinct row                                      one alltoall, in the backward pass
 
 Of a stack whose plan says "sums", ids are not distinct: an owner adds up the rows that it has of each bag (the ids
 of one list) and answers with that sum, whose gradient goes to all these rows.
@@ -28,7 +28,6 @@ import tensorflow as tf
 
 from kerasrec.gradients import Operation
 from kerasrec.parallel import comm
-from kerasrec.parallel.comm.batch_share import LookupShare
 from kerasrec.parallel.exchange.packing import from_bits, pack, to_bits, unpack
 from kerasrec.parallel.planner.cost_model import bytes_for
 from kerasrec.tables.sharding import Shards
@@ -82,15 +81,13 @@ class Exchange:
         if self.sums.any() and self.per_node != self.ranks:
             raise ValueError("sums are exchanged between ranks directly, not by way of their nodes")
 
-    def vectors(self, wanted: Sequence[Any], share: Any | None, tell: Any | None = None) -> list[Any]:
+    def vectors(self, wanted: Sequence[Any], training: bool) -> list[Any]:
         """The vectors of distinct rows of each stack, or the sums of those in each bag.
 
         Args:
             wanted: of each stack, distinct rows as `Shards.stack` counts them, (n,) int32 or int64; `Bags` where
                 the stack's `sums` is true.
-            share: what this rank's gradients are multiplied by; None where there will be none.
-            tell: the handle of the variable that is told of `share` when gradients are computed
-                (`batch_share.LookupShare`); None where nobody asks.
+            training: whether gradients will be asked for.
 
         Returns:
             For each stack (n, width), or (bags, width), of the variables' dtype. The gradients of `variables` are
@@ -101,22 +98,22 @@ class Exchange:
             for k, each in enumerate(wanted)
         ]
         rank, kind, address = (tf.concat([each[i] for each in found], 0) for i in range(3))
-        if share is None:  # then nobody needs to know of copied rows
+        if not training:  # then nobody needs to know of copied rows
             told = kind < len(self.shards)
             rank, address = tf.boolean_mask(rank, told), tf.boolean_mask(address, told)
         if self.per_node == self.ranks:
-            answers = self._ask(rank, address, 1, self._owned, share, "", tell)
+            answers = self._ask(rank, address, 1, self._owned, training, "")
         else:
             relay = comm.rank() // self.per_node * self.per_node + rank % self.per_node
             node = tf.cast(rank // self.per_node, tf.int64)
             nodes = self.ranks // self.per_node
             answers = self._ask(
-                relay, node * self.bases[-1] + address, nodes, self._relayed(share), share, "", tell
+                relay, node * self.bases[-1] + address, nodes, self._relayed(training), training, ""
             )
         return [
             tf.math.unsorted_segment_sum(answers[k], found[k][3], wanted[k].size)
             if self.sums[k]
-            else self._with_copies(k, answers, *found[k][1::2], share)
+            else self._with_copies(k, answers, *found[k][1::2], training)
             for k in range(len(self.shards))
         ]
 
@@ -146,13 +143,13 @@ class Exchange:
         base = int(self.bases[k])
         return rank, kind, base + 2 * (address - base) + tf.cast(begins, tf.int64), tf.boolean_mask(bag, begins)
 
-    def _with_copies(self, k: int, answers: list[Any], kind: Any, copy: Any, share: Any | None) -> Any:
+    def _with_copies(self, k: int, answers: list[Any], kind: Any, copy: Any, training: bool) -> Any:
         """A stack's vectors in the order in which they were wanted: owners' answers, and this rank's copies."""
         if self.copies[k] is None:
             return tf.ensure_shape(answers[k], (None, self.widths[k]))
         copied = kind != k
         own = tf.stop_gradient(tf.gather(self.copies[k], tf.boolean_mask(copy, copied)))
-        if share is not None:
+        if training:
             own += answers[k + len(self.shards)]  # zeros: by them gradients find their way to the owner
         places = tf.cast(tf.where(~copied)[:, 0], tf.int32), tf.cast(tf.where(copied)[:, 0], tf.int32)
         return tf.ensure_shape(tf.dynamic_stitch(places, (answers[k], own)), (None, self.widths[k]))
@@ -164,9 +161,8 @@ class Exchange:
         number: Any,
         nodes: int,
         answer: Callable[[Any, Any], list[Any]],
-        share: Any | None,
+        training: bool,
         hop: str,
-        tell: Any | None = None,
     ) -> list[Any]:
         """Ask ranks for rows.
 
@@ -175,9 +171,8 @@ class Exchange:
             number: what the row is sent as, (n,) int64: its address and, times `bases[-1]`, its owner's node.
             nodes: how many nodes are told apart in it.
             answer: on the rank that is asked, numbers and kinds -> the vectors of each kind.
-            share: what gradients are multiplied by on their way back.
+            training: as in `vectors`.
             hop: a part of the messages' names.
-            tell: as in `vectors`.
 
         Returns:
             By kind, its rows' vectors in the order of the requests; zeros for the kinds that need no answer. Sums
@@ -190,15 +185,13 @@ class Exchange:
             place = tf.where(tf.gather(self.sums, kind), number - self._within(number, kind), number)
         order = tf.argsort(tf.cast(rank, tf.int64) * int(self.bases[-1] * nodes) + place, stable=True)
         sent = self._counts(rank, kind, number)
-        message, splits = self._packed(tf.gather(rank, order), tf.gather(number, order), nodes, share is not None)
+        message, splits = self._packed(tf.gather(rank, order), tf.gather(number, order), nodes, training)
         received, parts = comm.alltoall(message, splits, f"{self.name}{hop}.ids")
-        source, asked = self._unpacked(received, parts, nodes, share is not None)
+        source, asked = self._unpacked(received, parts, nodes, training)
         kind_asked = self._kind(asked)
         got = self._counts(source, kind_asked, asked)
-        swap = Swap(f"{self.name}{hop}", tuple(self.widths.tolist()), self.dtype.name, self.wire.name)
+        swap = Swap(f"{self.name}{hop}", tuple(self.widths.tolist()), self.dtype.name, self.wire.name, training)
         inputs = [*answer(asked, kind_asked), sent, got]
-        inputs += [] if share is None else [share]
-        inputs += [] if tell is None else [tell]
         kind_sent = tf.gather(kind, order)
         found = []
         for k, vectors in enumerate(_ANSWERS(inputs, **asdict(swap))):
@@ -282,9 +275,8 @@ class Exchange:
         bag = tf.cumsum(tf.cast(marked % 2, tf.int32)) - 1
         return tf.math.segment_sum(tf.gather(self.variables[k], marked // 2), bag)
 
-    def _relayed(self, share: Any | None) -> Callable[[Any, Any], list[Any]]:
+    def _relayed(self, training: bool) -> Callable[[Any, Any], list[Any]]:
         """Rows of the ranks that have this rank's place in their nodes, asked for once for all of this node."""
-        onwards = None if share is None else tf.ones(())  # each rank's share is in the gradients already
 
         def answer(number: Any, kind: Any) -> list[Any]:
             distinct, position = tf.unique(number)
@@ -292,7 +284,7 @@ class Exchange:
             rank = node * self.per_node + comm.rank() % self.per_node
             address = distinct % self.bases[-1]
             kind_distinct = self._kind(distinct)
-            answers = self._ask(rank, address, 1, self._owned, onwards, ".nodes")
+            answers = self._ask(rank, address, 1, self._owned, training, ".nodes")
             found = []
             for k, vectors in enumerate(answers):
                 within = tf.cumsum(tf.cast(kind_distinct == k, tf.int32)) - 1
@@ -310,12 +302,14 @@ class Swap:
         name: of the messages.
         widths: of the vectors of each kind: those of each stack, and then those of the copied rows of each.
         dtype, wire: in which vectors are kept, and sent.
+        training: whether gradients may be asked for.
     """
 
     name: str
     widths: Sequence[int]
     dtype: str
     wire: str
+    training: bool
 
     def send(self, vectors: Sequence[Any], there: Any, here: Any, what: str) -> list[Any]:
         """Send vectors of each kind and receive as many as `here` says; both are counts (ranks, kinds)."""
@@ -350,38 +344,11 @@ def _gradients(inputs: Sequence[Any], upstream: Sequence[Any], **swap: Any) -> l
     """The gradients of what this rank got -> those of its answers."""
     how = Swap(**swap)
     kinds = len(how.widths)
-    sent, got, *share = inputs[kinds:]
-    if not share:
+    sent, got = inputs[kinds:]
+    if not how.training:
         raise ValueError(f"{how.name}: where gradients are asked for, call it with training=True")
-    factor = tf.cast(share[0], how.dtype)
-    scaled = [tf.math.multiply_no_nan(tf.convert_to_tensor(each), factor) for each in upstream]
-    gradients = how.send(scaled, sent, got, ".gradients")
-    if len(share) == 2:
-        gradients = LookupShare.tell(share[1], share[0], gradients)
+    gradients = how.send([tf.convert_to_tensor(each) for each in upstream], sent, got, ".gradients")
     return [*gradients, *([None] * (len(inputs) - kinds))]
 
 
 _ANSWERS = Operation("KerasrecExchange", _answers, _gradients)
-
-
-def shares_behind(gradients: Sequence[Any]) -> list[Any]:
-    """This rank's shares of the batches whose lookups some gradients were computed from.
-
-    They are found in the graph that is being traced, and only if they were looked up there.
-    """
-    found: dict[int, Any] = {}
-    todo = [each.op for each in map(tf.convert_to_tensor, gradients)]
-    seen = set(todo)
-    while todo:
-        op = todo.pop()
-        call = _ANSWERS.called_in(op)
-        if call is None:
-            above = {each.op for each in op.inputs} - seen
-            seen |= above
-            todo += above
-            continue
-        inputs, swap = call
-        _, _, *learning = inputs[len(swap["widths"]) :]
-        if len(learning) == 2:  # the share, and whom to tell: the relay of a hop between nodes has another factor
-            found[id(learning[0])] = learning[0]
-    return list(found.values())
