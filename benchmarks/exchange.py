@@ -34,8 +34,8 @@ from rich.table import Table
 
 import kerasrec as kr
 from kerasrec.parallel.planner import cost_model
-from kerasrec.parallel.planner.cost_model import bytes_for
 from kerasrec.parallel.planner.planner import demands_of
+from kerasrec.tables.byte_sizes import bytes_for
 from kerasrec.tables.sharding import shard
 
 ROWS, WIDTH, RANKS = 1_000_000, 32, 8

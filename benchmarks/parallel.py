@@ -115,7 +115,7 @@ def worker(case):
     tf.config.threading.set_intra_op_parallelism_threads(max(1, os.cpu_count() // ranks))
     features, dense, bottom, top = described(case["model"], case["rows"], case["exponent"])
     plan = kr.parallel.plan(
-        features, ranks, memory=None, batch_size=batch, optimizer=case["optimizer"], wire=case["wire"]
+        features, ranks, memory=None, batch_size=batch, optimizer=case["optimizer"], wire_dtype=case["wire"]
     )
     model = built(features, dense, bottom, top, plan, case["wire"])
     trainer = {"adagrad": kr.optimizers.Adagrad, "rowwise_adagrad": kr.optimizers.RowwiseAdagrad}

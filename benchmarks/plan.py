@@ -22,7 +22,8 @@ import numpy as np
 
 import kerasrec as kr
 from kerasrec.parallel.planner import cost_model
-from kerasrec.parallel.planner.planner import demands_of, parse_bytes
+from kerasrec.parallel.planner.planner import demands_of
+from kerasrec.tables.byte_sizes import parse_bytes
 from kerasrec.tables.plan import TablePlan
 from kerasrec.tables.plan_report import balance
 
@@ -92,7 +93,7 @@ def compare(model, ranks, batch, memory, optimizer):
     ours = kr.parallel.plan(features, ranks, memory, batch, optimizer=optimizer)
     seconds = time.perf_counter() - start
     demands = demands_of(features, optimizer)
-    step = cost_model.Step(ranks, batch, bandwidth=25e9, memory_bandwidth=1e12, wire="float32")
+    step = cost_model.Step(ranks, batch, bandwidth=25e9, memory_bandwidth=1e12, wire_dtype="float32")
     found = {"ours": figures(ours.predicted, memory)}
     for baseline in (round_robin, size_sorted):
         predicted = cost_model.predict(baseline(demands, step), demands, step)

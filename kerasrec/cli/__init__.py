@@ -166,13 +166,13 @@ def plan(
         int | None, typer.Option(min=1, help="Width of all embeddings; by default what the schema suggests.")
     ] = None,
     bandwidth: Annotated[str, typer.Option(help="Bytes per second that a rank can send.")] = "25GB",
-    wire: Annotated[str, typer.Option(help="The dtype that vectors travel in.")] = "float32",
+    wire_dtype: Annotated[str, typer.Option(help="The dtype that vectors travel in.")] = "float32",
 ) -> None:
     """Show where a model's embedding tables would be placed on a number of ranks, and what a step would cost."""
     with one_line_errors(context.obj):
         from kerasrec.cli.plan import run_plan
 
-        run_plan(schema, ranks, memory, batch_size, optimizer, embedding_dim, bandwidth, wire)
+        run_plan(schema, ranks, memory, batch_size, optimizer, embedding_dim, bandwidth, wire_dtype)
 
 
 @app.command()

@@ -7,8 +7,9 @@ from pathlib import Path
 import typer
 
 from kerasrec.cli.errors import Refused
-from kerasrec.parallel.planner.planner import parse_bytes, plan
+from kerasrec.parallel.planner.planner import plan
 from kerasrec.schema import Schema
+from kerasrec.tables.byte_sizes import parse_bytes
 from kerasrec.tables.from_schema import embedding_features
 
 
@@ -20,7 +21,7 @@ def run_plan(
     optimizer: str,
     embedding_dim: int | None,
     bandwidth: str,
-    wire: str,
+    wire_dtype: str,
 ) -> None:
     features = embedding_features(Schema.load(path), embedding_dim)
     if not features:
@@ -30,12 +31,14 @@ def run_plan(
         ranks,
         memory,
         batch_size,
-        bandwidth=parse_bytes(bandwidth),
+        bandwidth=parse_bytes(bandwidth, "bandwidth"),
         optimizer=optimizer,
-        wire=wire,
+        wire_dtype=wire_dtype,
     )
     guessed = [column for column in sorted(features) if features[column].table.head is None]
     typer.echo(str(planned))
-    typer.echo(f"\nfor {batch_size:,} rows a rank and step, {optimizer}, {bandwidth} a second, {wire} vectors")
+    vectors = f"vectors sent as {wire_dtype}"
+    typer.echo(f"\nFor {batch_size:,} rows per rank and step, {optimizer}, {bandwidth} per second, {vectors}.")
     if guessed:
-        typer.echo(f"taken to follow a power law, as the schema has no counts: {', '.join(guessed)}")
+        columns = ", ".join(guessed)
+        typer.echo(f"Assumed to follow a power law, because the schema has no counts: {columns}")

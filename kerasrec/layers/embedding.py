@@ -22,11 +22,11 @@ from kerasrec.parallel import comm
 from kerasrec.parallel.checkpoint.keras_files import key_of, saved_blocks, saved_tables, whole_for_file
 from kerasrec.parallel.exchange.gather_table import whole
 from kerasrec.parallel.fit.model import check_optimizer
-from kerasrec.parallel.planner.cost_model import WIRE_BYTES
 from kerasrec.parallel.planner.planner import plan as make_plan
+from kerasrec.tables.byte_sizes import WIRE_BYTES
 from kerasrec.tables.config import FeatureConfig, TableConfig
 from kerasrec.tables.initializers import piece_blocks
-from kerasrec.tables.plan import Plan, distinct_tables, explicit
+from kerasrec.tables.plan import Plan, distinct_tables, plan_from_placements
 from kerasrec.tables.row_io import kept_in, new_rows, write_rows
 from kerasrec.tables.sharding import Shards, shard, slices
 
@@ -123,7 +123,7 @@ class DistributedEmbedding(keras.layers.Layer):
         self.seed = _default_seed() if seed is None else _checked_seed(self.name, seed)
         self.wire, self.ranks_per_node = wire, ranks_per_node
         tables = [table for table, _ in distinct_tables(config for _, config in self._features)]
-        how = {"dtype": self.table_dtype, "wire": wire, "ranks_per_node": ranks_per_node}
+        how = {"dtype": self.table_dtype, "wire_dtype": wire, "ranks_per_node": ranks_per_node}
         self.plan = _planned(plan, [config for _, config in self._features], **how)
         self._shards = tuple(shard(self.plan, tables, sums=ranks_per_node in (None, self.plan.ranks)))
         self._parts = tuple((name, _parts(name, config, self.plan)) for name, config in self._features)
@@ -400,7 +400,11 @@ def _planned(plan: Plan | None, features: Sequence[FeatureConfig], **how: Any) -
     """Where the tables live: as told, else as the planner says; on one rank there is nothing to choose."""
     ranks = comm.size()
     if plan is None:
-        return explicit(features, 1, "table_wise") if ranks == 1 else make_plan(features, ranks, None, **how)
+        return (
+            plan_from_placements(features, 1, "table_wise")
+            if ranks == 1
+            else make_plan(features, ranks, None, **how)
+        )
     if plan.ranks != ranks:
         raise ValueError(f"the plan is for {plan.ranks} ranks, but there are {ranks}")
     for config in features:

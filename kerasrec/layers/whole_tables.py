@@ -14,7 +14,7 @@ from kerasrec.layers.embedding import DistributedEmbedding, Placed
 from kerasrec.parallel import comm
 from kerasrec.parallel.comm.raise_on_all import agree
 from kerasrec.parallel.exchange.gather_table import gathered
-from kerasrec.tables.plan import distinct_tables, explicit
+from kerasrec.tables.plan import distinct_tables, plan_from_placements
 from kerasrec.tables.row_io import new_rows
 from kerasrec.tables.sharding import Shards, shard
 
@@ -45,7 +45,7 @@ def whole_tables(model: Any) -> Iterator[None]:
 def _gather(layer: DistributedEmbedding) -> Placed:
     """A layer's tables as one rank holds them; on other ranks without the variables."""
     features = layer.features
-    plan = explicit(features, 1, "table_wise")
+    plan = plan_from_placements(features, 1, "table_wise")
     shards = tuple(shard(plan, [table for table, _ in distinct_tables(features)]))
     variables = []
     for alone in shards:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from kerasrec.parallel.fit.callback import Callback
     from kerasrec.parallel.fit.rank_check import RanksDiffer
     from kerasrec.parallel.planner.planner import DoesNotFit, plan
-    from kerasrec.tables.plan import Plan, TablePlan, explicit
+    from kerasrec.tables.plan import Plan, TablePlan, plan_from_placements
 
 # No module may be named like one of these: importing it would put it in the name's place.
 _HOME = {
@@ -19,8 +19,8 @@ _HOME = {
     "Plan": "kerasrec.tables.plan",
     "RanksDiffer": "kerasrec.parallel.fit.rank_check",
     "TablePlan": "kerasrec.tables.plan",
-    "explicit": "kerasrec.tables.plan",
     "plan": "kerasrec.parallel.planner.planner",
+    "plan_from_placements": "kerasrec.tables.plan",
     "rank": "kerasrec.parallel.comm.collectives",
     "restore": "kerasrec.parallel.checkpoint.checkpoint",
     "save": "kerasrec.parallel.checkpoint.checkpoint",
@@ -34,8 +34,8 @@ __all__ = [
     "Plan",
     "RanksDiffer",
     "TablePlan",
-    "explicit",
     "plan",
+    "plan_from_placements",
     "rank",
     "restore",
     "save",
@@ -47,4 +47,6 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name in _HOME:
         return getattr(importlib.import_module(_HOME[name]), name)
+    if name == "explicit":
+        raise AttributeError("kr.parallel.explicit was renamed in 0.2.0: use kr.parallel.plan_from_placements")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

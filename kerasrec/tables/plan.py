@@ -168,7 +168,7 @@ class Plan:
         return f"<Plan of {summary(self)}>"
 
 
-def explicit(
+def plan_from_placements(
     tables: Mapping[str, TableConfig | FeatureConfig] | Iterable[TableConfig | FeatureConfig],
     ranks: int,
     default: str = "row_wise",
@@ -181,7 +181,7 @@ def explicit(
 
     Example:
 
-    >>> explicit([kr.TableConfig("item", 10, 4)], ranks=2)["item"].ranks
+    >>> plan_from_placements([kr.TableConfig("item", 10, 4)], ranks=2)["item"].ranks
     (0, 1)
     """
     placed = []

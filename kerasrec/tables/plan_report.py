@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from kerasrec.tables.byte_sizes import format_bytes, largest_unit, three_digits
 from kerasrec.tables.plan import Plan, Predicted
 
-_UNITS = (("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10), ("B", 1))
 _RANKS = 16  # more than these are summed up
 _LINES = 40  # of tables
 
@@ -25,26 +25,8 @@ def summary(plan: Plan) -> str:
     text = f"{_plural(len(plan.tables), 'table')} over {_plural(plan.ranks, 'rank')}: {counts}"
     if plan.predicted is not None:
         seconds, held = max(plan.predicted.seconds), max(plan.predicted.memory)
-        text += f"; worst rank {in_bytes(held)}, {_short(seconds * 1e3)} ms a step"
+        text += f"; worst rank {format_bytes(held)}, {three_digits(seconds * 1e3)} ms a step"
     return text
-
-
-def in_bytes(number: float) -> str:
-    """
-    >>> in_bytes(3 * 2**29)
-    '1.5 GiB'
-    """
-    unit, size = _unit(number)
-    return f"{_short(number / size)} {unit}"
-
-
-def _unit(number: float) -> tuple[str, int]:
-    return next(((unit, size) for unit, size in _UNITS if number >= size), _UNITS[-1])
-
-
-def _short(number: float) -> str:
-    """Three digits that count, or all of a large number."""
-    return f"{number:,.0f}" if number >= 99.95 else f"{number:.3g}"
 
 
 def describe(plan: Plan) -> str:
@@ -65,8 +47,8 @@ def _ranks(plan: Plan, predicted: Predicted) -> list[str]:
     owned = np.zeros(plan.ranks, np.int64)
     for each in plan.tables:
         owned[list(each.ranks)] += 1
-    memory, memory_size = _unit(max(predicted.memory))
-    traffic, traffic_size = _unit(max(predicted.sent_bytes))
+    memory, memory_size = largest_unit(max(predicted.memory))
+    traffic, traffic_size = largest_unit(max(predicted.sent_bytes))
     held = (predicted.table_bytes, predicted.state_bytes, predicted.buffer_bytes, predicted.memory)
     moved = (predicted.sent_bytes, predicted.received_bytes)
     figures = np.array(
@@ -91,13 +73,13 @@ def _ranks(plan: Plan, predicted: Predicted) -> list[str]:
 
 
 def _numbers(column: np.ndarray) -> list[str]:
-    return [f"{column[0]:,.0f}", *map(_short, column[1:])]
+    return [f"{column[0]:,.0f}", *map(three_digits, column[1:])]
 
 
 def _balance(plan: Plan, predicted: Predicted) -> str:
     parts = {"memory": predicted.memory, "bytes sent": predicted.sent_bytes, "time": predicted.seconds}
     text = ", ".join(f"{name} {balance(figures):.2f}" for name, figures in parts.items())
-    free = "" if plan.memory is None else f"; limit {in_bytes(plan.memory)} a rank"
+    free = "" if plan.memory is None else f"; limit {format_bytes(plan.memory)} a rank"
     return f"worst over mean: {text}{free}"
 
 

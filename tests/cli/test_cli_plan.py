@@ -47,7 +47,10 @@ def test_a_plan_of_a_schema(features):
     )
     assert all(1 <= float(each) < 1.5 for each in found.groups())
     assert any(line.startswith("user") and "303" in line and " 32 " in line for line in lines)
-    assert "for 512 rows a rank and step, rowwise_adagrad, 25GB a second, float32 vectors" in result.output
+    assert (
+        "For 512 rows per rank and step, rowwise_adagrad, 25GB per second, vectors sent as float32."
+        in result.output
+    )
     assert "power law" not in result.output  # the schema knows how often ids were seen
     assert run("plan", features, *asked, "--optimizer", "rowwise_adagrad").output == result.output
 
@@ -82,9 +85,9 @@ def test_what_does_not_fit_is_said_in_one_line(features):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (("--memory", "lots"), "not 'lots'"),
+        (("--memory", "lots"), "got 'lots'"),
         (("--optimizer", "lion", "--ranks", 2), "optimizer 'lion'"),
-        (("--wire", "int4"), "wire must be one of"),
+        (("--wire-dtype", "int4"), "wire_dtype must be one of"),
     ],
 )
 def test_bad_options(features, options, message):

@@ -51,7 +51,7 @@ def sent_in_a_step(layer, ids):
 
 def layer_of(features, **options):
     features = {each.name: each for each in features}
-    plan = options.pop("plan", None) or kr.parallel.explicit(features, comm.size())
+    plan = options.pop("plan", None) or kr.parallel.plan_from_placements(features, comm.size())
     return kr.layers.DistributedEmbedding(features, plan=plan, name=f"bytes_{next(number)}", **options)
 
 

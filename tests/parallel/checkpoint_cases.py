@@ -47,7 +47,7 @@ class Model(keras.Model):
             for name in SIZES
         }
         features = {name: kr.FeatureConfig(name, table) for name, table in tables.items()}
-        plan = kr.parallel.explicit(features, comm.size())
+        plan = kr.parallel.plan_from_placements(features, comm.size())
         self.tables = kr.layers.DistributedEmbedding(features, seed=seed, plan=plan)
         self.hidden = keras.layers.Dense(5, "tanh")
         self.dropout = keras.layers.Dropout(dropout, seed=seed + comm.rank())

@@ -47,7 +47,7 @@ def layer_of(case):
         "tags": kr.FeatureConfig("tags", tables["tag"]),
         "tiny": kr.FeatureConfig("tiny", tables["tiny"]),
     }
-    plan = kr.parallel.explicit(features, comm.size())
+    plan = kr.parallel.plan_from_placements(features, comm.size())
     if case.get("sums"):
         plan = replace(
             plan, tables=tuple(replace(t, exchange="rows" if t.frequent_rows else "sums") for t in plan.tables)

@@ -84,7 +84,9 @@ def plain(optimizer, placement="column_wise"):
     item = kr.TableConfig("item", ITEMS, 5, "mean", "normal", placement=placement)
     user = kr.TableConfig("user", USERS, 4, "mean", "normal", placement="row_wise")
     features = {"item": kr.FeatureConfig("item", item), "user": kr.FeatureConfig("user", user)}
-    layer = kr.layers.DistributedEmbedding(features, seed=3, plan=kr.parallel.explicit(features, comm.size()))
+    layer = kr.layers.DistributedEmbedding(
+        features, seed=3, plan=kr.parallel.plan_from_placements(features, comm.size())
+    )
     ids = {name: keras.Input((), dtype="int64", name=name) for name in features}
     known = keras.layers.Flatten()(keras.layers.Embedding(USERS, 3)(keras.ops.expand_dims(ids["user"], 1)))
     x = keras.layers.Concatenate()([*layer(ids).values(), known])

@@ -31,7 +31,7 @@ def model_of(rows):
     table = kr.TableConfig("item", rows, WIDTH, placement="row_wise")
     features = {"item": kr.FeatureConfig("item", table)}
     ids = {"item": keras.Input((), dtype="int64", name="item")}
-    plan = kr.parallel.explicit(features, comm.size())
+    plan = kr.parallel.plan_from_placements(features, comm.size())
     vectors = kr.layers.DistributedEmbedding(features, plan=plan)(ids)
     model = keras.Model(ids, keras.layers.Dense(1)(vectors["item"]))
     model.compile(kr.optimizers.RowwiseAdagrad(0.1), loss="mse")

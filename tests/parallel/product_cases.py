@@ -183,7 +183,7 @@ def train(cases, ranks_per_node=None):
     keras.utils.set_random_seed(7 if rank == 0 else 100 + rank)  # dense weights begin as rank 0's
     cases = [Case(number, *each) for number, each in enumerate(cases)]
     features = {name: kr.FeatureConfig(name, case.table) for case in cases for name in case.features}
-    plan = kr.parallel.explicit(features, ranks)
+    plan = kr.parallel.plan_from_placements(features, ranks)
     exchange = {case.table.name: case.exchange or "rows" for case in cases}
     plan = replace(plan, tables=tuple(replace(each, exchange=exchange[each.table.name]) for each in plan.tables))
     layer = kr.layers.DistributedEmbedding(features, seed=3, plan=plan, ranks_per_node=ranks_per_node)

@@ -32,7 +32,7 @@ class Model(keras.Model):
         keras.utils.set_random_seed(5)
         item = kr.TableConfig("item", ITEMS, 4, initializer="normal", placement="row_wise")
         features = {"item": kr.FeatureConfig("item", item)}
-        plan = kr.parallel.explicit(features, comm.size())
+        plan = kr.parallel.plan_from_placements(features, comm.size())
         self.tables = kr.layers.DistributedEmbedding(features, plan=plan) if tables else None
         self.dense = keras.layers.Dense(1)
         self.call((tf.zeros(1, tf.int64), tf.zeros((1, 3))))

@@ -17,9 +17,11 @@ from hypothesis import strategies as st
 import kerasrec as kr
 from kerasrec.datasets.power_law import Zipf
 from kerasrec.parallel.planner import cost_model
-from kerasrec.parallel.planner.planner import DoesNotFit, parse_bytes
+from kerasrec.parallel.planner.planner import DoesNotFit
+from kerasrec.tables.access_frequency import power_law_head
+from kerasrec.tables.byte_sizes import parse_bytes
 from kerasrec.tables.config import PLACEMENTS
-from kerasrec.tables.plan import Plan, TablePlan, explicit
+from kerasrec.tables.plan import Plan, TablePlan, plan_from_placements
 
 GIB = 2**30
 
@@ -97,8 +99,8 @@ def test_every_row_and_column_has_one_owner(features, ranks, optimizer):
 
 @given(configs(), st.integers(1, 6), st.sampled_from(PLACEMENTS[1:]))
 @settings(max_examples=60, deadline=None)
-def test_explicit_plans(features, ranks, default):
-    plan = explicit({feature.name: feature for feature in features}, ranks, default)
+def test_plans_from_placements(features, ranks, default):
+    plan = plan_from_placements({feature.name: feature for feature in features}, ranks, default)
     for each in plan.tables:
         assert (tiles(each) == 1).all()
         assert each.placement == (default if each.table.placement == "auto" else each.table.placement)
@@ -151,7 +153,7 @@ def test_bytes_are_those_counted_on_drawn_ids(placement, hotness, dtype, wire):
     size, exact = sizes[wire], sizes[dtype]  # of a number on its way, and in the table
     ranks, batch, rows, width, frequent = 4, 3000, 20_000, 12, {"hybrid": 200, "replicated": 20_000}
     table = kr.TableConfig("item", rows, width, placement=placement, frequent_rows=frequent.get(placement))
-    each = explicit([table], ranks)["item"]
+    each = plan_from_placements([table], ranks)["item"]
     law, rng = Zipf(rows, 1.05), np.random.default_rng(0)
     batches = [np.unique(law(rng.random(batch * hotness))) for _ in range(ranks)]
     touched, copied = np.unique(np.concatenate(batches)), each.frequent_rows
@@ -193,7 +195,7 @@ def test_sums_are_vectors_of_lists():
 @pytest.mark.parametrize(("ranks", "batch", "exponent"), [(4, 4096, 1.2), (8, 65_536, 1.05), (64, 512, 1.05)])
 def test_hybrid_sends_no_more_than_row_wise(ranks, batch, exponent):
     rows = 1_000_000
-    head = cost_model.power_law_head(rows, exponent)
+    head = power_law_head(rows, exponent)
     step = cost_model.Step(ranks, batch, 25e9, 1e12, "float32")
     demand = cost_model.Demand(kr.TableConfig("item", rows, 32, head=head), (1.0,), 1, 0)
 
@@ -268,7 +270,7 @@ def test_float64_takes_twice_the_memory_and_the_bytes():
         assert ours == tuple(2 * each for each in theirs)
     ids = half.predicted.sent_bytes[0] * 3 / (3 + 2 * 16 * 4)  # 3 bytes an id beside a vector and its gradient
     assert whole.predicted.sent_bytes[0] == pytest.approx(2 * half.predicted.sent_bytes[0] - ids, rel=0.01)
-    narrow = kr.parallel.plan(tables, 4, None, 1000, dtype="float64", wire="float32")
+    narrow = kr.parallel.plan(tables, 4, None, 1000, dtype="float64", wire_dtype="float32")
     assert narrow.predicted.sent_bytes == half.predicted.sent_bytes
     with pytest.raises(ValueError, match=r"dtype must be one of \['float32', 'float64'\], not 'float16'"):
         kr.parallel.plan(tables, 4, dtype="float16")
@@ -346,10 +348,10 @@ def test_multi_hot_tables_exchange_sums():
         ({"ranks": 0}, "ranks must be a whole number above 0, not 0"),
         ({"ranks": 2, "batch_size": 1.5}, "batch_size"),
         ({"memory": None}, "give the number of ranks, or the memory"),
-        ({"memory": "eighty"}, "not 'eighty'"),
-        ({"memory": -1}, "not -1"),
+        ({"memory": "eighty"}, "got 'eighty'"),
+        ({"memory": -1}, "got -1"),
         ({"bandwidth": 0}, "bandwidths"),
-        ({"wire": "int8"}, "wire must be one of"),
+        ({"wire_dtype": "int8"}, "wire_dtype must be one of"),
         ({"optimizer": "lion"}, "'lion'"),
         ({"tables": []}, "at least one table"),
         ({"tables": [3]}, "not 3"),

@@ -29,7 +29,7 @@ import tensorflow as tf
 from kerasrec.gradients import Operation
 from kerasrec.parallel import comm
 from kerasrec.parallel.exchange.packing import from_bits, pack, to_bits, unpack
-from kerasrec.parallel.planner.cost_model import bytes_for
+from kerasrec.tables.byte_sizes import bytes_for
 from kerasrec.tables.sharding import Shards
 
 

@@ -19,11 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerasrec.tables.access_frequency import Frequencies, power_law_head
+from kerasrec.tables.byte_sizes import WIRE_BYTES, bytes_for
 from kerasrec.tables.config import TableConfig
 from kerasrec.tables.plan import Predicted, TablePlan
 
-WEIGHT_BYTES = {"float32": 4, "float64": 8}  # what tables and optimizer state are kept in
-WIRE_BYTES = {"float32": 4, "float64": 8, "bfloat16": 2, "float16": 2}
 COUNT_BYTES = 4  # before each message a rank says how much it is, to every rank
 
 # What a rank sends and receives in each phase, and the bytes of its own memory that a step reads and writes.
@@ -34,17 +33,12 @@ _RECEIVED = [IDS_IN, VECTORS_IN, GRADIENTS_IN, CHANGED_IN]
 Load = NDArray[np.float64]  # (..., 9), in the order above
 
 
-def bytes_for(largest: int) -> int:
-    """The fewest bytes that hold numbers from 0 to `largest`."""
-    return max(1, (int(largest).bit_length() + 7) // 8)
-
-
 @dataclass(frozen=True)
 class Step:
     """A training step: how many ranks take it, the rows of a batch on each, and what moves how fast.
 
     `bandwidth` is what a rank sends to others in a second, and receives at the same time; `memory_bandwidth` what
-    it reads and writes of its own memory; in bytes. `wire` is the dtype that vectors and gradients travel in;
+    it reads and writes of its own memory; in bytes. `wire_dtype` is that of vectors and gradients sent;
     where ranks exchange by way of their nodes there are no `sums`.
     """
 
@@ -52,7 +46,7 @@ class Step:
     batch_size: int
     bandwidth: float
     memory_bandwidth: float
-    wire: str
+    wire_dtype: str
     sums: bool = True
 
     def seconds(self, load: Load) -> Load:
@@ -98,7 +92,7 @@ class Cost:
 def cost(demand: Demand, step: Step, placement: str, owners: int, exchange: str, frequent: int) -> Cost:
     """The cost of one table under one placement by `owners` ranks; see the head of this file."""
     table, others, share = demand.table, step.ranks - 1, 1.0 / owners
-    vector, weights = (table.embedding_dim * size for size in (WIRE_BYTES[step.wire], demand.weight_bytes))
+    vector, weights = (table.embedding_dim * size for size in (WIRE_BYTES[step.wire_dtype], demand.weight_bytes))
     lookups = step.batch_size * sum(demand.hotness)
     drawn = demand.frequencies
     distinct, copied = drawn.distinct(lookups), drawn.distinct(lookups, frequent)

@@ -7,7 +7,6 @@ chooses and places; here is what a user calls, and what is said of tables that d
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,9 +15,9 @@ import numpy as np
 from kerasrec.parallel.planner import cost_model
 from kerasrec.parallel.planner.cost_model import Demand, Step
 from kerasrec.parallel.planner.search import leanest, search
+from kerasrec.tables.byte_sizes import WEIGHT_BYTES, WIRE_BYTES, format_bytes, parse_bytes
 from kerasrec.tables.config import FeatureConfig, TableConfig
 from kerasrec.tables.plan import Plan, distinct_tables
-from kerasrec.tables.plan_report import in_bytes
 
 
 class DoesNotFit(ValueError):
@@ -35,7 +34,7 @@ def plan(
     memory_bandwidth: float = 1e12,
     optimizer: Any = "adagrad",
     dtype: str = "float32",
-    wire: str | None = None,
+    wire_dtype: str | None = None,
     ranks_per_node: int | None = None,
 ) -> Plan:
     """Choose where tables live: of all plans tried that fit in memory, that whose worst rank takes the least time.
@@ -54,8 +53,8 @@ def plan(
         memory_bandwidth: bytes of its own memory that a rank reads or writes in a second, row by row.
         optimizer: what trains tables that have no optimizer of their own: a name or an optimizer.
         dtype: what tables and their optimizers' state are kept in, "float32" or "float64".
-        wire: the dtype that vectors and gradients travel in: "float32", "float64", "bfloat16" or "float16"; the
-            tables' own if not given.
+        wire_dtype: the dtype in which vectors and gradients are sent: "float32", "float64", "bfloat16" or
+            "float16"; None sends them in `dtype`.
         ranks_per_node: as the layer has it: by way of nodes rows alone are exchanged, so no sums are planned.
             Bytes are predicted as if ranks exchanged directly.
 
@@ -81,11 +80,11 @@ def plan(
             raise ValueError(f"{name} must be a whole number above 0, not {number!r}")
     if not (bandwidth > 0 and memory_bandwidth > 0):
         raise ValueError(f"bandwidths must be above 0, not {bandwidth!r} and {memory_bandwidth!r}")
-    if dtype not in cost_model.WEIGHT_BYTES:
-        raise ValueError(f"dtype must be one of {sorted(cost_model.WEIGHT_BYTES)}, not {dtype!r}")
-    wire = wire or dtype
-    if wire not in cost_model.WIRE_BYTES:
-        raise ValueError(f"wire must be one of {sorted(cost_model.WIRE_BYTES)}, not {wire!r}")
+    if dtype not in WEIGHT_BYTES:
+        raise ValueError(f"dtype must be one of {sorted(WEIGHT_BYTES)}, not {dtype!r}")
+    wire_dtype = wire_dtype or dtype
+    if wire_dtype not in WIRE_BYTES:
+        raise ValueError(f"wire_dtype must be one of {sorted(WIRE_BYTES)}; got {wire_dtype!r}")
     limit = math.inf if memory is None else parse_bytes(memory)
     demands = demands_of(tables, optimizer, dtype)
     if not demands:
@@ -93,7 +92,7 @@ def plan(
 
     def step(ranks: int) -> Step:
         sums = ranks_per_node in (None, ranks)
-        return Step(ranks, batch_size, bandwidth, memory_bandwidth, wire, sums)
+        return Step(ranks, batch_size, bandwidth, memory_bandwidth, wire_dtype, sums)
 
     if ranks is None:
         ranks = _smallest(demands, step, limit)
@@ -106,31 +105,13 @@ def plan(
     return Plan(ranks, tuple(plans), predicted, None if memory is None else int(limit))
 
 
-def parse_bytes(memory: int | str) -> int:
-    """A number of bytes from itself or a text: "80GiB", "80 GB", "512MiB".
-
-    Raises `ValueError` for anything else.
-    """
-    if isinstance(memory, str):
-        found = re.fullmatch(r"\s*([0-9.]+)\s*([KMGT]?)(i?)B?\s*", memory, re.IGNORECASE)
-        try:
-            number = float(found[1]) if found else -1.0
-        except ValueError:
-            number = -1.0
-        if found is not None and number > 0:
-            return int(number * (1024 if found[3] else 1000) ** " KMGT".index(found[2].upper() or " "))
-    elif memory > 0:
-        return int(memory)
-    raise ValueError(f"memory must be a number of bytes above 0, or a text such as '80GiB', not {memory!r}")
-
-
 def demands_of(
     tables: Mapping[str, TableConfig | FeatureConfig] | Iterable[TableConfig | FeatureConfig],
     optimizer: Any,
     dtype: str = "float32",
 ) -> list[Demand]:
     """The tables with their features' hotness and what their optimizers keep."""
-    kept, size = cost_model.optimizer_state(optimizer), cost_model.WEIGHT_BYTES[dtype]
+    kept, size = cost_model.optimizer_state(optimizer), WEIGHT_BYTES[dtype]
     return [
         Demand(
             table,
@@ -172,7 +153,7 @@ def _does_not_fit(demands: Sequence[Demand], step: Callable[[int], Step], ranks:
     advice = []
     large = max(range(len(demands)), key=lambda at: placed.chosen[at].part_bytes)
     if placed.chosen[large].part_bytes > limit and demands[large].table.placement != "auto":
-        part, table = in_bytes(placed.chosen[large].part_bytes), demands[large].table
+        part, table = format_bytes(placed.chosen[large].part_bytes), demands[large].table
         advice.append(f"placement 'auto' for table {table.name!r}, which needs {part} {table.placement}")
     if enough is not None and enough > ranks:
         advice.append(f"at least {enough} ranks of this memory")
@@ -182,8 +163,8 @@ def _does_not_fit(demands: Sequence[Demand], step: Callable[[int], Step], ranks:
         advice.append(f"a smaller batch than {step(ranks).batch_size:,} rows a rank")
     advice.append("more memory a rank, narrower or smaller tables")
     return DoesNotFit(
-        f"{len(demands):,} tables do not fit {ranks:,} x {in_bytes(limit)}: the fullest rank, {worst}, needs "
-        f"{in_bytes(need)} (tables {in_bytes(tables)}, optimizer state {in_bytes(state)}, buffers "
-        f"{in_bytes(buffers)}), {in_bytes(need - limit)} over its limit; all ranks together have "
-        f"{in_bytes(limit * ranks)} and need {in_bytes(total)}. What helps: {'; '.join(advice)}"
+        f"{len(demands):,} tables do not fit {ranks:,} x {format_bytes(limit)}: the fullest rank, {worst}, needs "
+        f"{format_bytes(need)} (tables {format_bytes(tables)}, optimizer state {format_bytes(state)}, buffers "
+        f"{format_bytes(buffers)}), {format_bytes(need - limit)} over its limit; all ranks together have "
+        f"{format_bytes(limit * ranks)} and need {format_bytes(total)}. What helps: {'; '.join(advice)}"
     )
