@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 BACKENDS := .venv-backends
 POLARS_1 := .polars-1
 
-.PHONY: help setup demo test test-fast test-nightly test-backends test-polars lint format clean
+.PHONY: help map setup demo test test-fast test-nightly test-backends test-polars lint format clean
 
 help:
 	@echo "make demo           synthetic click log -> features -> DLRM -> evaluation -> SavedModel (report/)"
@@ -15,6 +15,7 @@ help:
 	@echo "make test-backends  JAX and PyTorch against TensorFlow (they get .venv-backends)"
 	@echo "make test-polars    features under Polars 1, which cuDF needs (it gets .polars-1)"
 	@echo "make lint           ruff and mypy"
+	@echo "make map            draw docs/architecture.svg, which package imports which"
 	@echo "make setup          only make the virtual environment, .venv"
 
 setup: $(VENV)/.installed
@@ -65,6 +66,9 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+map: setup
+	$(BIN)/python tools/draw_map.py
 
 format: setup
 	$(BIN)/ruff check --fix .
