@@ -95,7 +95,8 @@ def panel(title: str, inside: str, top: float) -> tuple[list[str], float]:
     for name, box in sorted(placed.items()):
         out.append(
             f'<rect x="{box.x - box.width / 2:.1f}" y="{box.y - BOX_HEIGHT / 2:.1f}" width="{box.width:.1f}" '
-            f'height="{BOX_HEIGHT}" rx="5" class="box"/><text x="{box.x:.1f}" y="{box.y + 4:.1f}">{escape(name)}</text>'
+            f'height="{BOX_HEIGHT}" rx="5" class="box"/>'
+            f'<text x="{box.x:.1f}" y="{box.y + 4:.1f}">{escape(name)}</text>'
         )
     return out, bottom
 
@@ -139,8 +140,8 @@ def drawing() -> str:
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {top + MARGIN:.0f}" width="{WIDTH}">\n'
         f"<title>Which package of kerasrec imports which</title>\n<style>{style}</style>\n"
-        '<defs><marker id="head" viewBox="0 0 8 8" refX="6" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
-        '<path d="M0 0 L8 4 L0 8z"/></marker></defs>\n'
+        '<defs><marker id="head" viewBox="0 0 8 8" refX="6" refY="4" markerWidth="7" markerHeight="7" '
+        'orient="auto"><path d="M0 0 L8 4 L0 8z"/></marker></defs>\n'
         '<rect width="100%" height="100%" fill="#fff"/>\n' + "\n".join(elements) + "\n</svg>\n"
     )
 
