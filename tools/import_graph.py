@@ -21,6 +21,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"callbacks", "checkpoint", "data", "layers", "optimizers"},
         {"datasets", "etl", "kernels", "parallel", "tables"},
         {
+            "_keras",
             "_version",
             "excerpts",
             "files",

@@ -12,6 +12,7 @@ from typing import Any
 
 import keras
 
+from kerasrec._keras import set_first_epoch
 from kerasrec.callbacks.progress import report
 from kerasrec.checkpoint import training as checkpoint
 from kerasrec.checkpoint.callback_state import set_callback_states, warn_of_unknown
@@ -116,15 +117,14 @@ class Checkpoint(keras.callbacks.Callback):
         self._rates = [(rate, rate.numpy()) for rate in checkpoint.learning_rates(self.model)]
         epochs = self.params["epochs"]
         ended = at.stopped or at.epoch >= epochs
-        # What Keras's own BackupAndRestore sets; Keras reads it after this call.
-        self.model._initial_epoch = epochs if ended else at.epoch
+        set_first_epoch(self.model, epochs if ended else at.epoch)
         if comm.rank() == 0:
             print(_said(path, loaded.training, epochs, ended), flush=True)
         report(self.folder, self._step)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self._epoch, self._done = epoch, self._first
-        self._fitted._initial_epoch = None  # it was for this fit alone
+        set_first_epoch(self._fitted, None)  # it was for this fit alone
         if self._loaded is not None:
             self._restore_callbacks(self._loaded)
         if not self._first:
@@ -170,7 +170,7 @@ class Checkpoint(keras.callbacks.Callback):
     def on_train_end(self, logs: Any = None) -> None:
         if self._loaded is not None:  # no epoch was left
             self._restore_callbacks(self._loaded)
-            self._fitted._initial_epoch = None
+            set_first_epoch(self._fitted, None)
         elif not self._broken_off:
             stopped = bool(self._fitted.stop_training)
             self._save(Position(self._step, self._epoch + 1, finished=True, stopped=stopped), self._next)

@@ -9,11 +9,13 @@ from typing import Any
 
 import keras
 
-# Keras's own, and the attributes that they change while they run (the private ones for a `save_freq` in batches).
+from kerasrec._keras import MODEL_CHECKPOINT_COUNTS
+
+# Keras's own, and the attributes that they change while they run.
 _ATTRIBUTES: dict[type, tuple[str, ...]] = {
     keras.callbacks.EarlyStopping: ("wait", "stopped_epoch", "best", "best_epoch", "best_weights"),
     keras.callbacks.ReduceLROnPlateau: ("wait", "cooldown_counter", "best"),
-    keras.callbacks.ModelCheckpoint: ("best", "_batches_seen_since_last_saving", "_last_batch_seen"),
+    keras.callbacks.ModelCheckpoint: ("best", *MODEL_CHECKPOINT_COUNTS),
     keras.callbacks.History: ("epoch", "history"),
 }
 # Those that remember nothing which a training depends on.
@@ -26,7 +28,7 @@ _STATELESS = (
     keras.callbacks.TensorBoard,
     keras.callbacks.TerminateOnNaN,
 )
-_OF_EVERY_CALLBACK = set(vars(keras.callbacks.Callback())) | {"params", "_model"}
+_OF_EVERY_CALLBACK = set(vars(keras.callbacks.Callback())) | {"params"}
 
 
 def callback_states(callbacks: Iterable[Any]) -> dict[str, Any]:

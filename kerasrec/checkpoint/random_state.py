@@ -8,10 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-# Keras has no public name for the generator that `keras.random` draws from where no seed is given; asking for it
-# would make it, with a seed from Python's generator.
-from keras.src.backend.common.global_state import get_global_attribute
-from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR, global_seed_generator
+from kerasrec._keras import default_generator, make_default_generator
 
 
 def random_state() -> dict[str, Any]:
@@ -20,7 +17,7 @@ def random_state() -> dict[str, Any]:
     TensorFlow's older random operations (`tf.random.uniform`) keep theirs out of reach.
     """
     version, words, gauss = random.getstate()
-    of_keras = get_global_attribute(GLOBAL_SEED_GENERATOR)
+    of_keras = default_generator()
     state: dict[str, Any] = {
         "python": [version, np.array(words, np.uint32), gauss],
         "numpy": np.random.get_state(legacy=False),
@@ -42,7 +39,7 @@ def set_random_state(state: dict[str, Any]) -> None:
     if not state:
         return
     if state["keras"] is not None:
-        global_seed_generator().state.assign(state["keras"])
+        make_default_generator().state.assign(state["keras"])
     version, words, gauss = state["python"]
     random.setstate((version, tuple(words.tolist()), gauss))
     np.random.set_state(state["numpy"])

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import sys
-from types import FrameType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from keras.src.trainers.epoch_iterator import EpochIterator
+from kerasrec._keras import fit_arguments
 
 if TYPE_CHECKING:
     from kerasrec.data.loader import Loader
 
-_CALLS = ("fit", "evaluate", "predict")
 _REMEDIES = {
     "y": "its targets are the schema's: choose them with Loader(targets=...)",
     "sample_weight": "name the column with Loader(sample_weight=...), or make weights with loader.map",
@@ -25,30 +22,23 @@ _REMEDIES = {
 def refuse_ignored(loader: Loader) -> None:
     """Raise `ValueError` for such an argument; called by what Keras asks first of a data adapter.
 
-    Keras tells an adapter nothing of the arguments, so they are read where the question comes from.
+    Keras tells an adapter nothing of the arguments (`_keras.fit_arguments`).
     """
-    frame = sys._getframe(2)
-    given = frame.f_locals
-    if frame.f_code.co_name != "__init__" or not isinstance(given.get("self"), EpochIterator):
+    given = fit_arguments()
+    if given is None:
         return
-    for name in ("y", "sample_weight", "class_weight"):
-        if given.get(name) is not None:
+    for name, value in (
+        ("y", given.y),
+        ("sample_weight", given.sample_weight),
+        ("class_weight", given.class_weight),
+    ):
+        if value is not None:
             refuse(name)
-    call = _call(frame)
-    validating = call.get("x") is not given.get("x")
-    size = "validation_batch_size" if validating else "batch_size"
-    if call.get(size) not in (None, loader.batch_size):
-        refuse(size)
-    if not validating and call.get("shuffle") is False and loader.shuffle:
+    if given.batch_size not in (None, loader.batch_size):
+        refuse("validation_batch_size" if given.validation else "batch_size")
+    if not given.validation and given.shuffle is False and loader.shuffle:
         refuse("shuffle")
 
 
 def refuse(name: str) -> None:
     raise ValueError(f"{name}: Keras ignores this argument when the data is a kr.Loader; {_REMEDIES[name]}")
-
-
-def _call(frame: FrameType | None) -> dict[str, Any]:
-    """The arguments of the `fit`, `evaluate` or `predict` that a frame is in."""
-    while frame is not None and frame.f_code.co_name not in _CALLS:
-        frame = frame.f_back
-    return {} if frame is None else frame.f_locals

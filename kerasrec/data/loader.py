@@ -10,10 +10,7 @@ from typing import TYPE_CHECKING, Any
 import keras
 import numpy as np
 
-# The one private name of Keras used here. Its trainers take an instance of it as it is, which public `PyDataset`
-# is not spared: that is asked for batches in random order, and its tensors pass one by one through Python.
-from keras.src.trainers.data_adapters.data_adapter import DataAdapter
-
+from kerasrec._keras import DataAdapter, torch_dataloader
 from kerasrec.data.arguments import choose, place, whole
 from kerasrec.data.decode.arrow import Batch, Frame, Layout, Ragged, Rows, max_hotness
 from kerasrec.data.decode.engines import make_engine
@@ -304,9 +301,7 @@ class Loader(Frameworks, Resumable, Views, DataAdapter):
         return (self._yielded(batch, self._whole) for batch in map(partial(in_range, self._layout), self._lend()))
 
     def get_torch_dataloader(self) -> Any:
-        from keras.src.trainers.data_adapters.data_adapter_utils import get_torch_dataloader
-
-        return get_torch_dataloader(self)
+        return torch_dataloader(self)
 
     def get_tf_dataset(self) -> tf.data.Dataset:
         """The same batches as a `tf.data.Dataset`: one pass of it is one epoch."""

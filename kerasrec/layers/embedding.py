@@ -13,10 +13,10 @@ import keras
 import numpy as np
 from keras import ops
 
-# Keras tells the seed that was set nowhere else.
-from keras.src.utils.rng_utils import get_random_seed
-
 from kerasrec import kernels
+
+# Keras tells the seed that was set nowhere else.
+from kerasrec._keras import model_being_called, random_seed
 from kerasrec.layers import lookup
 from kerasrec.parallel import comm
 from kerasrec.parallel.checkpoint.keras_files import key_of, saved_blocks, saved_tables, whole_for_file
@@ -267,8 +267,8 @@ class DistributedEmbedding(keras.layers.Layer):
 
     def _check_trainer(self) -> None:
         """Refuse a foreign optimizer: the model that is being called is the entry of Keras's call context."""
-        model = getattr(self._get_call_context(), "entry_layer", None)
-        if isinstance(model, keras.Model) and getattr(model, "compiled", False):
+        model = model_being_called(self)
+        if model is not None and model.compiled:
             check_optimizer(model.optimizer, f"model {model.name!r}")
 
     def _ids_and_weights(self, inputs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -457,7 +457,7 @@ def _checked_seed(layer: str, seed: int) -> int:
 
 def _default_seed() -> int:
     """The seed of `keras.utils.set_random_seed`, the same on all ranks."""
-    seed = abs(get_random_seed() or 0)
+    seed = abs(random_seed() or 0)
     return seed if comm.size() == 1 else comm.gather_objects(seed)[0]
 
 

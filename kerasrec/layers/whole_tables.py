@@ -10,6 +10,7 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasrec._keras import layers_of
 from kerasrec.layers.embedding import DistributedEmbedding, Placed
 from kerasrec.parallel import comm
 from kerasrec.parallel.comm.raise_on_all import agree
@@ -32,7 +33,7 @@ def whole_tables(model: Any) -> Iterator[None]:
     if comm.size() == 1:
         yield
         return
-    layers = [each for each in model._flatten_layers() if isinstance(each, DistributedEmbedding)]
+    layers = [each for each in layers_of(model) if isinstance(each, DistributedEmbedding)]
     agree(lambda: _refuse_too_large(layers) if comm.rank() == 0 else None)
     with ExitStack() as stack:
         for layer in layers:

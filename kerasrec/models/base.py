@@ -12,8 +12,8 @@ from typing import Any
 import keras
 import numpy as np
 from keras import ops
-from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
+from kerasrec._keras import DataAdapter, layers_of
 from kerasrec.callbacks.checkpoint import with_data
 from kerasrec.layers import MLP, DistributedEmbedding
 from kerasrec.layers.inputs import ContinuousInputs, ids_of, present
@@ -147,7 +147,7 @@ class SchemaModel(keras.Model):
 
     def _build_sublayers(self) -> None:
         """Build what a subclass left to its first call: files are read into layers that are built."""
-        if not all(layer.built for layer in self._flatten_layers()):
+        if not all(layer.built for layer in layers_of(self)):
             self(example_of(self.schema))
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, int]:

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 
 from kerasrec import kernels
+from kerasrec._keras import slot
 from kerasrec.optimizers.base import TableOptimizer
 from kerasrec.optimizers.sparse import Rows, raw
 
@@ -43,7 +44,7 @@ class Adagrad(TableOptimizer, keras.optimizers.Adagrad):
         super().__init__(learning_rate, initial_accumulator_value, epsilon, **kwargs)
 
     def update_rows(self, at: Rows, table: Any, gradient: Any, learning_rate: Any) -> None:
-        accumulator = self._accumulators[at.index]
+        accumulator = slot(self, "accumulator", at.index)
         if kernels.adagrad_rows(raw(table), raw(accumulator), at.rows, gradient, learning_rate, self.epsilon):
             return
         accumulated = at.read(accumulator) + gradient * gradient

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from kerasrec._keras import decays, slot
 from kerasrec.optimizers.base import TableOptimizer
 from kerasrec.optimizers.sparse import Rows
 
@@ -16,17 +17,19 @@ class _LazyAdam(TableOptimizer):
 
     def update_rows(self, at: Rows, table: Any, gradient: Any, learning_rate: Any) -> None:
         step = ops.cast(self.iterations + 1, gradient.dtype)
-        momentum = at.read(self._momentums[at.index])
+        momentums, velocities = slot(self, "momentum", at.index), slot(self, "velocity", at.index)
+        momentum = at.read(momentums)
         momentum += (gradient - momentum) * (1 - self.beta_1)
-        at.write(self._momentums[at.index], momentum)
-        velocity = at.read(self._velocities[at.index])
+        at.write(momentums, momentum)
+        velocity = at.read(velocities)
         velocity += (gradient * gradient - velocity) * (1 - self.beta_2)
-        at.write(self._velocities[at.index], velocity)
+        at.write(velocities, velocity)
         if self.amsgrad:
-            velocity = ops.maximum(at.read(self._velocity_hats[at.index]), velocity)
-            at.write(self._velocity_hats[at.index], velocity)
+            velocity_hats = slot(self, "velocity_hat", at.index)
+            velocity = ops.maximum(at.read(velocity_hats), velocity)
+            at.write(velocity_hats, velocity)
         weights = at.read(table)
-        if self.weight_decay and self._use_weight_decay(table):
+        if self.weight_decay and decays(self, table):
             weights -= weights * self.weight_decay * learning_rate
         bias_1, bias_2 = (1 - ops.power(ops.cast(beta, step.dtype), step) for beta in (self.beta_1, self.beta_2))
         alpha = learning_rate * ops.sqrt(bias_2) / bias_1

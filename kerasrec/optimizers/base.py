@@ -5,11 +5,12 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from urllib.parse import quote  # HDF5 makes groups of names with a slash
 
 import keras
 
+from kerasrec._keras import NoReplicaSum, decays, learning_rate_variable, optimized_variables, variable_index
 from kerasrec.optimizers.sparse import Rows, is_sparse, is_table, unique_rows
 from kerasrec.parallel import comm
 from kerasrec.parallel.checkpoint.keras_files import saved_blocks, whole_for_file
@@ -19,11 +20,8 @@ from kerasrec.parallel.fit.rank_check import check_alike, code
 from kerasrec.tables.row_io import filled_rows, write_rows
 from kerasrec.tables.sharding import is_sharded
 
-# A mixin: what it calls on `super()` is the Keras optimizer that it is put before.
-_Keras: Any = keras.optimizers.Optimizer if TYPE_CHECKING else object
 
-
-class TableOptimizer(_Keras):
+class TableOptimizer(NoReplicaSum):
     """Put before a Keras optimizer, it sends the gradients of table lookups to `update_rows`.
 
     Everything else is Keras's: schedules, clipping (norms are of a variable's whole gradient, as Keras documents),
@@ -74,7 +72,7 @@ class TableOptimizer(_Keras):
             start_alike(dense)
 
     def apply(self, grads: Sequence[Any], trainable_variables: Iterable[Any] | None = None) -> None:
-        variables = list(self._trainable_variables if trainable_variables is None else trainable_variables)
+        variables = optimized_variables(self) if trainable_variables is None else list(trainable_variables)
         if not self.built:
             with keras.name_scope(self.name):
                 self.build(variables)
@@ -90,7 +88,7 @@ class TableOptimizer(_Keras):
             if mine:
                 super().apply(*zip(*mine, strict=True))
             else:
-                self._iterations.assign_add(1)
+                self.iterations.assign_add(1)
 
     def _averaged(self, pairs: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
         """With the gradients of the global batch; those of `DistributedEmbedding` come so from the layer."""
@@ -100,15 +98,6 @@ class TableOptimizer(_Keras):
         dense = [(g, v) for g, v in pairs if not is_sparse(g)]
         averaged = average([g for g, _ in dense])
         return [*sparse, *zip(averaged, (v for _, v in dense), strict=True)]
-
-    def _all_reduce_sum_gradients(self, grads_and_vars: Sequence[tuple[Any, Any]]) -> Any:
-        """Keras sums over the replicas of a `tf.distribute` strategy. Without one this changes nothing, but where
-        all gradients are dense it registers a `tf.custom_gradient`, which keeps the model's graph for ever."""
-        import tensorflow as tf
-
-        if tf.distribute.has_strategy():
-            return super()._all_reduce_sum_gradients(grads_and_vars)
-        return grads_and_vars
 
     def _apply_rows(self, pairs: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
         """Update the tables' rows; returns what is left, the dense gradients."""
@@ -120,7 +109,7 @@ class TableOptimizer(_Keras):
             lookups.append((table, rows, gradient))
         lookups, dense = self._clip(lookups, dense)
         for table, rows, gradient in lookups:
-            at = Rows(rows, self._get_variable_index(table))
+            at = Rows(rows, variable_index(self, table))
             gradient = keras.ops.cast(gradient, table.dtype)
             self.update_rows(at, table, gradient, keras.ops.cast(self.learning_rate, table.dtype))
             if hasattr(table, "copies"):
@@ -166,7 +155,7 @@ class TableOptimizer(_Keras):
         reasons = {
             "use_ema": self.use_ema,
             "gradient_accumulation_steps": self.gradient_accumulation_steps,
-            "weight_decay": self.weight_decay and not self.decays_rows and self._use_weight_decay(table),
+            "weight_decay": self.weight_decay and not self.decays_rows and decays(self, table),
         }
         for option in (name for name, is_set in reasons.items() if is_set):
             raise ValueError(
@@ -201,9 +190,9 @@ class TableOptimizer(_Keras):
         """The optimizer's variables that are no table's, by names that do not depend on where tables live."""
         if not self.built:
             return {}
-        state = {"iteration": self._iterations}
-        if isinstance(self._learning_rate, keras.Variable):
-            state["learning_rate"] = self._learning_rate
+        state = {"iteration": self.iterations}
+        if (learning_rate := learning_rate_variable(self)) is not None:
+            state["learning_rate"] = learning_rate
         for place, variable in enumerate(v for v in self._parts.own if not hasattr(v, "stack")):
             state |= {f"{place}:{name}": slot for name, slot in self._slots.of(variable).items()}
         for optimizer, some in self._parts.others:

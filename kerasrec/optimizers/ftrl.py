@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from kerasrec._keras import slot
 from kerasrec.optimizers.base import TableOptimizer
 from kerasrec.optimizers.sparse import Rows
 
@@ -28,8 +29,8 @@ class Ftrl(TableOptimizer, keras.optimizers.Ftrl):
 
     def update_rows(self, at: Rows, table: Any, gradient: Any, learning_rate: Any) -> None:
         weights = at.read(table)
-        accumulator = at.read(self._accumulators[at.index])
-        linear = at.read(self._linears[at.index])
+        accumulators, linears = slot(self, "accumulator", at.index), slot(self, "linear", at.index)
+        accumulator, linear = at.read(accumulators), at.read(linears)
         power = -self.learning_rate_power
         new_accumulator = accumulator + gradient * gradient
         sigma = (ops.power(new_accumulator, power) - ops.power(accumulator, power)) / learning_rate
@@ -37,6 +38,6 @@ class Ftrl(TableOptimizer, keras.optimizers.Ftrl):
         l2 = self.l2_regularization_strength + self.beta / (2 * learning_rate)
         quadratic = ops.power(new_accumulator, power) / learning_rate + 2 * l2
         l1 = self.l1_regularization_strength
-        at.write(self._accumulators[at.index], new_accumulator)
-        at.write(self._linears[at.index], linear)
+        at.write(accumulators, new_accumulator)
+        at.write(linears, linear)
         at.write(table, (ops.clip(linear, -l1, l1) - linear) / quadratic)

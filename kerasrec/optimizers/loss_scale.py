@@ -7,6 +7,7 @@ from typing import Any
 
 import keras
 
+from kerasrec._keras import own_variables
 from kerasrec.optimizers.sparse import is_sparse
 
 
@@ -29,9 +30,9 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
 
     def save_own_variables(self, store: Any) -> None:
         """The scale and its counter; Keras has the inner optimizer save its own, by tables' names."""
-        for index, variable in enumerate(self._variables):
+        for index, variable in enumerate(own_variables(self)):
             store[str(index)] = variable.numpy()
 
     def load_own_variables(self, store: Any) -> None:
-        for index, variable in enumerate(self._variables):
+        for index, variable in enumerate(own_variables(self)):
             variable.assign(store[str(index)])

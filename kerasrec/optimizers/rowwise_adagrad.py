@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from kerasrec._keras import slot, variable_index
 from kerasrec.optimizers.base import TableOptimizer
 from kerasrec.optimizers.sparse import Rows, is_table
 
@@ -48,7 +49,7 @@ class RowwiseAdagrad(TableOptimizer, keras.optimizers.Adagrad):
         return self.add_variable((variable.shape[0], 1), initializer, variable.dtype, name=f"row_{name}")
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        accumulator = self._accumulators[self._get_variable_index(variable)]
+        accumulator = slot(self, "accumulator", variable_index(self, variable))
         if tuple(accumulator.shape) == tuple(variable.shape):
             super().update_step(gradient, variable, learning_rate)
             return
@@ -58,7 +59,7 @@ class RowwiseAdagrad(TableOptimizer, keras.optimizers.Adagrad):
         self.assign_sub(variable, step / ops.sqrt(ops.add(accumulator, self.epsilon)))
 
     def update_rows(self, at: Rows, table: Any, gradient: Any, learning_rate: Any) -> None:
-        accumulator = self._accumulators[at.index]
+        accumulator = slot(self, "accumulator", at.index)
         accumulated = at.read(accumulator) + ops.mean(gradient * gradient, axis=-1, keepdims=True)
         at.write(accumulator, accumulated)
         at.write(table, at.read(table) - learning_rate * gradient * ops.rsqrt(accumulated + self.epsilon))

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from keras.src.trainers.data_adapters.data_adapter import DataAdapter
 
+from kerasrec._keras import DataAdapter
 from kerasrec.data.decode.aligned import BYTES
 from kerasrec.data.decode.arrow import Ragged
 from kerasrec.data.ignored import refuse_ignored

@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from kerasrec._keras import validation_batches
 from kerasrec.parallel import comm
 from kerasrec.parallel.comm.data_parallel import settle, start_alike
 from kerasrec.parallel.fit import fingerprint
@@ -101,9 +102,9 @@ class Callback(keras.callbacks.Callback):
     def on_test_begin(self, logs: Any = None) -> None:
         if comm.size() == 1:
             return
-        validation = getattr(self.model, "_eval_epoch_iterator", None) if self._training else None
+        validation = validation_batches(self.model) if self._training else None
         if validation is not None:
-            self._compare("validation", validation.num_batches)
+            self._compare("validation", validation)
         else:
             self._compare("evaluate")
         settle(fingerprint.untrained_weights(self.model))

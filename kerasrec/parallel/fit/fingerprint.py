@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from kerasrec._keras import compiled_metrics, layers_of
 from kerasrec.parallel import comm
 from kerasrec.tables.sharding import is_sharded
 
@@ -13,7 +14,7 @@ _ASIDE = ("name", "seed", "build_config", "shared_object_id")
 
 def of_model(model: Any) -> dict[str, Any]:
     """Its layers in order, its dense weights, its tables' places, its loss, metrics and optimizer."""
-    layers = model._flatten_layers(include_self=False)
+    layers = layers_of(model)
     return {
         "architecture": [[type(layer).__name__, _config(layer)] for layer in layers],
         "weights": [_variable(weight) for weight in dense_weights(model)],
@@ -73,12 +74,8 @@ def untrained_weights(model: Any) -> list[Any]:
 
 def _metrics(model: Any) -> list[Any]:
     """As they were given to `compile`; Keras makes them when it traces the first step."""
-    import keras
-
-    compiled = getattr(model, "_compile_metrics", None)
-    given = [getattr(compiled, f"_user_{kind}", None) for kind in ("metrics", "weighted_metrics")]
-    flat = [each for each in keras.tree.flatten(given) if each is not None]
-    return [each if isinstance(each, str) else [type(each).__name__, _config(each)] for each in flat]
+    given = compiled_metrics(model)
+    return [each if isinstance(each, str) else [type(each).__name__, _config(each)] for each in given]
 
 
 def _config(layer: Any) -> Any:

@@ -11,6 +11,7 @@ from typing import Any
 
 import keras
 
+from kerasrec._keras import output_losses
 from kerasrec.parallel import comm
 from kerasrec.parallel.checkpoint.model_files import save_model_aside, save_weights_aside
 from kerasrec.parallel.comm.data_parallel import settle
@@ -75,7 +76,7 @@ def _counting_rows(model: Any, step: Callable[..., Any], within: Callable[[Any],
     def counted(data: Any) -> Any:
         first = next(each for each in keras.tree.flatten(data) if each is not None)
         rows = first.nrows() if hasattr(first, "nrows") else keras.ops.shape(first)[0]
-        for metric in getattr(getattr(model, "_compile_loss", None), "metrics", ()):
+        for metric in output_losses(model):
             metric.update_state = _by_rows(metric, rows)
         with within(rows):
             return step(data)
