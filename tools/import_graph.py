@@ -35,6 +35,7 @@ FLOORS: dict[str, list[set[str]]] = {
             "typing",
         },
     ],
+    "etl": [{"workflow"}, {"storage"}, {"dataset"}, {"run"}, {"ops"}, {"operator"}, {"lookup"}, {"sources"}],
 }
 
 

@@ -17,7 +17,7 @@ def check_valid(held: Source, guesses: Sequence[Guess]) -> None:
     """Raise `Refused` where held-out data lacks a column that is read, or has no rows."""
     with naming_flag("--valid"):
         held.require([guess.name for guess in guesses if guess.role in (CATEGORICAL, CONTINUOUS, TARGET)])
-        with held.telling():
+        with held.explain_errors():
             rows = held.frame.select(pl.len()).collect(engine="streaming").item()
     if not rows:
         raise Refused(f"--valid: {held.name} has no rows")

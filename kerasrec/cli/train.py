@@ -23,7 +23,8 @@ from kerasrec.cli.progress import stage
 from kerasrec.cli.run_folder import FEATURES, FILES, MODEL, REPORT, SERVED, WORKFLOW
 from kerasrec.cli.said import show_columns, show_leaks
 from kerasrec.cli.tables import NAMES
-from kerasrec.etl.sources.source import Source, scan
+from kerasrec.etl.sources.scan import scan
+from kerasrec.etl.sources.source import Source
 from kerasrec.etl.sources.types import ROW
 from kerasrec.files import check_target, flush_tree, write_aside
 from kerasrec.serving.rows import check_path
@@ -65,7 +66,7 @@ def run_train(asked: Asked) -> None:
     source = scan(asked.data)
     with naming_flag("--valid"):
         held = scan(asked.valid) if asked.valid else None
-    with source.telling():
+    with source.explain_errors():
         rows, sample = take_sample(source.frame)
     guesses = guess_roles(look(sample, source), asked.target, asked.roles, asked.task)
     show_columns(console, guesses, rows)
@@ -166,7 +167,7 @@ def hold_out(source: Source, fraction: float) -> tuple[Source, Source]:
     first `fraction` of the range."""
     held = (pl.col(ROW).cast(pl.UInt64) * _SALT) % 2**32 < int(fraction * 2**32)
     parts = {f"all but {fraction:g} of the rows": ~held, f"{fraction:g} of the rows": held}
-    train, valid = (replace(source, keep={**source.keep, words: keep}) for words, keep in parts.items())
+    train, valid = (replace(source, filters={**source.filters, words: keep}) for words, keep in parts.items())
     return train, valid
 
 

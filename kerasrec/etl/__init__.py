@@ -8,7 +8,7 @@
 """
 
 from kerasrec.etl.dataset import Dataset
-from kerasrec.etl.operator.graph import Node
+from kerasrec.etl.operator.operator import Node
 from kerasrec.etl.ops import (
     AddTags,
     Bucketize,

@@ -11,12 +11,12 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kerasrec.etl.dataset import naming
-from kerasrec.etl.operator.graph import Node, in_order
-from kerasrec.etl.operator.operator import Trusted
+from kerasrec.etl.operator.graph import in_order
+from kerasrec.etl.operator.operator import Node, Trusted
 from kerasrec.etl.ops import OPERATORS
 from kerasrec.etl.run.column_expr import Value
 from kerasrec.etl.run.fit import evaluate
+from kerasrec.etl.run.parquet_parts import naming_folder
 from kerasrec.files import write_aside
 from kerasrec.files.readable import check_checksum, crc32_of, read_json, what_is_wrong, with_checksum
 from kerasrec.schema import Column, Schema, SchemaError
@@ -30,7 +30,7 @@ def save(folder: Path, root: Node, inputs: list[Column], fitted_on: list[str] | 
     """Write a fitted graph, and the fingerprint of what it was fitted on, into a new folder."""
     nodes = in_order(root)
     numbers = {id(node): i for i, node in enumerate(nodes)}
-    with write_aside(folder, overwrite=overwrite, files=FILES) as aside, naming(folder):
+    with write_aside(folder, overwrite=overwrite, files=FILES) as aside, naming_folder(folder):
         aside.mkdir()
         described = []
         for i, node in enumerate(nodes):

@@ -15,7 +15,8 @@ import polars as pl
 
 from kerasrec.etl import storage
 from kerasrec.etl.dataset import Dataset
-from kerasrec.etl.operator.graph import Columns, as_node, in_order, raw_of
+from kerasrec.etl.operator.graph import in_order, raw_of
+from kerasrec.etl.operator.operator import Columns, as_node
 from kerasrec.etl.run import dask_cluster
 from kerasrec.etl.run import fit as graphs
 from kerasrec.etl.run.column_expr import Value, reads
@@ -23,7 +24,8 @@ from kerasrec.etl.run.null_origin import null_origin
 from kerasrec.etl.run.progress import bar
 from kerasrec.etl.sources import polars_engine
 from kerasrec.etl.sources.fingerprint import are_fitted, fingerprint
-from kerasrec.etl.sources.source import Source, scan
+from kerasrec.etl.sources.scan import scan
+from kerasrec.etl.sources.source import Source
 from kerasrec.etl.sources.types import ROW, column_type, is_integer
 from kerasrec.schema import Column, Schema, SchemaError, Tag
 from kerasrec.tensor_names import signature
@@ -101,7 +103,7 @@ class Workflow:
             TypeError: a source that is not files, with `client`.
             ImportError, RuntimeError: `engine="gpu"` without the extra `kerasrec[gpu]`, or without a GPU.
         """
-        source = _on(engine, source, verify=verify).reading(graphs.raw_names(self._root))
+        source = _on(engine, source, verify=verify).select(graphs.raw_names(self._root))
         gathering = None
         if client is not None:
             source, gathering = dask_cluster.shared(source, client), dask_cluster.gatherer(client)
@@ -176,7 +178,7 @@ class Workflow:
         optional = inputs.targets.names if targets else ()
         names = [name for name in inputs.names if name in needed]
         source.require(names, optional=optional)
-        source = source.reading(names)
+        source = source.select(names)
         raw = {
             column.name: Value(column, source.clean(column) if column.name in needed else pl.lit(None))
             for column in self._fitted_inputs()

@@ -205,7 +205,7 @@ def _from_python(values: list[Any], column: Column, where: Where) -> pl.Series:
         elif isinstance(value, bool | np.bool_):
             fits = False
         elif integers:
-            fits = exact_cast.is_whole(value) and low <= int(value) <= high
+            fits = exact_cast.is_exact_integer(value) and low <= int(value) <= high
         else:
             fits = isinstance(value, Real | Decimal)
         if not fits:

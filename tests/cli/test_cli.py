@@ -130,7 +130,7 @@ def test_a_csv_with_its_own_valid_part_and_corrected_roles(tmp_path):
 
 def test_the_held_out_rows_are_the_same_every_time():
     from kerasrec.cli.train import hold_out
-    from kerasrec.etl.sources.source import scan
+    from kerasrec.etl.sources.scan import scan
 
     source = scan(pl.DataFrame({"x": np.arange(100_000)}))
     train, held = (part.lazy().select("x").collect() for part in hold_out(source, 0.1))

@@ -7,7 +7,7 @@ import pytest
 from kerasrec.cli.errors import Refused
 from kerasrec.cli.facts import Facts, look, take_sample
 from kerasrec.cli.guess import guess_roles
-from kerasrec.etl.sources.source import scan
+from kerasrec.etl.sources.scan import scan
 
 ROWS = 5000
 rng = np.random.default_rng(0)

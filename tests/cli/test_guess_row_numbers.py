@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from kerasrec.cli.facts import look, take_sample
 from kerasrec.cli.guess import INDEX, ROW_NUMBER, Guess, guess_roles
-from kerasrec.etl.sources.source import scan
+from kerasrec.etl.sources.scan import scan
 
 rng = np.random.default_rng(1)
 ROWS = 300

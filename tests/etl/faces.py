@@ -15,7 +15,7 @@ from tensorflow_runs import run
 from kerasrec.etl import Operator, Workflow
 from kerasrec.etl.run import fit as engine
 from kerasrec.etl.run.column_expr import Value
-from kerasrec.etl.sources.source import scan
+from kerasrec.etl.sources.scan import scan
 from kerasrec.etl.sources.types import is_float, to_polars
 from kerasrec.schema import Column, Schema
 

@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kerasrec import etl
-from kerasrec.etl.sources.source import scan
+from kerasrec.etl.sources.scan import scan
 from kerasrec.schema import SchemaError
 
 
 def columns(source, *names):
-    frame = scan(source).reading(names or list(scan(source).columns.names)).frame.collect(engine="streaming")
+    frame = scan(source).select(names or list(scan(source).columns.names)).frame.collect(engine="streaming")
     return {name: frame[name].to_list() for name in frame.columns}
 
 

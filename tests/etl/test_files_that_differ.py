@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kerasrec import etl
-from kerasrec.etl.sources.source import scan
+from kerasrec.etl.sources.scan import scan
 from kerasrec.schema import SchemaError
 
 INTEGERS = [*(getattr(pa, f"{sign}int{bits}")() for sign in ("", "u") for bits in (8, 16, 32, 64))]
@@ -36,7 +36,7 @@ def written(folder, *columns, name="x", store_schema=True):
 
 
 def values(folder, name="x"):
-    return scan(folder).reading([name]).frame.select(name).collect(engine="streaming")[name]
+    return scan(folder).select([name]).frame.select(name).collect(engine="streaming")[name]
 
 
 # ---- numbers -------------------------------------------------------------------------------------
@@ -212,7 +212,7 @@ def test_rows_keep_their_numbers_over_files_that_differ(tmp_path):
     )
     columns = [_spelled(pa.array(part), kind) for part, kind in zip(np.split(numbers, 10), kinds, strict=False)]
     written(tmp_path, *columns, pa.array([None], pa.int64()))
-    source = scan(tmp_path).reading(["x"])
+    source = scan(tmp_path).select(["x"])
     found = pl.concat([part.lazy().collect() for part in source.parts(2)])
     assert found["x"].to_list() == [*numbers.tolist(), None]
     assert found["__row__"].to_list() == list(range(51))

@@ -18,7 +18,7 @@ from kerasrec import etl
 from kerasrec.etl.ops.groupby import AGGREGATIONS, NUMERIC, ORDERED
 from kerasrec.etl.run import fit as engine
 from kerasrec.etl.run.column_expr import Value, select
-from kerasrec.etl.sources.source import scan
+from kerasrec.etl.sources.scan import scan
 from kerasrec.schema import Schema, SchemaError, Tag
 
 SCHEMA = {"u": pl.String, "v": pl.Int8, "t": pl.Int64, "x": pl.Float32, "i": pl.Int8}

@@ -14,7 +14,7 @@ from polars.testing import assert_frame_equal
 
 import kerasrec as kr
 from kerasrec import etl
-from kerasrec.etl.operator.graph import as_node
+from kerasrec.etl.operator.operator import as_node
 from kerasrec.files import globs
 from kerasrec.schema import SchemaError
 

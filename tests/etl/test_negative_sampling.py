@@ -17,7 +17,7 @@ from kerasrec import etl
 from kerasrec.etl.lookup.weighted_sampling import Draws
 from kerasrec.etl.run import fit as engine
 from kerasrec.etl.run.column_expr import Value, select
-from kerasrec.etl.sources.source import scan
+from kerasrec.etl.sources.scan import scan
 from kerasrec.schema import SchemaError, Tag
 
 SCHEMA = {"user": pl.Int8, "item": pl.String, "price": pl.Int64, "hour": pl.Int64, "clicked": pl.Int8}

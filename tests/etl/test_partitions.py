@@ -6,7 +6,7 @@ import pytest
 from polars.testing import assert_frame_equal
 
 from kerasrec import etl
-from kerasrec.etl.sources.source import scan
+from kerasrec.etl.sources.scan import scan
 from kerasrec.schema import SchemaError
 
 

@@ -15,7 +15,7 @@ from polars.testing import assert_frame_equal
 from kerasrec import etl
 from kerasrec.etl import storage
 from kerasrec.etl.run import fit as engine
-from kerasrec.etl.sources.source import scan
+from kerasrec.etl.sources.scan import scan
 from kerasrec.etl.sources.types import ROW
 from kerasrec.schema import Column, SchemaError
 

@@ -11,7 +11,7 @@ import pytest
 from both_faces import assert_faces_agree
 
 from kerasrec import etl
-from kerasrec.etl.operator.graph import Node
+from kerasrec.etl.operator.operator import Node
 
 pytest.importorskip("tensorflow")
 

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from kerasrec import etl, serving
-from kerasrec.etl.sources.source import scan
+from kerasrec.etl.sources.scan import scan
 from kerasrec.schema import SchemaError
 
 ZONES = ["+05:30", "-03:30", "+05:45", "+14:00", "Asia/Kolkata", "UTC", "US/Pacific"]
@@ -25,7 +25,7 @@ def test_moments_of_spark_beyond_2262(tmp_path):
     for store_schema in (False, True):
         path = tmp_path / f"{store_schema}.parquet"
         pq.write_table(table, path, use_deprecated_int96_timestamps=True, store_schema=store_schema)
-        assert scan(path).reading(["at"]).frame.select("at").collect()["at"].to_list() == moments
+        assert scan(path).select(["at"]).frame.select("at").collect()["at"].to_list() == moments
         train, test = etl.SplitByTime("at", at=["3000-01-01"])(_without_null(tmp_path, path))
         assert etl.Workflow(["x"]).fit_transform(train).collect()["x"].to_list() == [2, 3]
         assert etl.Workflow(["x"]).fit_transform(test).collect()["x"].to_list() == [1]
@@ -49,7 +49,7 @@ def test_zones_of_any_offset(tmp_path, zone):
     table = pa.Table.from_pandas(frame)
     for source in (tmp_path / "a.parquet", frame, table):
         assert etl.Workflow(["x"]).fit_transform(source).collect()["x"].to_list() == [1, 2]
-        found = scan(source).reading(["at"]).frame.collect()["at"].cast(pl.Datetime("us")).to_list()
+        found = scan(source).select(["at"]).frame.collect()["at"].cast(pl.Datetime("us")).to_list()
         assert found == [dt.datetime(2024, 3, 1, 22), dt.datetime(2024, 7, 1, 1, 30)]
     workflow = etl.Workflow(["at"] >> etl.TimeFeatures())
     expected = workflow.fit_transform(frame).collect()

@@ -10,7 +10,7 @@ import polars as pl
 
 from kerasrec.etl.lookup.key_index import Keys, Positions, check_keys
 from kerasrec.etl.sources.external_frame import of_types, read
-from kerasrec.etl.sources.source import scan
+from kerasrec.etl.sources.scan import scan
 from kerasrec.schema import Column, SchemaError
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from kerasrec.schema import Column, SchemaError
 if TYPE_CHECKING:
     import tensorflow as tf
 
-    from kerasrec.etl.run.serving_graph import TensorColumn
+    from kerasrec.etl.lookup.tensor_column import TensorColumn
 
 Positions = np.ndarray[Any, np.dtype[np.int32]]
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
@@ -123,7 +123,7 @@ class _Values:
     def tensor(self, resources: list[Any]) -> Callable[[tf.Tensor, tf.Tensor | None], tf.Tensor]:
         import tensorflow as tf
 
-        from kerasrec.etl.run.serving_graph import table_key
+        from kerasrec.etl.lookup.tensor_column import table_key
 
         if self.words.dtype == pl.String:
             keys = tf.constant(self.words.to_list(), tf.string)
@@ -223,7 +223,7 @@ class Gathered:
         """A function of positions. Lists give a list column, null lists as empty ones."""
         import tensorflow as tf
 
-        from kerasrec.etl.run.serving_graph import TensorColumn
+        from kerasrec.etl.lookup.tensor_column import TensorColumn
 
         series = self.series
         is_list = isinstance(series.dtype, pl.List)

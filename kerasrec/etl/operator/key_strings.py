@@ -13,7 +13,7 @@ import polars as pl
 from kerasrec.schema import Column
 
 if TYPE_CHECKING:
-    from kerasrec.etl.run.serving_graph import TensorColumn
+    from kerasrec.etl.lookup.tensor_column import TensorColumn
 
 
 def key(columns: Sequence[Column], values: Sequence[pl.Expr]) -> pl.Expr:
@@ -34,7 +34,7 @@ def key_tensor(columns: Sequence[Column]) -> Callable[[list[TensorColumn]], Tens
     """The same of tensors."""
     import tensorflow as tf
 
-    from kerasrec.etl.run.serving_graph import any_valid
+    from kerasrec.etl.lookup.tensor_column import any_valid
 
     def part(column: Column, x: TensorColumn) -> Any:
         if column.dtype == "string":

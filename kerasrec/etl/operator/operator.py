@@ -1,22 +1,24 @@
-"""What an operator is: how a column's facts, its Polars expression and its TensorFlow tensors change."""
+"""Operators, and the nodes of the graph that `>>` and `+` build of them."""
 
 from __future__ import annotations
 
+import copy
 import inspect
 import reprlib
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields
-from functools import partial
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import polars as pl
 
-from kerasrec.etl.operator.graph import Columns, Node, as_node
 from kerasrec.etl.operator.nvtabular_arguments import check_arguments
+from kerasrec.etl.sources.types import check_name
 from kerasrec.schema import Column, SchemaError
 
 if TYPE_CHECKING:
-    from kerasrec.etl.run.serving_graph import TensorColumn
+    from kerasrec.etl.lookup.tensor_column import TensorColumn
 
 
 Take = Callable[[Sequence[str]], pl.LazyFrame]  # makes a frame of some columns
@@ -143,73 +145,109 @@ class Operator:
         """Fill `facts` and `frames` from the whole data's statistics."""
 
 
-class Elementwise(Operator):
-    """An operator that maps each element of each column on its own; the elements of lists as well."""
+class Node:
+    """Columns, and where they come from.
 
-    def column(self, column: Column) -> Column:
-        """Facts of the output made from `column`."""
-        return column
+    A node without an operator selects raw columns (no parents), or unites its parents' columns, or selects some of
+    them; one with an operator applies it to its parents' columns. You rarely make one:
+    `["age"] >> FillMissing() >> Normalize()` does, `cats + conts` unites nodes, `node["age", "city"]` and
+    `node - ["city"]` select columns. Lists and single names count as selections on either side.
 
-    def expression(self, x: pl.Expr, column: Column) -> pl.Expr:
-        """The output elements, given the elements `x` of `column`."""
-        return x
+    Attributes:
+        op: the node's own copy of the operator; its fitted state lives there.
+        inputs: names of the columns that the operator reads.
+        outputs: names of the columns that the node makes.
+        maker: the node whose operator made the rows that the columns have; None where they are the source's.
+    """
 
-    def tensor(self, column: Column, resources: list[Any]) -> Callable[[TensorColumn], TensorColumn]:
-        """A function of the elements of `column` as tensors."""
-        return lambda x: x
+    def __init__(self, op: Operator | None, parents: Sequence[Node], names: Sequence[str] | None = None):
+        self.op = copy.deepcopy(op)
+        self.parents = tuple(parents)
+        self.inputs = [name for parent in parents for name in parent.outputs]
+        self.outputs: list[str] = list(self.inputs if names is None else names)
+        if not self.outputs:
+            raise ValueError("no columns are left")
+        known = set(self.inputs)
+        if parents and (unknown := [name for name in self.outputs if name not in known]):
+            raise ValueError(f"no columns {unknown}; there are: {', '.join(self.inputs)}")
+        self.maker = _maker(self)
+        if self.op is not None:
+            unique(self.inputs, f"the columns that {self.op} reads")
+            self.outputs = self.op.output_names(self.inputs)
+        unique(self.outputs, "the output columns")
+        for name in self.outputs:
+            check_name(name)
 
-    def output(self, columns: Sequence[Column]) -> list[Column]:
-        return [self.column(column) for column in columns]
+    @cached_property
+    def sources(self) -> dict[str, list[str]]:
+        """For each output, the inputs that it is made from; a node without parents makes its own."""
+        return {name: [name] for name in self.outputs} if self.op is None else self.op.sources(self.inputs)
 
-    def expressions(self, columns: Sequence[Column], values: Sequence[pl.Expr]) -> list[pl.Expr]:
-        return [
-            each(column, value, partial(self.expression, column=column))
-            for column, value in zip(columns, values, strict=True)
-        ]
+    def __rshift__(self, op: Operator) -> Node:
+        if isinstance(op, type) and issubclass(op, Operator):
+            raise TypeError(f"an operator is applied as an instance: write {op.__name__}()")
+        if not isinstance(op, Operator):
+            raise TypeError(f"only an operator can follow >>, not {op!r}")
+        return op.apply(self)
 
-    def tensorflow(
-        self, columns: Sequence[Column], resources: list[Any]
-    ) -> Callable[[list[TensorColumn]], list[TensorColumn]]:
-        functions = [self.tensor(column, resources) for column in columns]
-        return lambda values: [function(x) for function, x in zip(functions, values, strict=True)]
+    def __add__(self, other: Columns) -> Node:
+        return Node(None, [self, as_node(other)])
 
+    def __radd__(self, other: Columns) -> Node:
+        return Node(None, [as_node(other), self])
 
-class Apart(Operator):
-    """An operator that learns of each column by a query of its own."""
+    def __getitem__(self, names: str | Sequence[str]) -> Node:
+        return Node(None, [self], [names] if isinstance(names, str) else list(names))
 
-    def queries(self, take: Take, columns: Sequence[Column]) -> list[pl.LazyFrame]:
-        return [query for column in columns for query in self.partial(take([column.name]), [column])]
+    def __sub__(self, names: str | Sequence[str]) -> Node:
+        others = set(self[names].outputs)
+        return Node(None, [self], [name for name in self.outputs if name not in others])
 
+    def __iter__(self) -> Iterator[str]:
+        raise TypeError("a node is no list of columns; its names are in node.outputs")
 
-def each(column: Column, value: pl.Expr, function: Callable[[pl.Expr], pl.Expr]) -> pl.Expr:
-    """`function` of the elements of `column`, of a list column's in their lists."""
-    return value.list.eval(function(pl.element())) if column.is_list else function(value)
-
-
-def elements(frame: pl.LazyFrame, column: Column) -> pl.LazyFrame:
-    """`column` of `frame` alone, a list column's elements one a row."""
-    if not column.is_list:
-        return frame.select(column.name)
-    some = frame.select(column.name).filter(pl.col(column.name).list.len() > 0)
-    return some.select(pl.col(column.name).explode())
-
-
-def setting(value: Any, name: str) -> Any:
-    """What a setting, which may be a dict by name, says for `name`; None where it says nothing."""
-    return value.get(name) if isinstance(value, Mapping) else value
+    def __repr__(self) -> str:
+        before = " + ".join(map(repr, self.parents)) if self.parents else repr(self.outputs)
+        if self.op is None:
+            some = self.parents and self.outputs != self.inputs
+            return f"({before})[{', '.join(map(repr, self.outputs))}]" if some else before
+        return f"({before}) >> {self.op!r}" if len(self.parents) > 1 else f"{before} >> {self.op!r}"
 
 
-def all_of(value: Any) -> list[Any]:
-    """What a setting says, for whichever name."""
-    return list(value.values()) if isinstance(value, Mapping) else [value]
+Columns = Node | str | Iterable["Node | str"]
 
 
-def check_names(op: str, argument: str, value: Any, names: Sequence[str], *, all_of_them: bool = False) -> None:
-    """Raise `ValueError` where a setting that is a dict names others than `names`, or not `all_of_them`."""
-    if not isinstance(value, Mapping):
-        return
-    known = set(names)
-    if unknown := [name for name in value if name not in known]:
-        raise ValueError(f"{op}: {argument} names {unknown}, but the columns are: {', '.join(names)}")
-    if all_of_them and (missing := [name for name in names if name not in value]):
-        raise ValueError(f"{op}: {argument} says nothing of column {', '.join(map(repr, missing))}")
+def as_node(columns: Columns) -> Node:
+    """A node of what may stand beside `>>` and `+`: a node, a name, or a list of either."""
+    if isinstance(columns, Node):
+        return columns
+    if isinstance(columns, str):
+        columns = [columns]
+    parts = list(columns)
+    if parts and all(isinstance(part, str) for part in parts):
+        return Node(None, [], parts)  # type: ignore[arg-type]
+    if not parts or not all(isinstance(part, str | Node) for part in parts):
+        raise TypeError(f"expected column names or nodes, not {parts!r}")
+    return Node(None, [as_node(part) for part in parts])
+
+
+def _maker(node: Node) -> Node | None:
+    """The node that makes the rows of `node`. Raises `ValueError` where its parents' rows are not the same."""
+    makers = {id(parent.maker): parent for parent in node.parents}
+    if len(makers) > 1:
+        rows = (
+            f"{', '.join(map(repr, parent.outputs))} "
+            + (f"of rows that {parent.maker.op!r} makes" if parent.maker else "of the source's rows")
+            for parent in makers.values()
+        )
+        raise ValueError(f"columns of different rows cannot stand side by side: {'; '.join(rows)}")
+    if node.op is not None and node.op.makes_rows:
+        return node
+    return node.parents[0].maker if node.parents else None
+
+
+def unique(names: Sequence[str], what: str) -> None:
+    """Raise `ValueError` where a name stands twice."""
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
+    if twice:
+        raise ValueError(f"{what} hold {', '.join(map(repr, twice))} twice; Rename one of the two")

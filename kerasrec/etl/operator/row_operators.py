@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import polars as pl
 
-from kerasrec.etl.operator.operator import Elementwise, Operator
+from kerasrec.etl.operator.elementwise import Elementwise
+from kerasrec.etl.operator.operator import Operator
 from kerasrec.schema import Column, SchemaError
 
 if TYPE_CHECKING:
-    from kerasrec.etl.run.serving_graph import TensorColumn
+    from kerasrec.etl.lookup.tensor_column import TensorColumn
 
 
 class KeepsRows(Elementwise):

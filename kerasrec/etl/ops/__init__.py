@@ -1,6 +1,7 @@
 """The operators, one a file."""
 
-from kerasrec.etl.operator.operator import Elementwise, Operator
+from kerasrec.etl.operator.elementwise import Elementwise
+from kerasrec.etl.operator.operator import Operator
 from kerasrec.etl.ops.add_tags import AddTags
 from kerasrec.etl.ops.bucketize import Bucketize
 from kerasrec.etl.ops.categorify import Categorify

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from kerasrec.etl.operator.operator import Elementwise
+from kerasrec.etl.operator.elementwise import Elementwise
 from kerasrec.schema import Column, Tag
 
 OFFERED = (Tag.USER, Tag.ITEM)

@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from kerasrec.etl.operator.elementwise import Elementwise
 from kerasrec.etl.operator.id_columns import FIRST, NULL, id_column
-from kerasrec.etl.operator.operator import Elementwise, check_names, setting
+from kerasrec.etl.operator.settings import check_names, setting
 from kerasrec.etl.sources.types import float_of, to_polars
 from kerasrec.schema import Column
 
 if TYPE_CHECKING:
-    from kerasrec.etl.run.serving_graph import TensorColumn
+    from kerasrec.etl.lookup.tensor_column import TensorColumn
 
 
 @dataclass(repr=False)

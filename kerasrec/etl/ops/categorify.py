@@ -11,17 +11,10 @@ import polars as pl
 
 from kerasrec.etl.lookup.hashing import hash_tensor, hashes, refuse_measures
 from kerasrec.etl.operator import key_strings
+from kerasrec.etl.operator.elementwise import Apart, Elementwise, elements
 from kerasrec.etl.operator.id_columns import FIRST, NULL, UNKNOWN, id_column, id_dtype, united
-from kerasrec.etl.operator.operator import (
-    Apart,
-    Elementwise,
-    Operator,
-    Take,
-    all_of,
-    check_names,
-    elements,
-    setting,
-)
+from kerasrec.etl.operator.operator import Operator, Take
+from kerasrec.etl.operator.settings import all_of, check_names, setting
 from kerasrec.etl.operator.vocabularies import frequent, given, plain, summed, tail, typed
 from kerasrec.etl.ops.hash_bucket import bucket, bucket_tensor, check_buckets
 from kerasrec.etl.sources.types import to_polars
@@ -29,7 +22,7 @@ from kerasrec.schema import Column, SchemaError
 from kerasrec.tables.access_frequency import head_of_counts
 
 if TYPE_CHECKING:
-    from kerasrec.etl.run.serving_graph import TensorColumn
+    from kerasrec.etl.lookup.tensor_column import TensorColumn
 
 
 @dataclass(repr=False)
@@ -201,7 +194,7 @@ class Categorify(Apart, Elementwise):
     def tensor(self, column: Column, resources: list[Any]) -> Callable[[TensorColumn], TensorColumn]:
         import tensorflow as tf
 
-        from kerasrec.etl.run.serving_graph import table_key
+        from kerasrec.etl.lookup.tensor_column import table_key
 
         name = self.table or column.name
         words, buckets = self._words(name), self._buckets(name)

@@ -12,15 +12,14 @@ import polars as pl
 
 from kerasrec.etl.lookup.feature_sets import FeatureSets, learned, similarity, similarity_tensors
 from kerasrec.etl.lookup.key_index import check_keys
-from kerasrec.etl.operator.graph import Columns, Node
 from kerasrec.etl.operator.keyed import grouped, tags_of
-from kerasrec.etl.operator.operator import Operator, Trusted
+from kerasrec.etl.operator.operator import Columns, Node, Operator, Trusted
 from kerasrec.etl.sources.external_frame import check_types
 from kerasrec.etl.sources.types import to_polars
 from kerasrec.schema import Column
 
 if TYPE_CHECKING:
-    from kerasrec.etl.run.serving_graph import TensorColumn
+    from kerasrec.etl.lookup.tensor_column import TensorColumn
 
 METRICS = ("tfidf", "cosine", "inner")
 
@@ -148,7 +147,7 @@ class ColumnSimilarity(Operator):
     def tensorflow(
         self, columns: Sequence[Column], resources: list[Any]
     ) -> Callable[[list[TensorColumn]], list[TensorColumn]]:
-        from kerasrec.etl.run.serving_graph import TensorColumn
+        from kerasrec.etl.lookup.tensor_column import TensorColumn
 
         pairs = self._given(columns)
         faces = [similarity_tensors(*self._sets([columns[a], columns[b]]), resources) for a, b in pairs]

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import polars as pl
 
 from kerasrec.etl.lookup.key_index import check_keys
-from kerasrec.etl.operator.graph import Columns, Node, as_node
-from kerasrec.etl.operator.operator import Operator
+from kerasrec.etl.operator.operator import Columns, Node, Operator, as_node
 from kerasrec.etl.sources.types import float_of, is_float
 from kerasrec.schema import Column, SchemaError, Tag
 
 if TYPE_CHECKING:
-    from kerasrec.etl.run.serving_graph import TensorColumn
+    from kerasrec.etl.lookup.tensor_column import TensorColumn
 
 
 @dataclass(repr=False)

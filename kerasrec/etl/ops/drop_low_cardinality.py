@@ -13,7 +13,7 @@ from kerasrec.etl.operator.operator import Operator
 from kerasrec.schema import Column
 
 if TYPE_CHECKING:
-    from kerasrec.etl.run.serving_graph import TensorColumn
+    from kerasrec.etl.lookup.tensor_column import TensorColumn
 
 
 @dataclass(repr=False)

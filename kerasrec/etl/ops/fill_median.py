@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import polars as pl
 
-from kerasrec.etl.operator.operator import Apart, elements
+from kerasrec.etl.operator.elementwise import Apart, elements
 from kerasrec.etl.ops.fill_missing import Fill
 from kerasrec.etl.sources.types import float_of
 from kerasrec.schema import Column, SchemaError

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from kerasrec.etl.operator.operator import Elementwise, each
-from kerasrec.etl.sources.types import fitting, to_polars
+from kerasrec.etl.operator.elementwise import Elementwise, each
+from kerasrec.etl.sources.types import to_dtype, to_polars
 from kerasrec.schema import Column
 
 if TYPE_CHECKING:
-    from kerasrec.etl.run.serving_graph import TensorColumn
+    from kerasrec.etl.lookup.tensor_column import TensorColumn
 
 
 @dataclass(repr=False)
@@ -104,4 +104,4 @@ class FillMissing(Fill):
         return column.evolve(nullable=False)
 
     def fill(self, column: Column) -> Any:
-        return fitting(self.value, column, "FillMissing")
+        return to_dtype(self.value, column, "FillMissing")

@@ -8,8 +8,8 @@ from typing import Any, ClassVar
 
 import polars as pl
 
-from kerasrec.etl.operator.operator import check_names
 from kerasrec.etl.operator.row_operators import MakesRows
+from kerasrec.etl.operator.settings import check_names
 from kerasrec.etl.sources.types import ROW, column_type, is_float, to_polars
 from kerasrec.schema import Column, SchemaError, Tag
 

@@ -16,7 +16,7 @@ from kerasrec.etl.sources.types import to_polars
 from kerasrec.schema import Column
 
 if TYPE_CHECKING:
-    from kerasrec.etl.run.serving_graph import TensorColumn
+    from kerasrec.etl.lookup.tensor_column import TensorColumn
 
 
 @dataclass(repr=False)
@@ -77,7 +77,7 @@ class HashedCross(Operator):
     ) -> Callable[[list[TensorColumn]], list[TensorColumn]]:
         import tensorflow as tf
 
-        from kerasrec.etl.run.serving_graph import any_valid
+        from kerasrec.etl.lookup.tensor_column import any_valid
 
         def cross(values: list[TensorColumn]) -> list[TensorColumn]:
             ids = bucket_tensor(

@@ -10,15 +10,17 @@ import polars as pl
 
 from kerasrec.etl.lookup.key_index import Gathered, Keys, check_keys
 from kerasrec.etl.operator.keyed import tags_of
-from kerasrec.etl.operator.operator import Operator, Trusted, check_names
+from kerasrec.etl.operator.operator import Operator, Trusted
 from kerasrec.etl.operator.row_operators import KeepsRows
+from kerasrec.etl.operator.settings import check_names
 from kerasrec.etl.sources.external_frame import check_types, of_types, read
-from kerasrec.etl.sources.source import Source, scan
+from kerasrec.etl.sources.scan import scan
+from kerasrec.etl.sources.source import Source
 from kerasrec.etl.sources.types import KEY, column_type, to_name, to_polars
 from kerasrec.schema import Column, SchemaError, Tag
 
 if TYPE_CHECKING:
-    from kerasrec.etl.run.serving_graph import TensorColumn
+    from kerasrec.etl.lookup.tensor_column import TensorColumn
 
 
 @dataclass(repr=False)

@@ -8,8 +8,8 @@ from typing import Any
 
 import polars as pl
 
-from kerasrec.etl.operator.graph import Columns, as_node
 from kerasrec.etl.operator.keyed import Keyed, tags_of
+from kerasrec.etl.operator.operator import Columns, as_node
 from kerasrec.etl.sources.types import float_of, key_column
 from kerasrec.schema import Column, SchemaError
 

@@ -17,7 +17,7 @@ from kerasrec.etl.sources.types import column_type, plain_type, to_name, to_pola
 from kerasrec.schema import Column, SchemaError, Tag
 
 if TYPE_CHECKING:
-    from kerasrec.etl.run.serving_graph import TensorColumn
+    from kerasrec.etl.lookup.tensor_column import TensorColumn
 
 
 @dataclass(repr=False)

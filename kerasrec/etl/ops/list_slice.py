@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 import polars as pl
 
 from kerasrec.etl.operator.operator import Operator
-from kerasrec.etl.sources.types import column_type, fitting, to_polars
+from kerasrec.etl.sources.types import column_type, to_dtype, to_polars
 from kerasrec.schema import Column, Hotness, SchemaError
 
 if TYPE_CHECKING:
-    from kerasrec.etl.run.serving_graph import TensorColumn
+    from kerasrec.etl.lookup.tensor_column import TensorColumn
 
 
 @dataclass(repr=False)
@@ -73,7 +73,7 @@ class ListSlice(Operator):
         if not column.is_list:
             raise SchemaError(f"column {column.name!r} is {column.dtype}: ListSlice takes columns of lists")
         if self.pad:
-            fitting(self.pad_value, column, "ListSlice")
+            to_dtype(self.pad_value, column, "ListSlice")
             assert self._most is not None
             return column.evolve(hotness=Hotness(self._most, float(self._most), self._most))
         if (hot := column.hotness) is None:
@@ -94,7 +94,7 @@ class ListSlice(Operator):
         x = x.list.slice(first, (last - first).clip(0))
         if not self.pad:
             return x
-        value = pl.Series([fitting(self.pad_value, column, "ListSlice")], dtype=to_polars(column.dtype))
+        value = pl.Series([to_dtype(self.pad_value, column, "ListSlice")], dtype=to_polars(column.dtype))
         fill = pl.lit(
             pl.Series([value.extend_constant(value[0], (self._most or 1) - 1)], dtype=column_type(column))
         )
@@ -103,7 +103,7 @@ class ListSlice(Operator):
     def tensorflow(
         self, columns: Sequence[Column], resources: list[Any]
     ) -> Callable[[list[TensorColumn]], list[TensorColumn]]:
-        values = [fitting(self.pad_value, column, "ListSlice") if self.pad else None for column in columns]
+        values = [to_dtype(self.pad_value, column, "ListSlice") if self.pad else None for column in columns]
         return lambda given: [self._tensor(x, value) for x, value in zip(given, values, strict=True)]
 
     def _tensor(self, x: TensorColumn, pad_value: Any) -> TensorColumn:

@@ -13,13 +13,13 @@ import polars as pl
 from kerasrec.etl.lookup.hashing import mixed, refuse_measures
 from kerasrec.etl.lookup.weighted_sampling import Draws
 from kerasrec.etl.operator.id_columns import FIRST
-from kerasrec.etl.operator.operator import check_names
 from kerasrec.etl.operator.row_operators import MakesRows
+from kerasrec.etl.operator.settings import check_names
 from kerasrec.etl.sources.types import ROW, column_type
 from kerasrec.schema import Column, SchemaError, Tag
 
 if TYPE_CHECKING:
-    from kerasrec.etl.run.serving_graph import TensorColumn
+    from kerasrec.etl.lookup.tensor_column import TensorColumn
 
 COUNT, INDEX, BEGIN, END = "__count__", "__index__", "__begin__", "__end__"
 MOST = 2**52  # what weights add up to at most

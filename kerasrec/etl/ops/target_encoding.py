@@ -12,8 +12,8 @@ import polars as pl
 
 from kerasrec.etl.lookup.hashing import mixed
 from kerasrec.etl.lookup.key_index import Gathered, Keys
-from kerasrec.etl.operator.graph import Columns, as_node
 from kerasrec.etl.operator.keyed import Keyed, tags_of
+from kerasrec.etl.operator.operator import Columns, as_node
 from kerasrec.etl.sources.types import ROW, float_of, is_integer, key_column
 from kerasrec.schema import Column, SchemaError
 

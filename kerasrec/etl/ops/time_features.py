@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from kerasrec.etl.operator.elementwise import each
 from kerasrec.etl.operator.id_columns import FIRST, NULL, id_column
-from kerasrec.etl.operator.operator import Operator, each
+from kerasrec.etl.operator.operator import Operator
 from kerasrec.etl.sources.types import is_integer
 from kerasrec.schema import Column, SchemaError
 
 if TYPE_CHECKING:
-    from kerasrec.etl.run.serving_graph import TensorColumn
+    from kerasrec.etl.lookup.tensor_column import TensorColumn
 
 UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 FEATURES = {"hour": (0, 24), "weekday": (0, 7), "is_weekend": (0, 2), "day": (1, 31), "month": (1, 12)}

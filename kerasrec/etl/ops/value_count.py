@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import polars as pl
 
-from kerasrec.etl.run.aggregates import Aggregates
+from kerasrec.etl.operator.aggregates import Aggregates
 from kerasrec.schema import Column, Hotness, SchemaError
 
 if TYPE_CHECKING:
-    from kerasrec.etl.run.serving_graph import TensorColumn
+    from kerasrec.etl.lookup.tensor_column import TensorColumn
 
 
 @dataclass(repr=False)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import polars as pl
 
-from kerasrec.etl.run.aggregates import Aggregates
+from kerasrec.etl.operator.aggregates import Aggregates
 from kerasrec.schema import Column, Hotness
 
 

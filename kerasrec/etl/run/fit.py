@@ -9,8 +9,8 @@ from itertools import chain
 
 import polars as pl
 
-from kerasrec.etl.operator.graph import Node, in_order, trace
-from kerasrec.etl.operator.operator import Operator
+from kerasrec.etl.operator.graph import in_order, trace
+from kerasrec.etl.operator.operator import Node, Operator
 from kerasrec.etl.operator.row_operators import KeepsRows, MakesRows
 from kerasrec.etl.run.column_expr import Mask, Rows, Value, names_in, select, unite
 from kerasrec.etl.run.column_stats import Observe
@@ -172,7 +172,7 @@ def gather(source: Source, names: Sequence[str], jobs: Sequence[Job]) -> list[li
     keep memory bounded. One `collect_all` does not: it holds the rows that its queries share until the slowest has
     read them.) A GPU gets each query by itself, as Polars hands out batches of the CPU's engine alone.
     """
-    with source.telling():
+    with source.explain_errors():
         source.check(names)
         apart = [job for job in jobs if source.columnar or job.whole or source.engine == "gpu"]
         queries = [job.queries(lambda some: source.lazy(some or names)) for job in apart]
@@ -255,7 +255,7 @@ def refuse_nulls(
         counts = {name: told["nulls"] for name, told in job.op.facts.items() if told["nulls"]}
         empty = not all(told["rows"] for told in job.op.facts.values())
     elif rows.ops:
-        with source.telling():
+        with source.explain_errors():
             empty = select(source.lazy(), values[:1]).head(1).collect(engine="streaming").is_empty()
     if empty:
         behind = ", ".join(map(repr, rows.ops))

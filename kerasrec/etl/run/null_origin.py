@@ -9,8 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from kerasrec.etl.operator.graph import Node
-from kerasrec.etl.operator.operator import Operator
+from kerasrec.etl.operator.operator import Node, Operator
 from kerasrec.etl.run.column_expr import Value, select, unite
 from kerasrec.etl.run.fit import evaluate_nodes
 from kerasrec.etl.sources.source import Source
@@ -49,7 +48,7 @@ def null_origin(
         values = [replace(value, rows=replace(value.rows, masks={})) for value in values]
     named = [replace(v, column=v.column.evolve(name=f"step {i}")) for i, v in enumerate(values)]
     frame = select(source.lazy(), named, numbered=True).filter(pl.col("step 0").is_null())
-    with source.telling():
+    with source.explain_errors():
         rows = source.collect(frame.head(1)).rows(named=True)
     return _told(steps, rows[0], source) if rows else None
 

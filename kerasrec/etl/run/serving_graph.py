@@ -3,38 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import tensorflow as tf
 
-from kerasrec.etl.operator.graph import Node, in_order, wanted
+from kerasrec.etl.lookup.tensor_column import TensorColumn
+from kerasrec.etl.operator.graph import in_order, wanted
+from kerasrec.etl.operator.operator import Node
 from kerasrec.schema import Column, Schema
 from kerasrec.tensor_names import TensorNames, tensor_names
-
-
-@dataclass(frozen=True)
-class TensorColumn:
-    """A column as tensors.
-
-    Attributes:
-        values: (n,), the elements; what stands where `valid` is false means nothing.
-        valid: (n,) bool, false for a null; None where there is none.
-        offsets: of a list column, (batch + 1,) int64: row i is `values[offsets[i]:offsets[i + 1]]`.
-    """
-
-    values: tf.Tensor
-    valid: tf.Tensor | None = None
-    offsets: tf.Tensor | None = None
-
-    def evolve(self, **changes: Any) -> TensorColumn:
-        return replace(self, **changes)
-
-
-def any_valid(values: Sequence[TensorColumn]) -> tf.Tensor | None:
-    """Where at least one of some columns holds a value; None where one of them always does."""
-    masks = [x.valid for x in values if x.valid is not None]
-    return tf.reduce_any(tf.stack(masks), axis=0) if len(masks) == len(values) else None
 
 
 class WorkflowModule(tf.Module):
@@ -56,13 +33,6 @@ class WorkflowModule(tf.Module):
 
     def __call__(self, raw: Mapping[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         return self._apply(raw)
-
-
-def table_key(values: tf.Tensor) -> tf.Tensor:
-    """Values as keys of a lookup table: strings, or int64 that tells all values of a type apart."""
-    if values.dtype == tf.string:
-        return values
-    return tf.bitcast(values, tf.int64) if values.dtype == tf.uint64 else tf.cast(values, tf.int64)
 
 
 Face = Callable[[list[TensorColumn]], list[TensorColumn]]

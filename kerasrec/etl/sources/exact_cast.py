@@ -1,7 +1,7 @@
-"""Casts that keep every value: by what a column holds, not by what its type is called.
+"""Casts that change no value, decided by a column's values rather than its type.
 
-pandas turns integers into floats where one is missing, Snowflake writes integers as decimals, and a column without
-any value has whatever type its writer likes: all of these hold the values that they are wanted as.
+pandas turns integers into floats where one is missing, Snowflake writes integers as decimals, and a column of
+nulls only may have any type: all of these can be cast to integers without a change.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ from kerasrec.etl.sources.types import (
 from kerasrec.excerpts import excerpt
 from kerasrec.schema import Column
 
-FLOAT_DIGITS = {"Float16": 11, "Float32": 24, "Float64": 53}  # bits: integers below 2**bits are all told apart
+FLOAT_DIGITS = {"Float16": 11, "Float32": 24, "Float64": 53}  # bits: all integers below 2**bits differ
 
 
 def may_hold(given: Any, dtype: str) -> bool:
-    """Whether some values of the Polars type `given` are values of a schema's `dtype`, if only nulls: what has no
-    other value is of floats or strings wherever it was made by pandas."""
+    """Return whether some values of the Polars type `given` are values of a schema's `dtype`, if only nulls:
+    pandas writes a column without values as floats or strings."""
     return given.is_float() or given in (pl.Null, pl.String) or same_kind(given, dtype)
 
 
 def holds_all(given: Any, dtype: str) -> bool:
-    """Whether all values of the Polars type `given` are values of `dtype` (of floats, up to their rounding)."""
+    """Return whether all values of the Polars type `given` are values of `dtype` (floats up to rounding)."""
     if given == pl.Null:
         return True
     if not same_kind(given, dtype):
@@ -51,7 +51,7 @@ def holds_all(given: Any, dtype: str) -> bool:
 
 
 def same_kind(given: Any, dtype: str) -> bool:
-    """Whether both are integers, numbers, strings, dates or booleans."""
+    """Return whether both types are integers, numbers, strings, dates or booleans."""
     name = to_name(plain_type(given))
     if is_integer(dtype):
         return isinstance(given, pl.Decimal) or (name is not None and is_integer(name))
@@ -61,26 +61,27 @@ def same_kind(given: Any, dtype: str) -> bool:
 
 
 def cast(series: pl.Series, dtype: str) -> tuple[pl.Series, int | None]:
-    """Elements as values of `dtype`, and the place of the first one that is none; NaN is null."""
-    given, wanted = series.dtype, to_polars(dtype)
+    """Cast elements to `dtype`; return them and the position of the first that does not fit. NaN is null."""
+    given, target = series.dtype, to_polars(dtype)
     if given.is_float():
         series = series.fill_nan(None)
-    if given == wanted:
+    if given == target:
         return series, None
     if not same_kind(given, dtype) and not (given.is_float() and is_integer(dtype)):
-        return pl.Series(series.name, [None], wanted).new_from_index(0, len(series)), _first(series.is_not_null())
-    if given.is_float() and not wanted.is_float():
-        # Which integer a larger float stood for cannot be known.
+        return pl.Series(series.name, [None], target).new_from_index(0, len(series)), _first(series.is_not_null())
+    if given.is_float() and not target.is_float():
+        # A larger float stands for several integers.
         series = series.set(series.abs() >= 2.0 ** FLOAT_DIGITS[str(given)], float("inf"))
-    made = series.cast(wanted, strict=False)
-    wrong = made.is_null() & series.is_not_null()
+    result = series.cast(target, strict=False)
+    misfits = result.is_null() & series.is_not_null()
     if is_integer(dtype) and (given.is_float() or isinstance(given, pl.Decimal)):
-        wrong |= (made.cast(given) != series).fill_null(False)  # a fraction was cut off
-    return made, _first(wrong)
+        misfits |= (result.cast(given) != series).fill_null(False)  # a fraction was cut off
+    return result, _first(misfits)
 
 
-def is_whole(value: Any) -> bool:
-    """Whether a Python number is an integer, and surely the one that was meant."""
+def is_exact_integer(value: Any) -> bool:
+    """Return whether a Python number is an integer, and small enough for its type to stand for one integer
+    only."""
     if isinstance(value, Integral):
         return True
     if isinstance(value, Decimal):
@@ -91,26 +92,26 @@ def is_whole(value: Any) -> bool:
     return abs(value) < 2**digits
 
 
-def _first(wrong: pl.Series) -> int | None:
-    return int(wrong.arg_true()[0]) if wrong.any() else None
+def _first(mask: pl.Series) -> int | None:
+    return int(mask.arg_true()[0]) if mask.any() else None
 
 
 def misfit(value: Any, dtype: str) -> str:
-    """Words for why `value` is not one of `dtype`."""
+    """Say why `value` is not a value of `dtype`."""
     if isinstance(value, float) and value.is_integer() and is_integer(dtype):
-        return f"{value!r} is a float so large that several integers of {dtype} become it"
+        return f"{value!r} is too large a float: it stands for several values of {dtype}"
     return f"{excerpt(value)} is not a value of {dtype}"
 
 
 def expression(x: pl.Expr, number: pl.Expr, given: pl.DataType, column: Column, fail: Misfit) -> pl.Expr:
-    """A column of Polars type `given` as values of `column`'s dtype.
+    """Return the cast of a column of Polars type `given` to `column`'s dtype.
 
     Args:
-        number: the rows' numbers.
-        fail: raises for the row of that number, which holds that value.
+        number: the row numbers.
+        fail: called with the number and the value of a row that does not fit; raises.
     """
     function = partial(_lists if isinstance(given, pl.List) else _scalars, column=column, fail=fail)
-    # Not the column alone, so that the row that is wrong can be named.
+    # Together with the row numbers, so that an error can name the row.
     return pl.struct(x.alias("x"), number.alias("row")).map_batches(
         function, return_dtype=column_type(column), is_elementwise=True
     )
@@ -121,21 +122,21 @@ Misfit = Callable[[int, Any], None]
 
 def _scalars(rows: pl.Series, column: Column, fail: Misfit) -> pl.Series:
     series = rows.struct.field("x")
-    made, wrong = cast(series, column.dtype)
-    if wrong is None and column.is_list:  # of nothing but nulls
-        wrong, made = _first(made.is_not_null()), made.clear(len(made)).cast(pl.List(made.dtype))
-    if wrong is not None:
-        fail(rows.struct.field("row")[wrong], series[wrong])
-    return made
+    result, misfit_at = cast(series, column.dtype)
+    if misfit_at is None and column.is_list:  # the column has nulls only
+        misfit_at, result = _first(result.is_not_null()), result.clear(len(result)).cast(pl.List(result.dtype))
+    if misfit_at is not None:
+        fail(rows.struct.field("row")[misfit_at], series[misfit_at])
+    return result
 
 
 def _lists(rows: pl.Series, column: Column, fail: Misfit) -> pl.Series:
-    frame = rows.struct.unnest().with_row_index("at")
-    flat = frame.filter(pl.col("x").list.len() > 0).explode("x")
-    made, wrong = cast(flat["x"], column.dtype)
-    if wrong is not None:
-        fail(flat["row"][wrong], flat["x"][wrong])
-    lists = flat.select("at", made.alias("made")).group_by("at", maintain_order=True).agg("made")
-    found = frame.join(lists, on="at", how="left", maintain_order="left")
+    frame = rows.struct.unnest().with_row_index("list")
+    elements = frame.filter(pl.col("x").list.len() > 0).explode("x")
+    result, misfit_at = cast(elements["x"], column.dtype)
+    if misfit_at is not None:
+        fail(elements["row"][misfit_at], elements["x"][misfit_at])
+    lists = elements.select("list", result.alias("cast")).group_by("list", maintain_order=True).agg("cast")
+    joined = frame.join(lists, on="list", how="left", maintain_order="left")
     empty = pl.when(pl.col("x").is_not_null()).then(pl.lit([], dtype=column_type(column)))
-    return found.select(pl.col("made").fill_null(empty)).to_series()
+    return joined.select(pl.col("cast").fill_null(empty)).to_series()

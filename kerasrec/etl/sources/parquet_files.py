@@ -1,4 +1,4 @@
-"""Parquet files: looked at by their footers, read by Polars, or by Arrow where Polars cannot."""
+"""Parquet files: Polars reads them, and Arrow reads what Polars cannot."""
 
 from __future__ import annotations
 
@@ -28,20 +28,20 @@ BATCH_ROWS = 131_072
 
 @dataclass(eq=False)
 class Layout:
-    """The columns of files, as their footers tell.
+    """The columns of files with equal footers.
 
     Args:
-        schema: in Arrow's types.
-        physical: in Parquet's.
-        int96: columns of moments of 96 bits, as Spark writes them; those that Polars makes of them end in 2262.
+        schema: their Arrow types.
+        physical: their Parquet types.
+        int96: the columns of 96-bit times, as Spark writes them; Polars cannot read those after 2262.
     """
 
     schema: pa.Schema
     physical: pq.ParquetSchema
     int96: frozenset[str]
-    columns: dict[str, list[int]] = field(init=False)  # where those of a name are
+    columns: dict[str, list[int]] = field(init=False)  # the positions of the columns of each name
     by_polars: bool = field(init=False)  # whether Polars can read any column
-    spellings: dict[tuple[str, ...], Any] = field(default_factory=dict)
+    read_keys: dict[tuple[str, ...], Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.columns = {}
@@ -51,28 +51,29 @@ class Layout:
         self.by_polars = unique and all(is_plain(column.type) for column in self.schema)
 
     def arrow_type(self, name: str) -> pa.DataType:
+        """Return the Arrow type of a column."""
         return self.schema.field(self.columns[name][0]).type
 
-    def spelling(self, names: tuple[str, ...]) -> Any:
-        """What must be equal for columns to be read in one go."""
-        if names not in self.spellings:
+    def read_key(self, names: tuple[str, ...]) -> Any:
+        """Return a value that is equal for files whose columns `names` one query can read."""
+        if names not in self.read_keys:
             fields = [self.schema.field(self.columns[name][0]) for name in names]
-            facts = [(str(field.type), field.metadata) for field in fields]
-            self.spellings[names] = facts, self.int96.intersection(names), self.reads(names)
-        return self.spellings[names]
+            types = [(str(field.type), field.metadata) for field in fields]
+            self.read_keys[names] = types, self.int96.intersection(names), self.polars_reads(names)
+        return self.read_keys[names]
 
-    def reads(self, names: Sequence[str]) -> bool:
-        """Whether Polars reads these columns right."""
+    def polars_reads(self, names: Sequence[str]) -> bool:
+        """Return whether Polars reads these columns correctly."""
         extended = any(isinstance(self.arrow_type(name), pa.BaseExtensionType) for name in names)
         return self.by_polars and not extended and self.int96.isdisjoint(names)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "physical": None, "spellings": {}}
+        return {**self.__dict__, "physical": None, "read_keys": {}}
 
 
 @dataclass(frozen=True)
 class ParquetFile:
-    """A `columns.RawFile`."""
+    """A `raw_columns.RawFile`: a Parquet file."""
 
     path: Path
     rows: int
@@ -86,9 +87,9 @@ class ParquetFile:
         return {name: self._type(name) for name in names}
 
     def _type(self, name: str) -> pl.DataType:
-        found = self.layout.columns[name]
-        if len(found) > 1:
-            raise SchemaError(f"{self.path}: {len(found)} columns are named {name!r}")
+        positions = self.layout.columns[name]
+        if len(positions) > 1:
+            raise SchemaError(f"{self.path}: {len(positions)} columns are named {name!r}; rename all but one")
         kind = self.layout.arrow_type(name)
         known = polars_type(kind)
         if name in self.layout.int96:
@@ -97,42 +98,44 @@ class ParquetFile:
             raise SchemaError(f"{self.path}: column {name!r} is of type {kind}; {remedy(kind)}")
         return known
 
-    def spelling(self, names: Sequence[str]) -> Any:
-        return self.layout.spelling(tuple(names))
+    def read_key(self, names: Sequence[str]) -> Any:
+        return self.layout.read_key(tuple(names))
 
     def at(self, path: Path) -> ParquetFile:
         return replace(self, path=path)
 
 
-def scan(files: Sequence[Path], given: Mapping[str, pl.DataType]) -> list[ParquetFile]:
-    """Look at files by their footers. Types that are `given` are not used: the files hold theirs.
+def scan(files: Sequence[Path], known_types: Mapping[str, pl.DataType]) -> list[ParquetFile]:
+    """Read the footers of files. `known_types` are ignored, as the files have types.
 
     Raises:
         SchemaError: a file that is empty, truncated or not Parquet.
     """
     layouts: list[Layout] = []  # most datasets have one
-    found = []
+    scanned = []
     for file in files:
         footer = _footer(file)
         schema, physical = footer.schema.to_arrow_schema(), footer.schema
-        same = (one for one in layouts if one.schema.equals(schema, check_metadata=True))
-        layout = next((one for one in same if one.physical.equals(physical)), None)
+        same = (layout for layout in layouts if layout.schema.equals(schema, check_metadata=True))
+        layout = next((layout for layout in same if layout.physical.equals(physical)), None)
         if layout is None:
             layout = Layout(schema, physical, _int96(footer))
             layouts.append(layout)
-        found.append(ParquetFile(file, footer.num_rows, layout))
-    return found
+        scanned.append(ParquetFile(file, footer.num_rows, layout))
+    return scanned
 
 
 def _int96(footer: pq.FileMetaData) -> frozenset[str]:
-    kinds = [footer.schema.column(place).physical_type for place in range(footer.num_columns)]
-    return frozenset(name for name, places in leaves(footer).items() if "INT96" in [kinds[at] for at in places])
+    kinds = [footer.schema.column(at).physical_type for at in range(footer.num_columns)]
+    return frozenset(
+        name for name, positions in leaves(footer).items() if "INT96" in [kinds[at] for at in positions]
+    )
 
 
 def read(files: Sequence[ParquetFile], names: Sequence[str], types: Mapping[str, pl.DataType]) -> pl.LazyFrame:
-    """Read some columns of files of one spelling, in `types`."""
+    """Read some columns of files with one `read_key`, in `types`."""
     first = files[0]
-    if not first.layout.reads(names):
+    if not first.layout.polars_reads(names):
         return _by_arrow([file.path for file in files], dict(types))
     paths = [file.path for file in files]
     frame = pl.scan_parquet(paths, glob=False, hive_partitioning=False, extra_columns="ignore")
@@ -140,20 +143,20 @@ def read(files: Sequence[ParquetFile], names: Sequence[str], types: Mapping[str,
     return frame.with_columns(
         _cast(pl.col(name), kind, types[name]).alias(name)
         for name, kind in kinds.items()
-        if polars_type(kind) != types[name] or _is_spelled(kind)
+        if polars_type(kind) != types[name] or _may_differ(kind)
     )
 
 
-def _cast(x: pl.Expr, given: pa.DataType, wanted: pl.DataType) -> pl.Expr:
-    """Cast what Polars reads of Arrow's type `given` to a type that holds the same values."""
-    return (x.fill_nan(None) if pa.types.is_floating(given) and not wanted.is_float() else x).cast(wanted)
+def _cast(x: pl.Expr, given: pa.DataType, dtype: pl.DataType) -> pl.Expr:
+    """Cast what Polars reads of Arrow type `given` to a type that holds the same values."""
+    return (x.fill_nan(None) if pa.types.is_floating(given) and not dtype.is_float() else x).cast(dtype)
 
 
-def _is_spelled(kind: pa.DataType) -> bool:
-    """Whether Polars may read another type than `polars_type` says, of the same values."""
+def _may_differ(kind: pa.DataType) -> bool:
+    """Return whether Polars may read the same values in another type than `polars_type` says."""
     kinds = pa.types
-    spelled = kinds.is_dictionary(kind) or kinds.is_fixed_size_list(kind) or kinds.is_temporal(kind)
-    return spelled or any(_is_spelled(kind.field(place).type) for place in range(kind.num_fields))
+    differs = kinds.is_dictionary(kind) or kinds.is_fixed_size_list(kind) or kinds.is_temporal(kind)
+    return differs or any(_may_differ(kind.field(place).type) for place in range(kind.num_fields))
 
 
 def _by_arrow(paths: Sequence[Path], types: Mapping[str, pl.DataType]) -> pl.LazyFrame:
@@ -168,7 +171,7 @@ def _batches(
     n_rows: int | None,
     batch_size: int | None,
 ) -> Iterator[pl.DataFrame]:
-    """What Polars asks of a source of its own."""
+    """Yield the rows, as Polars requests them from a Python source."""
     names = list(types) if with_columns is None else with_columns
     for table in chain.from_iterable(_tables(path, names) for path in paths):
         if n_rows is not None:
@@ -193,7 +196,8 @@ def _tables(path: Path, names: Sequence[str]) -> Iterator[pa.Table]:
 
 
 def null_counts(files: Sequence[Path]) -> dict[str, int]:
-    """How many nulls columns hold, where all footers tell; not of lists nor of floats, whose NaN is null too."""
+    """Return the number of nulls per column, where all footers have it; not of lists, nor of floats, as NaN is
+    null."""
     first, *others = [_null_counts(_footer(file)) for file in files]
     return {
         name: first[name] + sum(count[name] for count in others)
@@ -205,21 +209,22 @@ def null_counts(files: Sequence[Path]) -> dict[str, int]:
 def _null_counts(footer: pq.FileMetaData) -> dict[str, int]:
     types, counts = footer.schema.to_arrow_schema(), {}
     groups = [footer.row_group(index) for index in range(footer.num_row_groups)]
-    for name, places in leaves(footer).items():
+    for name, positions in leaves(footer).items():
         kind = types.field(name).type
         if not pa.types.is_nested(kind) and not pa.types.is_floating(kind):
-            facts = [group.column(places[0]).statistics for group in groups]
-            if all(fact is not None and fact.has_null_count for fact in facts):
-                counts[name] = sum(fact.null_count for fact in facts)
+            statistics = [group.column(positions[0]).statistics for group in groups]
+            if all(one is not None and one.has_null_count for one in statistics):
+                counts[name] = sum(one.null_count for one in statistics)
     return counts
 
 
 def check(file: Path, first: int, rows: int, names: Sequence[str]) -> None:
-    """Compare the checksums of the pages that hold some rows of some columns, once as long as the file does not
-    change. Polars does not.
+    """Verify the checksums of the pages of some rows and columns, which Polars does not; once until the file
+    changes.
 
     Args:
-        first, rows: the first row, and how many.
+        first: the first row.
+        rows: the number of rows.
 
     Raises:
         SchemaError: a page is damaged.
@@ -241,11 +246,11 @@ def _check(file: Path, row_group: int, names: tuple[str, ...], version: Version)
 
 
 def _footer(file: Path) -> pq.FileMetaData:
-    if wrong := what_is_wrong(file):
-        raise SchemaError(f"{file}: {wrong}")
+    if problem := what_is_wrong(file):
+        raise SchemaError(f"{file}: {problem}")
     try:
         footer = read_footer(file)
         footer.schema.to_arrow_schema()
         return footer
-    except Exception as error:  # Arrow has many kinds for what a damaged footer may say
+    except Exception as error:  # Arrow raises errors of many types for a damaged footer
         raise SchemaError(f"{file}: not a Parquet file, or a truncated one: {error}") from None

@@ -1,4 +1,4 @@
-"""The files of raw data that users name: by paths, folders and globs."""
+"""Finds the raw data files that paths, folders and globs name."""
 
 from __future__ import annotations
 
@@ -18,42 +18,42 @@ ENDINGS = PARQUET + CSV
 
 
 def ending(name: str) -> str | None:
-    """Which of `ENDINGS` a file's name has."""
+    """Return which of `ENDINGS` a file's name has; None for another."""
     return next((ending for ending in ENDINGS if name.lower().endswith(ending)), None)
 
 
 def find(source: Any) -> list[Path]:
-    """The data files of paths, folders and globs, in order."""
+    """Return the data files of paths, folders and globs, in order."""
     paths = [source] if isinstance(source, str | os.PathLike) else source
     if not isinstance(paths, Sequence) or not all(isinstance(path, str | os.PathLike) for path in paths):
         raise TypeError(
-            "expected a path, a glob, a list of paths, an Arrow table, a pandas or a Polars frame, "
-            f"not {type(source).__name__}"
+            "source must be a path, a glob, a list of paths, an Arrow table, a pandas or a Polars frame; "
+            f"got {type(source).__name__}"
         )
     for path in paths:
         if isinstance(path, str) and "://" in path:
             shown = hide_secrets(path)
             raise ValueError(
-                f"{shown}: a workflow reads addresses through Polars: pass a frame of its, "
-                f'pl.scan_parquet("{shown}", storage_options=...) or pl.scan_csv'
+                f"{shown}: a workflow reads URLs through Polars: pass "
+                f'pl.scan_parquet("{shown}", storage_options=...) or pl.scan_csv(...)'
             )
-    files = [file for path in paths for file in _found(Path(path))]
+    files = [file for path in paths for file in _matches(Path(path))]
     if not files:
-        raise FileNotFoundError("an empty list of files")
+        raise FileNotFoundError("source is an empty list of files; pass at least one path")
     return files
 
 
-def _found(path: Path) -> list[Path]:
-    """The data files that a path, a folder or a glob names, in order."""
+def _matches(path: Path) -> list[Path]:
+    """Return the data files that a path, a folder or a glob names, in order."""
     if path.is_dir():
-        found = [file for file in hive.files(path) if ending(file.name)]
-        kinds = f"{path} holds no files that end in {', '.join(ENDINGS)}"
+        files = [file for file in hive.files(path) if ending(file.name)]
+        problem = f"no files in {path} end in {', '.join(ENDINGS)}"
     else:
-        found = globs.files(path)
-        kinds = f"no file matches {path}"
-    if not found:
-        raise FileNotFoundError(kinds)
-    for file in found:
+        files = globs.files(path)
+        problem = f"no file matches {path}"
+    if not files:
+        raise FileNotFoundError(problem)
+    for file in files:
         if ending(file.name) is None:
-            raise SchemaError(f"{file}: the name must end in {', '.join(ENDINGS)}; otherwise pass a Polars frame")
-    return found
+            raise SchemaError(f"{file}: the name must end in {', '.join(ENDINGS)}; or pass a Polars frame")
+    return files

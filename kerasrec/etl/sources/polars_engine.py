@@ -1,7 +1,7 @@
-"""Where queries are computed: by Polars' streaming engine, or by cuDF, Polars' GPU engine.
+"""Runs queries on Polars' streaming engine, or on its GPU engine, cuDF.
 
-cuDF takes a query as a whole or not at all. What it does not take, the streaming engine computes, and a warning
-says why: Polars' own way back, its in-memory engine, would hold all rows.
+cuDF runs a query entirely or not at all. A query that it does not support runs on the streaming engine, and a
+warning says why: Polars' own fallback, its in-memory engine, would hold all rows.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ ENGINES = ("cpu", "gpu")
 
 
 def check(engine: str) -> None:
-    """Whether this process can compute on `engine`, found out by a small query.
+    """Check with a small query that this process can compute on `engine`.
 
     Raises:
-        ValueError: neither "cpu" nor "gpu".
-        ImportError: "gpu" without Polars' GPU engine.
+        ValueError: `engine` is neither "cpu" nor "gpu".
+        ImportError: "gpu" without Polars' GPU engine installed.
         RuntimeError: "gpu" without a GPU, or with one that the engine cannot use.
     """
     if engine not in ENGINES:
-        raise ValueError(f'engine must be "cpu" or "gpu", not {engine!r}')
+        raise ValueError(f'engine must be "cpu" or "gpu"; got {engine!r}')
     if engine == "cpu":
         return
     try:
@@ -40,23 +40,27 @@ def check(engine: str) -> None:
 
 
 def collect(query: pl.LazyFrame, engine: str) -> pl.DataFrame:
-    """The query's rows, computed on an engine that was checked."""
+    """Return the query's rows, computed on an engine that `check` accepts."""
     if engine == "gpu":
         try:
             return query.collect(engine=pl.GPUEngine(raise_on_fail=True))
-        except Exception as error:  # not taken, or too large; data that cannot be read fails below again
-            warnings.warn(f"the CPU computes what the GPU does not: {_line(error)}", RuntimeWarning, stacklevel=2)
+        except Exception as error:  # unsupported, or too large; data that cannot be read fails again below
+            warnings.warn(
+                f"the GPU engine does not run this query, so the CPU does: {_line(error)}",
+                RuntimeWarning,
+                stacklevel=2,
+            )
     return query.collect(engine="streaming")
 
 
 def batches(
     query: pl.LazyFrame, engine: str, take: Callable[[pl.DataFrame], None], rows: int, *, few: bool = False
 ) -> None:
-    """Hand the query's rows to `take`, in their order.
+    """Pass the query's rows to `take` in batches, in their order.
 
     Args:
-        rows: how many at a time, where they do not come all at once, as they do of a GPU.
-        few: whether all may be in memory at once, which takes two thirds of the time.
+        rows: rows per batch; the GPU engine returns all rows in one batch.
+        few: whether all rows may be in memory at once, which takes two thirds of the time.
     """
     if engine == "gpu":
         take(collect(query, engine))

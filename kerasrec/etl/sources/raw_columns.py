@@ -1,4 +1,4 @@
-"""The columns of raw data, each looked at only when it is asked for."""
+"""The columns of raw data: of frames, and of files that may have different types for one column."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ import polars as pl
 import pyarrow as pa
 
 from kerasrec.etl.sources.arrow_types import polars_type, to_series
-from kerasrec.etl.sources.common_types import Facts, settle
+from kerasrec.etl.sources.common_types import Summary, resolve_type
 from kerasrec.schema import SchemaError
 
 LAST_NANOSECOND = 2**63 - 1
 
 
-def remedy(kind: pa.DataType) -> str:
-    """What to do with a column of a type that is not read."""
-    if pa.types.is_temporal(kind):
+def remedy(dtype: pa.DataType) -> str:
+    """Say what to do with a column of a type that is not supported."""
+    if pa.types.is_temporal(dtype):
         return "cast it to an integer"
     return "kerasrec reads numbers, strings, booleans, dates, and lists of those"
 
 
 class Columns(Protocol):
-    """What a source asks of its data."""
+    """The columns that a `Source` reads. A column is inspected only when it is read."""
 
     @property
     def names(self) -> Collection[str]:
         """The names of all columns, each once, in their order."""
 
     def types(self, names: Sequence[str]) -> dict[str, pl.DataType]:
-        """The types of some columns. Raises `SchemaError` for one that cannot be read."""
+        """Return the types of some columns. Raise `SchemaError` for one that cannot be read."""
 
     def read(self, names: Sequence[str]) -> pl.LazyFrame:
-        """All rows of some columns, in those types."""
+        """Return all rows of some columns, in those types."""
 
 
 @dataclass
 class FrameColumns:
-    """Those of a Polars frame.
+    """The columns of a Polars frame.
 
     Args:
-        lazy: whether it may be read from files, which Polars may have read wrong.
+        lazy: whether the frame may read files, whose int96 times Polars may misread.
     """
 
     frame: pl.LazyFrame
@@ -64,8 +64,8 @@ class FrameColumns:
                 last = (pl.col(name).to_physical() == LAST_NANOSECOND).any()
                 if self.frame.select(last).collect(engine="streaming").item():
                     raise SchemaError(
-                        f"{self.name}: column {name!r} holds 2262-04-11 23:47:16.854775807, the last moment in "
-                        "nanoseconds, which Polars has for all later ones in int96: pass the files' paths instead"
+                        f"{self.name}: column {name!r} holds 2262-04-11 23:47:16.854775807, the last time in "
+                        "nanoseconds, which Polars returns for all later int96 times; pass the paths of the files"
                     )
         return {name: self.schema[name] for name in names}
 
@@ -75,20 +75,22 @@ class FrameColumns:
 
 @dataclass
 class ArrowColumns:
-    """Those of an Arrow table or a pandas frame; none is converted that is not read.
+    """The columns of an Arrow table or a pandas frame, each converted when it is read.
 
     Args:
-        columns: makes the Arrow column of a name; a name that several have is in `twice` instead.
+        columns: functions that return the Arrow column of each name that is unique.
+        duplicates: the names that several columns have.
+        series: the columns converted so far.
     """
 
     columns: Mapping[str, Callable[[], pa.ChunkedArray]]
-    twice: Sequence[str]
+    duplicates: Sequence[str]
     name: str
     series: dict[str, pl.Series] = field(default_factory=dict)
 
     @property
     def names(self) -> Collection[str]:
-        return dict.fromkeys([*self.columns, *self.twice])
+        return dict.fromkeys([*self.columns, *self.duplicates])
 
     def types(self, names: Sequence[str]) -> dict[str, pl.DataType]:
         return {name: self[name].dtype for name in names}
@@ -98,12 +100,12 @@ class ArrowColumns:
 
     def __getitem__(self, name: str) -> pl.Series:
         if name not in self.series:
-            if name in self.twice:
-                raise SchemaError(f"{self.name}: several columns are named {name!r}")
+            if name in self.duplicates:
+                raise SchemaError(f"{self.name}: several columns are named {name!r}; rename all but one")
             try:
                 column = self.columns[name]()
             except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-                reason = f"{error}; a column holds values of one type: convert it, as by .astype(str)"
+                reason = f"{error}; convert it to one type, for example with .astype(str)"
                 raise SchemaError(f"{self.name}: column {name!r} cannot be read: {reason}") from None
             if polars_type(column.type) is None:
                 raise SchemaError(f"{self.name}: column {name!r} is of type {column.type}; {remedy(column.type)}")
@@ -112,7 +114,7 @@ class ArrowColumns:
 
 
 def arrow_columns(data: Any) -> ArrowColumns | None:
-    """Those of an Arrow table or record batch, or of a pandas frame; `None` for anything else."""
+    """Return the columns of an Arrow table or record batch, or of a pandas frame; `None` for anything else."""
     package = type(data).__module__.partition(".")[0]
     if isinstance(data, pa.RecordBatchReader):
         data = data.read_all()
@@ -124,9 +126,9 @@ def arrow_columns(data: Any) -> ArrowColumns | None:
         columns = [partial(_chunked, data.column(at)) for at in range(len(names))]
     else:
         return None
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    unique = {name: column for name, column in zip(names, columns, strict=True) if name not in twice}
-    return ArrowColumns(unique, twice, f"the {'frame' if package == 'pandas' else 'table'}")
+    duplicates = [name for name, count in Counter(names).items() if count > 1]
+    unique = {name: column for name, column in zip(names, columns, strict=True) if name not in duplicates}
+    return ArrowColumns(unique, duplicates, f"the {'frame' if package == 'pandas' else 'table'}")
 
 
 def _from_pandas(series: Any) -> pa.ChunkedArray:
@@ -140,7 +142,7 @@ def _chunked(array: pa.Array | pa.ChunkedArray) -> pa.ChunkedArray:
 
 
 class RawFile(Protocol):
-    """A file of a format, looked at as far as its names and its number of rows."""
+    """A file whose column names and number of rows are known."""
 
     @property
     def path(self) -> Path: ...
@@ -150,16 +152,16 @@ class RawFile(Protocol):
 
     @property
     def names(self) -> Collection[str]:
-        """The names of its columns, each once, in their order; quick to search."""
+        """The names of its columns, each once, in their order; fast to search."""
 
     def types(self, names: Sequence[str]) -> dict[str, pl.DataType]:
-        """The types of some columns. Raises `SchemaError` for one that cannot be read."""
+        """Return the types of some columns. Raise `SchemaError` for one that cannot be read."""
 
-    def spelling(self, names: Sequence[str]) -> Any:
-        """What must be equal for files to be read in one go."""
+    def read_key(self, names: Sequence[str]) -> Any:
+        """Return a value that is equal for files whose columns `names` one query can read."""
 
     def at(self, path: Path) -> RawFile:
-        """The same file under another path."""
+        """Return the same file under another path."""
 
 
 Read = Callable[[Sequence[Any], Sequence[str], Mapping[str, pl.DataType]], pl.LazyFrame]
@@ -167,73 +169,75 @@ Read = Callable[[Sequence[Any], Sequence[str], Mapping[str, pl.DataType]], pl.La
 
 @dataclass
 class FileColumns:
-    """Those of files, each of the type that all its values have: files may spell it differently.
+    """The columns of files. Files may have different types for a column; it gets one type that holds all its
+    values.
 
-    Files without rows have no say. What folders' names say is a column of the files that do not hold it.
+    The types in files without rows do not count. Folders named `column=value` add a constant column to the files
+    that do not have it themselves.
 
     Args:
         files: in their order.
-        read_run: reads some columns of files of one spelling, in the types that it is given.
-        given: types of columns that folders' names tell, where they are known.
-        folders: of each file, what the names of its folders say.
+        read_files: reads some columns of files with one `read_key`, in the types given.
+        known_types: types of the columns from folder names, where they are known.
+        folders: for each file, the columns and values in the names of its folders.
         empty: the type of a column of nulls only.
-        settled: types that were found.
+        resolved: the types found so far.
     """
 
     files: Sequence[Any]
-    read_run: Read
-    given: Mapping[str, pl.DataType]
+    read_files: Read
+    known_types: Mapping[str, pl.DataType]
     folders: Sequence[Mapping[str, str | None]]
     empty: pl.DataType = field(default_factory=pl.Null)
-    settled: dict[str, pl.DataType] = field(default_factory=dict)
+    resolved: dict[str, pl.DataType] = field(default_factory=dict)
 
     @cached_property
     def names(self) -> Collection[str]:
         own = dict.fromkeys(name for file in self.files for name in file.names)
         return own | dict.fromkeys(name for folder in self.folders for name in folder)
 
-    def of(self, places: Sequence[int], names: Sequence[str]) -> FileColumns:
-        """Some of the files, with the types that columns `names` have in all."""
+    def of(self, indices: Sequence[int], names: Sequence[str]) -> FileColumns:
+        """Return the columns `names` of some of the files, with the types that they have over all files."""
         self.types(names)
-        settled = {name: self.settled[name] for name in names}
-        files, folders = [self.files[at] for at in places], [self.folders[at] for at in places]
-        return replace(self, files=files, folders=folders, settled=settled)
+        resolved = {name: self.resolved[name] for name in names}
+        files, folders = [self.files[at] for at in indices], [self.folders[at] for at in indices]
+        return replace(self, files=files, folders=folders, resolved=resolved)
 
     def absolute(self) -> FileColumns:
-        """The same, of files that a process in another folder finds."""
+        """Return the same columns with absolute paths, for processes with another working directory."""
         return replace(self, files=[file.at(file.path.absolute()) for file in self.files])
 
     def types(self, names: Sequence[str]) -> dict[str, pl.DataType]:
-        new = [name for name in names if name not in self.settled]
+        new = [name for name in names if name not in self.resolved]
         if new:
-            native = [self._native(at, new) for at in self._filled]
+            native = [self._types_in_file(at, new) for at in self._with_rows]
             for name in new:
-                self.settled[name] = self._settled(name, [types[name] for types in native])
-        return {name: self.empty if self.settled[name] == pl.Null else self.settled[name] for name in names}
+                self.resolved[name] = self._resolve(name, [types[name] for types in native])
+        return {name: self.empty if self.resolved[name] == pl.Null else self.resolved[name] for name in names}
 
     def read(self, names: Sequence[str]) -> pl.LazyFrame:
         types = self.types(names)
         frame = self._runs(names)
-        empty = [name for name, kind in types.items() if kind != self.settled[name]]
+        empty = [name for name, dtype in types.items() if dtype != self.resolved[name]]
         return frame.with_columns(pl.col(name).cast(types[name]) for name in empty)
 
     def _runs(self, names: Sequence[str]) -> pl.LazyFrame:
-        types = {name: self.settled[name] for name in names}
+        types = {name: self.resolved[name] for name in names}
         if not self.files or not any(file.rows for file in self.files):
             return pl.LazyFrame(schema=types)
         frames = []
-        for _, run in groupby(self._filled, lambda at: self._spelling(at, names)):
-            places = list(run)
-            frames.append(self._read(places, types))
+        for _, run in groupby(self._with_rows, lambda at: self._read_key(at, names)):
+            indices = list(run)
+            frames.append(self._read(indices, types))
         return frames[0] if len(frames) == 1 else pl.concat([frame.select(names) for frame in frames])
 
     @property
-    def _filled(self) -> list[int]:
-        """The files that count, by their places: those with rows, or all where none has any."""
+    def _with_rows(self) -> list[int]:
+        """The indices of the files with rows; of all files where none has any."""
         return [at for at, file in enumerate(self.files) if file.rows] or list(range(len(self.files)))
 
-    def _native(self, at: int, names: Sequence[str]) -> dict[str, pl.DataType]:
-        """The types of columns in one file."""
+    def _types_in_file(self, at: int, names: Sequence[str]) -> dict[str, pl.DataType]:
+        """Return the types of columns in one file."""
         file, folder = self.files[at], self.folders[at]
         own = [name for name in names if name in file.names]
         types = file.types(own)
@@ -241,74 +245,80 @@ class FileColumns:
             if name in file.names:
                 continue
             if name in folder:
-                types[name] = self._folders_type(name)
-                self._folders_value(at, name, types[name])
-            elif any(name in some for some in self.folders):
-                other = next(f for f, some in zip(self.files, self.folders, strict=True) if name in some)
-                raise SchemaError(f"{file.path}: no folder of it is named {name}=..., as one of {other.path} is")
+                types[name] = self._folder_type(name)
+                self._folder_value(at, name, types[name])
+            elif any(name in folder for folder in self.folders):
+                other = next(f for f, values in zip(self.files, self.folders, strict=True) if name in values)
+                raise SchemaError(
+                    f"{file.path}: no folder in this path is named {name}=..., but one in {other.path} is; "
+                    "move the file"
+                )
             else:
-                other = next(some for some in self.files if name in some.names)
-                there = list(file.names)
-                raise SchemaError(f"{file.path}: no column {name!r}, which {other.path} has; there are: {there}")
+                other = next(file for file in self.files if name in file.names)
+                raise SchemaError(
+                    f"{file.path}: no column {name!r}, which {other.path} has; available: {', '.join(file.names)}"
+                )
         return types
 
-    def _folders_type(self, name: str) -> pl.DataType:
-        """The type given, or else the first of integers, floats and strings that all folders' values have."""
+    def _folder_type(self, name: str) -> pl.DataType:
+        """Return the known type, or else the first of integer, float and string that fits all folders' values."""
         texts = pl.Series([folder[name] for folder in self.folders if name in folder], dtype=pl.String())
-        if name in self.given:
-            return self.given[name]
-        for kind in (pl.Int64(), pl.Float64()):
-            parsed = texts.cast(kind, strict=False)
+        if name in self.known_types:
+            return self.known_types[name]
+        for dtype in (pl.Int64(), pl.Float64()):
+            parsed = texts.cast(dtype, strict=False)
             if texts.null_count() < len(texts) and parsed.null_count() == texts.null_count():
-                return kind
+                return dtype
         return pl.String()
 
-    def _folders_value(self, at: int, name: str, kind: pl.DataType) -> Any:
+    def _folder_value(self, at: int, name: str, dtype: pl.DataType) -> Any:
         text = self.folders[at][name]
-        value = pl.Series([text], dtype=pl.String()).cast(kind, strict=False)[0]
+        value = pl.Series([text], dtype=pl.String()).cast(dtype, strict=False)[0]
         if value is None and text is not None:
             path = self.files[at].path
-            raise SchemaError(f"{path}: column {name!r} is {text!r} by the name of a folder, expected {kind}")
+            raise SchemaError(
+                f"{path}: column {name!r} is {text!r} in the name of a folder, but should be {dtype}"
+            )
         return value
 
-    def _settled(self, name: str, kinds: Sequence[pl.DataType]) -> pl.DataType:
+    def _resolve(self, name: str, dtypes: Sequence[pl.DataType]) -> pl.DataType:
         first: dict[pl.DataType, Path] = {}
-        for at, native in zip(self._filled, kinds, strict=True):
+        for at, native in zip(self._with_rows, dtypes, strict=True):
             first.setdefault(native, self.files[at].path)
 
-        def look(kind: pl.DataType, wanted: dict[str, pl.Expr]) -> Facts:
-            places = [at for at, one in zip(self._filled, kinds, strict=True) if one == kind]
-            files, folders = [self.files[at] for at in places], [self.folders[at] for at in places]
-            frame = replace(self, files=files, folders=folders, settled={name: kind}).read([name]).select(name)
-            return frame.select(**wanted).collect(engine="streaming").row(0, named=True)
+        def summarize(dtype: pl.DataType, expressions: dict[str, pl.Expr]) -> Summary:
+            indices = [at for at, native in zip(self._with_rows, dtypes, strict=True) if native == dtype]
+            files, folders = [self.files[at] for at in indices], [self.folders[at] for at in indices]
+            frame = replace(self, files=files, folders=folders, resolved={name: dtype}).read([name]).select(name)
+            return frame.select(**expressions).collect(engine="streaming").row(0, named=True)
 
-        kind = settle(list(first), look)
-        if kind is not None:
-            return kind
+        dtype = resolve_type(list(first), summarize)
+        if dtype is not None:
+            return dtype
         if not any(file.rows for file in self.files):
             return pl.Null()
-        (one, here), *others = [(kind, path) for kind, path in first.items() if kind != pl.Null]
-        two, there = next(((two, there) for two, there in others if settle([one, two], look) is None), others[-1])
-        raise SchemaError(f"{there}: column {name!r} is {two}, but {one} in {here}; {_remedy(one, two)}")
+        (a, path_a), *others = [(dtype, path) for dtype, path in first.items() if dtype != pl.Null]
+        b, path_b = next((pair for pair in others if resolve_type([a, pair[0]], summarize) is None), others[-1])
+        raise SchemaError(f"{path_b}: column {name!r} is {b}, but {a} in {path_a}; {_remedy(a, b)}")
 
-    def _spelling(self, at: int, names: Sequence[str]) -> Any:
+    def _read_key(self, at: int, names: Sequence[str]) -> Any:
         file, folder = self.files[at], self.folders[at]
         own = [name for name in names if name in file.names]
-        return file.spelling(own), [folder[name] for name in names if name not in own]
+        return file.read_key(own), [folder[name] for name in names if name not in own]
 
-    def _read(self, places: Sequence[int], types: Mapping[str, pl.DataType]) -> pl.LazyFrame:
-        """Columns of files of one spelling."""
-        files = [self.files[at] for at in places]
-        own = {name: kind for name, kind in types.items() if name in files[0].names}
-        frame = self.read_run(files, list(own), own)
+    def _read(self, indices: Sequence[int], types: Mapping[str, pl.DataType]) -> pl.LazyFrame:
+        """Read columns of files with one `read_key`."""
+        files = [self.files[at] for at in indices]
+        own = {name: dtype for name, dtype in types.items() if name in files[0].names}
+        frame = self.read_files(files, list(own), own)
         constants = []
-        for name, kind in types.items():
+        for name, dtype in types.items():
             if name not in own:
-                constants.append(pl.lit(self._folders_value(places[0], name, kind), kind).alias(name))
+                constants.append(pl.lit(self._folder_value(indices[0], name, dtype), dtype).alias(name))
         return frame.with_columns(constants)
 
 
 def _remedy(a: pl.DataType, b: pl.DataType) -> str:
     if a.is_numeric() and b.is_numeric():
-        return "neither type holds all of these numbers exactly: write the files with one type"
+        return "neither type holds all of these numbers exactly; write the files with one type"
     return "write the files with one type, or pass a Polars LazyFrame that casts them"

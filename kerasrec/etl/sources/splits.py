@@ -14,7 +14,8 @@ import numpy as np
 import polars as pl
 
 from kerasrec.etl.sources.arrow_types import OFFSET
-from kerasrec.etl.sources.source import Source, scan
+from kerasrec.etl.sources.scan import scan
+from kerasrec.etl.sources.source import Source
 from kerasrec.etl.sources.types import ROW, plain_type
 from kerasrec.schema import SchemaError
 
@@ -74,16 +75,16 @@ class SplitByTime:
         source = scan(source)
         dtype = _time_type(source, self.time)
         x = _time(source, self.time)
-        times = source.reading([self.time]).lazy().select(ROW, x)
+        times = source.select([self.time]).lazy().select(ROW, x)
         if self.fractions is not None:
-            with source.telling():
+            with source.explain_errors():
                 known = times.collect(engine="streaming")
             _refuse_null_times(source, self.time, known.filter(pl.col(self.time).is_null()))
             ordered = np.sort(known[self.time].to_numpy())
             places = np.rint(np.cumsum(self.fractions[:-1]) * len(ordered)).astype(int)
             cuts: list[Any] = [ordered[place].item() if place < len(ordered) else None for place in places]
         else:
-            with source.telling():
+            with source.explain_errors():
                 _refuse_null_times(
                     source,
                     self.time,
@@ -151,13 +152,13 @@ class SplitLeaveOneOut:
                 raise SchemaError(
                     f"{source.name}: column {name!r} is {source.types[name]}; users are single values"
                 )
-        frame = source.reading([*self.user, *([] if self.time is None else [self.time])]).lazy()
+        frame = source.select([*self.user, *([] if self.time is None else [self.time])]).lazy()
         times = []
         if self.time is not None:
             _time_type(source, self.time)
             times = [_time(source, self.time).alias("__time__")]
         users = [pl.col(name).alias(f"__user{i}__") for i, name in enumerate(self.user)]
-        with source.telling():
+        with source.explain_errors():
             rows = frame.select(ROW, *users, *times).collect(engine="streaming")
         if times:
             _refuse_null_times(source, self.time or "", rows.filter(pl.col("__time__").is_null()))
@@ -193,7 +194,7 @@ def _is_part(rows: pl.Series, part: np.ndarray, wanted: int) -> pl.Series:
 
 def _part(source: Source, words: str, keep: pl.Expr) -> Source:
     """The rows of `source` for which `keep` is true."""
-    return replace(source, keep={**source.keep, f"{len(source.keep)}: {words}": keep})
+    return replace(source, filters={**source.filters, f"{len(source.filters)}: {words}": keep})
 
 
 def _time(source: Source, name: str) -> pl.Expr:

@@ -1,4 +1,4 @@
-"""Element types by the names that a schema uses, in Polars."""
+"""The dtypes of a schema as Polars types, and what they allow."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ def key_column(name: str) -> str:
 
 
 def check_name(name: Any) -> None:
-    """Raise `SchemaError` for a name by which Polars, or the engine, would not find just that column."""
+    """Raise `SchemaError` for a name that Polars or the engine would misread."""
     if not isinstance(name, str) or not name:
-        raise SchemaError(f"a column's name must be a non-empty string, not {name!r}; rename the column")
+        raise SchemaError(f"a column's name must be a non-empty string; got {name!r}; rename the column")
     if "\0" in name:
-        raise SchemaError(f"column {name!r}: Arrow cannot take a name with a NUL character; rename the column")
+        raise SchemaError(f"column {name!r}: Arrow does not support a NUL character in a name; rename the column")
     if name == ROW:
-        raise SchemaError(f"column {name!r}: the name is reserved for the rows' numbers; rename the column")
+        raise SchemaError(f"column {name!r}: the name is reserved for row numbers; rename the column")
     if name == "*" or (name.startswith("^") and name.endswith("$")):
-        raise SchemaError(f"column {name!r}: Polars takes the name for a pattern of names; rename the column")
+        raise SchemaError(f"column {name!r}: Polars reads the name as a pattern; rename the column")
 
 
 def is_readable(name: str) -> bool:
-    """Whether a column of that name can be read."""
+    """Return whether a column of that name can be read."""
     try:
         check_name(name)
     except SchemaError:
@@ -50,56 +50,62 @@ def is_readable(name: str) -> bool:
 
 
 def to_polars(dtype: str) -> pl.DataType:
-    """The Polars type that a schema's dtype names."""
+    """Return the Polars type of a schema's dtype."""
     return _POLARS[dtype]
 
 
 def column_type(column: Column) -> pl.DataType:
-    """The Polars type of a whole column: a list of elements, or elements."""
+    """Return the Polars type of a column: of its elements, or of lists of them."""
     element = to_polars(column.dtype)
     return pl.List(element) if column.is_list else element
 
 
 def to_name(dtype: pl.DataType) -> str | None:
-    """The schema's name of a Polars type, `None` where it has none."""
+    """Return a schema's name of a Polars type; `None` where it has none."""
     return _NAMES.get(dtype)
 
 
 def plain_type(dtype: Any) -> pl.DataType:
-    """The Polars type that values of type `dtype` are read as."""
+    """Return the Polars type that values of type `dtype` are read as."""
     if isinstance(dtype, pl.Categorical | pl.Enum):
         return pl.String()
     if isinstance(dtype, pl.Decimal):
-        return pl.Float64() if dtype.scale else pl.Int64()  # Snowflake's integers are decimals
+        return pl.Float64() if dtype.scale else pl.Int64()  # Snowflake writes integers as decimals
     if isinstance(dtype, pl.Date | pl.Datetime):
-        return pl.Datetime("us")  # of a time zone: the same moment in UTC
+        return pl.Datetime("us")  # with a time zone: the same time in UTC
     return pl.Float32() if str(dtype) == "Float16" else dtype
 
 
 def is_float(dtype: str) -> bool:
+    """Return whether a schema's dtype is one of floats."""
     return dtype.startswith("float")
 
 
 def is_integer(dtype: str) -> bool:
+    """Return whether a schema's dtype is one of integers."""
     return dtype.startswith(("int", "uint"))
 
 
 def float_of(column: Column, op: object) -> str:
-    """The precision to compute `column` in: its own where it is a float, else float64. Refuses strings."""
+    """Return the precision to compute `column` in: its own if it is a float, else float64.
+
+    Raises:
+        SchemaError: a column of strings or dates.
+    """
     if column.dtype in ("string", "datetime"):
-        kind = "strings" if column.dtype == "string" else "dates, of which TimeFeatures makes numbers"
-        raise SchemaError(f"column {column.name!r} holds {kind}; {op} takes numbers")
+        remedy = "Categorify it" if column.dtype == "string" else "TimeFeatures makes numbers of dates"
+        raise SchemaError(f"column {column.name!r} is {column.dtype}; {op} takes numbers: {remedy}")
     return column.dtype if is_float(column.dtype) else "float64"
 
 
 def integer_range(dtype: str) -> tuple[int, int]:
-    """The least and the greatest value of an integer type."""
+    """Return the least and the greatest value of an integer type."""
     bits = int(dtype.lstrip("uint"))
     return (0, 2**bits - 1) if dtype.startswith("u") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
 
 
-def fitting(value: Any, column: Column, op: str) -> Any:
-    """`value` as one of the column's type. Raises `SchemaError` where it is none."""
+def to_dtype(value: Any, column: Column, op: str) -> Any:
+    """Convert `value` to the column's type. Raise `SchemaError` where it is not a value of that type."""
     dtype = column.dtype
     number = isinstance(value, int | float)
     if dtype == "string":
@@ -112,6 +118,6 @@ def fitting(value: Any, column: Column, op: str) -> Any:
     else:
         fits = is_float(dtype) and number and value == value
     if not fits:
-        raise SchemaError(f"column {column.name!r} is {dtype}: {op}({value!r}) does not fit it")
+        raise SchemaError(f"column {column.name!r} is {dtype}, and {op}({value!r}) is not a value of that type")
     cast: Any = str if dtype == "string" else bool if dtype == "bool" else float if is_float(dtype) else int
     return cast(value)

@@ -8,7 +8,8 @@ from typing import Any, ClassVar
 
 import polars as pl
 
-from kerasrec.etl.operator.operator import Operator, Take, elements
+from kerasrec.etl.operator.elementwise import elements
+from kerasrec.etl.operator.operator import Operator, Take
 from kerasrec.schema import Column
 
 TOGETHER = 4  # columns that a query aggregates: many share its overhead, few bound the memory
