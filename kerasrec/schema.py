@@ -65,7 +65,7 @@ class Column:
         name: the column's name.
         dtype: of one element, as NumPy names it ("int32", "float32", ...), "string" or "datetime".
         tags: a set of `Tag`; kept sorted.
-        cardinality: of a categorical column, how many ids there are: every value is in [0, cardinality).
+        cardinality: of a categorical column, the number of ids: every value is in [0, cardinality).
         embedding_dim: of a categorical column, a suggested embedding width.
         table: of a categorical column, the embedding table it looks up; columns that share a vocabulary
             share a table.
@@ -206,7 +206,7 @@ class Schema:
         try:
             return self._columns[name]
         except KeyError:
-            raise KeyError(f"no column {name!r}; there are: {', '.join(self.names)}") from None
+            raise KeyError(f"no column {name!r}; available: {', '.join(self.names)}") from None
 
     def __iter__(self) -> Iterator[Column]:
         return iter(self._columns.values())

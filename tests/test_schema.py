@@ -89,7 +89,7 @@ def test_selection():
     assert schema.targets.names == ["clicked"]
     assert schema.subset(["age", "user"]).names == ["age", "user"]
     assert "genres" in repr(schema)
-    with pytest.raises(KeyError, match="no column 'agee'; there are: user"):
+    with pytest.raises(KeyError, match="no column 'agee'; available: user"):
         schema["agee"]
 
 

@@ -232,7 +232,7 @@ class Workflow:
             if table in names and table in node.op.frames:  # type: ignore[union-attr]
                 return node.op.vocabulary(table)  # type: ignore[union-attr]
             there += names
-        raise KeyError(f"no vocabulary {table!r}; there are: {', '.join(there)}")
+        raise KeyError(f"no vocabulary {table!r}; available: {', '.join(there)}")
 
     def __repr__(self) -> str:
         rows = [("output", "operators", "raw columns"), *graphs.describe(self._root)]

@@ -93,7 +93,7 @@ def test_schema_and_vocabulary() -> None:
     column = workflow.output_schema["x"]
     assert (column.dtype, column.tags, column.table, column.embedding_dim) == ("int32", (Tag.CATEGORICAL,), "x", 8)
     assert workflow.vocabulary("x").rows() == [(1, None, 1), (2, None, 2), (3, "b", 2)]
-    with pytest.raises(KeyError, match="no vocabulary 'y'; there are: x"):
+    with pytest.raises(KeyError, match="no vocabulary 'y'; available: x"):
         workflow.vocabulary("y")
 
 

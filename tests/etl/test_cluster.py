@@ -200,9 +200,9 @@ def test_errors_are_those_of_one_machine(
 
 def test_what_is_refused(local: Any, files: list[Path], alone: etl.Workflow, tmp_path: Path) -> None:
     frame = pl.read_parquet(files)
-    with pytest.raises(TypeError, match="the frame is in this process alone"):
+    with pytest.raises(TypeError, match="the frame is in this process only"):
         graph().fit(frame, client=local)
-    with pytest.raises(TypeError, match="the frame is in this process alone"):
+    with pytest.raises(TypeError, match="the frame is in this process only"):
         alone.transform(frame, fitted=False).to_parquet(tmp_path / "out", client=local)
     with pytest.raises(TypeError, match=r"distributed\.Client"):
         graph().fit(files, client="tcp://127.0.0.1:8786")

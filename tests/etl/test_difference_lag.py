@@ -126,7 +126,7 @@ def test_errors() -> None:
         (
             lambda: etl.Workflow(["user"] >> etl.DifferenceLag("day")).fit(lists),
             SchemaError,
-            "'user' holds strings",
+            "'user' is string; DifferenceLag",
         ),
         (lambda: etl.Workflow(["tags"] >> etl.DifferenceLag("day")).fit(lists), SchemaError, "'tags' holds lists"),
         (lambda: etl.Workflow(["day"] >> etl.DifferenceLag("x")).fit(lists), SchemaError, "'x' holds float64"),

@@ -65,7 +65,7 @@ def test_medians_that_are_none() -> None:
         )
     with pytest.raises(SchemaError, match="column 'x': its median is inf; Clip it before"):
         etl.Workflow(["x"] >> etl.FillMedian()).fit(pl.DataFrame({"x": [math.inf, None]}))
-    with pytest.raises(SchemaError, match="column 'x' holds strings; FillMedian takes numbers"):
+    with pytest.raises(SchemaError, match="column 'x' is string; FillMedian takes numbers"):
         etl.Workflow(["x"] >> etl.FillMedian()).fit(pl.DataFrame({"x": ["a"]}))
 
 

@@ -40,7 +40,7 @@ def test_rename() -> None:
     node = ["a", "b"] >> etl.Rename({"a": "x"}, prefix="p_", postfix="_q")
     assert node.outputs == ["x", "p_b_q"]
     assert trace(node, "p_b_q")[0] == ["b"]
-    with pytest.raises(ValueError, match=r"Rename: no columns \['c'\]; there are: a"):
+    with pytest.raises(ValueError, match=r"Rename: no columns \['c'\]; available: a"):
         ["a"] >> etl.Rename({"c": "d"})
     with pytest.raises(ValueError, match="the output columns hold 'b' twice"):
         ["a", "b"] >> etl.Rename({"a": "b"})

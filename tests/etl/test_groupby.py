@@ -215,7 +215,7 @@ def test_it_cannot_be_served() -> None:
 
 def test_mistakes() -> None:
     for wrong, message in (
-        (lambda: etl.Groupby("s", aggs="prod"), "no aggregation 'prod'; there are: list, first"),
+        (lambda: etl.Groupby("s", aggs="prod"), "no aggregation 'prod'; available: list, first"),
         (lambda: etl.Groupby("s", aggs={"x": ["sum", "x"]}), "no aggregation 'x' of column 'x'"),
         (lambda: etl.Groupby([]), "groupby_cols names no column"),
         (lambda: ["a"] >> etl.Groupby("s"), r"groupby_cols names \['s'\], but the columns are: a"),
@@ -232,7 +232,7 @@ def test_mistakes() -> None:
     data = pl.DataFrame({"s": [1], "c": ["a"], "l": [[1]], "t": [1]})
     label = ["t"] >> etl.Target()
     for node, message in (
-        (["s", "c"] >> etl.Groupby("s", aggs="sum"), "column 'c' holds strings: Groupby cannot make 'c_sum'"),
+        (["s", "c"] >> etl.Groupby("s", aggs="sum"), "column 'c' is string: Groupby cannot compute 'c_sum'"),
         (["s", "l"] >> etl.Groupby("s"), "column 'l' holds lists already: Groupby cannot make 'l_list'"),
         (["s", "l"] >> etl.Groupby("l"), "column 'l' holds lists, which Groupby can neither group nor sort by"),
         (label + ["s"] >> etl.Groupby("s"), "column 't' is a target, which 't_list', a list, cannot be"),

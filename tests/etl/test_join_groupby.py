@@ -186,7 +186,7 @@ def test_bad_columns() -> None:
     for node, message in [
         (["x"] >> etl.JoinGroupby(), "'x' holds float64; JoinGroupby takes keys of one string"),
         (["tags"] >> etl.JoinGroupby(), "'tags' holds lists; JoinGroupby takes keys"),
-        (["item"] >> etl.JoinGroupby(["user"], stats=["sum"]), "'user' holds strings; JoinGroupby takes numbers"),
+        (["item"] >> etl.JoinGroupby(["user"], stats=["sum"]), "'user' is string; JoinGroupby takes numbers"),
         (["item"] >> etl.JoinGroupby(["tags"], stats=["sum"]), "'tags' holds lists; JoinGroupby takes statistics"),
     ]:
         with pytest.raises(SchemaError, match=message):

@@ -86,5 +86,5 @@ def test_what_is_refused() -> None:
     for op in (etl.ListSlice(2), etl.ValueCount()):
         with pytest.raises(SchemaError, match=f"'x' is int64: {type(op).__name__} takes columns of lists"):
             etl.Workflow(["x"] >> op).fit(frame)
-    with pytest.raises(SchemaError, match=r"'l' is int64: ListSlice\('a'\) does not fit it"):
+    with pytest.raises(SchemaError, match=r"'l' is int64, and ListSlice\('a'\) is not a value of that type"):
         etl.Workflow(["l"] >> etl.ListSlice(2, pad=True, pad_value="a")).fit(frame)

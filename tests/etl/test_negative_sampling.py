@@ -206,7 +206,7 @@ def test_mistakes() -> None:
             etl.NegativeSampling("x", by="user"),
             "column 'user' holds lists: NegativeSampling takes one",
         ),
-        (etl.NegativeSampling("item", target="x"), "column 'x' holds strings; NegativeSampling takes numbers"),
+        (etl.NegativeSampling("item", target="x"), "column 'x' is string; NegativeSampling takes numbers"),
     ):
         with pytest.raises(SchemaError, match=message):
             etl.Workflow(names >> op).fit(data.with_columns(item=1) if op.target == "x" else data)

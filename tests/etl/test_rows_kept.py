@@ -98,7 +98,7 @@ def test_selected_columns() -> None:
     assert work.transform(data.select("user"), targets=False).collect()["user"].to_list() == [3, 2, 3]
     assert (good - ["clicked"]).outputs == ["user", "rating"]
     assert repr(good["user"]).endswith("['user']")
-    with pytest.raises(ValueError, match=r"no columns \['age'\]; there are: user, rating, clicked"):
+    with pytest.raises(ValueError, match=r"no columns \['age'\]; available: user, rating, clicked"):
         good["age"]
     with pytest.raises(ValueError, match="no columns are left"):
         good - ["user", "rating", "clicked"]
@@ -170,7 +170,7 @@ def test_nulls_that_a_filter_drops_are_no_nulls() -> None:
 
 
 def test_mistakes() -> None:
-    with pytest.raises(ValueError, match=r"Filter reads columns \['y'\], which it is not given; there are: x"):
+    with pytest.raises(ValueError, match=r"Filter reads columns \['y'\], which it is not given; available: x"):
         ["x"] >> etl.Filter(pl.col("y") > 0)
     with pytest.raises(TypeError, match="Filter takes a Polars expression, or a function that makes one, not 3"):
         etl.Filter(3)  # type: ignore[arg-type]

@@ -174,7 +174,7 @@ def test_mistakes(tmp_path: Path) -> None:
         with pytest.raises(SchemaError, match=r"a\.parquet, row 3: column 't' is null; a row without a time"):
             split([tmp_path / "b.parquet", tmp_path / "a.parquet"])
     for split, message in (
-        (etl.SplitByTime("x"), "the frame: no column 'x'; there are: t, w, l"),
+        (etl.SplitByTime("x"), "the frame: no column 'x'; available: t, w, l"),
         (etl.SplitByTime("w"), "column 'w' is String; times are numbers, dates or datetimes"),
         (etl.SplitLeaveOneOut("x"), "no column 'x'"),
         (etl.SplitLeaveOneOut("l"), r"column 'l' is List\(Int64\); users are single values"),

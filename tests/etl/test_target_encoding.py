@@ -211,7 +211,9 @@ def test_some_of_the_fitted_files_are_refused(tmp_path: Path) -> None:
     train, new = files(tmp_path / "train", TRAIN), files(tmp_path / "new", NEW)
     workflow = make().fit(train)
     for some in (train[1:], [*train, *new], train[::-1], train[1]):
-        with pytest.raises(SchemaError, match=r"train.\d.parquet: the workflow was fitted on this file, but not"):
+        with pytest.raises(
+            SchemaError, match=r"train.\d.parquet: some, but not all, of these files were used in fit"
+        ):
             workflow.transform(some)
         workflow.transform(some, fitted=False)
         with pytest.raises(ValueError, match=r"parquet.*: these are not all .*TargetEncoding\(fold=...\)"):
@@ -279,7 +281,7 @@ def test_bad_columns() -> None:
     rows = TRAIN.head(9).with_columns(word=pl.lit("a"), none=pl.lit(None, pl.Int8), x=0.5, tags=pl.lit([1]))
     endless = pl.lit(float("inf"))
     for keys, op, message in [
-        (["user"], etl.TargetEncoding("word"), "'word' holds strings; TargetEncoding takes numbers"),
+        (["user"], etl.TargetEncoding("word"), "'word' is string; TargetEncoding takes numbers"),
         (["user"], etl.TargetEncoding("tags"), "'tags' holds lists, which cannot be a target"),
         (["user"], etl.TargetEncoding("none"), "'none' holds no value to encode by"),
         (["user"], etl.TargetEncoding("huge"), "'huge' holds infinities"),

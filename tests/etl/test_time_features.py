@@ -167,8 +167,13 @@ def test_what_is_refused() -> None:
         (["n"], etl.TimeFeatures(), FRAME, "'n' is int64: tell TimeFeatures the unit"),
         (["t"], etl.TimeFeatures(), words, "'t' is string: TimeFeatures takes dates and integers"),
         (["t"], etl.Categorify(), FRAME, "'t' is datetime: Categorify takes .*; TimeFeatures tells its parts"),
-        (["t"], etl.Normalize(), FRAME, "'t' holds dates, of which TimeFeatures makes numbers; Normalize"),
-        (["t"], etl.FillMissing(0), FRAME, r"'t' is datetime: FillMissing\(0\) does not fit it"),
+        (
+            ["t"],
+            etl.Normalize(),
+            FRAME,
+            "'t' is datetime; Normalize takes numbers: TimeFeatures makes numbers of dates",
+        ),
+        (["t"], etl.FillMissing(0), FRAME, r"'t' is datetime, and FillMissing\(0\) is not a value of that type"),
         (["d"], etl.Rename("e"), FRAME, "'e' still holds dates after its operators; take its TimeFeatures"),
     ]:
         with pytest.raises(SchemaError, match=message):

@@ -61,7 +61,7 @@ def test_row_groups_that_do_not_fill_files(dataset: etl.Dataset, tmp_path: Path)
     sizes = [[file.row_group(i).num_rows for i in range(file.num_row_groups)] for file in files]
     assert sizes == [[4, 4, 2], [4, 4, 2], [4, 1]]
     assert_frame_equal(pl.read_parquet(folder / "*.parquet"), dataset.collect())
-    with pytest.raises(ValueError, match=r"row_group_rows \(-1\) and rows_per_file"):
+    with pytest.raises(ValueError, match=r"row_group_rows and rows_per_file must be integers >= 1; got -1 and"):
         dataset.to_parquet(tmp_path / "b", row_group_rows=-1)
 
 
@@ -109,7 +109,7 @@ def test_rows_that_do_not_fit_leave_nothing(bad: int | None, tmp_path: Path) -> 
             column = "x" if bad is None else "y"
             frame = frame.with_columns(pl.when(pl.int_range(10) == 7).then(bad).otherwise(column).alias(column))
         frame.cast({"x": pl.Int64}).write_parquet(tmp_path / name)
-    message = "column 'x' is null" if bad is None else "target 'y' is 2.0, but it held only 0 and 1 when fitted"
+    message = "column 'x' is null" if bad is None else "target 'y' is 2.0, but the workflow was fitted on 0 and 1 only"
     with pytest.raises(SchemaError, match=rf"b\.parquet, row 7: {message}"):
         workflow.transform(str(tmp_path / "*.parquet")).to_parquet(tmp_path / "out", row_group_rows=3)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet", "b.parquet"]

@@ -153,7 +153,7 @@ def test_a_column_of_features_and_targets_is_no_target() -> None:
 # ---- targets -------------------------------------------------------------------------------------
 def test_scoring_rows_without_targets(fitted: etl.Workflow) -> None:
     rows = FRAME.drop("clicked")
-    with pytest.raises(SchemaError, match="no column 'clicked'; there are: .*; pass targets=False"):
+    with pytest.raises(SchemaError, match="no column 'clicked'; available: .*; pass targets=False"):
         fitted.transform(rows)
     dataset = fitted.transform(rows, targets=False)
     assert dataset.schema == fitted.output_schema.features

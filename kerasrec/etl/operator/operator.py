@@ -169,7 +169,7 @@ class Node:
             raise ValueError("no columns are left")
         known = set(self.inputs)
         if parents and (unknown := [name for name in self.outputs if name not in known]):
-            raise ValueError(f"no columns {unknown}; there are: {', '.join(self.inputs)}")
+            raise ValueError(f"no columns {unknown}; available: {', '.join(self.inputs)}")
         self.maker = _maker(self)
         if self.op is not None:
             unique(self.inputs, f"the columns that {self.op} reads")

@@ -1,4 +1,4 @@
-"""Operators that change which rows there are: some of them, or others made of them."""
+"""Operators that change the rows: they drop some, or make new ones."""
 
 from __future__ import annotations
 

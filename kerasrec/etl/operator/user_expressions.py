@@ -30,7 +30,7 @@ def check(expr: Any, names: Sequence[str], op: str) -> pl.Expr:
         raise TypeError(f"{op} takes a Polars expression, or a function that makes one, not {expr!r}")
     unknown = sorted(set(expr.meta.root_names()) - {*names, ""})
     if unknown:
-        raise ValueError(f"{op} reads columns {unknown}, which it is not given; there are: {', '.join(names)}")
+        raise ValueError(f"{op} reads columns {unknown}, which it is not given; available: {', '.join(names)}")
     return expr
 
 

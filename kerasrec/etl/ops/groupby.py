@@ -153,7 +153,7 @@ class Groupby(MakesRows):
         if agg in ("first", "last", "min", "max"):
             return column.evolve(name=name, head=None, hotness=None)
         if agg in NUMERIC and column.dtype == "string":
-            raise SchemaError(f"column {column.name!r} holds strings: Groupby cannot make {name!r} of them")
+            raise SchemaError(f"column {column.name!r} is string: Groupby cannot compute {name!r} of strings")
         # What is left are numbers that are no ids, and targets only of the kind that takes any number.
         tags: list[Tag] = [tag for tag in column.tags if tag in (Tag.USER, Tag.ITEM)]
         if Tag.TARGET in column.tags:
@@ -197,7 +197,7 @@ def _known(aggs: Any, of: str) -> tuple[str, ...]:
     aggs = tuple("list" if agg is list else agg for agg in aggs)
     for agg in aggs:
         if agg not in AGGREGATIONS:
-            raise ValueError(f"Groupby: no aggregation {agg!r}{of}; there are: {', '.join(AGGREGATIONS)}")
+            raise ValueError(f"Groupby: no aggregation {agg!r}{of}; available: {', '.join(AGGREGATIONS)}")
     return tuple(dict.fromkeys(aggs))
 
 

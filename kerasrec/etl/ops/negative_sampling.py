@@ -126,7 +126,7 @@ class NegativeSampling(MakesRows):
                 column = column.evolve(head=None)
             if column.name == self.target:
                 if column.dtype == "string":
-                    raise SchemaError(f"column {column.name!r} holds strings; NegativeSampling takes numbers")
+                    raise SchemaError(f"column {column.name!r} is string; NegativeSampling takes numbers")
                 if Tag.TARGET not in column.tags:
                     column = column.evolve(add_tags=[Tag.TARGET, Tag.BINARY])
             made.append(column)

@@ -43,7 +43,7 @@ class Rename(Elementwise):
             self.names = {name: self.names(name) for name in names}
         unknown = sorted(set(self.names) - set(names))
         if unknown:
-            raise ValueError(f"Rename: no columns {unknown}; there are: {', '.join(names)}")
+            raise ValueError(f"Rename: no columns {unknown}; available: {', '.join(names)}")
         return [self.names.get(name, f"{self.prefix}{name}{self.postfix}") for name in names]
 
     def output(self, columns: Sequence[Column]) -> list[Column]:

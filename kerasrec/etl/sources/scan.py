@@ -50,7 +50,7 @@ def scan(source: Any, types: Mapping[str, pl.DataType] | None = None) -> Source:
     files = paths.find(source)
     endings = {ending for file in files if (ending := paths.ending(file.name))}
     if len({FORMATS[ending] for ending in endings}) > 1 or {".csv", ".tsv"} <= {ending[:4] for ending in endings}:
-        raise SchemaError(f"one source of several formats: {', '.join(sorted(endings))}; pass one format")
+        raise SchemaError(f"one source has files of several formats: {', '.join(sorted(endings))}")
     reader = FORMATS[endings.pop()]
     known_types, versions = types or {}, [Version.of(file) for file in files]
     raw: Sequence[RawFile] = reader.scan(files, known_types)
