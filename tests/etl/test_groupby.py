@@ -189,7 +189,7 @@ def test_errors_name_the_group_s_row(tmp_path: Path) -> None:
     data = pl.DataFrame({"session": [1, 1, 2, 3], "x": [1.0, 2.0, 3.0, 4.0]})
     work = etl.Workflow(["session", "x"] >> etl.Groupby("session", aggs="last")).fit(data)
     data.with_columns(x=pl.Series([1.0, 2, None, 4])).write_parquet(tmp_path / "a.parquet")
-    with pytest.raises(SchemaError, match=r"a\.parquet: row 1 of those that Groupby\(.*\) makes: column 'x_last'"):
+    with pytest.raises(SchemaError, match=r"a\.parquet: row 1 of the output of Groupby\(.*\): column 'x_last'"):
         work.transform(tmp_path / "a.parquet").collect()
 
 

@@ -183,6 +183,6 @@ def test_target_refusals() -> None:
         etl.Workflow(["y"] >> etl.Target()).fit(pl.DataFrame({"y": [[1]]}))
     workflow = etl.Workflow(["y"] >> etl.Target()).fit(pl.DataFrame({"y": [0, 1]}))
     with pytest.raises(
-        SchemaError, match="the frame, row 2: target 'y' is 3.0, but it held only 0 and 1 when fitted"
+        SchemaError, match="the frame, row 2: target 'y' is 3.0, but the workflow was fitted on 0 and 1 only"
     ):
         workflow.transform(pl.DataFrame({"y": [0, 1, 3]})).collect()
