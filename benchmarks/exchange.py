@@ -34,9 +34,9 @@ from rich.table import Table
 
 import kerasrec as kr
 from kerasrec.parallel.planner import cost_model
-from kerasrec.parallel.planner.planner import demands_of
 from kerasrec.tables.byte_sizes import bytes_for
 from kerasrec.tables.sharding import shard
+from kerasrec.tables.workload import Step, table_workloads
 
 ROWS, WIDTH, RANKS = 1_000_000, 32, 8
 LISTS, HOTNESS, LIST_EXPONENT = 512, 100, 1.05
@@ -69,8 +69,10 @@ def planned_lists(ranks, exchange=None):
     if exchange is None:
         return plan
     tables = tuple(replace(each, exchange=exchange) for each in plan.tables)
-    step = cost_model.Step(ranks, LISTS, 25e9, 1e12, "float32")
-    return replace(plan, tables=tables, predicted=cost_model.predict(tables, demands_of(features, "sgd"), step))
+    step = Step(ranks, LISTS, 25e9, 1e12, "float32")
+    return replace(
+        plan, tables=tables, predicted=cost_model.predict(tables, table_workloads(features, "sgd"), step)
+    )
 
 
 def counted(plan, batches, per_node=None):

@@ -40,8 +40,8 @@ from rich.table import Table
 
 import kerasrec as kr
 from kerasrec.parallel.planner import cost_model
-from kerasrec.parallel.planner.planner import demands_of
 from kerasrec.tables.access_frequency import power_law_head
+from kerasrec.tables.workload import Step, table_workloads
 
 MODELS = ("dlrm", "tiny", "small")
 PHASES = ("ids", "vectors", "gradients", "copies")
@@ -208,13 +208,14 @@ def sent_by_sockets():
 
 def predicted_phases(plan, features, case):
     """Bytes that the mean rank sends, by kind of message and in all."""
-    step = cost_model.Step(plan.ranks, case["batch"], 25e9, 1e12, case["wire"])
+    step = Step(plan.ranks, case["batch"], 25e9, 1e12, case["wire"])
     load = np.zeros(9)
-    for demand in demands_of(features, case["optimizer"]):
-        placed = plan[demand.table.name]
+    for workload in table_workloads(features, case["optimizer"]):
+        placed = plan[workload.table.name]
         owners = len(placed.ranks)
-        cost = cost_model.cost(demand, step, placed.placement, owners, placed.exchange, placed.frequent_rows)
-        load += cost.every + cost.owner * owners / plan.ranks
+        option = cost_model.Option(placed.placement, owners, placed.exchange, placed.frequent_rows)
+        every, owner = cost_model.cost(workload, step, option)
+        load += every + owner * owners / plan.ranks
     sent = (cost_model.IDS_OUT, cost_model.VECTORS_OUT, cost_model.GRADIENTS_OUT, cost_model.CHANGED_OUT)
     total = statistics.mean(plan.predicted.sent_bytes)
     kinds = sorted(f"{each.placement}, {each.exchange}" for each in plan.tables)

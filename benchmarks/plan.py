@@ -22,10 +22,10 @@ import numpy as np
 
 import kerasrec as kr
 from kerasrec.parallel.planner import cost_model
-from kerasrec.parallel.planner.planner import demands_of
 from kerasrec.tables.byte_sizes import parse_bytes
-from kerasrec.tables.plan import TablePlan
 from kerasrec.tables.plan_report import balance
+from kerasrec.tables.table_plan import TablePlan
+from kerasrec.tables.workload import Step, table_workloads
 
 RANKS = {"tiny": 8, "small": 8, "medium": 16, "large": 32, "jumbo": 128, "colossal": 512}
 
@@ -48,31 +48,31 @@ def features_of(model):
     return features
 
 
-def round_robin(demands, step):
+def round_robin(workloads, step):
     """Tables in their order, table i on rank i modulo ranks."""
-    return _table_wise(demands, step, [at % step.ranks for at in range(len(demands))])
+    return _table_wise(workloads, step, [at % step.ranks for at in range(len(workloads))])
 
 
-def size_sorted(demands, step):
+def size_sorted(workloads, step):
     """The largest table first, each to the rank that holds fewest bytes."""
-    size = [demand.table.vocabulary_size * demand.table.embedding_dim for demand in demands]
-    held, owner = np.zeros(step.ranks), [0] * len(demands)
-    for at in sorted(range(len(demands)), key=lambda at: -size[at]):
+    size = [workload.table.vocabulary_size * workload.table.embedding_dim for workload in workloads]
+    held, owner = np.zeros(step.ranks), [0] * len(workloads)
+    for at in sorted(range(len(workloads)), key=lambda at: -size[at]):
         owner[at] = int(np.argmin(held))
         held[owner[at]] += size[at]
-    return _table_wise(demands, step, owner)
+    return _table_wise(workloads, step, owner)
 
 
-def _table_wise(demands, step, owner):
-    def seconds(demand, exchange):
-        cost = cost_model.cost(demand, step, "table_wise", 1, exchange, 0)
-        return step.seconds(cost.every + cost.owner)
+def _table_wise(workloads, step, owner):
+    def seconds(workload, exchange):
+        every, owner = cost_model.cost(workload, step, cost_model.Option("table_wise", 1, exchange))
+        return cost_model.seconds(every + owner, step)
 
     plans = []
-    for demand, rank in zip(demands, owner, strict=True):
-        exchanges = ["rows", "sums"] if any(hot != 1 for hot in demand.hotness) else ["rows"]
-        exchange = min(exchanges, key=lambda each: seconds(demand, each))
-        plans.append(TablePlan(demand.table, "table_wise", (rank,), exchange=exchange))
+    for workload, rank in zip(workloads, owner, strict=True):
+        exchanges = ["rows", "sums"] if any(hot != 1 for hot in workload.hotness) else ["rows"]
+        exchange = min(exchanges, key=lambda each: seconds(workload, each))
+        plans.append(TablePlan(workload.table, "table_wise", (rank,), exchange=exchange))
     return plans
 
 
@@ -92,13 +92,13 @@ def compare(model, ranks, batch, memory, optimizer):
     start = time.perf_counter()
     ours = kr.parallel.plan(features, ranks, memory, batch, optimizer=optimizer)
     seconds = time.perf_counter() - start
-    demands = demands_of(features, optimizer)
-    step = cost_model.Step(ranks, batch, bandwidth=25e9, memory_bandwidth=1e12, wire_dtype="float32")
+    workloads = table_workloads(features, optimizer)
+    step = Step(ranks, batch, bandwidth=25e9, memory_bandwidth=1e12, wire_dtype="float32")
     found = {"ours": figures(ours.predicted, memory)}
     for baseline in (round_robin, size_sorted):
-        predicted = cost_model.predict(baseline(demands, step), demands, step)
+        predicted = cost_model.predict(baseline(workloads, step), workloads, step)
         found[baseline.__name__] = figures(predicted, memory)
-    return {"ranks": ranks, "tables": len(demands), "seconds_to_plan": seconds, **found}
+    return {"ranks": ranks, "tables": len(workloads), "seconds_to_plan": seconds, **found}
 
 
 def main():

@@ -10,7 +10,8 @@ if TYPE_CHECKING:
     from kerasrec.parallel.fit.callback import Callback
     from kerasrec.parallel.fit.rank_check import RanksDiffer
     from kerasrec.parallel.planner.planner import DoesNotFit, plan
-    from kerasrec.tables.plan import Plan, TablePlan, plan_from_placements
+    from kerasrec.tables.plan import Plan, plan_from_placements
+    from kerasrec.tables.table_plan import TablePlan
 
 # No module may be named like one of these: importing it would put it in the name's place.
 _HOME = {
@@ -18,7 +19,7 @@ _HOME = {
     "DoesNotFit": "kerasrec.parallel.planner.planner",
     "Plan": "kerasrec.tables.plan",
     "RanksDiffer": "kerasrec.parallel.fit.rank_check",
-    "TablePlan": "kerasrec.tables.plan",
+    "TablePlan": "kerasrec.tables.table_plan",
     "plan": "kerasrec.parallel.planner.planner",
     "plan_from_placements": "kerasrec.tables.plan",
     "rank": "kerasrec.parallel.comm.collectives",

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from kerasrec.tables.config import TableConfig
-from kerasrec.tables.plan import Piece, Plan
+from kerasrec.tables.plan import Plan
 from kerasrec.tables.stack import Stack, stack_tables
+from kerasrec.tables.table_plan import TableShard
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,7 @@ class Shards:
         tables = tuple(
             replace(each.table, vocabulary_size=len(rows), frequent_rows=None) for each, rows in held if rows
         )
-        pieces = tuple(Piece(each.source.name, rank, rows, each.columns) for each, rows in held if rows)
+        pieces = tuple(TableShard(each.source.name, rank, rows, each.columns) for each, rows in held if rows)
         return replace(self.stack, tables=tables, pieces=pieces)
 
 

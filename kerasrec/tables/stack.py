@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any
 
 from kerasrec.tables.config import TableConfig
-from kerasrec.tables.plan import Piece
+from kerasrec.tables.table_plan import TableShard
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Stack:
     embedding_dim: int
     tables: tuple[TableConfig, ...]
     optimizer: Any = None
-    pieces: tuple[Piece, ...] = ()
+    pieces: tuple[TableShard, ...] = ()
 
     @cached_property
     def offsets(self) -> dict[str, int]:

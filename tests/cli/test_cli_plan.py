@@ -61,7 +61,7 @@ def test_many_ranks(features):
     assert result.exit_code == 0, result.output
     assert result.output.startswith("2 tables over 128 ranks: ")
     assert all(f"{word}: " in result.output for word in ("slowest", "quickest", "fullest", "emptiest"))
-    assert "limit 80 GiB a rank" in result.output
+    assert "limit 80 GiB per rank" in result.output
 
 
 def test_the_fewest_ranks(features):

@@ -17,7 +17,7 @@ from equal_cases import check_copies
 
 import kerasrec as kr
 from kerasrec.parallel import comm
-from kerasrec.tables.plan import TablePlan
+from kerasrec.tables.table_plan import TablePlan
 
 HOTNESS = 3  # of padded lists, and the most of ragged ones
 OPTIMIZERS = {  # rates that float32 holds exactly, as Keras keeps them so

@@ -16,12 +16,16 @@ from hypothesis import strategies as st
 
 import kerasrec as kr
 from kerasrec.datasets.power_law import Zipf
-from kerasrec.parallel.planner import cost_model
+from kerasrec.parallel.planner.cost_model import predict
+from kerasrec.parallel.planner.enumerate import frequent_rows
 from kerasrec.parallel.planner.planner import DoesNotFit
 from kerasrec.tables.access_frequency import power_law_head
 from kerasrec.tables.byte_sizes import parse_bytes
 from kerasrec.tables.config import PLACEMENTS
-from kerasrec.tables.plan import Plan, TablePlan, plan_from_placements
+from kerasrec.tables.optimizer_state import optimizer_state
+from kerasrec.tables.plan import Plan, plan_from_placements
+from kerasrec.tables.table_plan import TablePlan
+from kerasrec.tables.workload import Step, TableWorkload
 
 GIB = 2**30
 
@@ -60,17 +64,17 @@ def configs(draw, largest=3000):
     return features
 
 
-def tiles(plan: TablePlan) -> np.ndarray:
-    """How many pieces hold each row and column."""
-    held = np.zeros((plan.table.vocabulary_size, plan.table.embedding_dim), int)
-    for piece in plan.pieces:
-        held[piece.rows.start : piece.rows.stop : piece.rows.step, slice(*piece.columns)] += 1
-    return held
+def owner_count(plan: TablePlan) -> np.ndarray:
+    """Count the shards that contain each row and column."""
+    count = np.zeros((plan.table.vocabulary_size, plan.table.embedding_dim), int)
+    for shard in plan.shards:
+        count[shard.rows.start : shard.rows.stop : shard.rows.step, slice(*shard.columns)] += 1
+    return count
 
 
-def held_bytes(plan: Plan, rank: int) -> int:
-    """The weights that a rank holds, counted piece by piece."""
-    total = sum(4 * len(piece.rows) * (piece.columns[1] - piece.columns[0]) for piece in plan.pieces(rank))
+def weight_bytes(plan: Plan, rank: int) -> int:
+    """Bytes of the weights on a rank, counted shard by shard."""
+    total = sum(4 * len(shard.rows) * (shard.columns[1] - shard.columns[0]) for shard in plan.shards(rank))
     copies = sum(4 * each.frequent_rows * each.table.embedding_dim for each in plan.tables)
     return total + (copies if plan.ranks > 1 else 0)
 
@@ -84,15 +88,15 @@ def test_every_row_and_column_has_one_owner(features, ranks, optimizer):
     wanted = {feature.table.name: feature.table for feature in features}
     assert [each.table.name for each in plan.tables] == list(wanted)
     for each in plan.tables:
-        assert (tiles(each) == 1).all()
+        assert (owner_count(each) == 1).all()
         assert each.table.placement in (each.placement, "auto")
-        for piece in each.pieces:
-            assert each.piece(piece.rank) == piece
+        for shard in each.shards:
+            assert each.shard(shard.rank) == shard
             if each.placement != "column_wise":
-                for row in piece.rows[:5]:
-                    assert piece.rank == each.ranks[row % len(each.ranks)]
-                    assert piece.rows[row // len(each.ranks)] == row
-    assert plan.predicted.table_bytes == tuple(held_bytes(plan, rank) for rank in range(ranks))
+                for row in shard.rows[:5]:
+                    assert shard.rank == each.ranks[row % len(each.ranks)]
+                    assert shard.rows[row // len(each.ranks)] == row
+    assert plan.predicted.table_bytes == tuple(weight_bytes(plan, rank) for rank in range(ranks))
     assert "tables over" in str(plan) or "table over" in str(plan)
     assert len(repr(plan)) < 300
 
@@ -102,12 +106,12 @@ def test_every_row_and_column_has_one_owner(features, ranks, optimizer):
 def test_plans_from_placements(features, ranks, default):
     plan = plan_from_placements({feature.name: feature for feature in features}, ranks, default)
     for each in plan.tables:
-        assert (tiles(each) == 1).all()
+        assert (owner_count(each) == 1).all()
         assert each.placement == (default if each.table.placement == "auto" else each.table.placement)
-    step = cost_model.Step(ranks, 16, 1e9, 1e12, "bfloat16")
-    demands = [cost_model.Demand(each.table, (1.0,), 1, 0) for each in plan.tables]
-    predicted = cost_model.predict(plan.tables, demands, step)
-    assert predicted.table_bytes == tuple(held_bytes(plan, rank) for rank in range(ranks))
+    step = Step(ranks, 16, 1e9, 1e12, "bfloat16")
+    workloads = [TableWorkload(each.table, (1.0,), 1, 0) for each in plan.tables]
+    predicted = predict(plan.tables, workloads, step)
+    assert predicted.table_bytes == tuple(weight_bytes(plan, rank) for rank in range(ranks))
     assert math.isclose(sum(predicted.sent_bytes), sum(predicted.received_bytes))
 
 
@@ -115,14 +119,14 @@ def test_plans_from_placements(features, ranks, default):
     ("fields", "message"),
     [
         (("auto", (0,)), "placement must be one of"),
-        (("row_wise", ()), "distinct and at least one"),
+        (("row_wise", ()), "one or more distinct"),
         (("row_wise", (0, 0)), "distinct"),
-        (("table_wise", (0, 1)), "lives on one rank"),
-        (("column_wise", tuple(range(5))), "4 columns cannot be spread over 5"),
-        (("hybrid", (0, 1), 11), "11 frequent rows of 10"),
-        (("row_wise", (0, 1), 1), "1 frequent rows"),
+        (("table_wise", (0, 1)), "must be on one rank"),
+        (("column_wise", tuple(range(5))), "cannot spread 4 columns over 5 ranks"),
+        (("hybrid", (0, 1), 11), r"a hybrid table must have frequent_rows in \[0, 10\]; got 11"),
+        (("row_wise", (0, 1), 1), r"in \[0, 0\]; got 1"),
         (("row_wise", (0, 1), 0, "means"), "exchange must be one of"),
-        (("hybrid", (0, 1), 3, "sums"), "no row is copied"),
+        (("hybrid", (0, 1), 3, "sums"), "needs a combiner and no frequent_rows"),
     ],
 )
 def test_bad_table_plans_are_refused(fields, message):
@@ -133,7 +137,7 @@ def test_bad_table_plans_are_refused(fields, message):
 
 def test_bad_plans_are_refused():
     one = TablePlan(kr.TableConfig("item", 10, 4), "row_wise", (0, 1))
-    with pytest.raises(ValueError, match="'item' is on rank 1 of 1"):
+    with pytest.raises(ValueError, match=r"'item': rank 1 is out of range \[0, 1\)"):
         Plan(1, (one,))
     with pytest.raises(ValueError, match="two tables are named 'item'"):
         Plan(2, (one, one))
@@ -176,8 +180,8 @@ def test_bytes_are_those_counted_on_drawn_ids(placement, hotness, dtype, wire):
         changed = int((touched[touched < copied] % len(owners) == place).sum())
         sent[owner] += (ranks - 1) * (exact * width * changed + copied / 8 / len(owners))
     sent += 3 * ranks * 4  # how long each message is
-    demand = cost_model.Demand(table, (float(hotness),), 1, 0, exact)
-    predicted = cost_model.predict([each], [demand], cost_model.Step(ranks, batch, 1e9, 1e12, wire))
+    workload = TableWorkload(table, (float(hotness),), 1, 0, exact)
+    predicted = predict([each], [workload], Step(ranks, batch, 1e9, 1e12, wire))
     np.testing.assert_allclose(predicted.sent_bytes, sent, rtol=0.03)
 
 
@@ -185,8 +189,8 @@ def test_sums_are_vectors_of_lists():
     """Table-wise, 50 ids a row: all ids one way, a vector a row the other, and its gradient back."""
     table = kr.TableConfig("item", 60_000, 16, combiner="sum")
     each = TablePlan(table, "table_wise", (1,), exchange="sums")
-    step = cost_model.Step(2, 100, 1e9, 1e12, "float16")
-    predicted = cost_model.predict([each], [cost_model.Demand(table, (50.0,), 1, 0)], step)
+    step = Step(2, 100, 1e9, 1e12, "float16")
+    predicted = predict([each], [TableWorkload(table, (50.0,), 1, 0)], step)
     ids, vectors, counts = 100 * 50 * 2, 100 * 16 * 2, 3 * 2 * 4
     assert predicted.sent_bytes == (ids + vectors + counts, vectors + counts)
     assert predicted.received_bytes == (vectors + counts, ids + vectors + counts)
@@ -196,14 +200,14 @@ def test_sums_are_vectors_of_lists():
 def test_hybrid_sends_no_more_than_row_wise(ranks, batch, exponent):
     rows = 1_000_000
     head = power_law_head(rows, exponent)
-    step = cost_model.Step(ranks, batch, 25e9, 1e12, "float32")
-    demand = cost_model.Demand(kr.TableConfig("item", rows, 32, head=head), (1.0,), 1, 0)
+    step = Step(ranks, batch, 25e9, 1e12, "float32")
+    workload = TableWorkload(kr.TableConfig("item", rows, 32, head=head), (1.0,), 1, 0)
 
     def sent(frequent):
-        plan = TablePlan(demand.table, "hybrid", tuple(range(ranks)), frequent)
-        return sum(cost_model.predict([plan], [demand], step).sent_bytes)
+        plan = TablePlan(workload.table, "hybrid", tuple(range(ranks)), frequent)
+        return sum(predict([plan], [workload], step).sent_bytes)
 
-    frequent = cost_model.frequent_rows(demand, step)
+    frequent = frequent_rows(workload, step)
     assert frequent > 0
     best = min(sent(each) for each in range(1, 2 * frequent, 1 + frequent // 100))
     assert best < sent(frequent) < sent(0)
@@ -227,9 +231,9 @@ def test_state_of_optimizers():
         "ftrl": (2, 0),
     }
     for name, state in kept.items():
-        assert cost_model.optimizer_state(name) == state
+        assert optimizer_state(name) == state
     with pytest.raises(ValueError, match="'lion'"):
-        cost_model.optimizer_state("lion")
+        optimizer_state("lion")
 
 
 @pytest.mark.parametrize("name", kr.optimizers.__all__)
@@ -252,7 +256,7 @@ def test_state_is_what_optimizers_really_keep(name):
     optimizer.build(model.trainable_variables)
     of_tables = optimizer["tables"] if name == "Multi" else getattr(optimizer, "inner_optimizer", optimizer)
     slots = of_tables.table_slots(layer.trainable_variables[0])
-    per_weight, per_row = cost_model.optimizer_state(optimizer)
+    per_weight, per_row = optimizer_state(optimizer)
     assert sum(math.prod(slot.shape) for slot in slots.values()) == 50 * (6 * per_weight + per_row)
 
 
@@ -272,7 +276,7 @@ def test_float64_takes_twice_the_memory_and_the_bytes():
     assert whole.predicted.sent_bytes[0] == pytest.approx(2 * half.predicted.sent_bytes[0] - ids, rel=0.01)
     narrow = kr.parallel.plan(tables, 4, None, 1000, dtype="float64", wire_dtype="float32")
     assert narrow.predicted.sent_bytes == half.predicted.sent_bytes
-    with pytest.raises(ValueError, match=r"dtype must be one of \['float32', 'float64'\], not 'float16'"):
+    with pytest.raises(ValueError, match=r"dtype must be one of \['float32', 'float64'\]; got 'float16'"):
         kr.parallel.plan(tables, 4, dtype="float16")
 
 
@@ -345,16 +349,16 @@ def test_multi_hot_tables_exchange_sums():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"ranks": 0}, "ranks must be a whole number above 0, not 0"),
+        ({"ranks": 0}, "ranks must be an integer >= 1; got 0"),
         ({"ranks": 2, "batch_size": 1.5}, "batch_size"),
-        ({"memory": None}, "give the number of ranks, or the memory"),
+        ({"memory": None}, "ranks and memory are both None"),
         ({"memory": "eighty"}, "got 'eighty'"),
         ({"memory": -1}, "got -1"),
-        ({"bandwidth": 0}, "bandwidths"),
+        ({"bandwidth": 0}, "bandwidth must be > 0 bytes per second; got 0"),
         ({"wire_dtype": "int8"}, "wire_dtype must be one of"),
         ({"optimizer": "lion"}, "'lion'"),
-        ({"tables": []}, "at least one table"),
-        ({"tables": [3]}, "not 3"),
+        ({"tables": []}, "tables is empty"),
+        ({"tables": [3]}, "got 3"),
         ({"tables": [kr.TableConfig("a", 3, 4), kr.TableConfig("a", 4, 4)]}, "two different tables are named 'a'"),
     ],
 )

@@ -1,95 +1,97 @@
-"""The ways to place one table that are worth a thought, each with what it costs."""
+"""List the options of one table: the placements that are worth estimating."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-import numpy as np
+from kerasrec.parallel.planner.cost_model import SENT, Option, cost
+from kerasrec.tables.workload import Step, TableWorkload
 
-from kerasrec.parallel.planner import cost_model
-from kerasrec.parallel.planner.cost_model import Demand, Step
-from kerasrec.tables.plan import TablePlan
-
-_MIN_COLUMNS = 4  # of a column-wise part: narrower ones cost more ids than they save vectors
-_MIN_SERVED = 0.25  # the share of lookups that a hybrid table's copies answer: for less it is not worth a message
+_MIN_COLUMNS = 4  # per column-wise owner: narrower shards cost more ids than they save vectors
+_MIN_SHARE = 0.25  # of lookups that hybrid replicas must answer to be worth a message
 
 
-@dataclass(frozen=True, eq=False)
-class Candidate:
-    """One way to place a table, and its cost. `part` is one owner's, `copies` every rank's bytes."""
-
-    placement: str
-    owners: int
-    exchange: str
-    frequent: int
-    cost: cost_model.Cost
-    total: float  # seconds, the mean over ranks if all were loaded alike
-    part_seconds: float
-    part_bytes: int
-    copies: int
-
-
-def candidates(demand: Demand, step: Step) -> list[Candidate]:
-    """Every placement of a table that is worth a thought, or its own where it has one."""
+def options(workload: TableWorkload, step: Step) -> list[Option]:
+    """Return the options of a table, or those of its own placement if it has one."""
     return [
-        candidate(demand, step, placement, owners, exchange, frequent)
-        for placement, owners, frequent in _placements(demand, step)
-        for exchange in exchanges(demand, step, frequent)
+        Option(placement, owners, exchange, frequent_rows)
+        for placement, owners, frequent_rows in _placements(workload, step)
+        for exchange in _exchanges(workload, step, frequent_rows)
     ]
 
 
-def exchanges(demand: Demand, step: Step, frequent: int) -> tuple[str, ...]:
-    """Sums are of lists; and of what an owner holds, so not beside copies."""
-    lists = any(hot != 1 for hot in demand.hotness) and demand.table.combiner is not None
-    return ("rows", "sums") if lists and step.sums and not frequent else ("rows",)
+def memory_saving_options(workload: TableWorkload, step: Step) -> list[Option]:
+    """Return the options that may need the least memory: row-wise, unless the table has its own placement."""
+    if workload.table.placement != "auto":
+        return options(workload, step)
+    most, exchanges = min(step.ranks, workload.most_owners("row_wise")), _exchanges(workload, step, 0)
+    return [
+        Option("row_wise" if owners > 1 else "table_wise", owners, exchange)
+        for owners in (_doublings(1, most) if "sums" in exchanges else [most])
+        for exchange in exchanges
+    ]
 
 
-def _placements(demand: Demand, step: Step) -> Iterator[tuple[str, int, int]]:
-    """Placement, number of owners, number of frequent rows."""
-    table, wanted = demand.table, demand.table.placement
-    rows, ranks = table.vocabulary_size, step.ranks
-    if wanted in ("auto", "table_wise"):
+def frequent_rows(workload: TableWorkload, step: Step) -> int:
+    """Return how many rows of a hybrid table get replicas; 0 if replicas save no bytes.
+
+    It is the largest number that saves two thirds of the bytes that the best one saves: nearly as few bytes are
+    sent as possible, and more lookups need no exchange.
+    """
+    rows = workload.table.vocabulary_size
+    if step.ranks == 1:
+        return 0
+
+    def sent(frequent: int) -> float:
+        every, owner = cost(workload, step, Option("hybrid", min(step.ranks, rows), "rows", frequent))
+        return float((every + owner)[SENT].sum())
+
+    ends = [min(1 << octave, rows) for octave in range((rows - 1).bit_length() + 1)]
+    without, sent_by_end = sent(0), [sent(end) for end in ends]
+    enough = without / 3 + min(sent_by_end) * 2 / 3
+    if without <= enough:
+        return 0
+    last = max(place for place, size in enumerate(sent_by_end) if size <= enough)
+    low, high = ends[last], ends[min(last + 1, len(ends) - 1)]
+    while high - low > max(1, low // 256):
+        middle = (low + high) // 2
+        low, high = (middle, high) if sent(middle) <= enough else (low, middle)
+    return low
+
+
+def _exchanges(workload: TableWorkload, step: Step, frequent: int) -> tuple[str, ...]:
+    """Return the exchanges: sums are of combined lists, without replicas, and sent directly."""
+    combined = any(hot != 1 for hot in workload.hotness) and workload.table.combiner is not None
+    direct = step.ranks_per_node in (None, step.ranks)
+    return ("rows", "sums") if combined and direct and not frequent else ("rows",)
+
+
+def _placements(workload: TableWorkload, step: Step) -> Iterator[tuple[str, int, int]]:
+    """Yield placements, each with its number of owners and of frequent rows."""
+    table, placement = workload.table, workload.table.placement
+    rows, auto = table.vocabulary_size, placement == "auto"
+    if auto or placement == "table_wise":
         yield "table_wise", 1, 0
-    if wanted == "auto" and ranks == 1:
+    if auto and step.ranks == 1:
         return
-    if wanted in ("auto", "row_wise"):
-        for owners in powers(2, min(ranks, rows)):
-            yield "row_wise", owners, 0
-    # The one number that RowwiseAdagrad keeps for a row is of all its columns: only on demand are these parted.
-    if wanted == "column_wise" or (wanted == "auto" and not demand.state_per_row):
-        for owners in powers(2, min(ranks, max(1, table.embedding_dim // _MIN_COLUMNS))):
-            yield "column_wise", owners, 0
-    if wanted in ("auto", "replicated"):
-        yield "replicated", min(ranks, rows), rows
-    if wanted in ("auto", "hybrid"):
-        frequent = cost_model.frequent_rows(demand, step) if table.frequent_rows is None else table.frequent_rows
-        if wanted == "hybrid" or (frequent < rows and demand.frequencies.share(frequent) >= _MIN_SERVED):
-            yield "hybrid", min(ranks, rows), frequent
+    if auto or placement == "row_wise":
+        yield from (("row_wise", owners, 0) for owners in _doublings(2, min(step.ranks, rows)))
+    # RowwiseAdagrad's state belongs to all columns of a row: they are only split on demand.
+    if placement == "column_wise" or (auto and not workload.state_per_row):
+        most = min(step.ranks, max(1, table.embedding_dim // _MIN_COLUMNS))
+        yield from (("column_wise", owners, 0) for owners in _doublings(2, most))
+    if auto or placement == "replicated":
+        yield "replicated", min(step.ranks, rows), rows
+    if auto or placement == "hybrid":
+        frequent = frequent_rows(workload, step) if table.frequent_rows is None else table.frequent_rows
+        if not auto or (frequent < rows and workload.frequencies.share(frequent) >= _MIN_SHARE):
+            yield "hybrid", min(step.ranks, rows), frequent
 
 
-def powers(first: int, last: int) -> list[int]:
-    """`first`, twice that and so on, and `last` itself."""
-    powers = []
+def _doublings(first: int, last: int) -> list[int]:
+    """Return `first`, twice that, and so on, and `last`."""
+    numbers = []
     while first < last:
-        powers.append(first)
+        numbers.append(first)
         first *= 2
-    return [*powers, last]
-
-
-def candidate(demand: Demand, step: Step, placement: str, owners: int, exchange: str, frequent: int) -> Candidate:
-    cost = cost_model.cost(demand, step, placement, owners, exchange, frequent)
-    first = TablePlan(demand.table, placement, tuple(range(owners)), frequent, exchange)
-    weights, state = cost_model.owned_bytes(first, demand)
-    mean = cost.every + cost.owner * owners / step.ranks
-    return Candidate(
-        placement,
-        owners,
-        exchange,
-        frequent,
-        cost,
-        float(step.seconds(mean)),
-        float(step.seconds(np.maximum(cost.owner, 0))),
-        int((weights + state).max()),
-        cost_model.copied_bytes(demand, step, frequent),
-    )
+    return [*numbers, last]
