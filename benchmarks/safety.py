@@ -86,7 +86,7 @@ def main() -> None:
                 write(True)
 
         def passes(loader: kr.Loader) -> None:
-            for _ in loader._lend():
+            for _ in loader._stream.batches():
                 pass
 
         data = workflow.transform(raw).to_parquet(folder / "data", progress=False)

@@ -143,7 +143,7 @@ def main():
             return lambda: [None for _ in loader.tensorflow()]
 
         def copied():
-            for batch in arrow._lend():
+            for batch in arrow._stream.batches():
                 for block in batch.blocks.values():
                     gpu.xp.asarray(block)
 

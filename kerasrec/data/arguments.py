@@ -1,78 +1,107 @@
-"""What a user passes to a `Loader`, checked; each error names the argument."""
+"""Checks of the arguments of a `Loader`; each error names the argument."""
 
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Literal, TypeAlias, get_args
 
+from kerasrec.data.decode.layout import max_hotness
 from kerasrec.parallel import comm
-from kerasrec.schema import Schema, SchemaError, Tag
+from kerasrec.schema import Column, Schema, SchemaError, Tag
+
+# How list columns are yielded.
+Lists: TypeAlias = Literal["ragged", "padded", "offsets"]
 
 
-def whole(name: str, value: Any, least: int) -> int:
+def integer(name: str, value: object, least: int) -> int:
+    """Return `value` as an int. Raises `ValueError` unless it is an integer of at least `least`."""
     try:
         if isinstance(value, bool):
             raise TypeError
-        number = operator.index(value)
+        number = operator.index(value)  # type: ignore[arg-type]
     except TypeError:
         number = least - 1
     if number < least:
-        raise ValueError(f"{name} must be a whole number from {least}, not {value!r}")
+        raise ValueError(f"{name} must be an integer >= {least}; got {value!r}")
     return number
 
 
-def choose(
+def choose_columns(
     schema: Schema,
     columns: Iterable[str] | None,
     targets: str | Iterable[str] | None,
     sample_weight: str | None = None,
 ) -> Schema:
-    """The part of `schema` that is asked for, in the schema's order; the weight has no tag but that of weights."""
-    chosen: set[str] = set()
-    targets = [targets] if isinstance(targets, str) else targets
-    asked = {
-        role: None if names is None else list(names)
-        for role, names in (("columns", columns), ("targets", targets))
-    }
+    """Return the part of `schema` that is asked for, in its order; the weight's only tag is `Tag.WEIGHT`."""
+    features = None if columns is None else list(columns)
+    names = [targets] if isinstance(targets, str) else None if targets is None else list(targets)
     if sample_weight is not None:
-        for role, wanted in asked.items():
-            if sample_weight in (wanted or ()):
-                raise ValueError(f"sample_weight={sample_weight!r} is among {role}=, too: a column has one role")
+        for role, chosen in (("columns", features), ("targets", names)):
+            if sample_weight in (chosen or ()):
+                raise ValueError(f"sample_weight={sample_weight!r} is also in {role}=: a column has one role")
         schema = _weighted(schema, sample_weight)
-        chosen.add(sample_weight)
-    for role, known in (("columns", schema.features.names), ("targets", schema.targets.names)):
-        wanted = asked[role]
-        names = known if wanted is None else wanted
-        unknown = [name for name in names if name not in known]
-        if unknown:
+    features = _known("columns", "column", features, schema.features.names)
+    names = _known("targets", "target", names, schema.targets.names)
+    if sample_weight is not None and not names:
+        raise ValueError(f"sample_weight={sample_weight!r} weights the loss of a target, but there is no target")
+    chosen_names = {*features, *names, *([] if sample_weight is None else [sample_weight])}
+    return schema.subset(name for name in schema.names if name in chosen_names)
+
+
+def _known(argument: str, kind: str, names: list[str] | None, known: list[str]) -> list[str]:
+    """Return the names that were passed, or all if none were. Raises `ValueError` for one that does not exist."""
+    for name in names or ():
+        if name not in known:
             raise ValueError(
-                f"{role}={unknown[0]!r} is none of the schema's; there are: {', '.join(known) or 'none'}"
+                f"{argument}: no {kind} {name!r} in the schema; available: {', '.join(known) or 'none'}"
             )
-        chosen.update(names)
-    if sample_weight is not None and not chosen.intersection(schema.targets.names):
-        raise ValueError(f"sample_weight={sample_weight!r} weighs the loss of a target, but there is no target")
-    return schema.subset(name for name in schema.names if name in chosen)
+    return known if names is None else names
 
 
 def _weighted(schema: Schema, name: str) -> Schema:
-    """The schema with a column as the weight of rows, whatever it was before."""
+    """Return the schema with a column as the weight of rows, whatever it was before."""
     if name not in schema:
-        raise ValueError(f"sample_weight={name!r} is none of the schema's; there are: {', '.join(schema.names)}")
-    column = schema[name]
-    for kind, found in (("a list column", column.is_list), ("categorical", Tag.CATEGORICAL in column.tags)):
-        if found:
-            raise SchemaError(f"sample_weight={name!r} is {kind} in the schema; a weight is one number a row")
-    return Schema(each.evolve(tags=(Tag.WEIGHT,)) if each is column else each for each in schema)
+        raise ValueError(f"sample_weight: no column {name!r} in the schema; available: {', '.join(schema.names)}")
+    weight = schema[name]
+    if weight.is_list:
+        raise SchemaError(f"sample_weight={name!r} is a list column in the schema; a weight is one number per row")
+    if Tag.CATEGORICAL in weight.tags:
+        raise SchemaError(f"sample_weight={name!r} is categorical in the schema; a weight is a number")
+
+    def tagged(column: Column) -> Column:
+        return column.evolve(tags=(Tag.WEIGHT,)) if column is weight else column
+
+    return Schema(map(tagged, schema))
 
 
-def place(rank: int | None, ranks: int | None) -> tuple[int, int]:
-    """This process among the ranks: of the job if not given."""
+def rank_and_ranks(rank: int | None, ranks: int | None) -> tuple[int, int]:
+    """Return the rank and the number of ranks: those of this process in its job if not given."""
     if rank is None and ranks is None:
         return comm.rank(), comm.size()
     if rank is None or ranks is None:
-        raise ValueError(f"rank and ranks go together, not rank={rank!r} with ranks={ranks!r}")
-    rank, ranks = whole("rank", rank, least=0), whole("ranks", ranks, least=1)
+        raise ValueError(f"pass rank and ranks together; got rank={rank!r}, ranks={ranks!r}")
+    rank, ranks = integer("rank", rank, least=0), integer("ranks", ranks, least=1)
     if rank >= ranks:
-        raise ValueError(f"rank must be from 0 to {ranks - 1}, as ranks={ranks}, not {rank}")
+        raise ValueError(f"rank must be in [0, {ranks}) for ranks={ranks}; got {rank}")
     return rank, ranks
+
+
+def check_lists(lists: str, columns: Sequence[Column], backend: str) -> None:
+    """Raise `ValueError` or `SchemaError` if list columns cannot be yielded in that way.
+
+    Args:
+        lists: the argument.
+        columns: the list columns to yield.
+        backend: Keras's.
+    """
+    if lists not in get_args(Lists):
+        raise ValueError(f'lists must be "ragged", "padded" or "offsets"; got {lists!r}')
+    if lists == "padded":
+        for column in columns:
+            max_hotness(column)  # raises if the schema does not say it
+    elif lists == "ragged" and columns and backend != "tensorflow":
+        raise ValueError(
+            f"ragged lists require Keras's TensorFlow backend, this is {backend}: "
+            f'pass lists="padded" for column {columns[0].name!r}, or lists="offsets"'
+        )

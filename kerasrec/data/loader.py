@@ -2,131 +2,135 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from functools import cached_property, partial
-from itertools import chain, islice
 from typing import TYPE_CHECKING, Any
 
 import keras
-import numpy as np
 
 from kerasrec._keras import DataAdapter, torch_dataloader
-from kerasrec.data.arguments import choose, place, whole
-from kerasrec.data.decode.arrow import Batch, Frame, Layout, Ragged, Rows, max_hotness
+from kerasrec.data.arguments import Lists, check_lists, choose_columns, integer, rank_and_ranks
+from kerasrec.data.batches import BatchStream
 from kerasrec.data.decode.engines import make_engine
+from kerasrec.data.decode.layout import BatchColumn, Layout, Ragged
 from kerasrec.data.files.checks import check_loadable
-from kerasrec.data.files.discovery import Source, find_files, find_schema, pools, scan
+from kerasrec.data.files.discovery import Source, find_files, find_schema
 from kerasrec.data.files.fingerprint import fingerprints
 from kerasrec.data.files.remote import Remote
-from kerasrec.data.frameworks.mixin import Frameworks
-from kerasrec.data.ignored import refuse_ignored
-from kerasrec.data.prefetch import prefetch
-from kerasrec.data.rank_split import Share
-from kerasrec.data.resume import Pass, Resumable
+from kerasrec.data.files.row_groups import read_row_groups
+from kerasrec.data.mapping import Inputs
+from kerasrec.data.rank_split import RankSplit
+from kerasrec.data.resume import Resumable
+from kerasrec.data.unused_arguments import refuse_unused_arguments
 from kerasrec.data.views import Views
 from kerasrec.schema import Schema
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
-READ_ROWS = 65_536  # unshuffled, at least this many rows are read at once
-POOL_ROWS = 262_144  # shuffled, at least this many are permuted together
+    from kerasrec.data.frameworks.jax import JaxBatches
+    from kerasrec.data.frameworks.tf_tensors import TensorFlowBatches
+    from kerasrec.data.frameworks.torch import TorchBatches
+
+READ_ROWS = 65_536  # the least rows that are read at once, if not shuffled
+POOL_ROWS = 262_144  # the least rows that are permuted together, if shuffled
 
 
-class Loader(Frameworks, Resumable, Views, DataAdapter):
+class Loader(Resumable, Views, DataAdapter):
     """Batches of a Parquet dataset, for plain `keras.Model.fit`, `evaluate`, `predict` or a `for` loop.
 
     Iterating it yields `(features, target)`. `features` is a dict by name: a scalar column is an array (batch,) of
     the schema's dtype; a list column a `tf.RaggedTensor` (batch, None), or padded with 0 to (batch, max hotness),
     or a pair (values, offsets) of which row i is `values[offsets[i]:offsets[i + 1]]`; a list column of numbers
-    that are no ids, of which every row has `width` by its hotness or by the files' type, an array (batch, width).
-    `target` is float32 (batch, 1), a dict of such by name where there are several targets; without a target only
-    `features` is yielded. With `sample_weight` it is `(features, target, weight)`, `weight` float32 (batch,).
-    Each `iter`, each epoch of `fit`, is one pass in which every row comes once.
+    that are not ids, and of which every row has `width` elements, an array (batch, width). `target` is float32
+    (batch, 1), or a dict of such arrays by name if there are several targets; without a target only `features` is
+    yielded. With `sample_weight` it is `(features, target, weight)`, `weight` float32 (batch,). Each `iter`, and
+    each epoch of `fit`, is one pass in which every row comes once.
 
-    **Ranks.** In a job of several ranks each reads its share, so that every row comes once an epoch over all
-    ranks. Row groups stand in a line: in file order or, shuffled, in an order drawn anew each epoch, the same on
-    all ranks. Rank r reads the r-th of equal spans of that line: of N rows those from N r / ranks to before
+    **Ranks.** In a job of several ranks each reads its share, so that every row comes once per epoch over all
+    ranks. Row groups stand in a line: in file order or, shuffled, in an order drawn anew for each epoch, the
+    same on all ranks. The line is cut into equal spans: of N rows, rank r reads those from N r / ranks to before
     N (r + 1) / ranks, rounded down. Unshuffled, the ranks' predictions one after another are thus in file order.
-    A rank decodes the row groups of its span and no others; one cut at a border is decoded on both sides of it.
-    `batch_size` is each rank's: a step of the job takes batch_size x ranks rows. All ranks have the same number of
-    batches and none is empty: spans differ by one row at most, and where that row makes one batch more, the last
-    two batches of a rank without it have batch_size - 1 rows and 1. With `drop_last` a rank leaves out what comes
-    last in its span.
+    A rank decodes only the row groups of its span; one that a border cuts is decoded on both sides of it.
+    `batch_size` is each rank's: a step of the job takes batch_size x ranks rows. All ranks have the same number
+    of batches and none is empty: spans differ by one row at most, and if that row makes one batch more, the last
+    two batches of a rank without it have batch_size - 1 rows and 1. With `drop_last` a rank leaves out the last
+    rows of its span.
 
-    **Shuffling.** A *pool* is a set of whole row groups, drawn at random from all files, of at least `pool_rows`
-    rows together. Its rows are permuted uniformly and cut into batches, so a batch is a uniform sample without
-    replacement of its pool (one that spans the end of a pool, of two). Pools and permutation differ each epoch and
-    follow from (seed, epoch, ranks) alone. On several ranks each has pools of its own span and permutes them by
-    itself: a step of the job samples one pool a rank, ranks x pool_rows rows. Where one pool of one rank holds the
-    whole dataset, the shuffle is exact. Else rows of one row group meet in every epoch, and rows of two row groups
-    only when these are drawn into one pool: write data whose order has a meaning (sorted by time or label) in
-    small row groups, several a rank, so that a pool holds many.
+    **Shuffling.** A *pool* is a set of whole row groups, drawn at random from all files, with at least `pool_rows`
+    rows in total. Its rows are permuted uniformly and cut into batches, so a batch is a uniform sample without
+    replacement of its pool (or of two pools, at the end of one). Pools and permutation change with each epoch and
+    follow from (seed, epoch, ranks) alone. On several ranks each draws pools from its own span: a step of the job
+    samples one pool per rank, ranks x pool_rows rows. If one pool of one rank contains the whole dataset, the
+    shuffle is exact. Else rows of one row group meet in every epoch, and rows of two row groups only if both are
+    drawn into one pool: write data whose order has a meaning (sorted by time or label) in small row groups,
+    several per rank, so that a pool contains many.
 
-    **Epochs** count the passes that were begun, from 0, in `epoch`; set it to replay one. `fit`
-    begins one an epoch. (Keras's JAX and torch trainers begin one more before, for a first batch to build the
-    model by.) `state` and `restore` continue one at the exact batch. Override `on_epoch_begin` and `on_epoch_end`
-    for what is to be done then: Keras calls them as a `keras.utils.PyDataset`'s, so `on_epoch_end` also once
-    before the first epoch; a loop of your own calls none.
+    **Epochs** count the passes that were started, from 0, in `epoch`; set it to replay one. `fit` starts one per
+    epoch. (Keras's JAX and torch trainers start one more before, for a first batch to build the model with.)
+    `state` and `restore` continue one at the exact batch. To do something at the end of an epoch, override
+    `on_epoch_begin` and `on_epoch_end`: Keras calls them as those of a `keras.utils.PyDataset`, so `on_epoch_end`
+    also once before the first epoch; a loop of your own does not call them.
 
-    **Views.** `take(n)` is a loader of the first batches, `map(function)` of what a function makes of each;
+    **Views.** `take(n)` is a loader of the first batches, `map(function)` of what a function returns for each;
     `peek()` is the next batch.
 
-    **Memory.** Two pools at most are held at any time (three while a batch spans two of them), the row groups that
-    are being decoded (up to 4), and a few batches: about 2 x pool_rows x bytes a row, on each rank.
+    **Memory.** At most two pools (three while a batch spans two of them), the row groups that are being decoded
+    (up to 4) and a few batches: about 2 x pool_rows x bytes per row, on each rank.
 
     **Where it runs.** Two background threads decode pools and cut batches, ahead of the model. Features are NumPy
     arrays when iterated directly, so Keras's JAX and torch backends take a loader as well, with `lists="padded"`;
-    TensorFlow gets a `tf.data.Dataset` (`get_tf_dataset`). `torch()`, `jax()` and `tensorflow()` give tensors to
-    loops of one's own. Leaving a pass early ends its threads.
+    TensorFlow gets a `tf.data.Dataset` (`get_tf_dataset`). `torch()`, `jax()` and `tensorflow()` return tensors
+    for loops of your own. Leaving a pass early ends its threads.
 
     **On a GPU.** `engine="cudf"` decodes, permutes and gathers on the GPU: the same rows in the same order, after
-    the same checks. What is iterated are tensors of Keras's backend, which lie there; so do those that `kr.models`
-    and Keras's JAX and torch trainers get. `fit` of any other model with TensorFlow goes by `tf.data`, so each
-    batch is copied to the host and back; `fit(loader.tensorflow())` copies nothing. For TensorFlow int32 columns
-    come as int64: it would keep those of 32 bits on the host.
+    the same checks. It yields tensors of Keras's backend that are on the GPU, and so do those that `kr.models` and
+    Keras's JAX and torch trainers get. `fit` of any other model with TensorFlow uses `tf.data`, so each batch is
+    copied to the host and back; `fit(loader.tensorflow())` copies nothing. For TensorFlow int32 columns come as
+    int64: it would keep those of 32 bits on the host.
 
-    **Keras's arguments.** `fit`, `evaluate` and `predict` refuse, by name, the arguments that Keras leaves out for
+    **Keras's arguments.** `fit`, `evaluate` and `predict` refuse, by name, the arguments that Keras ignores for
     a data adapter that is not its own: `y`, `sample_weight`, `batch_size`, `shuffle=False` for a loader that
     shuffles, and `class_weight`, which `kr.models` apply themselves. Give the loader `sample_weight`, or make
-    weights by `map`. A functional `keras.Model` wants a dict of exactly its inputs: name them in `columns`.
+    weights with `map`. A functional `keras.Model` wants a dict of exactly its inputs: name them in `columns`.
 
     Args:
-        source: a Parquet file, a folder of them, a glob, or a list of these. Read in that order, by name. Each may
-            be an address that fsspec knows (s3://, https://, memory://). A folder's folders named `column=value`
-            belong to it; such columns are constant in their files.
-        batch_size: rows a batch on each rank; the last one has what is left.
+        source: a Parquet file, a folder of them, a glob, or a list of these, read in that order, by name. Each may
+            be an address that fsspec knows (s3://, https://, memory://). A folder's subfolders named
+            `column=value` are part of it; such columns are constant in their files.
+        batch_size: rows per batch on each rank; the last one has what is left.
         shuffle: whether rows come in random order.
-        seed: of the shuffle, a whole number from 0.
+        seed: of the shuffle, an integer >= 0.
         lists: "ragged" (TensorFlow only), "padded" or "offsets" (no layer of Keras or this package takes it).
-        drop_last: leave out a last batch shorter than `batch_size`; on all ranks where it is so on one.
+        drop_last: leave out a last batch shorter than `batch_size`, on all ranks if it is so on one.
         schema: what the columns are; read from the `schema.json` beside the data if not given.
         columns: names of the features to yield; all of the schema's if not given.
         targets: name or names of the targets to yield; all of the schema's if not given, `[]` for none.
-        sample_weight: name of the column that says what a row counts for in the loss and in `weighted_metrics`;
-            it is then no feature and no target. Keras divides a weighted loss by the rows, not by the weights.
-        pool_rows: rows permuted together on a rank, at least; 8 batches, 262,144 rows and 4 of the largest row
-            groups if not given.
-        rank, ranks: which share of how many to read, from 0; this process's among the job's if not given.
+        sample_weight: name of the column with a row's weight in the loss and in `weighted_metrics`; it is then
+            neither a feature nor a target. Keras divides a weighted loss by the rows, not by the weights.
+        pool_rows: the least rows that are permuted together on a rank; if not given, the largest of 8 batches,
+            262,144 rows and 4 of the largest row groups.
+        rank, ranks: which share of how many to read, from 0; those of this process in its job if not given.
             `rank=0, ranks=1` reads all rows in every process.
-        engine: "arrow", or "cudf" for an NVIDIA GPU, the one that the process sees first.
+        engine: "arrow", or "cudf" for an NVIDIA GPU, the first that the process sees.
         storage_options: how to reach addresses, as the file system's class in fsspec takes it.
         verify: whether row groups whose pages have checksums are compared with them when the loader first reads
             them. Files that `to_parquet` wrote have them.
 
     Attributes:
         num_rows: rows of this rank in one pass, before `drop_last` and `take`.
-        total_rows: those of all ranks.
-        epoch: which pass comes next.
+        total_rows: rows of all ranks.
+        epoch: the number of the next pass.
 
     Raises:
-        FileNotFoundError: no file, or no schema.
+        FileNotFoundError: there is no file, or no schema.
         SchemaError: a file lacks a column or has it in a type that does not fit, or a column cannot be an input.
-        ValueError: an argument out of range, an unreadable file, nulls, values that do not fit the schema's dtype,
-            ids outside [0, cardinality), weights that are negative or not finite, no rows,
-            fewer than ranks, or batches of one row that do not come out even over the ranks.
-            What footers do not tell is found when the rows are decoded, and raised then.
-        OSError: raised in a pass: a file that is damaged, or not the one that it was when the loader was made.
+        ValueError: an argument is out of range, a file is unreadable, there are nulls, values that do not fit the
+            schema's dtype, ids outside [0, cardinality), weights that are negative or not finite, no rows, fewer
+            than ranks, or batches of one row that cannot be split evenly over the ranks. What footers do not show
+            is found when the rows are decoded, and raised then.
+        OSError: raised in a pass: a file is damaged, or has changed since the loader was made.
         ImportError, RuntimeError: cuDF is not installed, or there is no GPU, for `engine="cudf"`.
 
     Example:
@@ -145,7 +149,7 @@ class Loader(Frameworks, Resumable, Views, DataAdapter):
         shuffle: bool = False,
         seed: int = 0,
         *,
-        lists: str = "ragged",
+        lists: Lists = "ragged",
         drop_last: bool = False,
         schema: Schema | None = None,
         columns: Iterable[str] | None = None,
@@ -158,65 +162,50 @@ class Loader(Frameworks, Resumable, Views, DataAdapter):
         storage_options: Mapping[str, Any] | None = None,
         verify: bool = True,
     ):
-        self._batch_size = whole("batch_size", batch_size, least=1)
-        self.rank, self.ranks = place(rank, ranks)
-        self.seed = whole("seed", seed, least=0)
-        self.shuffle, self.drop_last = bool(shuffle), bool(drop_last)
-        if lists not in ("ragged", "padded", "offsets"):
-            raise ValueError(f'lists must be "ragged", "padded" or "offsets", not {lists!r}')
-        self.lists, self.engine, self._engine = lists, engine, make_engine(engine)
+        batch_size = integer("batch_size", batch_size, least=1)
+        self.rank, self.ranks = rank_and_ranks(rank, ranks)
+        seed = integer("seed", seed, least=0)
+        self.drop_last, self.sample_weight, self.lists, self.engine = bool(drop_last), sample_weight, lists, engine
+        decoder = make_engine(engine)
         self.files = find_files(source, storage_options)
-        if engine == "cudf" and (there := [file for file in self.files if isinstance(file, Remote)]):
-            raise ValueError(f'{there[0]}: engine="cudf" reads local files; use engine="arrow", or copy them here')
-        asked = choose(find_schema(self.files) if schema is None else schema, columns, targets, sample_weight)
-        check_loadable(asked)
-        self.sample_weight = sample_weight
-        self._chunks, self.schema = scan(self.files, asked)
-        self._layout = Layout(self.schema, pad=lists == "padded", verify=bool(verify))
-        if lists == "padded":
-            for column in self._layout.lists:
-                max_hotness(column)  # raises where the schema does not say it
-        elif lists == "ragged" and self._layout.lists and keras.backend.backend() != "tensorflow":
+        if engine == "cudf" and (remote := [f for f in self.files if isinstance(f, Remote)]):
             raise ValueError(
-                f"ragged lists need Keras's TensorFlow backend, this is {keras.backend.backend()}: "
-                f'pass lists="padded" for column {self._layout.lists[0].name!r}, or lists="offsets"'
+                f'{remote[0]}: engine="cudf" reads local files; use engine="arrow", or copy them here'
             )
-        self.total_rows = sum(chunk.rows for chunk in self._chunks)
+        schema = find_schema(self.files) if schema is None else schema
+        schema = choose_columns(schema, columns, targets, sample_weight)
+        check_loadable(schema)
+        row_groups, self.schema = read_row_groups(self.files, schema)
+        layout = Layout(self.schema, pad=lists == "padded", verify=bool(verify))
+        check_lists(lists, layout.lists, keras.backend.backend())
+        self.total_rows = sum(row_group.rows for row_group in row_groups)
         try:
-            self._share = Share(self.total_rows, self.rank, self.ranks, self._batch_size, self.drop_last)
+            split = RankSplit(self.total_rows, self.rank, self.ranks, batch_size, self.drop_last)
         except ValueError as error:
             raise ValueError(f"{self._where()} has {error}") from None
-        self.num_rows = len(self._share.span)
-        largest = max(chunk.rows for chunk in self._chunks)
+        self.num_rows = len(split.span)
+        largest = max(row_group.rows for row_group in row_groups)
         default = max(8 * batch_size, POOL_ROWS, 4 * largest) if shuffle else max(batch_size, READ_ROWS)
-        self.pool_rows = default if pool_rows is None else whole("pool_rows", pool_rows, least=1)
-        self.epoch = 0  # of the next pass; set it to replay one
+        pool_rows = default if pool_rows is None else integer("pool_rows", pool_rows, least=1)
+        self._stream = BatchStream(
+            self.schema, row_groups, layout, decoder, split, bool(shuffle), seed, pool_rows, lists
+        )
 
     def __len__(self) -> int:
         """The number of batches in one pass, the same on every rank."""
-        return self._share.batches
+        return len(self._stream)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Generator[Inputs, None, None]:
         if self.engine == "cudf":
-            yield from getattr(self, keras.backend.backend())()
+            on_device: dict[str, Callable[[], Iterable[Inputs]]]
+            on_device = {"tensorflow": self.tensorflow, "torch": self.torch, "jax": self.jax}
+            yield from on_device[keras.backend.backend()]()
             return
-        for batch in self._lend():
-            yield self._yielded(batch, self._whole)
+        for batch in self._stream.batches():
+            yield self._stream.convert(batch, self._column)
 
-    def _lend(self) -> Generator[Batch, None, None]:
-        """One pass, gathered ahead; what is taken from here is counted as given."""
-        now = self._pass = Pass(self.epoch, first=self._skip)
-        self.epoch, self._resumed = self.epoch + 1, None
-
-        def count(batch: Batch) -> Batch:
-            now.given += 1
-            return batch
-
-        # By `map`, which keeps no batch: its memory is lent.
-        yield from map(count, self._engine.lend(prefetch(self._batches(now.epoch, now.first), depth=2)))
-
-    def _whole(self, column: np.ndarray | Ragged) -> Any:
-        """A column as it is yielded from the loader itself."""
+    def _column(self, column: BatchColumn) -> Any:
+        """Return a column as the loader itself yields it."""
         if not isinstance(column, Ragged):
             return column
         if self.lists == "offsets":
@@ -225,62 +214,82 @@ class Loader(Frameworks, Resumable, Views, DataAdapter):
 
         return tf.RaggedTensor.from_row_splits(column.values, column.offsets, validate=False)
 
-    def _batches(self, epoch: int, first: int) -> Generator[Batch, None, None]:
-        """One pass from batch `first` on: decode a pool, permute it, slice it; the rest is bookkeeping."""
-        rng = np.random.default_rng([self.seed, epoch]) if self.shuffle else None
-        # Row groups are drawn alike on all ranks, rows within a pool by a stream of each rank's own.
-        stream = None if rng is None else [rng, *rng.spawn(self.ranks - 1)][self.rank]
-        sizes = self._share.sizes()
-        start = sum(islice(sizes, first))  # rows before that batch
-        missing = next(sizes)
-        todo = pools(self._chunks, self._share.span, self.pool_rows, rng)
-        for pool in todo:
-            if start < (rows := sum(chunk.rows for chunk in pool)):
-                todo = chain([pool], todo)
-                break
-            start -= rows
-            if stream is not None:
-                stream.permutation(rows)  # as if it had been read
-        frames = prefetch(
-            ((self._engine.read(pool, self._layout, self.shuffle), sum(c.rows for c in pool)) for pool in todo), 1
-        )
-        pieces: list[tuple[Frame, Rows]] = []
-        try:
-            for frame, rows in frames:
-                order = stream.permutation(rows) if stream is not None else None
-                while start < rows:
-                    stop = min(start + missing, rows)
-                    pieces.append((frame, slice(start, stop) if order is None else order[start:stop]))
-                    missing -= stop - start
-                    start = stop
-                    if not missing:
-                        yield self._engine.gather(pieces, self._layout)
-                        pieces, missing = [], next(sizes, 0)
-                        if not missing:  # every batch is out; with drop_last, rows may be left
-                            return
-                start = 0
-                del frame  # its memory is there for the pool that is decoded next
-        finally:
-            frames.close()
+    def peek(self) -> Inputs:
+        """Return the first batch of the next pass, without starting that pass."""
+        with closing(iter(self._of(self._stream.copy()))) as batches:
+            return next(batches)
 
-    def _arrange(self, columns: dict[str, Any]) -> Any:
-        """Columns by name as Keras takes them; arrays or tensors."""
-        features = {name: columns[name] for name in self.schema.features.names}
-        found = {name: columns[name][:, None] for name in self.schema.targets.names}
-        if not found:
-            return features
-        target = found if len(found) > 1 else next(iter(found.values()))
-        return (features, target, columns[self.sample_weight]) if self.sample_weight else (features, target)
+    @property
+    def epoch(self) -> int:
+        return self._stream.progress.epoch
+
+    @epoch.setter
+    def epoch(self, epoch: int) -> None:
+        self._stream.progress.epoch = epoch
+
+    @property
+    def shuffle(self) -> bool:
+        return self._stream.shuffle
+
+    @property
+    def seed(self) -> int:
+        return self._stream.seed
+
+    @property
+    def pool_rows(self) -> int:
+        return self._stream.pool_rows
+
+    @cached_property
+    def fingerprints(self) -> dict[str, str]:
+        """The fingerprint of each file by name; ranks that share the data compare them before they begin."""
+        return fingerprints(self.files)
+
+    # ---- tensors for loops of your own -----------------------------------------------------------------------
+    def tensorflow(self) -> TensorFlowBatches:
+        """Return the same batches as TensorFlow tensors where the engine has them, not as `tf.data`'s on the host.
+
+        The result is an iterable with `len`, of `(features, target)`; `fit`, `evaluate` and `predict` take it as
+        they take the loader, which `kr.models` do by themselves with `engine="cudf"`. A list column is a
+        `tf.RaggedTensor`, with `lists="padded"` (batch, max hotness), with `lists="offsets"` a pair (values,
+        offsets)."""
+        from kerasrec.data.frameworks.tf_tensors import TensorFlowBatches
+
+        return TensorFlowBatches(self, self._stream)
+
+    def torch(self) -> TorchBatches:
+        """Return the same batches as PyTorch tensors, on the memory where the loader gathered them.
+
+        The result is a `torch.utils.data.IterableDataset` with `len`, of `(features, target)` as the loader itself
+        yields them; it counts the loader's epochs. A list column is padded with `lists="padded"`, else a pair
+        `(values, offsets)`, row i being `values[offsets[i]:offsets[i + 1]]`, as
+        `torch.nn.EmbeddingBag(include_last_offset=True)` takes it. In a `torch.utils.data.DataLoader` pass
+        `batch_size=None` and no workers. Merlin's counterpart: `merlin.dataloader.torch.Loader`.
+
+        Only lists that are read unshuffled are copied. With `engine="cudf"` tensors are on the GPU.
+        """
+        from kerasrec.data.frameworks.torch import TorchBatches
+
+        return TorchBatches(self._stream)
+
+    def jax(self) -> JaxBatches:
+        """Return the same batches as JAX arrays, on JAX's default device.
+
+        The result is an iterable with `len`, of `(features, target)`; list columns are as in `torch`. On a CPU a
+        column is not copied if it starts at a multiple of 64 bytes (all of 32 bits do if `batch_size` is a
+        multiple of 16). Unless `jax_enable_x64` is set, XLA makes 64 bits 32, in a copy."""
+        from kerasrec.data.frameworks.jax import JaxBatches
+
+        return JaxBatches(self._stream)
 
     # ---- what Keras asks of its data -----------------------------------------------------------------------
     @property
     def num_batches(self) -> int:
-        refuse_ignored(self)
+        refuse_unused_arguments(self.batch_size, self.shuffle)
         return len(self)
 
     @property
     def batch_size(self) -> int:
-        return self._batch_size
+        return self._stream.split.batch_size
 
     @property
     def has_partial_batch(self) -> bool:
@@ -288,31 +297,28 @@ class Loader(Frameworks, Resumable, Views, DataAdapter):
 
     @property
     def partial_batch_size(self) -> int:
-        return self._share.last % self._batch_size
+        return self._stream.split.last % self.batch_size
 
-    def get_numpy_iterator(self) -> Iterator[Any]:
+    def get_numpy_iterator(self) -> Iterator[Inputs]:
         return iter(self)
 
-    def get_jax_iterator(self) -> Iterator[Any]:
-        from kerasrec.data.frameworks.jax import in_range
+    def get_jax_iterator(self) -> Iterator[Inputs]:
+        from kerasrec.data.frameworks.jax import checked_integers
 
         if self.engine == "cudf":
             return iter(self)
-        return (self._yielded(batch, self._whole) for batch in map(partial(in_range, self._layout), self._lend()))
+        stream = self._stream
+        batches = map(partial(checked_integers, stream.layout), stream.batches())
+        return (stream.convert(batch, self._column) for batch in batches)
 
     def get_torch_dataloader(self) -> Any:
         return torch_dataloader(self)
 
     def get_tf_dataset(self) -> tf.data.Dataset:
-        """The same batches as a `tf.data.Dataset`: one pass of it is one epoch."""
+        """Return the same batches as a `tf.data.Dataset`: one pass over it is one epoch."""
         from kerasrec.data.frameworks.tf_dataset import dataset_of
 
-        return dataset_of(self)
-
-    @cached_property
-    def fingerprints(self) -> dict[str, str]:
-        """By name, what tells each file from another; ranks that share the data compare it before they begin."""
-        return fingerprints(self.files)
+        return dataset_of(self._stream)
 
     # ---- in words ------------------------------------------------------------------------------------------
     def _where(self) -> str:
@@ -323,21 +329,21 @@ class Loader(Frameworks, Resumable, Views, DataAdapter):
         order = (
             f"shuffled in pools of {self.pool_rows:,} rows, seed {self.seed}" if self.shuffle else "in file order"
         )
-        span = self._share.span
+        span = self._stream.split.span
         which = "" if self.shuffle else f" ({span.start:,} to {span.stop - 1:,})"
-        features = self.schema.features
+        features, layout = self.schema.features, self._stream.layout
         counts = {
             "categorical": len(features.categorical),
             "continuous": len(features.continuous),
-            "padded lists" if self._layout.pad else "ragged lists": len(self._layout.lists),
+            "padded lists" if layout.pad else "ragged lists": len(layout.lists),
         }
         kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
         target = ", ".join(self.schema.targets.names) or "none"
         weight = f"; weight: {self.sample_weight}" if self.sample_weight else ""
         return (
             f"Loader of {self._where()}\n"
-            f"  {self.total_rows:,} rows in {len(self._chunks):,} row groups, {order}\n"
+            f"  {self.total_rows:,} rows in {len(self._stream.row_groups):,} row groups, {order}\n"
             f"  rank {self.rank} of {self.ranks}: {self.num_rows:,} rows{which}, "
-            f"{len(self):,} batches of {self._batch_size:,}{short}\n"
+            f"{len(self):,} batches of {self.batch_size:,}{short}\n"
             f"  {len(features)} features ({kinds}); target: {target}{weight}"
         )

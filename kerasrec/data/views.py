@@ -1,68 +1,57 @@
-"""Loaders made of a loader: of its first batches, or of what a function makes of each; and a look at the first."""
+"""Loaders made of a loader: of its first batches, or of what a function returns for each."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from contextlib import closing
-from dataclasses import replace
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Self
 
-import numpy as np
-
-from kerasrec.data.arguments import whole
-from kerasrec.data.decode.arrow import Ragged
-
-if TYPE_CHECKING:
-    from kerasrec.data.loader import Loader
-
-Function: TypeAlias = Callable[..., Any]
+from kerasrec.data.arguments import integer
+from kerasrec.data.batches import BatchStream
+from kerasrec.data.mapping import Function
 
 
 class Views:
-    """`Loader.take`, `Loader.map` and `Loader.peek`.
+    """`Loader.take` and `Loader.map`.
 
-    A view is a loader, so all that takes a loader takes it. It reads the same files, begins at the epoch that is
-    next here, and counts its own from there.
-    """
+    A view is a loader, so everything that takes a loader takes it. It reads the same files, begins at the epoch
+    that is next here, and counts its own from there."""
 
-    _functions: tuple[Function, ...] = ()
+    _stream: BatchStream
 
-    def take(self: Any, batches: int) -> Loader:
-        """A loader of the first `batches` batches of each pass, on each rank; of all where there are fewer.
+    def take(self, batches: int) -> Self:
+        """Return a loader of the first `batches` batches of each pass, on each rank; of all if there are fewer.
 
-        Shuffled, they are others in each epoch. No more is read than the pools they are in, and one ahead.
+        Shuffled, they are different ones in each epoch. No more is read than the pools that contain them, and one
+        pool ahead.
 
         Raises:
-            ValueError: `batches` is no whole number from 1, or no more than `restore` has the next pass leave out.
+            ValueError: `batches` is not an integer >= 1, or the next pass after `restore` skips that many.
 
         Example:
 
         >>> model.fit(train.take(100), epochs=3)  # doctest: +SKIP
         """
-        batches = whole("batches", batches, least=1)
-        made = self._again()
-        made._share = replace(self._share, most=min(batches, len(self)))
-        if self._skip >= len(made):
-            raise ValueError(f"take({batches}): the next pass goes on at batch {self._skip}, as restored")
-        return made
+        stream = self._stream.take(integer("batches", batches, least=1))
+        if (skipped := stream.progress.skipped) >= len(stream):
+            raise ValueError(f"take({batches}): the next pass continues at batch {skipped}, as restored")
+        return self._of(stream)
 
-    def map(self: Any, function: Function) -> Loader:
-        """A loader of what `function` makes of each batch.
+    def map(self, function: Function) -> Self:
+        """Return a loader of what `function` returns for each batch.
 
-        It is called as `function(features, target)`, with the weights where the loader yields them and without
-        the target where there is none, on the host and before anything is a tensor, and returns what Keras is to
-        get: features, or a tuple (features, target) or (features, target, weight). Columns are NumPy arrays as
-        the loader yields them, a list column that is not padded is a pair (values, offsets); what is returned as
-        such a pair in a dict is a list column again. The arrays are the batch's own and may be changed in place.
-        With `engine="cudf"` they are CuPy's.
+        It is called as `function(features, target)`, with the weights if the loader yields them and without the
+        target if there is none, on the host and before anything is a tensor. It returns what Keras is to get:
+        features, or a tuple (features, target) or (features, target, weight). Columns are NumPy arrays as the
+        loader yields them, a list column that is not padded is a pair (values, offsets), and such a pair in a dict
+        that is returned is a list column again. The arrays are the batch's own and may be changed in place. With
+        `engine="cudf"` they are CuPy's.
 
-        Every batch must come out with the same columns, dtypes and shapes but for the number of rows. `fit` with
-        TensorFlow learns them from the first batch, which it reads once more for that. `schema` remains that of
-        the files. It runs in one thread, beside the model's step in `fit`: a slow function slows the training.
+        All batches must have the same columns, dtypes and shapes except for the number of rows. `fit` with
+        TensorFlow reads the first batch once more to learn them. `schema` remains that of the files. The function
+        runs in one thread, beside the model's step in `fit`: a slow function slows down the training.
 
         Raises:
-            TypeError: (by the batch) `function` returned something else.
+            TypeError: `function` is not callable; or, raised by the batch, it returned something else.
 
         Example:
 
@@ -71,54 +60,11 @@ class Views:
         >>> model.fit(train.map(weigh))  # doctest: +SKIP
         """
         if not callable(function):
-            raise TypeError(f"map takes a function of (features, target), not {function!r}")
-        made = self._again()
-        made._functions = (*self._functions, function)
-        return made
+            raise TypeError(f"map takes a function of (features, target); got {function!r}")
+        return self._of(self._stream.map(function))
 
-    def peek(self: Any) -> Any:
-        """The first batch of the pass that comes next, which stays the next one."""
-        with closing(iter(self._again())) as batches:
-            return next(batches)
-
-    def _again(self: Any) -> Loader:
-        """A loader that stands where this one stands, and goes on by itself."""
-        made = copy.copy(self)
-        made._pass = None
-        return made
-
-    def _yielded(self: Any, batch: Any, convert: Callable[[Any], Any]) -> Any:
-        """A batch as Keras takes it; `convert` makes of a column, an array or `Ragged`, what is to be yielded."""
-        columns = self._layout.columns_of(batch)
-        if not self._functions:
-            return self._arrange({name: convert(column) for name, column in columns.items()})
-        made = self._arrange({name: pair_of(column) for name, column in columns.items()})
-        for function in self._functions:
-            made = function(*made) if isinstance(made, tuple) else function(made)
-        parts = made if isinstance(made, tuple) else (made,)
-        leaves = tuple(_converted(part, convert, self._functions[-1]) for part in parts)
-        return leaves if isinstance(made, tuple) else leaves[0]
-
-
-def pair_of(column: Any) -> Any:
-    """A list column that is not padded as a pair; others as they are."""
-    return (column.values, column.offsets) if isinstance(column, Ragged) else column
-
-
-def _converted(value: Any, convert: Callable[[Any], Any], function: Function, inside: bool = False) -> Any:
-    """One of features, target and weight as a function made it, and the columns in it."""
-    if isinstance(value, dict):
-        return {name: _converted(each, convert, function, inside=True) for name, each in value.items()}
-    if inside and isinstance(value, tuple) and len(value) == 2:
-        return convert(Ragged(*map(_in_order, value)))
-    if not hasattr(value, "shape") or not hasattr(value, "dtype"):
-        raise TypeError(
-            f"map({getattr(function, '__name__', function)}) must return features, (features, target) or "
-            f"(features, target, weight), each an array or a dict of arrays; it has {type(value).__name__}"
-        )
-    return convert(_in_order(value))
-
-
-def _in_order(array: Any) -> Any:
-    """The elements one after another in memory, as frameworks take them."""
-    return np.ascontiguousarray(array) if isinstance(array, np.ndarray) else array
+    def _of(self, stream: BatchStream) -> Self:
+        """Return this loader with another stream."""
+        view = copy.copy(self)
+        view._stream = stream
+        return view

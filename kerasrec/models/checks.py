@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from kerasrec.data.ignored import refuse
+from kerasrec.data.unused_arguments import refuse
 from kerasrec.schema import Column, Schema, SchemaError, Tag
 
 
@@ -25,7 +25,10 @@ def check_same_features(model: Schema, other: Schema, said: str) -> None:
 
 
 def check_fit(loader: Any, given: Mapping[str, Any]) -> None:
-    """Raise `ValueError` for an argument of `fit` that a loader decides; `refuse_ignored` finds the others."""
+    """Raise `ValueError` for an argument of `fit` that a loader decides.
+
+    `refuse_unused_arguments` finds the others.
+    """
     if given.get("validation_split"):
         raise ValueError(
             "validation_split: a kr.Loader is not split; write the rows to validate by to a folder of their own "

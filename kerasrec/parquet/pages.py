@@ -14,7 +14,7 @@ from typing import Any
 
 import pyarrow.parquet as pq
 
-from kerasrec.parquet import row_groups as parquet
+from kerasrec.parquet.row_groups import leaf_positions
 
 # Fields of a PageHeader, and of the two headers of data pages in it.
 _KIND, _SIZE, _CRC, _DATA, _DATA_2, _VALUES = 1, 3, 4, 5, 8, 1
@@ -27,8 +27,8 @@ def check_pages(path: Path, footer: pq.FileMetaData, row_groups: Iterable[int], 
     Raises:
         ValueError: a page that is damaged; names the file, the column and the row group.
     """
-    leaves = parquet.leaves(footer)
-    places = [place for name in columns for place in leaves.get(name, ())]
+    positions = leaf_positions(footer)
+    places = [place for name in columns for place in positions.get(name, ())]
     buffer = bytearray()
     with path.open("rb") as file:
         for index in row_groups:

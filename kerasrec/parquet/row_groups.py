@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 
-def leaves(footer: pq.FileMetaData) -> dict[str, range]:
+def leaf_positions(footer: pq.FileMetaData) -> dict[str, range]:
     """Find the leaves of each top-level column: their positions in every row group of the file.
 
     Leaves are counted along the schema. Their dotted paths do not tell: `user.id` is a field of a struct `user`

@@ -303,7 +303,7 @@ def torch_data_loader(data: Path) -> None:
 
 def remember_addresses(loader) -> set[int]:
     """Where the columns of the batches to come start, in the loader's own blocks; filled by and by."""
-    addresses, gather = set(), loader._engine.gather
+    addresses, gather = set(), loader._stream.engine.gather
 
     def gather_and_remember(*args):
         batch = gather(*args)
@@ -313,7 +313,7 @@ def remember_addresses(loader) -> set[int]:
             addresses.update(part.ctypes.data for part in parts)
         return batch
 
-    loader._engine.gather = gather_and_remember
+    loader._stream.engine.gather = gather_and_remember
     return addresses
 
 

@@ -5,8 +5,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from kerasrec.data import Loader
-from kerasrec.data.decode.arrow import Ragged
 from kerasrec.data.decode.device import Decoded, DeviceFrames
+from kerasrec.data.decode.layout import Ragged
 
 
 def decode(path, row_groups, columns):
@@ -27,7 +27,7 @@ def decoded(array, column):
 def by_numpy(*args, wide=True, **options):
     """A loader that takes NumPy for its device and pyarrow for the decoder there."""
     loader = Loader(*args, **options)
-    loader._engine, loader.engine = DeviceFrames(np, decode, wide), "cudf"
+    loader._stream.engine, loader.engine = DeviceFrames(np, decode, wide), "cudf"
     return loader
 
 
@@ -55,13 +55,13 @@ ENGINES = [
 
 def host_batches(loader):
     """A pass of any engine's batches as arrays of the host, lists that are not padded as pairs."""
-    for batch in loader._lend():
+    for batch in loader._stream.batches():
         columns = {}
-        for name, column in loader._layout.columns_of(batch).items():
+        for name, column in loader._stream.layout.columns_of(batch).items():
             parts = [column.values, column.offsets] if isinstance(column, Ragged) else [column]
-            arrays = tuple(map(loader._engine.host, parts))
+            arrays = tuple(map(loader._stream.engine.host, parts))
             columns[name] = arrays if len(arrays) > 1 else arrays[0]
-        yield loader._arrange(columns)
+        yield loader._stream.arrange(columns)
 
 
 def widened(value):

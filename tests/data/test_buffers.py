@@ -81,14 +81,14 @@ def test_batches_that_are_kept_keep_their_values(tmp_path, shuffle):
 
 def test_tensorflow_takes_a_batch_over_without_a_copy(tmp_path):
     loader = Loader(write(tmp_path, make_table(512)), 64, columns=["user"], targets=[])
-    lent, empty = set(), loader._layout.batches.empty
+    lent, empty = set(), loader._stream.layout.batches.empty
 
     def noting(*arguments):
         array = empty(*arguments)
         lent.add(array.ctypes.data)
         return array
 
-    loader._layout.batches.empty = noting
+    loader._stream.layout.batches.empty = noting
     batches = list(loader.get_tf_dataset())
     addresses = {np.asarray(memoryview(batch["user"])).ctypes.data for batch in batches}
     assert len(addresses) == 8

@@ -158,8 +158,8 @@ def test_tensorflow_yields_the_loaders_batches(folder, lists, engine):
 
 def test_tensorflow_takes_columns_where_they_are(folder):
     loader = Loader(folder, 112, shuffle=True)
-    for batch in loader._lend():
-        for column in loader._layout.columns_of(batch).values():
+    for batch in loader._stream.batches():
+        for column in loader._stream.layout.columns_of(batch).values():
             if isinstance(column, np.ndarray) and len(column) == 112:
                 tensor = tf_tensors._tensor(column)
                 assert np.asarray(memoryview(tensor)).ctypes.data == column.ctypes.data
@@ -217,7 +217,7 @@ class TestModels:
 
 
 def test_an_engine_that_cannot_run_here_says_so(folder):
-    with pytest.raises(ValueError, match='"arrow" or "cudf", not \'gpu\''):
+    with pytest.raises(ValueError, match='"arrow" or "cudf"; got \'gpu\''):
         Loader(folder, engine="gpu")
     if no_cudf:
         with pytest.raises((ImportError, RuntimeError), match=r'engine="cudf" needs'):

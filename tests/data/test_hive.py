@@ -156,16 +156,16 @@ def put(folder: Path, *names: str, drop: str = "day") -> Path:
 @pytest.mark.parametrize(
     ("name", "drop", "message"),
     [
-        ("day=x", "day", "column 'day' is 'x' by the name of a folder, but int16 in its schema"),
-        ("day=1.5", "day", "column 'day' is '1.5' by the name of a folder, but int16"),
-        ("day=", "day", "column 'day' is '' by the name of a folder, but int16"),
-        ("day=32768", "day", "column 'day' is '32768' by the name of a folder, but int16"),
+        ("day=x", "day", "column 'day' is 'x' in the name of a folder, but int16 in the schema"),
+        ("day=1.5", "day", "column 'day' is '1.5' in the name of a folder, but int16"),
+        ("day=", "day", "column 'day' is '' in the name of a folder, but int16"),
+        ("day=32768", "day", "column 'day' is '32768' in the name of a folder, but int16"),
         ("day=__HIVE_DEFAULT_PARTITION__", "day", "column 'day' has 20 nulls; fill them first"),
-        ("shop=9", "shop", "column 'shop' holds id 9, but its ids go from 0 to 8"),
-        ("shop=-1", "shop", "column 'shop' holds id -1, but its ids go from 0 to 8"),
-        ("weight=high", "weight", "column 'weight' is 'high' by the name of a folder, but float32"),
-        ("weight=nan", "weight", "column 'weight' holds NaN; fill it first"),
-        ("other=3", "day", "the file has no column 'day', its schema one"),
+        ("shop=9", "shop", r"column 'shop': id 9 is out of range \[0, 9\)"),
+        ("shop=-1", "shop", r"column 'shop': id -1 is out of range \[0, 9\)"),
+        ("weight=high", "weight", "column 'weight' is 'high' in the name of a folder, but float32"),
+        ("weight=nan", "weight", "column 'weight' contains NaN; fill it first"),
+        ("other=3", "day", "the file has no column 'day'; expected one"),
     ],
 )
 def test_values_that_do_not_fit(tmp_path, name, drop, message):
@@ -179,14 +179,16 @@ def test_values_are_unquoted_and_lists_refused(tmp_path):
     assert set(next(iter(Loader(tmp_path / "a", 20)))[0]["day"].tolist()) == {-2}
     listed = Schema([SCHEMA["row"], Column("tags", "int32", ("list", "categorical"), 9, hotness=Hotness(1, 1, 1))])
     put(tmp_path / "b", "tags=1")
-    with pytest.raises(SchemaError, match="column 'tags' is '1' by the name of a folder, but list of int32"):
+    with pytest.raises(SchemaError, match="column 'tags' is '1' in the name of a folder, but list of int32"):
         Loader(tmp_path / "b", schema=listed)
 
 
 def test_a_file_without_a_value_that_others_have(tmp_path):
     put(tmp_path, "day=1", "day=2")
     pq.write_table(make_table(20).drop(["day"]), tmp_path / "a.parquet")
-    with pytest.raises(SchemaError, match=f"{tmp_path}/a.parquet: column 'day' is neither .* that of .*/day=2/a"):
+    with pytest.raises(
+        SchemaError, match=f"{tmp_path}/a.parquet: column 'day' is neither .* as it is for .*/day=2/a"
+    ):
         Loader(tmp_path)
     pq.write_table(make_table(20), tmp_path / "a.parquet")  # which may as well hold the column
     assert Loader(tmp_path).num_rows == 60
@@ -194,7 +196,7 @@ def test_a_file_without_a_value_that_others_have(tmp_path):
 
 def test_folders_with_other_names_are_not_guessed(tmp_path):
     put(tmp_path, "2024/day=1", "2025/day=2")
-    with pytest.raises(FileNotFoundError, match=r"holds no \*.parquet file; .*\(2024, 2025\), pass .*/\*\*/\*"):
+    with pytest.raises(FileNotFoundError, match=r"contains no \*.parquet file; .*\(2024, 2025\), pass .*/\*\*/\*"):
         Loader(tmp_path)
     assert Loader(f"{tmp_path}/**/*.parquet", schema=SCHEMA).num_rows == 40
     (tmp_path / "2024" / "day=1" / "_temporary").mkdir()

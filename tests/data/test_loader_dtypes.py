@@ -101,8 +101,8 @@ def test_columns_are_pyarrows(
         write(Path(folder), table, schema, row_group_rows=row_group_rows)
         loader = engine(folder, batch_size, shuffle=shuffle, lists=lists, pool_rows=pool_rows)
         if engine is by_numpy:
-            loader._engine._dtypes = {}  # int32 as it is: this is about the files
-            batches = [loader._yielded(batch, pair) for batch in loader._lend()]
+            loader._stream.engine._dtypes = {}  # int32 as it is: this is about the files
+            batches = [loader._stream.convert(batch, pair) for batch in loader._stream.batches()]
         else:
             batches = list(loader)
         order = np.concatenate([batch["row"] for batch in batches])
@@ -178,20 +178,20 @@ RAGGED, FIXED, TWO = pa.list_(pa.float32()), pa.list_(pa.float32(), 2), Hotness(
 @pytest.mark.parametrize(
     ("values", "kind", "message"),
     [
-        ([[1, 2], [3, 4], [5], [6, 7]], RAGGED, "has a row of 1 elements, but each has 2 by its hotness"),
-        ([[1, 2], [3, 4], [5, 6, 7], [6, 7]], RAGGED, "has a row of 3 elements, but each has 2"),
-        ([[1, 2], None, [3, 4], [6, 7]], RAGGED, "has a row of 0 elements, but each has 2"),
+        ([[1, 2], [3, 4], [5], [6, 7]], RAGGED, "has a row of 1 elements; expected 2 in every row"),
+        ([[1, 2], [3, 4], [5, 6, 7], [6, 7]], RAGGED, "has a row of 3 elements; expected 2"),
+        ([[1, 2], None, [3, 4], [6, 7]], RAGGED, "has a row of 0 elements; expected 2"),
         ([[1, 2], [3, None], [3, 4], [6, 7]], RAGGED, "has 1 nulls; fill them first"),
-        ([[1, 2], [3, float("nan")], [3, 4], [6, 7]], RAGGED, "holds NaN"),
+        ([[1, 2], [3, float("nan")], [3, 4], [6, 7]], RAGGED, "contains NaN"),
         ([[1, 2], [3, None], [3, 4], [6, 7]], FIXED, "has 1 nulls; fill them first"),
-        ([[1, 2, 3]] * 4, pa.list_(pa.float32(), 3), "has a row of 3 elements, but each has 2"),
+        ([[1, 2, 3]] * 4, pa.list_(pa.float32(), 3), "has a row of 3 elements; expected 2"),
     ],
 )
 def test_rows_of_another_size_are_named(tmp_path, values, kind, message, engine):
     table, schema = vectors(values, kind, TWO)
     loader = engine(write(tmp_path, table, schema), 2)
     with pytest.raises(ValueError, match=rf"part-00000.parquet: column 'v' {message}"):
-        list(loader._lend())
+        list(loader._stream.batches())
 
 
 def test_a_null_in_a_list_of_one_size_is_refused(tmp_path):
@@ -245,6 +245,6 @@ def test_what_is_no_number_is_refused_with_what_to_do(tmp_path, values, kind, ad
 def test_a_schema_of_what_is_no_number(tmp_path, dtype, advice):
     write(tmp_path, pa.table({"x": pa.array([1])}), Schema([Column("x", dtype)]))
     with pytest.raises(
-        SchemaError, match=rf"'x' holds .*s, which are no input of a model: .*{advice}, or leave it out"
+        SchemaError, match=rf"'x' contains .*s, which cannot be inputs of a model: .*{advice}, or leave it out"
     ):
         Loader(tmp_path)

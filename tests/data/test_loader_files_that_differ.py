@@ -48,14 +48,14 @@ def test_every_type_that_holds_the_values(tmp_path_factory, data):
     fits = [_exactly(value, dtype) for value in numbers.tolist()]
     for make in (Loader, partial(by_numpy, wide=False)):
         if all(fits):
-            got = next(make(path)._lend()).blocks[dtype][0]
+            got = next(make(path)._stream.batches()).blocks[dtype][0]
             assert got.dtype == dtype
             np.testing.assert_array_equal(got, numbers.astype(dtype))
         else:
             with pytest.raises(
-                ValueError, match=f"part-0.parquet: column 'x' holds .* not exactly a value of {dtype}"
+                ValueError, match=f"part-0.parquet: column 'x': .* cannot be represented exactly in {dtype}"
             ):
-                list(make(path)._lend())
+                list(make(path)._stream.batches())
 
 
 def _exactly(value, dtype):
@@ -76,7 +76,7 @@ def test_spellings_of_one_type(tmp_path):
     assert got.tolist() == [1, 2, 3, 4, 5, 6]
     with pytest.raises(ValueError, match=r"column 'x' has 1 nulls"):
         list(Loader(written(tmp_path, "int32", columns[0], pa.nulls(1))))
-    with pytest.raises(SchemaError, match="column 'x' is string in the file, but int32 in its schema"):
+    with pytest.raises(SchemaError, match="column 'x' is string in the file, but int32 in the schema"):
         Loader(written(tmp_path, "int32", columns[0], pa.array(["a"]).dictionary_encode()))
 
 

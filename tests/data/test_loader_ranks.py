@@ -18,8 +18,9 @@ from loader_data import make_schema, make_table, rows_of, rows_on_disk, write
 
 from kerasrec.data import Loader
 from kerasrec.data.decode import arrow
-from kerasrec.data.files.discovery import Chunk, pools
-from kerasrec.data.rank_split import Share
+from kerasrec.data.files.row_groups import RowGroup
+from kerasrec.data.rank_split import RankSplit
+from kerasrec.data.shuffle import pools
 from kerasrec.parallel import comm
 
 
@@ -117,9 +118,9 @@ def test_shares_are_even_or_impossible(total, ranks, batch_size, drop_last, most
     possible = possible and (drop_last or batch_size > 1 or total % ranks == 0)
     if not possible:
         with pytest.raises(ValueError, match=f"^{total} rows, "):
-            Share(total, 0, ranks, batch_size, drop_last)
+            RankSplit(total, 0, ranks, batch_size, drop_last)
         return
-    shares = [Share(total, rank, ranks, batch_size, drop_last) for rank in range(ranks)]
+    shares = [RankSplit(total, rank, ranks, batch_size, drop_last) for rank in range(ranks)]
     sizes = [list(share.sizes()) for share in shares]
     assert {len(each) for each in sizes} == {shares[0].batches}
     assert all(1 <= size <= batch_size for each in sizes for size in each)
@@ -128,7 +129,7 @@ def test_shares_are_even_or_impossible(total, ranks, batch_size, drop_last, most
     held = [len(share.span) for share in shares]
     assert shares[0].batches == (min(held) // batch_size if drop_last else math.ceil(max(held) / batch_size))
     assert [row for share in shares for row in share.span] == list(range(total))
-    fewer = [Share(total, rank, ranks, batch_size, drop_last, most) for rank in range(ranks)]
+    fewer = [RankSplit(total, rank, ranks, batch_size, drop_last, most) for rank in range(ranks)]
     assert [list(share.sizes()) for share in fewer] == [each[:most] for each in sizes]
     assert {share.batches for share in fewer} == {min(most, shares[0].batches)}
     assert [each[:most][-1] for each in sizes] == [share.last for share in fewer]
@@ -154,7 +155,7 @@ def test_one_row_more_is_one_batch_more(tmp_path):
 )
 def test_pools_cut_only_where_a_span_begins_and_ends(files, ranks, pool_rows, seed):
     chunks = [
-        Chunk(Path(str(number)), index, rows)
+        RowGroup(Path(str(number)), index, rows)
         for number, sizes in enumerate(files)
         for index, rows in enumerate(sizes)
     ]
@@ -163,11 +164,11 @@ def test_pools_cut_only_where_a_span_begins_and_ends(files, ranks, pool_rows, se
     covered = []
     for rank in range(ranks):
         rng = None if seed is None else np.random.default_rng(seed)
-        found = list(pools(chunks, Share(total, rank, ranks, 30).span, pool_rows, rng))
+        found = list(pools(chunks, RankSplit(total, rank, ranks, 30).span, pool_rows, rng))
         mine = [chunk for pool in found for chunk in pool]
         assert all(sum(chunk.rows for chunk in pool) >= pool_rows for pool in found[:-1])
         assert sum(chunk.start is not None for chunk in mine) <= 2
-        places = [[(int(str(chunk.path)), chunk.row_group) for chunk in pool] for pool in found]
+        places = [[(int(str(chunk.path)), chunk.index) for chunk in pool] for pool in found]
         assert all(pool == sorted(pool) for pool in places)
         for chunk, place in zip(mine, flat(places), strict=True):
             start = chunk.start or 0
@@ -258,7 +259,7 @@ def test_values_are_checked_by_the_rank_that_reads_them(tmp_path):
     write(tmp_path, table, write_statistics=False)
     first, second = loaders(tmp_path, 2, 10)
     assert len(list(first)) == 5
-    with pytest.raises(ValueError, match="part-00000.parquet: column 'user' holds id 77"):
+    with pytest.raises(ValueError, match="part-00000.parquet: column 'user': id 77"):
         list(second)
 
 
@@ -330,19 +331,19 @@ def test_the_ranks_are_the_jobs_if_not_given(tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"rank": 4, "ranks": 4}, "rank must be from 0 to 3, as ranks=4, not 4"),
-        ({"rank": -1, "ranks": 4}, "rank must be a whole number from 0, not -1"),
-        ({"rank": 0, "ranks": 0}, "ranks must be a whole number from 1, not 0"),
-        ({"rank": 0}, "rank and ranks go together, not rank=0 with ranks=None"),
-        ({"ranks": 2}, "rank and ranks go together, not rank=None with ranks=2"),
+        ({"rank": 4, "ranks": 4}, r"rank must be in \[0, 4\) for ranks=4; got 4"),
+        ({"rank": -1, "ranks": 4}, "rank must be an integer >= 0; got -1"),
+        ({"rank": 0, "ranks": 0}, "ranks must be an integer >= 1; got 0"),
+        ({"rank": 0}, "pass rank and ranks together; got rank=0, ranks=None"),
+        ({"ranks": 2}, "pass rank and ranks together; got rank=None, ranks=2"),
         ({"rank": 0, "ranks": 11}, "part-00000.parquet has 10 rows, fewer than the 11 ranks: every rank needs"),
         (
             {"rank": 1, "ranks": 4, "batch_size": 3, "drop_last": True},
-            "has 10 rows, fewer than one batch of 3 on each of 4 ranks with drop_last",
+            "has 10 rows, fewer than one batch of 3 on each of 4 ranks, and drop_last=True",
         ),
         (
             {"rank": 0, "ranks": 4, "batch_size": 1},
-            "has 10 rows, which cannot be dealt to 4 ranks in batches of one row with none left empty",
+            "has 10 rows, which cannot be split over 4 ranks in batches of one row without an empty batch",
         ),
     ],
 )
@@ -361,6 +362,6 @@ def test_repr(tmp_path):
 
 
 def test_what_to_read_is_planned_without_a_framework():
-    script = "import sys, kerasrec.data.files.discovery, kerasrec.data.rank_split, kerasrec.data.arguments\n"
+    script = "import sys, kerasrec.data.files.row_groups, kerasrec.data.shuffle, kerasrec.data.arguments\n"
     script += "assert not {'keras', 'tensorflow', 'horovod'} & {*sys.modules}"
     subprocess.run([sys.executable, "-c", script], check=True, cwd=Path(__file__).parents[2])

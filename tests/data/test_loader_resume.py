@@ -80,11 +80,11 @@ def test_what_was_used_up_is_not_decoded(folder, monkeypatch):
     state, read = loader.state(), []
     fresh = Loader(folder, 100, shuffle=True, pool_rows=100)
     real = arrow.read
-    engine = fresh._engine
+    engine = fresh._stream.engine
     monkeypatch.setattr(
         engine,
         "read",
-        lambda chunks, *how: read.extend(chunk.rows for chunk in chunks) or real(chunks, *how),
+        lambda groups, *how: read.extend(group.rows for group in groups) or real(groups, *how),
         raising=False,
     )
     fresh.restore(state)
@@ -111,14 +111,14 @@ def test_states_of_other_loaders_are_refused(folder, other):
     how = {"batch_size": 100, "shuffle": True, "seed": 0, "pool_rows": 100, "drop_last": False}
     state = Loader(folder, **how).state()
     (name,) = other
-    with pytest.raises(ValueError, match=f"{name}={how[name]!r}, this one has {name}={other[name]!r}"):
+    with pytest.raises(ValueError, match=f"{name}={how[name]!r}; this one has {name}={other[name]!r}"):
         Loader(folder, **(how | other)).restore(state)
 
 
 def test_states_of_other_data_are_refused(folder, tmp_path):
     state = Loader(folder, 100).state()
     fewer = write(tmp_path / "fewer", make_table(ROWS - 1), files=3)
-    with pytest.raises(ValueError, match="rows=1000, this one has rows=999"):
+    with pytest.raises(ValueError, match="rows=1000; this one has rows=999"):
         Loader(fewer, 100).restore(state)
     pieces = write(tmp_path / "pieces", make_table(ROWS), files=3, row_group_rows=99)
     with pytest.raises(ValueError, match="data="):
@@ -131,7 +131,7 @@ def test_a_state_has_a_version(folder):
     loader = Loader(folder, 100)
     state = loader.state()
     assert state["version"] == 1
-    with pytest.raises(ValueError, match="the state has version=2, this kerasrec reads version 1"):
+    with pytest.raises(ValueError, match="the state has version=2; this kerasrec reads version 1"):
         loader.restore({**state, "version": 2})
 
 
@@ -206,9 +206,9 @@ def test_training_that_was_interrupted_ends_as_if_it_had_not_been(folder, size):
 
 def test_batches_of_no_pass(folder):
     loader = Loader(folder, 100)
-    with pytest.raises(ValueError, match="none was begun"):
+    with pytest.raises(ValueError, match="no pass has been started yet"):
         loader.state(1)
     next(iter(loader))
-    with pytest.raises(ValueError, match="at most the pass's 10, not 11"):
+    with pytest.raises(ValueError, match="at most 10, the batches of the pass; got 11"):
         loader.state(11)
     assert loader.state(10)["epoch"] == 1

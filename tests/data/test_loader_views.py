@@ -50,7 +50,7 @@ def test_taken_are_the_first_batches_of_each_pass(
     assert (some.epoch, whole.epoch) == (2, 2)
     assert len(found[-1]) % batch_size == some.partial_batch_size
     sizes = {len(batch) for share in shares for batch in all_rows(share.take(taken))}
-    assert (sizes == {batch_size}) == some._share.full
+    assert (sizes == {batch_size}) == some._stream.split.full
     assert len({len(share.take(taken)) for share in shares}) == 1
 
 
@@ -64,9 +64,9 @@ def test_taken_of_taken_and_of_restored(folder):
     loader.restore(state)
     assert all_rows(loader.take(3)) == whole[1:3]  # what is left of the first three
     assert loader.state() == state
-    with pytest.raises(ValueError, match=r"take\(1\): the next pass goes on at batch 1, as restored"):
+    with pytest.raises(ValueError, match=r"take\(1\): the next pass continues at batch 1, as restored"):
         loader.take(1)
-    with pytest.raises(ValueError, match="batches must be a whole number from 1, not 0"):
+    with pytest.raises(ValueError, match="batches must be an integer >= 1; got 0"):
         loader.take(0)
 
 
@@ -213,11 +213,11 @@ def test_what_a_function_may_not_return(folder):
     def nothing(features, target):
         pass
 
-    with pytest.raises(TypeError, match=r"map\(nothing\) must return features, .*; it has NoneType"):
+    with pytest.raises(TypeError, match=r"map\(nothing\) must return features, .*; got NoneType"):
         list(loader.map(nothing))
-    with pytest.raises(TypeError, match=r"it has int"):
+    with pytest.raises(TypeError, match=r"got int"):
         list(loader.map(lambda x, y: ({**x, "one": 1}, y)))
-    with pytest.raises(TypeError, match=r"map takes a function of \(features, target\), not 'age'"):
+    with pytest.raises(TypeError, match=r"map takes a function of \(features, target\); got 'age'"):
         loader.map("age")
     with pytest.raises(ZeroDivisionError):
         list(loader.map(lambda x, y: 1 / 0))

@@ -11,7 +11,7 @@ from range_server import serve
 
 from kerasrec import etl
 from kerasrec.data import Loader
-from kerasrec.parquet.row_groups import leaves
+from kerasrec.parquet.row_groups import leaf_positions
 from kerasrec.schema import Column, Hotness, Schema
 
 IDS = [[1, 4], [], [2]]
@@ -35,14 +35,14 @@ def test_a_list_beside_a_column_with_its_prefix(tmp_path, loader, other, first):
     columns = {other: COUNT, "tags": LIST}
     columns = columns if first else dict(reversed(columns.items()))
     data = loader(written(tmp_path, columns, TAGS), 3, lists="offsets")
-    assert next(iter(data._lend())).lists["tags"].values.tolist() == [1, 4, 2]
+    assert next(iter(data._stream.batches())).lists["tags"].values.tolist() == [1, 4, 2]
     columns["tags"] = pa.array([[1, 4], [], [99]])
-    with pytest.raises(ValueError, match="'tags' holds id 99"):
+    with pytest.raises(ValueError, match="'tags': id 99"):
         loader(written(tmp_path, columns, TAGS), 3)
     columns[other] = LIST  # whose statistics are those of ids, where `tags` has none
     path = written(tmp_path, columns, TAGS, write_statistics=[other])
-    with pytest.raises(ValueError, match="'tags' holds id 99"):
-        list(loader(path, 3, lists="offsets")._lend())
+    with pytest.raises(ValueError, match="'tags': id 99"):
+        list(loader(path, 3, lists="offsets")._stream.batches())
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -52,7 +52,7 @@ def test_a_column_beside_a_struct_with_a_field_of_its_name(tmp_path, first):
     batch = next(iter(Loader(written(tmp_path, columns, USER), 3)))
     assert batch["user.id"].tolist() == [1, 4, 2]
     columns["user.id"] = pa.array([1, 4, 99])
-    with pytest.raises(ValueError, match=r"'user\.id' holds id 99"):
+    with pytest.raises(ValueError, match=r"'user\.id': id 99"):
         Loader(written(tmp_path, columns, USER), 3)
     columns["user.id"] = pa.array([1, None, 2])
     with pytest.raises(ValueError, match=r"'user\.id' has 1 nulls"):
@@ -102,5 +102,5 @@ def test_leaves_are_those_of_the_column(kinds, store_schema):
     pq.ParquetWriter(sink, schema, store_schema=store_schema).close()
     footer = pq.read_metadata(pa.BufferReader(sink.getvalue()))
     paths = [footer.schema.column(place).path.partition(".")[0] for place in range(footer.num_columns)]
-    found = {name: [paths[place] for place in places] for name, places in leaves(footer).items()}
+    found = {name: [paths[place] for place in places] for name, places in leaf_positions(footer).items()}
     assert found == {name: [name] * paths.count(name) for name in schema.names}

@@ -1,220 +1,169 @@
-"""Decoded columns, and all that is done to them between a file and a batch: decode, gather, pad.
-
-Here with pyarrow and NumPy; everything that cuDF and CuPy would do otherwise is in this file.
-"""
+"""Decoding pools of rows and gathering batches of them on the host, with pyarrow and NumPy."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import accumulate
-from typing import TypeAlias
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kerasrec.data.decode import aligned
-from kerasrec.data.decode.buffers import Buffers
+from kerasrec.data.decode.buffers import aligned_empty
+from kerasrec.data.decode.layout import (
+    Batch,
+    BatchColumn,
+    Frame,
+    Layout,
+    Ragged,
+    Rows,
+    check_hotness,
+    max_hotness,
+)
 from kerasrec.data.files.checks import check_ids, check_nan, check_nulls, check_weights, check_width, exact
-from kerasrec.data.files.discovery import Chunk, Place
+from kerasrec.data.files.discovery import DataFile
 from kerasrec.data.files.remote import Remote, RemoteError
+from kerasrec.data.files.row_groups import RowGroup
 from kerasrec.data.files.versions import check_version
 from kerasrec.data.threads import side_by_side
 from kerasrec.kernels import pools
-from kerasrec.schema import Column, Schema, SchemaError, Tag
+from kerasrec.schema import Column, Tag
 
-DECODERS = min(4, os.cpu_count() or 1)  # portions that are decoded at a time
-PORTION_ROWS = 65_536  # row groups of fewer rows are decoded together up to this many
-
-Rows: TypeAlias = slice | np.ndarray  # which rows of a frame: a range, or indices in any order
+DECODERS = min(4, os.cpu_count() or 1)  # portions that are decoded at the same time
+PORTION_ROWS = 65_536  # row groups with fewer rows are decoded together, up to this number
 
 
-@dataclass(frozen=True)
-class Ragged:
-    """A list column: row i is `values[offsets[i]:offsets[i + 1]]`; `offsets` is int64 and starts at 0."""
+# ---- decoding a pool ------------------------------------------------------------------------------------------
+def read(row_groups: Sequence[RowGroup], layout: Layout, permute: bool) -> Frame:
+    """Decode row groups into one frame, in the order given, laid out for reading in order or permuted.
 
-    values: np.ndarray
-    offsets: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.offsets) - 1
-
-
-@dataclass(frozen=True)
-class Frame:
-    """A pool of decoded rows.
-
-    Args:
-        blocks: (rows, columns) each. To be read in order: by dtype, and column by column in memory. To be
-            permuted: by the size of an item, all dtypes of 4 bytes together, and row by row: fetching a row then
-            touches two or three cache lines instead of one a column, which makes it several times cheaper.
-        lists: name -> list column.
-        vectors: name -> (rows, width), a list column of numbers of which all rows have as many.
-    """
-
-    blocks: dict[str, np.ndarray]
-    lists: dict[str, Ragged]
-    vectors: dict[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Batch:
-    """Rows ready for a model, in few arrays: what tensors cost one by one makes a batch of many columns slow.
-
-    Args:
-        blocks: dtype -> (columns of that dtype, rows), 64-byte aligned. The memory is lent: once nothing refers
-            to a block or a view of it, a later batch has it.
-        lists: a list column's name -> `Ragged`, or padded (rows, max hotness).
-        vectors: name -> (rows, width), in memory that is lent as the blocks' is.
-    """
-
-    blocks: dict[str, np.ndarray]
-    lists: dict[str, np.ndarray | Ragged]
-    vectors: dict[str, np.ndarray]
-
-
-class Layout:
-    """Where a schema's columns stand in a `Frame` and a `Batch`, and the memory they are in.
-
-    Targets and weights are float32 whatever they are on disk.
-
-    Args:
-        schema: the columns.
-        pad: whether lists are padded.
-        verify: whether checksums of row groups are compared when these are first read.
-    """
-
-    def __init__(self, schema: Schema, pad: bool, verify: bool = True):
-        self.columns = list(schema)
-        self.pad, self.verify = pad, verify
-        self.verified: set[tuple[Place, int]] = set()  # row groups whose checksums were found right
-        # Apart, as a pool's memory is given up where a batch's is wanted and there is none that fits.
-        self.pools, self.batches = Buffers(), Buffers()
-        self.lists = [column for column in schema if column.is_list and column.width is None]
-        self.vectors = {column.name: column for column in schema if column.width is not None}
-        self.blocks: dict[str, list[str]] = {}  # dtype -> the names of its scalar columns
-        for column in schema:
-            if not column.is_list:
-                dtype = "float32" if {Tag.TARGET, Tag.WEIGHT} & set(column.tags) else column.dtype
-                self.blocks.setdefault(dtype, []).append(column.name)
-        self.rowwise: dict[str, dict[str, list[str]]] = {}  # the same by size of an item: uint32 -> {float32: ...}
-        for dtype, names in self.blocks.items():
-            self.rowwise.setdefault(f"uint{8 * np.dtype(dtype).itemsize}", {})[dtype] = names
-
-    def columns_of(self, batch: Batch) -> dict[str, np.ndarray | Ragged]:
-        """A batch by columns: views of its blocks, and its lists."""
-        columns: dict[str, np.ndarray | Ragged] = {}
-        for dtype, names in self.blocks.items():
-            columns.update(zip(names, batch.blocks[dtype], strict=True))
-        return columns | batch.lists | batch.vectors
-
-
-def read(chunks: Sequence[Chunk], layout: Layout, permute: bool) -> Frame:
-    """Decode chunks into one frame, in the order given; `permute` tells what it is laid out for.
-
-    Small whole neighbours of a file are decoded in one go, a row group of which a part is wanted by itself;
-    `DECODERS` of these portions at a time.
+    Small neighbours in a file are decoded together, a row group of which only a part is needed on its own, and
+    `DECODERS` of these portions at the same time.
 
     Raises:
-        OSError: a file cannot be read, named.
-        ValueError: nulls, NaNs, or ids outside [0, cardinality), with file and column.
+        OSError: a file cannot be read.
+        ValueError: nulls, NaNs, or ids outside [0, cardinality); names file and column.
     """
-    total = sum(chunk.rows for chunk in chunks)
-    places = layout.rowwise if permute else {dtype: {dtype: names} for dtype, names in layout.blocks.items()}
+    rows = sum(row_group.rows for row_group in row_groups)
+    parts = _block_parts(layout, permute)
     blocks = {
-        kind: layout.pools.empty((total, sum(map(len, parts.values()))), kind, "C" if permute else "F")
-        for kind, parts in places.items()
+        kind: layout.pools.empty((rows, sum(map(len, names.values()))), kind, "C" if permute else "F")
+        for kind, names in parts.items()
     }
-    lists = [column.name for column in layout.lists]
     vectors = {
-        name: layout.pools.empty((total, column.width or 0), column.dtype)
+        name: layout.pools.empty((rows, column.width or 0), column.dtype)
         for name, column in layout.vectors.items()
     }
 
-    def fill(portion: tuple[list[Chunk], int]) -> dict[str, Ragged]:
+    def fill(portion: tuple[list[RowGroup], int]) -> dict[str, Ragged]:
         neighbours, start = portion
-        path = neighbours[0].path
-        groups = {(path, chunk.row_group) for chunk in neighbours}
-        table = _decode(neighbours, layout.columns, layout.verify and not groups <= layout.verified)
-        check_version(path, neighbours[0].version)
-        layout.verified |= groups
-        table = table.slice(neighbours[0].start or 0, sum(chunk.rows for chunk in neighbours))
-        unchecked = frozenset().union(*(chunk.unchecked for chunk in neighbours))
-        scalars, ragged = {}, {}
-        for column in layout.columns:
-            array = _contiguous(table[column.name])
-            if pa.types.is_null(array.type):
-                array = pa.nulls(len(array), pa.list_(pa.null()) if column.is_list else pa.null())
-            values = array.flatten() if column.is_list else array
-            check_nulls(column, values.null_count, path)
-            values = exact(column, _numbers(values, column, path), path)
-            _check_values(column, values, path, ids=column.name in unchecked)
-            if column.name in vectors:
-                lengths = _lengths(array)
-                check_width(column, lengths.min(), lengths.max(), path)
-                vectors[column.name][start : start + len(lengths)] = values.reshape(len(lengths), -1)
-            elif column.is_list:
-                ragged[column.name] = Ragged(values, _offsets(array))
-            else:
-                scalars[column.name] = values
-        for kind, parts in places.items():
+        table = _decode_portion(neighbours, layout)
+        unchecked = frozenset().union(*(row_group.unchecked for row_group in neighbours))
+        scalars, lists = _convert_columns(table, layout, vectors, start, neighbours[0].path, unchecked)
+        for kind, names in parts.items():
             columns = [
-                scalars[name].astype(dtype, copy=False).view(kind) for dtype in parts for name in parts[dtype]
+                scalars[name].astype(dtype, copy=False).view(kind) for dtype in names for name in names[dtype]
             ]
             block = blocks[kind][start : start + table.num_rows]
             if permute:
                 pools.interleave(columns, block)
             else:
                 np.stack(columns, axis=1, out=block)
-        return ragged
+        return lists
 
-    portions = list(_portions(chunks))
-    starts = accumulate((sum(chunk.rows for chunk in portion) for portion in portions[:-1]), initial=0)
-    # Arrow decodes on all cores, but what follows is one thread's work for each portion.
-    filled = side_by_side(fill, zip(portions, starts, strict=True), DECODERS)
-    return Frame(blocks, {name: _concat([lists[name] for lists in filled]) for name in lists}, vectors)
+    portions = list(_portions(row_groups))
+    starts = accumulate((sum(row_group.rows for row_group in portion) for portion in portions[:-1]), initial=0)
+    # Arrow decodes on all cores, but the rest of `fill` is the work of one thread per portion.
+    lists = side_by_side(fill, zip(portions, starts, strict=True), DECODERS)
+    names = [column.name for column in layout.lists]
+    return Frame(blocks, {name: _concat([portion[name] for portion in lists]) for name in names}, vectors)
 
 
-def _portions(chunks: Sequence[Chunk]) -> Iterator[list[Chunk]]:
-    """Chunks to be decoded in one go: of one file, and few rows. Arrow's memory then stays in the cache, and what
-    it gives back for one portion it has again for the next one."""
-    portion: list[Chunk] = []
-    for chunk in chunks:
+def _block_parts(layout: Layout, permute: bool) -> dict[str, dict[str, list[str]]]:
+    """Return the columns of each block: the dtype of its items -> dtype of columns -> names."""
+    return layout.rowwise if permute else {dtype: {dtype: names} for dtype, names in layout.blocks.items()}
+
+
+def _convert_columns(
+    table: pa.Table,
+    layout: Layout,
+    vectors: Mapping[str, np.ndarray],
+    start: int,
+    path: DataFile,
+    unchecked: frozenset[str],
+) -> tuple[dict[str, np.ndarray], dict[str, Ragged]]:
+    """Check all columns and write vectors from row `start` on; return the scalar columns and the lists."""
+    scalars, lists = {}, {}
+    for column in layout.columns:
+        array = _contiguous(table[column.name])
+        if pa.types.is_null(array.type):
+            array = pa.nulls(len(array), pa.list_(pa.null()) if column.is_list else pa.null())
+        elements = array.flatten() if column.is_list else array
+        check_nulls(column, elements.null_count, path)
+        values = exact(column, _numbers(elements, column, path), path)
+        _check_values(column, values, path, ids=column.name in unchecked)
+        if column.name in vectors:
+            lengths = _lengths(array)
+            check_width(column, lengths.min(), lengths.max(), path)
+            vectors[column.name][start : start + len(lengths)] = values.reshape(len(lengths), -1)
+        elif column.is_list:
+            lists[column.name] = Ragged(values, _offsets(array))
+        else:
+            scalars[column.name] = values
+    return scalars, lists
+
+
+def _portions(row_groups: Sequence[RowGroup]) -> Iterator[list[RowGroup]]:
+    """Yield row groups to be decoded together, of one file and of few rows.
+
+    Arrow's memory then stays in the cache, and is used again for the next portion.
+    """
+    portion: list[RowGroup] = []
+    for row_group in row_groups:
         if portion and not (
-            portion[0].path == chunk.path
-            and portion[0].start is chunk.start is None
-            and sum(each.rows for each in portion) + chunk.rows <= PORTION_ROWS
+            portion[0].path == row_group.path
+            and portion[0].start is row_group.start is None
+            and sum(neighbour.rows for neighbour in portion) + row_group.rows <= PORTION_ROWS
         ):
             yield portion
             portion = []
-        portion.append(chunk)
+        portion.append(row_group)
     if portion:
         yield portion
 
 
-def _decode(chunks: Sequence[Chunk], columns: Sequence[Column], verify: bool) -> pa.Table:
-    """Columns of whole row groups of one file; `verify` compares the checksums of their pages."""
-    path, constants, row_groups = chunks[0].path, chunks[0].constants, [chunk.row_group for chunk in chunks]
+def _decode_portion(portion: Sequence[RowGroup], layout: Layout) -> pa.Table:
+    """Decode the columns of a portion, with its checksums compared if they were not before."""
+    path, first = portion[0].path, portion[0]
+    keys = {(path, row_group.index) for row_group in portion}
+    table = _decode(portion, layout.columns, layout.verify and not keys <= layout.verified)
+    check_version(path, first.version)
+    layout.verified |= keys
+    return table.slice(first.start or 0, sum(row_group.rows for row_group in portion))
+
+
+def _decode(portion: Sequence[RowGroup], columns: Sequence[Column], verify: bool) -> pa.Table:
+    """Decode columns of whole row groups of one file; `verify` compares the checksums of their pages."""
+    path, constants, indices = portion[0].path, portion[0].constants, [row_group.index for row_group in portion]
     names = [column.name for column in columns if column.name not in constants]
     try:
         if isinstance(path, Remote):
-            table = path.read_row_groups(row_groups, names, verify)
+            table = path.read_row_groups(indices, names, verify)
         else:
             with pq.ParquetFile(path, page_checksum_verification=verify) as file:
-                table = file.read_row_groups(row_groups, columns=names)
-    except Exception as error:  # Arrow has many kinds for what a damaged file may say
+                table = file.read_row_groups(indices, columns=names)
+    except Exception as error:  # Arrow raises many types for what a damaged file may contain
         with suppress(RemoteError, FileNotFoundError):
-            check_version(path, chunks[0].version)
+            check_version(path, portion[0].version)
         if isinstance(error, RemoteError):
             raise
         raise OSError(f"{path}: cannot be read: {error}") from error
-    rows = sum(chunk.rows for chunk in chunks)
-    if chunks[0].start is None and table.num_rows != rows:
+    rows = sum(row_group.rows for row_group in portion)
+    if portion[0].start is None and table.num_rows != rows:
         raise OSError(
-            f"{path}: the file is damaged: row groups of {rows:,} rows by its footer hold {table.num_rows:,}"
+            f"{path}: the file is damaged: row groups with {rows:,} rows in the footer contain {table.num_rows:,}"
         )
     for column in columns:
         if column.name in constants:
@@ -227,7 +176,7 @@ def _contiguous(column: pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()  # which copies even one chunk
 
 
-def _numbers(values: pa.Array, column: Column, path: Place) -> np.ndarray:
+def _numbers(values: pa.Array, column: Column, path: DataFile) -> np.ndarray:
     """Convert an array without nulls, of numbers of any type."""
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
@@ -241,7 +190,7 @@ def _numbers(values: pa.Array, column: Column, path: Place) -> np.ndarray:
     return values.to_numpy(zero_copy_only=False)
 
 
-def _check_values(column: Column, values: np.ndarray, path: Place, ids: bool) -> None:
+def _check_values(column: Column, values: np.ndarray, path: DataFile, ids: bool) -> None:
     if ids and len(values):
         check_ids(column, values.min(), values.max(), path)
     if values.dtype.kind == "f" and len(values):
@@ -251,12 +200,12 @@ def _check_values(column: Column, values: np.ndarray, path: Place, ids: bool) ->
 
 
 def _lengths(array: pa.Array) -> np.ndarray:
-    """Of each row's list. A null list is an empty list."""
+    """Return the length of each row's list. A null list is an empty list."""
     return array.value_lengths().fill_null(0).to_numpy(zero_copy_only=False)
 
 
 def _offsets(array: pa.Array) -> np.ndarray:
-    """Where each row's elements start in `array.flatten()`, and the end."""
+    """Return where each row's elements start in `array.flatten()`, and the end."""
     return np.concatenate([[0], np.cumsum(_lengths(array), dtype="int64")])
 
 
@@ -268,11 +217,12 @@ def _concat(parts: Sequence[Ragged]) -> Ragged:
     return Ragged(np.concatenate([part.values for part in parts]), np.concatenate([[0], *offsets]))
 
 
+# ---- gathering a batch ----------------------------------------------------------------------------------------
 def gather(pieces: Sequence[tuple[Frame, Rows]], layout: Layout) -> Batch:
-    """One batch out of the given rows of one frame or several, in the order given.
+    """Gather one batch from the given rows of one or several frames, in the order given.
 
     Raises:
-        ValueError: a list has more elements than the schema's max hotness, when padding.
+        ValueError: a list to pad has more elements than the schema's max hotness.
     """
     sizes = [rows.stop - rows.start if isinstance(rows, slice) else len(rows) for _, rows in pieces]
     bounds = np.cumsum([0, *sizes])
@@ -291,10 +241,10 @@ def gather(pieces: Sequence[tuple[Frame, Rows]], layout: Layout) -> Batch:
             for dtype, block in blocks.items():
                 block[:, start:stop] = frame.blocks[dtype][rows].T
         else:
-            for kind, parts in layout.rowwise.items():
-                outs = [blocks[dtype][:, start:stop].view(kind) for dtype in parts]
+            for kind, names in layout.rowwise.items():
+                outs = [blocks[dtype][:, start:stop].view(kind) for dtype in names]
                 pools.gather(frame.blocks[kind], rows, outs)
-    lists: dict[str, np.ndarray | Ragged] = {}
+    lists: dict[str, BatchColumn] = {}
     for column in layout.lists:
         ragged = _concat([_gather_list(frame.lists[column.name], rows) for frame, rows in pieces])
         lists[column.name] = _pad(ragged, column) if layout.pad else ragged
@@ -312,31 +262,12 @@ def _gather_list(column: Ragged, rows: Rows) -> Ragged:
 
 
 def _pad(ragged: Ragged, column: Column) -> np.ndarray:
-    """(rows, max hotness), short rows filled up with 0."""
+    """Return (rows, max hotness), with short rows filled up with 0."""
     lengths = np.diff(ragged.offsets)
     width = max_hotness(column)
     if len(lengths):
         check_hotness(column, lengths.max())
-    out = aligned.empty((len(lengths), width), ragged.values.dtype)
+    out = aligned_empty((len(lengths), width), ragged.values.dtype)
     out[:] = 0
     out[np.arange(width) < lengths[:, None]] = ragged.values
     return out
-
-
-def max_hotness(column: Column) -> int:
-    """How wide a list column is when padded."""
-    if column.hotness is None:
-        raise SchemaError(
-            f"list column {column.name!r} cannot be padded: the schema does not say its hotness; "
-            'add it to the schema, or pass lists="ragged"'
-        )
-    return column.hotness.max
-
-
-def check_hotness(column: Column, longest: int) -> None:
-    """Whether a row of so many elements fits when padded. Raises `ValueError`."""
-    if longest > (width := max_hotness(column)):
-        raise ValueError(
-            f"list column {column.name!r} has a row of {longest} elements, the schema says at most {width}: "
-            'such a row does not fit when padded; lists="ragged" takes any length'
-        )

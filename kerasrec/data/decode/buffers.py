@@ -1,4 +1,4 @@
-"""Memory that is used again: most of what a large new array costs is that the system zeroes its pages."""
+"""Memory for batches, aligned and used again: zeroing its pages is most of the cost of a large new array."""
 
 from __future__ import annotations
 
@@ -8,12 +8,26 @@ from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import DTypeLike
 
-ALIGN = 64  # a cache line: what starts at one, TensorFlow, JAX and PyTorch take over without a copy
+ALIGN = 64  # bytes, a cache line; TensorFlow and JAX copy an array that does not start at a multiple
+
+
+def aligned_empty(shape: tuple[int, ...], dtype: DTypeLike) -> np.ndarray:
+    """Return an array like `np.empty`, starting at a multiple of 64 bytes; NumPy's start at multiples of 16."""
+    dtype = np.dtype(dtype)
+    size = math.prod(map(int, shape)) * dtype.itemsize
+    return _aligned(size)[:size].view(dtype).reshape(shape)
+
+
+def _aligned(size: int) -> np.ndarray:
+    """Return at least `size` bytes."""
+    memory = np.empty(size + ALIGN, np.uint8)
+    return memory[-memory.ctypes.data % ALIGN :]
 
 
 class Buffers:
-    """Arrays whose memory comes back here when nothing refers to them any more, be it a view or a tensor.
+    """Arrays whose memory comes back here when nothing refers to them any more, neither a view nor a tensor.
 
     There is never more memory than was lent at one time.
 
@@ -24,7 +38,7 @@ class Buffers:
     >>> address = first.ctypes.data
     >>> view = first[1:]
     >>> del first
-    >>> buffers.empty((3, 4), "float32").ctypes.data == address  # `view` still reads there
+    >>> buffers.empty((3, 4), "float32").ctypes.data == address  # `view` still uses it
     False
     >>> del view
     >>> address in {buffers.empty((3, 4), "float32").ctypes.data for _ in range(2)}
@@ -32,30 +46,29 @@ class Buffers:
     """
 
     def __init__(self) -> None:
-        self.unused: list[np.ndarray] = []  # appended to without the lock: by `_Lease.__del__`, at any point
+        self.unused: list[np.ndarray] = []  # `_Lease.__del__` appends at any time, without the lock
         self.lock = threading.Lock()
 
     def empty(self, shape: Sequence[int], dtype: str, order: Literal["C", "F"] = "C") -> np.ndarray:
-        """As `np.empty`; it starts at a multiple of 64 bytes."""
+        """Return an array like `np.empty`, starting at a multiple of 64 bytes."""
         size = math.prod(map(int, shape)) * np.dtype(dtype).itemsize
-        bytes_ = np.asarray(_Lease(self._find(size), size, self.unused))
-        return bytes_.view(dtype).reshape(shape, order=order)
+        lent = np.asarray(_Lease(self._memory(size), size, self.unused))
+        return lent.view(dtype).reshape(shape, order=order)
 
-    def _find(self, size: int) -> np.ndarray:
-        """Unused memory of about this size; else new, instead of unused memory of another size."""
+    def _memory(self, size: int) -> np.ndarray:
+        """Return unused memory of about this size, or else new memory, freeing unused memory of another size."""
         with self.lock:
-            fitting = [at for at, memory in enumerate(self.unused) if size <= len(memory) <= 1.5 * size]
+            fitting = [index for index, memory in enumerate(self.unused) if size <= len(memory) <= 1.5 * size]
             if fitting:
-                return self.unused.pop(min(fitting, key=lambda at: len(self.unused[at])))
+                return self.unused.pop(min(fitting, key=lambda index: len(self.unused[index])))
             if self.unused:
                 del self.unused[0]
         step = 1 << max(size.bit_length() - 3, 0)
-        memory = np.empty(-(-size // step) * step + ALIGN, np.uint8)  # for what is a little larger as well
-        return memory[-memory.ctypes.data % ALIGN :]
+        return _aligned(-(-size // step) * step)  # fits an array that is a little larger, too
 
 
 class _Lease:
-    """What an array of lent memory refers to: it goes when the last view has gone, and gives the memory back."""
+    """The owner of lent memory, to which arrays refer: when the last view is gone, it gives the memory back."""
 
     def __init__(self, memory: np.ndarray, size: int, unused: list[np.ndarray]):
         self.memory, self.unused = memory, unused

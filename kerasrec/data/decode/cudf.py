@@ -1,9 +1,8 @@
-"""Frames on an NVIDIA GPU: cuDF (its lean part, pylibcudf) decodes row groups there, CuPy does the rest.
+"""Decoding and gathering on an NVIDIA GPU: pylibcudf, cuDF's lean part, decodes row groups, CuPy does the rest.
 
-Two streams, one for reading pools and one for gathering batches, each waited for before its result is handed
-over: whoever has an array may use it in any stream. The other way round, frameworks free an array when Python no
-longer refers to it, though their kernels may still have to read it: `lend` keeps each batch until they are done.
-"""
+There are two streams, one for reading pools and one for gathering batches, each synchronized before its result is
+handed over, so that an array can be used in any stream. Frameworks free an array when Python no longer refers to
+it, even if their kernels still have to read it: `keep_while_used` keeps each batch until they are done."""
 
 from __future__ import annotations
 
@@ -12,9 +11,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kerasrec.data.decode.arrow import Batch, Frame, Layout, Rows
 from kerasrec.data.decode.device import Decoded, DeviceFrames
-from kerasrec.data.files.discovery import Chunk
+from kerasrec.data.decode.layout import Batch, Frame, Layout, Rows
+from kerasrec.data.files.row_groups import RowGroup
 from kerasrec.parallel import comm
 from kerasrec.schema import Column
 
@@ -23,13 +22,13 @@ if TYPE_CHECKING:
 
 
 class CudfFrames(DeviceFrames):
-    """`engine="cudf"` of a loader, on CUDA's current device.
+    """The engine `"cudf"` of a loader, on CUDA's current device.
 
-    RMM's current memory resource is replaced by an asynchronous one where it is still the plain default, which
-    would stop the device at each allocation.
+    RMM's current memory resource is replaced by an asynchronous one if it is still the plain default, which
+    would synchronize the device at each allocation.
 
     Args:
-        wide: as `DeviceFrames`'.
+        wide: as for `DeviceFrames`.
 
     Raises:
         ImportError: cuDF or CuPy is not installed.
@@ -48,7 +47,7 @@ class CudfFrames(DeviceFrames):
         devices = _devices(cupy)
         if comm.size() > 1 and devices > 1:
             raise RuntimeError(
-                f'engine="cudf": rank {comm.rank()} sees {devices} GPUs, and each rank must see its own alone; '
+                f'engine="cudf": rank {comm.rank()} sees {devices} GPUs, but must see its own only; '
                 "set CUDA_VISIBLE_DEVICES to HOROVOD_LOCAL_RANK before TensorFlow and kerasrec are imported"
             )
         super().__init__(cupy, self._decode, wide)
@@ -59,9 +58,9 @@ class CudfFrames(DeviceFrames):
             self._reading = cupy.cuda.Stream(non_blocking=True)
             self._gathering = cupy.cuda.Stream(non_blocking=True)
 
-    def read(self, chunks: Sequence[Chunk], layout: Layout, permute: bool) -> Frame:
+    def read(self, row_groups: Sequence[RowGroup], layout: Layout, permute: bool) -> Frame:
         with self._done_on(self._reading):
-            return super().read(chunks, layout, permute)
+            return super().read(row_groups, layout, permute)
 
     def gather(self, pieces: Sequence[tuple[Frame, Rows]], layout: Layout) -> Batch:
         with self._done_on(self._gathering):
@@ -79,7 +78,8 @@ class CudfFrames(DeviceFrames):
         except MemoryError as error:
             raise MemoryError(
                 f'engine="cudf": the memory of the GPU is full ({error}): lower pool_rows, or have the framework '
-                "leave some, by TF_FORCE_GPU_ALLOW_GROWTH=true or, for JAX, XLA_PYTHON_CLIENT_PREALLOCATE=false"
+                "leave some free, by TF_FORCE_GPU_ALLOW_GROWTH=true "
+                "or, for JAX, XLA_PYTHON_CLIENT_PREALLOCATE=false"
             ) from error
 
     def _decode(self, path: Path, row_groups: list[int], columns: list[Column]) -> dict[str, Decoded]:
@@ -90,37 +90,37 @@ class CudfFrames(DeviceFrames):
             options.set_row_groups([row_groups])
             options.set_column_names([column.name for column in columns])
             table = cudf.io.parquet.read_parquet(options, stream=self._reading)
-        except (RuntimeError, ValueError, TypeError, OverflowError, OSError) as error:  # as libcudf's are mapped
+        except (RuntimeError, ValueError, TypeError, OverflowError, OSError) as error:  # what libcudf's become
             raise OSError(f"{path}: cannot be read: {error}") from error
-        found = dict(zip(table.column_names(), table.tbl.columns(), strict=True))
-        return {column.name: self._decoded(column, found[column.name]) for column in columns}
+        decoded = dict(zip(table.column_names(), table.tbl.columns(), strict=True))
+        return {column.name: self._decoded(column, decoded[column.name]) for column in columns}
 
-    def _decoded(self, column: Column, found: pylibcudf.Column) -> Decoded:
+    def _decoded(self, column: Column, decoded: pylibcudf.Column) -> Decoded:
         if not column.is_list:
-            return Decoded(self._array(found, column), found.null_count())
-        if found.type().id().name != "LIST":  # of nulls only, of which the file does not say that they are lists
-            raise self._unread(found, column)
-        parts = found.list_view()
+            return Decoded(self._array(decoded, column), decoded.null_count())
+        if decoded.type().id().name != "LIST":  # nulls only, which the file does not declare to be lists
+            raise self._unread(decoded, column)
+        parts = decoded.list_view()
         elements, offsets = parts.child(), self._array(parts.offsets(), column)
         return Decoded(self._array(elements, column), elements.null_count(), offsets)
 
-    def _array(self, found: pylibcudf.Column, column: Column) -> Any:
-        """A column of cuDF's as an array of CuPy's on its memory, which lives as long as either."""
-        cuda, data = self.xp.cuda, found.data()
-        if not found.size() or data is None:
+    def _array(self, decoded: pylibcudf.Column, column: Column) -> Any:
+        """Return a CuPy array on the memory of a cuDF column, which lives as long as either."""
+        cuda, data = self.xp.cuda, decoded.data()
+        if not decoded.size() or data is None:
             return self.xp.empty(0, column.dtype)
-        name = found.type().id().name.lower()  # INT32, FLOAT64, ...; BOOL8
+        name = decoded.type().id().name.lower()  # INT32, FLOAT64, ...; BOOL8
         if not name.startswith(("int", "uint", "float", "bool8")):
-            raise self._unread(found, column)
+            raise self._unread(decoded, column)
         dtype = "bool" if name == "bool8" else name
-        memory = cuda.UnownedMemory(data.ptr, data.size, owner=found, device_id=self._device.id)
-        array = self.xp.ndarray(found.offset() + found.size(), dtype, cuda.MemoryPointer(memory, 0))
-        return array[found.offset() :]
+        memory = cuda.UnownedMemory(data.ptr, data.size, owner=decoded, device_id=self._device.id)
+        array = self.xp.ndarray(decoded.offset() + decoded.size(), dtype, cuda.MemoryPointer(memory, 0))
+        return array[decoded.offset() :]
 
     @staticmethod
-    def _unread(found: pylibcudf.Column, column: Column) -> TypeError:
+    def _unread(decoded: pylibcudf.Column, column: Column) -> TypeError:
         return TypeError(
-            f'column {column.name!r}: engine="cudf" does not read {found.type().id().name}; use engine="arrow", '
+            f'column {column.name!r}: engine="cudf" does not read {decoded.type().id().name}; use engine="arrow", '
             "or cast the column in the file"
         )
 

@@ -8,46 +8,51 @@ from typing import Any, Protocol
 import keras
 import numpy as np
 
-from kerasrec.data.decode import arrow as frames
-from kerasrec.data.decode.arrow import Batch, Frame, Layout, Rows
-from kerasrec.data.files.discovery import Chunk
+from kerasrec.data.decode import arrow
+from kerasrec.data.decode.layout import Batch, Frame, Layout, Rows
+from kerasrec.data.files.row_groups import RowGroup
 
 
 class Engine(Protocol):
-    """All that a loader asks of one; whatever the engine, the same rows come in the same order."""
+    """Decodes row groups and gathers batches; every engine yields the same rows in the same order."""
 
-    def read(self, chunks: Sequence[Chunk], layout: Layout, permute: bool) -> Frame:
-        """As `frames.read`; the frame's arrays are the engine's."""
+    def read(self, row_groups: Sequence[RowGroup], layout: Layout, permute: bool) -> Frame:
+        """Decode row groups as `arrow.read` does, into arrays of the engine."""
 
     def gather(self, pieces: Sequence[tuple[Frame, Rows]], layout: Layout) -> Batch:
-        """As `frames.gather`; the batch's arrays are the engine's."""
+        """Gather a batch as `arrow.gather` does, in arrays of the engine."""
 
     def host(self, array: Any) -> np.ndarray:
-        """One of its arrays in the host's memory."""
+        """Return one of its arrays in the host's memory."""
 
-    def lend(self, batches: Generator[Batch, None, None]) -> Iterator[Batch]:
-        """The same batches, each kept for as long as work that a framework was given on it may still run."""
+    def keep_while_used(self, batches: Generator[Batch, None, None]) -> Iterator[Batch]:
+        """Yield the same batches, and keep each as long as a framework may still compute on it."""
 
 
 class Arrow:
-    """pyarrow and NumPy: arrays in the host's memory."""
+    """The engine on the host: pyarrow and NumPy."""
 
-    read = staticmethod(frames.read)
-    gather = staticmethod(frames.gather)
+    read = staticmethod(arrow.read)
+    gather = staticmethod(arrow.gather)
 
     def host(self, array: np.ndarray) -> np.ndarray:
         return array
 
-    def lend(self, batches: Generator[Batch, None, None]) -> Iterator[Batch]:
+    def keep_while_used(self, batches: Generator[Batch, None, None]) -> Iterator[Batch]:
         return batches
 
 
 def make_engine(name: str) -> Engine:
-    """The engine of a name. Raises `ValueError` for an unknown one, and what it lacks where it cannot run here."""
+    """Return the engine of a name.
+
+    Raises:
+        ValueError: there is no engine of that name.
+        ImportError, RuntimeError: it cannot run here; says what is missing.
+    """
     if name == "arrow":
         return Arrow()
     if name == "cudf":
         from kerasrec.data.decode.cudf import CudfFrames
 
         return CudfFrames(wide=keras.backend.backend() == "tensorflow")
-    raise ValueError(f'engine must be "arrow" or "cudf", not {name!r}')
+    raise ValueError(f'engine must be "arrow" or "cudf"; got {name!r}')

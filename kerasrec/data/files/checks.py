@@ -1,6 +1,7 @@
 """What a column of a file must satisfy to be what its schema says; each error names the file and the column.
 
-Asked twice: of a file's footer before anything is read, and of decoded values for what the footer leaves open.
+It is checked twice: from a file's footer before anything is read, and on decoded values for what the footer leaves
+open.
 """
 
 from __future__ import annotations
@@ -8,12 +9,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from contextlib import suppress
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
+from kerasrec.data.files.remote import Remote
 from kerasrec.schema import Column, Schema, SchemaError, Tag
+
+Array: TypeAlias = Any  # of NumPy, or of a device's array module
+Number: TypeAlias = Any  # a number of Python, or a scalar of an array module
 
 
 def is_list(kind: pa.DataType) -> bool:
@@ -23,14 +29,14 @@ def is_list(kind: pa.DataType) -> bool:
 
 
 def element_type(kind: pa.DataType) -> pa.DataType:
-    """The Arrow type of values, or of the elements of lists; that of its categories for a dictionary."""
+    """Return the Arrow type of values, or of the elements of lists; that of its categories for a dictionary."""
     if is_list(kind):
         kind = kind.value_type
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
 def dtype_name(kind: pa.DataType) -> str:
-    """An Arrow type (of a list, its elements') as NumPy names it; Arrow's own name where NumPy has none."""
+    """Return NumPy's name of an Arrow type (of a list, of its elements), or Arrow's if NumPy has none."""
     kind = element_type(kind)
     if pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return "string"
@@ -38,21 +44,21 @@ def dtype_name(kind: pa.DataType) -> str:
 
 
 def check_loadable(schema: Schema) -> None:
-    """Whether batches of numbers can be made of these columns at all. Raises `SchemaError`."""
+    """Raise `SchemaError` if batches of numbers cannot be made of these columns."""
     for column in schema:
         if column.dtype in ("string", "datetime"):
             kind = "strings" if column.dtype == "string" else "dates"
             raise SchemaError(
-                f"column {column.name!r} holds {kind}, which are no input of a model: {_advice(column.dtype)}, or "
-                "leave it out with columns="
+                f"column {column.name!r} contains {kind}, which cannot be inputs of a model: "
+                f"{_advice(column.dtype)}, or leave it out with columns="
             )
     for target in schema.targets:
         if target.is_list:
-            raise SchemaError(f"target {target.name!r} is a list column; a target is one number a row")
+            raise SchemaError(f"target {target.name!r} is a list column; a target is one number per row")
 
 
 def _advice(kind: str) -> str:
-    """What to do with a column of a type that no tensor has, by the type's name; "" for numbers."""
+    """Return what to do with a column of a type that no tensor has, by the type's name; "" for numbers."""
     if kind.startswith(("string", "large_string", "binary", "large_binary", "dictionary")):
         return "encode it with etl.Categorify"
     if kind.startswith(("date", "timestamp", "time")):
@@ -62,27 +68,31 @@ def _advice(kind: str) -> str:
     return ""
 
 
-def check_type(column: Column, fields: pa.Schema, path: Any) -> None:
-    """Raise `SchemaError` unless a file has the column, of a type whose values the schema's dtype may hold."""
-    found = fields.get_all_field_indices(column.name)
-    if len(found) != 1:
-        problem = f"has {len(found)} columns" if found else "has no column"
+# ---- from a footer --------------------------------------------------------------------------------------------
+def check_type(column: Column, fields: pa.Schema, path: Path | Remote) -> None:
+    """Raise `SchemaError` unless a file has the column, of a type that may fit the schema's dtype."""
+    indices = fields.get_all_field_indices(column.name)
+    if len(indices) != 1:
+        problem = f"has {len(indices)} columns" if indices else "has no column"
         raise SchemaError(
-            f"{path}: the file {problem} {column.name!r}, its schema one; it has {_some(fields.names)}"
+            f"{path}: the file {problem} {column.name!r}; expected one, as in the schema; "
+            f"available: {_shortened(fields.names)}"
         )
-    kind = fields.field(found[0]).type
+    kind = fields.field(indices[0]).type
     if pa.types.is_null(kind) or (is_list(kind) == column.is_list and _fits(element_type(kind), column.dtype)):
         return
-    said, seen = (
+    expected, actual = (
         f"{'list of ' if listed else ''}{dtype}"
         for listed, dtype in ((column.is_list, column.dtype), (is_list(kind), dtype_name(kind)))
     )
     advice = f"; {advice}" if (advice := _advice(dtype_name(kind))) else ""
-    raise SchemaError(f"{path}: column {column.name!r} is {seen} in the file, but {said} in its schema{advice}")
+    raise SchemaError(
+        f"{path}: column {column.name!r} is {actual} in the file, but {expected} in the schema{advice}"
+    )
 
 
 def _fits(kind: pa.DataType, dtype: str) -> bool:
-    """Whether values of an Arrow type may be values of a schema's dtype; `exact` then looks at each."""
+    """Return whether values of an Arrow type may be values of a schema's dtype; `exact` then checks each."""
     if pa.types.is_null(kind) or dtype_name(kind) == dtype:
         return True
     integers = pa.types.is_integer(kind) or (pa.types.is_decimal(kind) and kind.scale == 0)
@@ -91,8 +101,14 @@ def _fits(kind: pa.DataType, dtype: str) -> bool:
     return integers and dtype.startswith(("int", "uint"))
 
 
-def check_range(column: Column, low: Any, high: Any, path: Any) -> None:
-    """Raise `ValueError` where integers from `low` to `high` do not fit the column's integer dtype."""
+def _shortened(names: Iterable[str], most: int = 12) -> str:
+    names = list(names)
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+
+
+# ---- of values ------------------------------------------------------------------------------------------------
+def check_range(column: Column, low: Number, high: Number, path: Path | Remote) -> None:
+    """Raise `ValueError` if integers from `low` to `high` do not fit the column's integer dtype."""
     if _is_float32(column) or not column.dtype.startswith(("int", "uint")):
         return
     limits = np.iinfo(column.dtype)
@@ -100,13 +116,13 @@ def check_range(column: Column, low: Any, high: Any, path: Any) -> None:
         raise _inexact(column, high if low >= limits.min else low, path)
 
 
-def exact(column: Column, values: Any, path: Any) -> Any:
-    """Convert values that a file holds in another type to the column's dtype; NumPy arrays, or alike on a device.
+def exact(column: Column, values: Array, path: Path | Remote) -> Array:
+    """Convert values that a file stores in another type to the column's dtype.
 
-    Targets and weights are left: they become float32 whatever they are.
+    Targets and weights are left as they are: they become float32 whatever they are.
 
     Raises:
-        ValueError: a value that the dtype cannot hold exactly.
+        ValueError: a value that the dtype cannot represent exactly.
     """
     dtype = np.dtype(column.dtype)
     if values.dtype == dtype or not len(values) or _is_float32(column):
@@ -115,27 +131,27 @@ def exact(column: Column, values: Any, path: Any) -> Any:
         check_range(column, int(values.min()), int(values.max()), path)
         return values.astype(dtype)
     with np.errstate(over="ignore", invalid="ignore"):
-        made = values.astype(dtype)
-        changed = (made.astype(values.dtype) != values) & (values == values)
+        cast = values.astype(dtype)
+        changed = (cast.astype(values.dtype) != values) & (values == values)
     if changed.any():
         raise _inexact(column, values[changed][0], path)
-    return made
+    return cast
 
 
 def _is_float32(column: Column) -> bool:
-    """Whether batches hold the column in float32 whatever its dtype is."""
+    """Return whether batches have the column in float32 whatever its dtype is."""
     return bool({Tag.TARGET, Tag.WEIGHT} & set(column.tags))
 
 
-def _inexact(column: Column, value: Any, path: Any) -> ValueError:
+def _inexact(column: Column, value: Number, path: Path | Remote) -> ValueError:
     return ValueError(
-        f"{path}: column {column.name!r} holds {value}, which is not exactly a value of {column.dtype}, its dtype "
-        "in the schema; cast the file's column, or change the schema"
+        f"{path}: column {column.name!r}: {value} cannot be represented exactly in {column.dtype}, its dtype in "
+        "the schema; cast the column in the file, or change the schema"
     )
 
 
-def check_nulls(column: Column, nulls: int, path: Any) -> None:
-    """A tensor has no null. Raises `ValueError`."""
+def check_nulls(column: Column, nulls: int, path: Path | Remote) -> None:
+    """Raise `ValueError` for nulls, which a tensor cannot represent."""
     if nulls:
         raise ValueError(
             f"{path}: column {column.name!r} has {nulls:,} nulls; fill them first, as etl.FillMissing and "
@@ -143,46 +159,48 @@ def check_nulls(column: Column, nulls: int, path: Any) -> None:
         )
 
 
-def check_ids(column: Column, low: int, high: int, path: Any) -> None:
-    """Whether ids from `low` to `high` are rows of the column's table. Raises `ValueError`."""
+def check_ids(column: Column, low: Number, high: Number, path: Path | Remote) -> None:
+    """Raise `ValueError` unless ids from `low` to `high` are in [0, cardinality)."""
     size = column.cardinality
     if size is not None and not 0 <= low <= high < size:
         raise ValueError(
-            f"{path}: column {column.name!r} holds id {low if low < 0 else high}, but its ids "
-            f"go from 0 to {size - 1:,} by the schema's cardinality"
+            f"{path}: column {column.name!r}: id {low if low < 0 else high} is out of range [0, {size:,}) "
+            "(cardinality in the schema)"
         )
 
 
-def check_nan(column: Column, low: float, path: Any) -> None:
-    """Whether values whose least is `low` are numbers: one NaN makes the least NaN. Raises `ValueError`."""
+def check_nan(column: Column, low: Number, path: Path | Remote) -> None:
+    """Raise `ValueError` if the least of some values is NaN, as it is if one of them is."""
     if low != low:
-        raise ValueError(f"{path}: column {column.name!r} holds NaN; fill it first, as etl.FillMissing does")
+        raise ValueError(f"{path}: column {column.name!r} contains NaN; fill it first, as etl.FillMissing does")
 
 
-def check_weights(column: Column, low: float, high: float, path: Any) -> None:
-    """Whether values from `low` to `high` can weigh rows. Raises `ValueError`."""
+def check_weights(column: Column, low: Number, high: Number, path: Path | Remote) -> None:
+    """Raise `ValueError` unless values from `low` to `high` can be weights of rows."""
     low, high = float(low), float(high)
     if not 0 <= low <= high <= float(np.finfo("float32").max):
         wrong = high if low >= 0 else low
         raise ValueError(
-            f"{path}: column {column.name!r} holds {wrong}, which is no weight: "
-            "weights are finite and not negative"
+            f"{path}: column {column.name!r}: {wrong} cannot be a weight; weights must be finite and >= 0"
         )
 
 
-def check_width(column: Column, shortest: int, longest: int, path: Any) -> None:
-    """Whether all rows of a list column have its `width`, given the lengths of some; a null list has length 0.
-    Raises `ValueError`."""
+def check_width(column: Column, shortest: int, longest: int, path: Path | Remote) -> None:
+    """Raise `ValueError` unless all rows of a list column have its `width`, given the least and greatest length.
+
+    A null list has length 0.
+    """
     if not shortest == longest == column.width:
         wrong = shortest if shortest != column.width else longest
         raise ValueError(
-            f"{path}: column {column.name!r} has a row of {wrong} elements, but each has {column.width} by its "
-            "hotness, min and max, in the schema"
+            f"{path}: column {column.name!r} has a row of {wrong} elements; expected {column.width} in every row "
+            "(hotness in the schema, where min and max are equal)"
         )
 
 
-def parse(column: Column, text: str | None, rows: int, path: Any) -> bool | int | float:
-    """The value that the name of a file's folder has for a column, of the schema's dtype; None is a null.
+# ---- in the name of a folder ----------------------------------------------------------------------------------
+def parse(column: Column, text: str | None, rows: int, path: Path | Remote) -> bool | int | float:
+    """Return the value of a column in the name of a file's folder, as one of the schema's dtype; None is a null.
 
     Raises:
         SchemaError: it is not a value of that dtype.
@@ -202,9 +220,9 @@ def parse(column: Column, text: str | None, rows: int, path: Any) -> bool | int 
         with suppress(ValueError):
             value = float(text)
     if value is None:
-        said = f"list of {column.dtype}" if column.is_list else column.dtype
+        expected = f"list of {column.dtype}" if column.is_list else column.dtype
         raise SchemaError(
-            f"{path}: column {column.name!r} is {text!r} by the name of a folder, but {said} in its schema"
+            f"{path}: column {column.name!r} is {text!r} in the name of a folder, but {expected} in the schema"
         )
     if kind in "iu":
         check_ids(column, int(value), int(value), path)
@@ -212,8 +230,3 @@ def parse(column: Column, text: str | None, rows: int, path: Any) -> bool | int 
     if Tag.WEIGHT in column.tags:
         check_weights(column, value, value, path)
     return value
-
-
-def _some(names: Iterable[str], most: int = 12) -> str:
-    names = list(names)
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

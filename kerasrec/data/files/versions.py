@@ -4,15 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from kerasrec.data.files.remote import Remote
 from kerasrec.files.versions import GONE, Version, what_changed
 from kerasrec.parquet.footers import read_footer
 from kerasrec.parquet.pages import check_pages
 
-# What stores tell of a file that changes when it is written; each has names of its own.
-_TOLD = (
+# Of a local file; of a remote one, those entries of its store's listing that change with the file.
+FileVersion: TypeAlias = Version | dict[str, str]
+
+# The entries by which stores identify a version of a file; each store has its own.
+_IDENTIFYING = (
     "size",
     "etag",
     "mtime",
@@ -26,18 +29,20 @@ _TOLD = (
 )
 
 
-def version_of(path: Any) -> Any:
-    """What tells this file from a later one of the same name."""
-    return _told(path.info()) if isinstance(path, Remote) else Version.of(path)
+def version_of(path: Path | Remote) -> FileVersion:
+    """Return what distinguishes this file from a later one of the same name."""
+    return _identifying(path.info()) if isinstance(path, Remote) else Version.of(path)
 
 
-def check_version(path: Any, version: Any) -> None:
-    """Raise `OSError` where a file is not what it was when its footer was read."""
+def check_version(path: Path | Remote, version: FileVersion | None) -> None:
+    """Raise `OSError` if a file is not what it was when its footer was read."""
     if isinstance(path, Remote):
-        now = _told(path.info())
-        changed = sorted(name for name in {*now, *version} if now.get(name) != version.get(name))
-        reason = ", ".join(f"{name} is {now.get(name)}, and was {version.get(name)}" for name in changed) or None
+        before = version if isinstance(version, dict) else {}
+        now = _identifying(path.info())
+        changed = sorted(name for name in {*now, *before} if now.get(name) != before.get(name))
+        reason = ", ".join(f"{name} is {now.get(name)}, and was {before.get(name)}" for name in changed) or None
     else:
+        assert isinstance(version, Version)
         reason = what_changed(path, version)
     if reason == GONE:
         raise FileNotFoundError(f"{path}: the file is gone since the loader was made")
@@ -46,13 +51,15 @@ def check_version(path: Any, version: Any) -> None:
 
 
 def check_checksums(path: Path, row_groups: Sequence[int], names: Sequence[str]) -> None:
-    """Raise `OSError` where pages of columns do not have the checksums that they were written with."""
+    """Raise `OSError` if pages of columns do not have the checksums that they were written with."""
     try:
         check_pages(path, read_footer(path), row_groups, names)
     except ValueError as error:
         raise OSError(str(error)) from None
 
 
-def _told(info: Mapping[str, Any]) -> dict[str, str]:
+def _identifying(info: Mapping[str, Any]) -> dict[str, str]:
     names = {name: name.replace("-", "").replace("_", "").lower() for name in info}
-    return {name: str(info[name]) for name, plain in names.items() if plain in _TOLD and info[name] is not None}
+    return {
+        name: str(info[name]) for name, plain in names.items() if plain in _IDENTIFYING and info[name] is not None
+    }

@@ -3,41 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import torch
 from torch.utils.data import IterableDataset, get_worker_info
 
-from kerasrec.data.decode.arrow import Ragged
-
-if TYPE_CHECKING:
-    from kerasrec.data.loader import Loader
+from kerasrec.data.batches import BatchStream
+from kerasrec.data.decode.layout import Ragged
+from kerasrec.data.mapping import Inputs
 
 
 class TorchBatches(IterableDataset):
-    """What `Loader.torch` returns: each pass over it is a pass of the loader."""
+    """The batches that `Loader.torch` returns. Each pass over them is a pass of the loader."""
 
-    def __init__(self, loader: Loader):
-        self.loader = loader
+    def __init__(self, stream: BatchStream):
+        self._stream = stream
 
     def __len__(self) -> int:
-        return len(self.loader)
+        return len(self._stream)
 
-    def __iter__(self) -> Iterator[Any]:
+    def __iter__(self) -> Iterator[Inputs]:
         if get_worker_info() is not None:
             raise RuntimeError(
                 "every worker process of a DataLoader would read every row: pass num_workers=0; "
                 "the loader decodes ahead in threads of its own"
             )
-        for batch in self.loader._lend():
-            yield self.loader._yielded(batch, _tensors)
+        for batch in self._stream.batches():
+            yield self._stream.convert(batch, _tensors)
 
 
-def _tensors(value: Any) -> Any:
-    if isinstance(value, Ragged):
-        return _tensors(value.values), _tensors(value.offsets)
-    if not isinstance(value, np.ndarray):
-        return torch.from_dlpack(value)
-    # What may not be written to is a part of a decoded file, which a tensor would let be written to.
-    return torch.from_numpy(value if value.flags.writeable else value.copy())
+def _tensors(column: Any) -> Any:
+    if isinstance(column, Ragged):
+        return _tensors(column.values), _tensors(column.offsets)
+    if not isinstance(column, np.ndarray):
+        return torch.from_dlpack(column)
+    # An array that may not be written to is part of a decoded file, to which a tensor would allow writing.
+    return torch.from_numpy(column if column.flags.writeable else column.copy())

@@ -20,7 +20,7 @@ from kerasrec.files.readable import what_is_wrong
 from kerasrec.files.versions import Version
 from kerasrec.parquet.footers import read_footer
 from kerasrec.parquet.pages import check_pages
-from kerasrec.parquet.row_groups import leaves
+from kerasrec.parquet.row_groups import leaf_positions
 from kerasrec.schema import SchemaError
 
 BATCH_ROWS = 131_072
@@ -128,7 +128,7 @@ def scan(files: Sequence[Path], known_types: Mapping[str, pl.DataType]) -> list[
 def _int96(footer: pq.FileMetaData) -> frozenset[str]:
     kinds = [footer.schema.column(at).physical_type for at in range(footer.num_columns)]
     return frozenset(
-        name for name, positions in leaves(footer).items() if "INT96" in [kinds[at] for at in positions]
+        name for name, positions in leaf_positions(footer).items() if "INT96" in [kinds[at] for at in positions]
     )
 
 
@@ -209,7 +209,7 @@ def null_counts(files: Sequence[Path]) -> dict[str, int]:
 def _null_counts(footer: pq.FileMetaData) -> dict[str, int]:
     types, counts = footer.schema.to_arrow_schema(), {}
     groups = [footer.row_group(index) for index in range(footer.num_row_groups)]
-    for name, positions in leaves(footer).items():
+    for name, positions in leaf_positions(footer).items():
         kind = types.field(name).type
         if not pa.types.is_nested(kind) and not pa.types.is_floating(kind):
             statistics = [group.column(positions[0]).statistics for group in groups]

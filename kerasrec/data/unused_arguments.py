@@ -1,13 +1,8 @@
-"""Arguments of Keras's `fit`, `evaluate` and `predict` that Keras leaves out, without a word, for a loader."""
+"""Arguments of `fit`, `evaluate` and `predict` that Keras silently ignores when the data is a loader."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from kerasrec._keras import fit_arguments
-
-if TYPE_CHECKING:
-    from kerasrec.data.loader import Loader
 
 _REMEDIES = {
     "y": "its targets are the schema's: choose them with Loader(targets=...)",
@@ -19,10 +14,12 @@ _REMEDIES = {
 }
 
 
-def refuse_ignored(loader: Loader) -> None:
-    """Raise `ValueError` for such an argument; called by what Keras asks first of a data adapter.
+def refuse_unused_arguments(batch_size: int, shuffle: bool) -> None:
+    """Raise `ValueError` if the call of Keras that asks for a loader's number of batches has such an argument.
 
-    Keras tells an adapter nothing of the arguments (`_keras.fit_arguments`).
+    Args:
+        batch_size: the loader's.
+        shuffle: whether the loader shuffles.
     """
     given = fit_arguments()
     if given is None:
@@ -34,11 +31,12 @@ def refuse_ignored(loader: Loader) -> None:
     ):
         if value is not None:
             refuse(name)
-    if given.batch_size not in (None, loader.batch_size):
+    if given.batch_size not in (None, batch_size):
         refuse("validation_batch_size" if given.validation else "batch_size")
-    if not given.validation and given.shuffle is False and loader.shuffle:
+    if not given.validation and given.shuffle is False and shuffle:
         refuse("shuffle")
 
 
 def refuse(name: str) -> None:
+    """Raise the `ValueError` for an argument that a loader decides."""
     raise ValueError(f"{name}: Keras ignores this argument when the data is a kr.Loader; {_REMEDIES[name]}")
