@@ -17,7 +17,7 @@ from kerasrec.checkpoint.random_state import random_state
 from kerasrec.parallel import comm
 from kerasrec.parallel.checkpoint import safetensors_io
 from kerasrec.parallel.checkpoint.safetensors_io import Array
-from kerasrec.parallel.fit.fingerprint import untrained_weights
+from kerasrec.tables.variables import untrained_weights
 
 
 @dataclass(frozen=True)

@@ -239,7 +239,7 @@ def learning_rates(model: keras.Model) -> list[Any]:
     if optimizer is None or not optimizer.built:
         return []
     variables = dense_variables(model, optimizer).values()
-    return [variable for variable in variables if getattr(variable, "name", "") == "learning_rate"]
+    return [variable for variable in variables if variable.name == "learning_rate"]
 
 
 def _restore(loader: Any, training: Training, path: Path) -> None:

@@ -29,6 +29,7 @@ from kerasrec.tables.initializers import piece_blocks
 from kerasrec.tables.plan import Plan, distinct_tables, plan_from_placements
 from kerasrec.tables.row_io import kept_in, new_rows, write_rows
 from kerasrec.tables.sharding import Shards, shard, slices
+from kerasrec.tables.variables import ReplicaVariable, TableVariable
 
 
 @dataclass(frozen=True)
@@ -141,51 +142,38 @@ class DistributedEmbedding(keras.layers.Layer):
 
     def build(self, input_shape: Any = None) -> None:
         rank = comm.rank()
-        self._stacks = tuple(shards.local(rank) for shards in self._shards)
-        self._variables = [self._rows_variable(shards, rank) for shards in self._shards]
-        for shards, stack, variable in zip(self._shards, self._stacks, self._variables, strict=True):
-            variable.stack = stack  # by it optimizers and checkpoints know a variable of tables
-            variable.shards = shards  # and by these what the other ranks hold
-            variable.cut_tables = [each.source.name for each in shards.slices if each.table != each.source]
+        if self.plan.ranks == 1:
+            self._variables = [self._table_variable(shards, rank) for shards in self._shards]
+        else:
+            self._build_exchange(rank)
+        for variable in self._variables:  # to be looked up and never trained, where the layer was frozen before
+            variable.trainable = self.trainable
         self.placed = Placed(self._parts, self._shards, tuple(self._variables))
-        if self.plan.ranks > 1:
-            self._prepare_exchange(rank)
         self.built = True
 
-    def _rows_variable(self, shards: Shards, rank: int) -> keras.Variable:
-        stack = shards.local(rank)
-        return self.add_weight(
-            name=stack.name,
-            shape=(stack.rows, stack.embedding_dim),
-            initializer=partial(_first_values, shards, rank, self.seed),
-            dtype=self.table_dtype,
-            autocast=False,  # under a mixed policy reading a table would cast all of it, every step
-        )
+    def _table_variable(self, shards: Shards, rank: int, **across_ranks: Any) -> TableVariable:
+        initializer = partial(_first_values, shards, rank, self.seed)
+        return TableVariable(shards, rank, initializer, self.table_dtype, **across_ranks)
 
-    def _prepare_exchange(self, rank: int) -> None:
+    def _build_exchange(self, rank: int) -> None:
         from kerasrec.parallel.comm.batch_share import LookupShare
         from kerasrec.parallel.exchange.exchange import Exchange
         from kerasrec.parallel.exchange.replicas import Copies
 
         self._share = LookupShare()
-        copies: list[Any] = []
-        for shards, variable in zip(self._shards, self._variables, strict=True):
-            copies.append(None)
-            variable.share = self._share  # by it optimizers know how much this rank's batch counts
+        variables, replica_variables = [], []
+        for shards in self._shards:
+            replica = replicas = None
             if shards.copies:
-                copied = self.add_weight(
-                    name=f"{shards.stack.name}_copies",
-                    shape=(shards.copies, shards.stack.embedding_dim),
-                    initializer=partial(_first_copies, shards, self.seed),
-                    dtype=self.table_dtype,
-                    autocast=False,
-                    trainable=False,
-                )
-                copied.copied = shards  # by it checkpoints know that it is held elsewhere
-                copies[-1] = copied.value
-                name = f"{self.name}.{shards.stack.name}"
-                variable.copies = Copies(shards, variable.value, copies[-1], rank, name)
-        values = [variable.value for variable in self._variables]
+                initializer = partial(_first_copies, shards, self.seed)
+                replica = ReplicaVariable(shards, initializer, self.table_dtype)
+                replicas = Copies(shards, replica.value, rank, f"{self.name}.{shards.stack.name}")
+            replica_variables.append(replica)
+            variables.append(self._table_variable(shards, rank, replicas=replicas, lookup_share=self._share))
+        self._variables = variables
+        self._replica_variables = tuple(replica_variables)  # a list's variables would be exported with the layer
+        values = [variable.value for variable in variables]
+        copies = [None if variable is None else variable.value for variable in replica_variables]
         self._exchange = Exchange(self._shards, values, copies, self.name, self.wire, self.ranks_per_node)
 
     @contextmanager
@@ -357,10 +345,10 @@ class DistributedEmbedding(keras.layers.Layer):
             here, there = (table.vocabulary_size, table.embedding_dim), tuple(saved[table.name].shape)
             if there != here:
                 raise ValueError(f"{self.name}: table {table.name!r} is {there} in the file, but {here} here")
-        for shards, stack, variable in zip(self._shards, self._stacks, self._variables, strict=True):
-            write_rows(variable, saved_blocks(stack, saved))
-            if shards.copies:
-                variable.copies.refresh_all()
+        for variable in self._variables:
+            write_rows(variable, saved_blocks(variable.stack, saved))
+            if variable.replicas is not None:
+                variable.replicas.refresh_all(variable)
 
     def get_config(self) -> dict[str, Any]:
         features = {}

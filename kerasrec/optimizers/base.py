@@ -11,14 +11,14 @@ from urllib.parse import quote  # HDF5 makes groups of names with a slash
 import keras
 
 from kerasrec._keras import NoReplicaSum, decays, learning_rate_variable, optimized_variables, variable_index
-from kerasrec.optimizers.sparse import Rows, is_sparse, is_table, unique_rows
+from kerasrec.optimizers.sparse import Rows, is_sparse, unique_rows
 from kerasrec.parallel import comm
 from kerasrec.parallel.checkpoint.keras_files import saved_blocks, whole_for_file
 from kerasrec.parallel.comm.data_parallel import average, gather, start_alike
 from kerasrec.parallel.fit.fingerprint import of_optimizer
 from kerasrec.parallel.fit.rank_check import check_alike, code
 from kerasrec.tables.row_io import filled_rows, write_rows
-from kerasrec.tables.sharding import is_sharded
+from kerasrec.tables.variables import TableVariable, is_sharded, is_table
 
 
 class TableOptimizer(NoReplicaSum):
@@ -44,7 +44,8 @@ class TableOptimizer(NoReplicaSum):
 
     def optimizer_of(self, variable: Any) -> Any:
         """The optimizer that trains a variable: this one, unless its table has its own."""
-        return getattr(getattr(variable, "stack", None), "optimizer", None) or self
+        own = variable.stack.optimizer if isinstance(variable, TableVariable) else None
+        return self if own is None else own
 
     # ---- a step ----------------------------------------------------------------------------------------------
     def build(self, variables: Sequence[Any]) -> None:
@@ -112,8 +113,8 @@ class TableOptimizer(NoReplicaSum):
             at = Rows(rows, variable_index(self, table))
             gradient = keras.ops.cast(gradient, table.dtype)
             self.update_rows(at, table, gradient, keras.ops.cast(self.learning_rate, table.dtype))
-            if hasattr(table, "copies"):
-                table.copies.refresh(rows)
+            if isinstance(table, TableVariable) and table.replicas is not None:
+                table.replicas.refresh(table, rows)
         return dense
 
     def _unscaled(self, gradient: Any) -> Any:
@@ -162,7 +163,7 @@ class TableOptimizer(NoReplicaSum):
                 f"{type(self).__name__}({option}=...) would touch every row of {table.name!r} in every step. Give "
                 "the dense part its own optimizer with kr.optimizers.Multi, or use Keras's, which does just that"
             )
-        if getattr(table, "constraint", None) is not None:
+        if table.constraint is not None:
             raise ValueError(
                 f"{table.name!r} has a constraint, which would touch every row in every step; remove it"
             )
@@ -193,11 +194,11 @@ class TableOptimizer(NoReplicaSum):
         state = {"iteration": self.iterations}
         if (learning_rate := learning_rate_variable(self)) is not None:
             state["learning_rate"] = learning_rate
-        for place, variable in enumerate(v for v in self._parts.own if not hasattr(v, "stack")):
+        for place, variable in enumerate(v for v in self._parts.own if not isinstance(v, TableVariable)):
             state |= {f"{place}:{name}": slot for name, slot in self._slots.of(variable).items()}
         for optimizer, some in self._parts.others:
             # Which comes first may depend on the plan; which tables it trains does not.
-            trains = [part.source.name for v in some if hasattr(v, "shards") for part in v.shards.slices]
+            trains = [part.source.name for v in some if isinstance(v, TableVariable) for part in v.shards.slices]
             of = f"table {quote(min(trains), safe='')}" if trains else "dense"
             state |= {f"{of}.{key}": variable for key, variable in optimizer.dense_state().items()}
         return state
@@ -236,7 +237,7 @@ class TableOptimizer(NoReplicaSum):
         if not self.built:
             return []
         state = []
-        for variable in (v for v in self._parts.own if hasattr(v, "stack")):
+        for variable in (v for v in self._parts.own if isinstance(v, TableVariable)):
             tables = [part.source.name for part in variable.shards.slices]
             for name, slot in self._slots.of(variable).items():
                 state.append((variable, slot, {table: f"{quote(table, safe='')}:{name}" for table in tables}))
@@ -249,12 +250,13 @@ def _step_of(pairs: Sequence[tuple[Any, Any]]) -> Any:
     """The step whose gradients are applied: it knows how much this rank's count."""
     if comm.size() == 1:
         return nullcontext()
-    from kerasrec.parallel.comm.batch_share import update_step
+    from kerasrec.parallel.comm.batch_share import LookupShare, update_step
 
-    tables = [(g, v) for g, v in pairs if hasattr(v, "share")]
-    layers = {id(v.share): v.share for _, v in tables}.values()
+    tables = [(g, v) for g, v in pairs if isinstance(v, TableVariable)]
+    shares = [v.lookup_share for _, v in tables if isinstance(v.lookup_share, LookupShare)]
+    of_layers = {id(share): share for share in shares}.values()
     dense = [g.values if is_sparse(g) else g for g, v in pairs if not is_sparse(g) or not is_sharded(v)]
-    return update_step(layers, [g.values for g, _ in tables if is_sparse(g)], dense)
+    return update_step(of_layers, [g.values for g, _ in tables if is_sparse(g)], dense)
 
 
 def _eagerly() -> Any:

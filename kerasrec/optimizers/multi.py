@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from kerasrec.optimizers.base import TableOptimizer
-from kerasrec.optimizers.sparse import is_table
+from kerasrec.tables.variables import is_table
 
 
 @keras.saving.register_keras_serializable("kerasrec")

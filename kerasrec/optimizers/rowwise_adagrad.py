@@ -9,7 +9,8 @@ from keras import ops
 
 from kerasrec._keras import slot, variable_index
 from kerasrec.optimizers.base import TableOptimizer
-from kerasrec.optimizers.sparse import Rows, is_table
+from kerasrec.optimizers.sparse import Rows
+from kerasrec.tables.variables import TableVariable, is_table
 
 
 @keras.saving.register_keras_serializable("kerasrec")
@@ -39,7 +40,7 @@ class RowwiseAdagrad(TableOptimizer, keras.optimizers.Adagrad):
         super().__init__(learning_rate, initial_accumulator_value, epsilon, **kwargs)
 
     def new_slot(self, variable: Any, name: str, initializer: Any) -> Any:
-        if cut := getattr(variable, "cut_tables", None):
+        if isinstance(variable, TableVariable) and (cut := variable.shards.column_wise_tables):
             raise ValueError(
                 f"RowwiseAdagrad keeps one number for all columns of a row, but table {cut[0]!r} is column-wise: "
                 "its columns are on several ranks; place it otherwise, or use Adagrad"

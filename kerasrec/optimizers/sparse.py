@@ -7,11 +7,6 @@ from typing import Any
 import keras
 
 
-def is_table(variable: Any) -> bool:
-    """Whether a variable's rows are looked up: a stack of tables, or the matrix of a Keras `Embedding`."""
-    return hasattr(variable, "stack") or variable.name == "embeddings"
-
-
 def is_sparse(gradient: Any) -> bool:
     """Whether a gradient names the rows it is for: TensorFlow's `tf.IndexedSlices`."""
     return hasattr(gradient, "indices") and hasattr(gradient, "dense_shape")

@@ -16,11 +16,11 @@ from kerasrec.layers.whole_tables import whole_tables
 from kerasrec.parallel import comm
 from kerasrec.parallel.comm.data_parallel import settle
 from kerasrec.parallel.comm.raise_on_all import agree
-from kerasrec.parallel.fit.fingerprint import untrained_weights
 from kerasrec.schema import Schema
 from kerasrec.serving.reads import FeatureRead, features_read, target_names
 from kerasrec.serving.rows import EXTRA, check_path
 from kerasrec.serving.wire import wire_names
+from kerasrec.tables.variables import untrained_weights
 from kerasrec.tensor_names import TensorNames, signature, tensor_names
 
 FILES = ("*.pb", "variables/*", "assets/*", f"{EXTRA}/*")  # of a SavedModel

@@ -60,15 +60,22 @@ def embedding_features(
             regularizer=regularizers[column.name],
         )
         owner, first = tables.setdefault(name, (column.name, table))
-        for what in ("vocabulary_size", "embedding_dim", "combiner", "initializer", "regularizer"):
-            if (theirs := getattr(first, what)) != (ours := getattr(table, what)):
-                raise SchemaError(
-                    f"columns {owner!r} and {column.name!r} share table {name!r}, but differ in {what}: "
-                    f"{theirs!r} and {ours!r}"
-                )
+        _refuse_differing(name, {owner: first, column.name: table})
         hotness = column.hotness.mean if column.hotness else 1.0
         features[column.name] = FeatureConfig(column.name, first, hotness)
     return features
+
+
+def _refuse_differing(name: str, tables: Mapping[str, TableConfig]) -> None:
+    """Raise `SchemaError` if the configurations that two columns, the keys, give their shared table differ."""
+    columns = " and ".join(map(repr, tables))
+    for field in ("vocabulary_size", "embedding_dim", "combiner", "initializer", "regularizer"):
+        first, *others = (getattr(config, field) for config in tables.values())
+        for other in others:
+            if other != first:
+                raise SchemaError(
+                    f"columns {columns} share table {name!r}, but differ in {field}: {first!r} and {other!r}"
+                )
 
 
 def _per_column(argument: str, given: Any, columns: Sequence[Column], default: Any) -> dict[str, Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -115,6 +114,11 @@ class Shards:
         """How many copied rows the rank owns that owns the most."""
         return int(self.first_owned_copy[-1].max())
 
+    @property
+    def column_wise_tables(self) -> list[str]:
+        """The names of the tables of which the stack has some columns alone."""
+        return [each.source.name for each in self.slices if each.table != each.source]
+
     def local(self, rank: int) -> Stack:
         """What a rank's variable holds, as a stack of shortened tables: so optimizers and checkpoints know it."""
         held = [(each, each.rows(rank)) for each in self.slices]
@@ -123,11 +127,6 @@ class Shards:
         )
         pieces = tuple(TableShard(each.source.name, rank, rows, each.columns) for each, rows in held if rows)
         return replace(self.stack, tables=tables, pieces=pieces)
-
-
-def is_sharded(variable: Any) -> bool:
-    """Whether a variable holds rows of tables that ranks have different ones of, or copies of such rows."""
-    return hasattr(variable, "shards") or hasattr(variable, "copied")
 
 
 def shard(plan: Plan, tables: Iterable[TableConfig], sums: bool = False) -> list[Shards]:

@@ -20,6 +20,7 @@ from kerasrec.parallel import comm
 from kerasrec.parallel.checkpoint import local_tables, safetensors_io
 from kerasrec.parallel.exchange.gather_table import whole
 from kerasrec.tables import row_io
+from kerasrec.tables.variables import table_variables
 
 SIZES = {"item": (103, 4), "tag": (31, 6), "tiny": (2, 4)}
 OPTIMIZERS = {
@@ -90,7 +91,7 @@ def train(model, steps):
 def state(model):
     """All there is of a model: whole tables and slots, gathered by other code than a checkpoint's, the rest."""
     optimizer, cut = model.optimizer, {}
-    for variable in local_tables.stacks_of(model):
+    for variable in table_variables(model):
         slots = optimizer.table_slots(variable) if optimizer.built else {}
         for slot, each in {"": variable, **slots}.items():
             for part in variable.shards.slices:
@@ -118,10 +119,10 @@ def assert_equal(one, other, **close):
 
 
 def check_copies(model):
-    for variable in local_tables.stacks_of(model):
+    for variable in table_variables(model):
         shards = variable.shards
         if shards.copies and comm.size() > 1:
-            copies = variable.copies.copies.numpy()
+            copies = variable.replicas.copies.numpy()
             for each, (first, last) in zip(shards.slices, pairwise(shards.first_copy.tolist()), strict=True):
                 np.testing.assert_array_equal(copies[first:last], whole(shards, each, variable)[: last - first])
 
@@ -141,7 +142,7 @@ def reads_its_rows(model, path):
         kr.parallel.restore(path, model)
     finally:
         safetensors_io.read = read
-    stacks = local_tables.stacks_of(model)
+    stacks = table_variables(model)
     mine = [*stacks, *(slot for stack in stacks for slot in model.optimizer.table_slots(stack).values())]
     assert sum(sizes) == sum(np.array(each.value).nbytes for each in mine)
     return files

@@ -154,7 +154,7 @@ def train(case):
 
 def check_copies(tables, shards, variable):
     """Every rank's copies of rows are to the bit what their owners have."""
-    copies = variable.copies.copies.numpy()
+    copies = variable.replicas.copies.numpy()
     for each, first in zip(shards.slices, shards.first_copy.tolist(), strict=False):
         rows = tables[each.source.name][: each.frequent_rows, slice(*each.columns)]
         np.testing.assert_array_equal(copies[first : first + each.frequent_rows], rows)

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 import kerasrec as kr
 from kerasrec.parallel import comm
-from kerasrec.parallel.fit import fingerprint
+from kerasrec.tables import variables
 
 not_refused = []
 USERS, ITEMS, TAGS = 40, 103, 31
@@ -173,7 +173,7 @@ def tables_of(model):
 
 
 def dense_of(model):
-    return np.concatenate([np.ravel(weight.numpy()) for weight in fingerprint.dense_weights(model)])
+    return np.concatenate([np.ravel(weight.numpy()) for weight in variables.dense_weights(model)])
 
 
 def left_by(model, history):
@@ -188,7 +188,7 @@ class Settled(keras.callbacks.Callback):
     """Whether moving averages, which each rank has its own of, end an epoch as their mean."""
 
     def moving(self):
-        return np.concatenate([np.ravel(weight.numpy()) for weight in fingerprint.untrained_weights(self.model)])
+        return np.concatenate([np.ravel(weight.numpy()) for weight in variables.untrained_weights(self.model)])
 
     def on_train_batch_end(self, batch, logs=None):
         self.mine = self.moving()

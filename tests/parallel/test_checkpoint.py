@@ -12,6 +12,7 @@ from safetensors.numpy import load_file
 import kerasrec as kr
 from kerasrec.tables import row_io
 from kerasrec.tables.initializers import initial_values
+from kerasrec.tables.variables import TableVariable, table_variables
 
 ROWS = {"item": 10, "user": 7, "wide/one": 5}
 WIDTHS = {"item": 4, "user": 4, "wide/one": 8}
@@ -71,7 +72,7 @@ def train(model, steps):
 def state(model):
     """Every table's values and slots by name, gathered from the stacks in plain NumPy."""
     found = {}
-    for variable in (variable for variable in model.weights if hasattr(variable, "stack")):
+    for variable in table_variables(model):
         optimizer = getattr(model, "optimizer", None)
         slots = optimizer.table_slots(variable) if optimizer and optimizer.built else {}
         for key, whole in {"": variable, **slots}.items():
@@ -300,7 +301,7 @@ def test_each_optimizer_gets_its_own_learning_rate_back(tmp_path):
     kr.parallel.save(tmp_path / "all", first)
     kr.parallel.restore(tmp_path / "all", second)
     rates = {
-        variable.stack.tables[0].name if hasattr(variable, "stack") else "dense": round(
+        variable.stack.tables[0].name if isinstance(variable, TableVariable) else "dense": round(
             float(second.optimizer.optimizer_of(variable).learning_rate), 3
         )
         for variable in second.trainable_variables

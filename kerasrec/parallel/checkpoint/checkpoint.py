@@ -20,14 +20,14 @@ from kerasrec.files import naming_full_disk
 from kerasrec.parallel import comm
 from kerasrec.parallel.checkpoint import manifest, safetensors_io
 from kerasrec.parallel.checkpoint.dense_state import dense_arrays, read_dense, seed_values
-from kerasrec.parallel.checkpoint.local_tables import HeldTable, stacks_of, tables_of
+from kerasrec.parallel.checkpoint.local_tables import HeldTable, tables_of
 from kerasrec.parallel.checkpoint.manifest import File, Manifest, SavedTable, Shard
 from kerasrec.parallel.checkpoint.reader import Reader
 from kerasrec.parallel.checkpoint.safetensors_io import Array
 from kerasrec.parallel.comm.data_parallel import settle
 from kerasrec.parallel.comm.raise_on_all import agree
-from kerasrec.parallel.fit.fingerprint import untrained_weights
 from kerasrec.tables.row_io import write_rows
+from kerasrec.tables.variables import table_variables, untrained_weights
 
 
 def save(
@@ -239,9 +239,9 @@ def _restore(path: Path, model: keras.Model, optimizer: bool, dense: bool, table
             read_dense(*reader.dense, model, trainer)
 
     agree(change)
-    for variable in stacks_of(model):
-        if hasattr(variable, "copies"):
-            variable.copies.refresh_all()
+    for variable in table_variables(model):
+        if variable.replicas is not None:
+            variable.replicas.refresh_all(variable)
 
 
 def _optimizer(model: keras.Model, of_tables: bool = True) -> Any:

@@ -11,11 +11,12 @@ import numpy as np
 
 from kerasrec.parallel import comm
 from kerasrec.parallel.checkpoint.safetensors_io import Array, Found, read_whole
+from kerasrec.tables.variables import dense_weights
 
 
 def dense_variables(model: keras.Model, optimizer: Any) -> dict[str, Any]:
     """Dense weights by place, and the optimizer's variables that are no table's; the same on every rank."""
-    found = {f"weights/{place}": weight for place, weight in enumerate(_dense(model))}
+    found = {f"weights/{place}": weight for place, weight in enumerate(dense_weights(model))}
     if optimizer is None:
         return found
     state = optimizer.dense_state() if hasattr(optimizer, "dense_state") else dict(enumerate(optimizer.variables))
@@ -76,10 +77,6 @@ def _all_variables(model: keras.Model, optimizer: Any) -> dict[str, Any]:
     """`dense_variables`, and this rank's seeds."""
     seeds = {f"seeds/{comm.rank()}/{place}": seed for place, seed in enumerate(seeds_of(model))}
     return dense_variables(model, optimizer) | seeds
-
-
-def _dense(model: keras.Model) -> list[Any]:
-    return [v for v in model.weights if not hasattr(v, "stack") and not hasattr(v, "copied")]
 
 
 def _numpy(variable: Any) -> np.ndarray:

@@ -12,6 +12,7 @@ import numpy as np
 
 from kerasrec.parallel import comm
 from kerasrec.tables.row_io import read_rows, row_blocks
+from kerasrec.tables.variables import TableVariable, table_variables
 
 
 @dataclass(frozen=True)
@@ -70,11 +71,6 @@ class HeldTable:
         return {key: held.whole for key, held in self.arrays.items()}
 
 
-def stacks_of(model: keras.Model) -> list[Any]:
-    """The variables of a model that hold tables."""
-    return [variable for variable in model.weights if hasattr(variable, "shards")]
-
-
 def tables_of(model: keras.Model, optimizer: Any, *, needed: bool = True) -> dict[str, HeldTable]:
     """All tables of a model by name, those too of which this rank holds nothing.
 
@@ -90,7 +86,7 @@ def tables_of(model: keras.Model, optimizer: Any, *, needed: bool = True) -> dic
     optimizer = optimizer if hasattr(optimizer, "table_slots") else None
     tables: dict[str, HeldTable] = {}
     widths: Counter[str] = Counter()
-    for variable in stacks_of(model):
+    for variable in table_variables(model):
         for part in variable.shards.slices:
             name, rows = part.source.name, part.rows(comm.rank())
             widths[name] += part.table.embedding_dim
@@ -103,7 +99,7 @@ def tables_of(model: keras.Model, optimizer: Any, *, needed: bool = True) -> dic
     return tables
 
 
-def _held(variable: Any, part: Any, rows: range, optimizer: Any) -> HeldTable:
+def _held(variable: TableVariable, part: Any, rows: range, optimizer: Any) -> HeldTable:
     name, first = part.source.name, variable.stack.offsets[part.table.name] if rows else 0
     slots = {} if optimizer is None else optimizer.table_slots(variable)
     arrays = {}

@@ -14,6 +14,7 @@ from kerasrec.parallel import comm
 from kerasrec.parallel.exchange.packing import from_bits, to_bits
 from kerasrec.tables.row_io import row_blocks
 from kerasrec.tables.sharding import Shards
+from kerasrec.tables.variables import TableVariable
 
 
 class Copies:
@@ -22,8 +23,8 @@ class Copies:
     Which rows changed is told by one bit for each copied row that a rank owns.
     """
 
-    def __init__(self, shards: Shards, variable: Any, copies: Any, rank: int, name: str):
-        self.shards, self.variable, self.copies, self.rank, self.name = shards, variable, copies, rank, name
+    def __init__(self, shards: Shards, copies: Any, rank: int, name: str):
+        self.shards, self.copies, self.rank, self.name = shards, copies, rank, name
         self.bytes = -(-shards.most_owned_copies // 8)
         places = [
             [each.owners.index(r) if r in each.owners else 0 for each in shards.slices]
@@ -35,10 +36,11 @@ class Copies:
         self.first = (shards.first_copy[:-1] + np.array(places)).ravel()
         self.apart = np.tile(shards.owner_count, shards.ranks)
 
-    def refresh(self, rows: Any) -> None:
+    def refresh(self, table: TableVariable, rows: Any) -> None:
         """Send every rank the copied ones among some rows of this rank's variable, and take theirs.
 
         Args:
+            table: the variable.
             rows: (n,) distinct rows of the variable. All ranks must come here, with no row if they have none.
         """
         shards, rank = self.shards, self.rank
@@ -49,7 +51,7 @@ class Copies:
         copied = within < tf.gather(first[1:] - first[:-1], of)
         place = tf.boolean_mask(tf.gather(first, of) + within, copied)
         order = tf.argsort(place)
-        values = tf.gather(self.variable, tf.gather(tf.boolean_mask(rows, copied), order))
+        values = tf.gather(table.value, tf.gather(tf.boolean_mask(rows, copied), order))
         bits = to_bits(tf.zeros_like(place), place, 1, self.bytes)
         everyones = comm.allgather(bits, f"{self.name}.changed")
         values = comm.allgather(values, f"{self.name}.copies")
@@ -65,8 +67,8 @@ class Copies:
             updates=values,
         )
 
-    def refresh_all(self) -> None:
+    def refresh_all(self, table: TableVariable) -> None:
         """Send every rank all copied rows, some 16 MiB of this rank's at a time. All ranks must come here."""
         held = self.shards.first_local_row[-1]
         for start, stop in row_blocks(int(held.max()), 4 * self.shards.stack.embedding_dim):
-            self.refresh(np.arange(start, min(stop, int(held[self.rank]))))
+            self.refresh(table, np.arange(start, min(stop, int(held[self.rank]))))

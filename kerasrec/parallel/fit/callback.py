@@ -15,6 +15,7 @@ from kerasrec.parallel.fit import fingerprint
 from kerasrec.parallel.fit.model import check_loss, check_optimizer, join
 from kerasrec.parallel.fit.rank_check import check_alike, code
 from kerasrec.parallel.fit.watchdog import Watchdog
+from kerasrec.tables.variables import dense_weights, untrained_weights
 
 RANK_0_ONLY = (keras.callbacks.TensorBoard, keras.callbacks.CSVLogger, keras.callbacks.RemoteMonitor)
 STEP_LIMIT = 1800.0
@@ -94,7 +95,7 @@ class Callback(keras.callbacks.Callback):
         if comm.size() == 1:
             return
         self._compare("fit", epochs=self.params.get("epochs"), **fingerprint.of_model(self.model))
-        start_alike(fingerprint.dense_weights(self.model))
+        start_alike(dense_weights(self.model))
         self._training = True
         if self._watchdog is not None:
             self._watchdog.start()
@@ -107,7 +108,7 @@ class Callback(keras.callbacks.Callback):
             self._compare("validation", validation)
         else:
             self._compare("evaluate")
-        settle(fingerprint.untrained_weights(self.model))
+        settle(untrained_weights(self.model))
 
     def on_predict_begin(self, logs: Any = None) -> None:
         self._compare("predict")
@@ -133,7 +134,7 @@ class Callback(keras.callbacks.Callback):
         self._alive()
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
-        settle(fingerprint.untrained_weights(self.model))
+        settle(untrained_weights(self.model))
         self._alive()
 
     def _alive(self) -> None:

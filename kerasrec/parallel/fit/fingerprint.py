@@ -6,7 +6,7 @@ from typing import Any
 
 from kerasrec._keras import compiled_metrics, layers_of
 from kerasrec.parallel import comm
-from kerasrec.tables.sharding import is_sharded
+from kerasrec.tables.variables import dense_weights
 
 # What Keras numbers in the order of making, or what may well differ.
 _ASIDE = ("name", "seed", "build_config", "shared_object_id")
@@ -60,16 +60,6 @@ def of_data(data: Any) -> dict[str, Any] | None:
     if data.ranks == comm.size():  # else each rank may have files of its own
         dealt |= {"files": data.fingerprints, "order of files": list(data.fingerprints)}
     return dealt
-
-
-def dense_weights(model: Any) -> list[Any]:
-    """All weights that every rank has a whole copy of; not the tables' rows, and not the copies of some."""
-    return [weight for weight in model.weights if not is_sharded(weight)]
-
-
-def untrained_weights(model: Any) -> list[Any]:
-    """Those of them that no gradient changes, but maybe the rows that a rank sees, as moving averages."""
-    return [weight for weight in dense_weights(model) if not weight.trainable]
 
 
 def _metrics(model: Any) -> list[Any]:

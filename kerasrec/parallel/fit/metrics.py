@@ -35,7 +35,7 @@ def check_sums(metrics: list[Any]) -> None:
     for metric in (each for each in _single(metrics) if each not in _checked):
         kind = f"metric {metric.name!r} ({type(metric).__name__})"
         for variable in metric.variables:
-            if getattr(variable, "aggregation", "sum") != "sum":
+            if variable.aggregation != "sum":
                 raise ValueError(
                     f"{kind}: its variable {variable.name!r} has aggregation={variable.aggregation!r}, but across "
                     "ranks the states of metrics are added up; leave the metric out, or compute it from sums"

@@ -15,8 +15,8 @@ from kerasrec._keras import output_losses
 from kerasrec.parallel import comm
 from kerasrec.parallel.checkpoint.model_files import save_model_aside, save_weights_aside
 from kerasrec.parallel.comm.data_parallel import settle
-from kerasrec.parallel.fit.fingerprint import untrained_weights
 from kerasrec.parallel.fit.metrics import global_results
+from kerasrec.tables.variables import untrained_weights
 
 
 def join(model: Any) -> None:
