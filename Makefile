@@ -4,6 +4,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 BACKENDS := .venv-backends
 POLARS_1 := .polars-1
+# tests/conftest.py says which tests share a worker. How long each took is kept in durations/.
+PYTEST = $(BIN)/python -m pytest --durations=40 --junit-xml=durations/$@.xml
+TWO_WORKERS := -n 2 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: help map setup demo test test-fast test-nightly test-backends test-polars lint format clean
 
@@ -36,16 +39,16 @@ demo: setup
 	$(BIN)/kerasrec demo
 
 test: setup
-	$(BIN)/python -m pytest -m "not nightly"
+	$(PYTEST) $(TWO_WORKERS) -m "not nightly"
 
 test-fast: setup
-	$(BIN)/python -m pytest -m "not slow and not nightly"
+	$(PYTEST) $(TWO_WORKERS) -m "not slow and not nightly"
 
 test-nightly: setup
-	$(BIN)/python -m pytest -m nightly
+	$(PYTEST) $(TWO_WORKERS) -m nightly
 
 test-backends: setup $(BACKENDS)/.installed
-	$(BIN)/python -m pytest tests/backends
+	$(PYTEST) tests/backends
 
 $(BACKENDS)/.installed: pyproject.toml | setup
 	$(PYTHON) -m venv $(BACKENDS)
@@ -55,7 +58,7 @@ $(BACKENDS)/.installed: pyproject.toml | setup
 
 # Before the installed Polars on the path, so that the environment stays as it is.
 test-polars: setup $(POLARS_1)/.installed
-	PYTHONPATH=$(CURDIR)/$(POLARS_1) $(BIN)/python -m pytest tests/etl -m "not slow and not nightly"
+	PYTHONPATH=$(CURDIR)/$(POLARS_1) $(PYTEST) $(TWO_WORKERS) tests/etl -m "not slow and not nightly"
 
 $(POLARS_1)/.installed: Makefile | setup
 	rm -rf $(POLARS_1)
@@ -75,4 +78,4 @@ format: setup
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(BACKENDS) $(POLARS_1) report build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BACKENDS) $(POLARS_1) report durations build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,14 +1,8 @@
-"""Takes a few steps on models and batches that the test draws, one after another; run by horovodrun.
+"""Takes a few steps on models and batches that the test draws, one after another.
 
 A case is plain data: `tables`, `features` (of which table, in which form), `steps` (by step, by rank, by row: each
 feature's list of ids, or of pairs of id and weight, and the target) and what holds for all of it.
 """
-
-import json
-import sys
-import time
-from itertools import count
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -118,19 +112,3 @@ def train(case):
         if shards.copies:
             check_copies(after, shards, variable)
     return {f"{name} before": rows for name, rows in before.items()} | after
-
-
-if __name__ == "__main__":
-    folder = Path(sys.argv[1])
-    for number in count():
-        asked, waited = folder / f"{number}.json", 0.0
-        while not asked.exists():
-            if (folder / "done").exists():
-                sys.exit()
-            assert waited < 60, "nobody asks any more"
-            time.sleep(0.002)
-            waited += 0.002
-        found = train(json.loads(asked.read_text()))
-        if comm.rank() == 0:
-            np.savez(folder / "answer.npz", **found)
-            (folder / "answer.npz").rename(folder / f"{number}.npz")

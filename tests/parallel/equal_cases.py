@@ -1,9 +1,6 @@
-"""Trains the same model on the same global batches on any number of ranks; run by horovodrun, and imported."""
+"""Trains the same model on the same global batches on any number of ranks."""
 
-import json
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -160,10 +157,6 @@ def check_copies(tables, shards, variable):
         np.testing.assert_array_equal(copies[first : first + each.frequent_rows], rows)
 
 
-if __name__ == "__main__":
-    cases = json.loads(Path(sys.argv[1]).read_text())
-    for number, case in enumerate(cases):
-        found = train(case)
-        if comm.rank() == 0:
-            np.savez(f"{sys.argv[2]}/{number}.npz", **found)
-    print("finished", comm.rank())
+def run(cases):
+    """Train each case."""
+    return [train(case) for case in cases]

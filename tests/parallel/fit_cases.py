@@ -1,10 +1,9 @@
-"""`fit` on any number of ranks; run by horovodrun with a folder made by `test_fit.py`, and imported by it."""
+"""`fit` on any number of ranks, with the data that `write_data` writes."""
 
 import json
 import re
 import sys
 import warnings
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -353,8 +352,9 @@ def case_refused(folder, work, optimizer):
     refused("would hold only this rank's rows", lambda: joined().save(work / "old.h5"))
 
     # what differs between ranks
-    main, script = sys.modules["__main__"], __file__
-    main.__file__ = str(Path(__file__).with_name("launch.py")) if rank else script
+    main = sys.modules["__main__"]
+    script = main.__file__
+    main.__file__ = __file__ if rank else script
     differs = r"code.script: \w{8} on rank 0, \w{8} on ranks? 1"
     refused(differs, lambda: dlrm(folder, "sgd").fit(loaders(folder)[0]))
     refused(differs, lambda: plain("sgd").evaluate(data, callbacks=[ours()]))
@@ -469,13 +469,12 @@ CASES = {
 }
 
 
-if __name__ == "__main__":
-    folder = Path(sys.argv[1])
+def run(folder):
+    """Run every case; rank 0 writes the arrays of each."""
     work = folder / f"on_{comm.size()}"
     work.mkdir(exist_ok=True)
-    for name in sys.argv[2:] or CASES:
-        case, optimizer = CASES[name]
-        found = case(folder, work, optimizer)
+    for name, (case, optimizer) in CASES.items():
+        arrays = case(folder, work, optimizer)
         if comm.rank() == 0:
-            np.savez(work / f"{name}.npz", **found)
+            np.savez(work / f"{name}.npz", **arrays)
         print(f"case {name}: done", flush=True)

@@ -1,11 +1,8 @@
 """One model with a table for every placement, optimizer and kind of input, trained on any number of ranks.
 
-Run by horovodrun, and imported: one trace and one launch serve all cases of a world size. It can also go wrong on
-purpose, to see that tests find it.
+One trace serves all cases of a world size. It can also go wrong on purpose, to see that tests find it.
 """
 
-import json
-import sys
 from contextlib import contextmanager, nullcontext
 from dataclasses import replace
 from functools import cache
@@ -236,13 +233,11 @@ def train(cases, ranks_per_node=None):
 
 CASES = {"product": every_case, "pairwise": pairwise_cases, "sgd": sgd_cases}
 
-if __name__ == "__main__":
-    which, per_node, every_wrong = json.loads(sys.argv[1])
-    for place, how in enumerate(every_wrong):
+
+def run(which, ranks_per_node, ways):
+    """Train the cases of that name once for each way to go wrong (None: as it should be)."""
+    results = []
+    for how in ways:
         with going_wrong(how) if how else nullcontext():
-            found = train(CASES[which](), per_node)
-        if comm.rank() == 0:
-            for when in ("before", "after"):
-                np.savez(f"{sys.argv[2]}/{place}.{when}.npz", **found[when])
-            np.save(f"{sys.argv[2]}/{place}.losses.npy", found["losses"])
-    print("finished", comm.rank())
+            results.append(train(CASES[which](), ranks_per_node))
+    return results

@@ -1,14 +1,7 @@
 """Models and batches that hypothesis draws, trained on real ranks, against NumPy's float64 and the whole batch.
 
-One launch answers all examples of a test, those by which hypothesis makes a failing one smaller too.
+The same ranks answer all examples of a test, those by which hypothesis makes a failing one smaller too.
 """
-
-import json
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from importlib.util import find_spec
-from pathlib import Path
-from time import sleep
 
 import drawn_cases
 import numpy as np
@@ -16,9 +9,6 @@ import pytest
 from drawn_cases import HOTNESS
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
-from launch import launch
-
-pytestmark = pytest.mark.skipif(find_spec("horovod") is None, reason="Horovod is not installed")
 
 
 # ---- what is drawn -------------------------------------------------------------------------------------------
@@ -134,67 +124,43 @@ def expected(case, weights):
 
 
 # ---- asking ----------------------------------------------------------------------------------------------------
-class Ranks:
-    """Ranks that wait for cases in a folder."""
+def check(ranks, examples):
+    failed = []  # the case that ended the ranks, and how: no other can be asked after it
 
-    def __init__(self, folder, job):
-        self.folder, self.job, self.asked, self.ended_by = folder, job, 0, None
-
-    def train(self, case):
-        """The weights before a case's steps and after. Once a case has ended the ranks there is no other."""
-        assume(self.ended_by in (None, case))
-        (self.folder / "case").write_text(json.dumps(case))
-        (self.folder / "case").rename(self.folder / f"{self.asked}.json")
-        answer = self.folder / f"{self.asked}.npz"
-        while not answer.exists():
-            if self.job.done():
-                self.ended_by = case
-                raise AssertionError(self.job.result().output[-4000:])
-            sleep(0.002)
-        self.asked += 1
-        found = dict(np.load(answer))
-        before = {name.removesuffix(" before"): found.pop(name) for name in list(found) if " " in name}
-        return before, found
-
-
-@contextmanager
-def started(ranks, folder, limit):
-    with ThreadPoolExecutor(1) as pool:
-        job = pool.submit(launch, ranks, Path(drawn_cases.__file__), str(folder), limit=limit)
+    # derandomized: the same examples every time, so that a run that passed passes again
+    @settings(
+        max_examples=examples,
+        derandomize=True,
+        database=None,
+        deadline=None,
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+    )
+    @given(cases(ranks.size))
+    def equals_numpy(case):
+        if failed:
+            assume(case == failed[0])
+            raise failed[1]
         try:
-            yield Ranks(folder, job)
-        finally:
-            (folder / "done").touch()
-    assert job.result().code == 0, job.result().output[-4000:]
+            weights = ranks.run(drawn_cases.train, case).returned[0]
+        except AssertionError as error:
+            failed.extend([case, error])
+            raise
+        before = {name.removesuffix(" before"): weights.pop(name) for name in list(weights) if " " in name}
+        bar = 1e-4 if case["dtype"] == "float32" else 1e-10
+        for name, values in expected(case, before).items():
+            np.testing.assert_allclose(weights[name], values, bar, bar, err_msg=name)
+
+    equals_numpy()
 
 
-def check(ranks, examples, folder, limit):
-    with started(ranks, folder, limit) as together:
-        # derandomized: the same examples every time, so that a run that passed passes again
-        @settings(
-            max_examples=examples,
-            derandomize=True,
-            database=None,
-            deadline=None,
-            report_multiple_bugs=False,
-            suppress_health_check=list(HealthCheck),
-        )
-        @given(cases(ranks))
-        def equals_numpy(case):
-            before, after = together.train(case)
-            bar = 1e-4 if case["dtype"] == "float32" else 1e-10
-            for name, values in expected(case, before).items():
-                np.testing.assert_allclose(after[name], values, bar, bar, err_msg=name)
-
-        equals_numpy()
-
-
-def test_drawn_models_train_as_numpy_does(tmp_path):
-    check(3, 30, tmp_path, limit=200)
+@pytest.mark.parametrize("ranks", [3], indirect=True)
+def test_drawn_models_train_as_numpy_does(ranks):
+    check(ranks, 30)
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("ranks", [1, 2, 3, 4])
-def test_many_drawn_models_train_as_numpy_does(ranks, tmp_path):
+@pytest.mark.parametrize("ranks", [1, 2, 3, 4], indirect=True)
+def test_many_drawn_models_train_as_numpy_does(ranks):
     """On 4 ranks some of them as two nodes of two."""
-    check(ranks, 150, tmp_path, limit=600)
+    check(ranks, 150)

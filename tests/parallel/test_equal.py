@@ -1,13 +1,12 @@
-"""Training on several ranks against one process with the global batch: real ranks under horovodrun."""
+"""Training on several ranks against one process with the global batch."""
 
 import json
-from pathlib import Path
 from shutil import which
 
 import equal_cases
 import numpy as np
 import pytest
-from launch import launch
+from ranks import Ranks
 
 from kerasrec.parallel import comm
 
@@ -54,17 +53,13 @@ def everyday():
     return cases
 
 
-def check(cases, ranks, folder, limit, **how):
-    (folder / "cases.json").write_text(json.dumps(cases))
-    script = Path(equal_cases.__file__)
-    done = launch(ranks, script, str(folder / "cases.json"), str(folder), limit=limit, **how)
-    assert done.code == 0, done.output[-4000:]
+def check(cases, ranks):
+    trained = ranks.run(equal_cases.run, cases, limit=400).returned[0]
     assert comm.size() == 1
     alone = {}
-    for number, each in enumerate(cases):
+    for each, many in zip(cases, trained, strict=True):
         kind = json.dumps({key: value for key, value in each.items() if key != "placements"})
         one = alone[kind] if kind in alone else alone.setdefault(kind, equal_cases.train(each))
-        many = np.load(folder / f"{number}.npz")
         bar = 1e-10 if each.get("dtype") == "float64" else 1e-4
         np.testing.assert_allclose(many["losses"], one["losses"], rtol=bar, err_msg=str(each))
         for weights in ("dense", *equal_cases.SIZES):
@@ -75,28 +70,25 @@ def check(cases, ranks, folder, limit, **how):
             assert apart <= bar, f"{each}: {weights} differ by {apart:.1e} of the way they went"
 
 
-def test_two_ranks_train_as_one(tmp_path):
-    check(everyday(), 2, tmp_path, limit=240)
-
-
-@pytest.mark.nightly
-def test_three_ranks_train_as_one(tmp_path):
-    check(everyday(), 3, tmp_path, limit=400)
+@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.nightly)], indirect=True)
+def test_ranks_train_as_one_process(ranks):
+    check(everyday(), ranks)
 
 
 @pytest.mark.slow
-def test_four_ranks_train_as_one(tmp_path):
+@pytest.mark.parametrize("ranks", [4], indirect=True)
+def test_ranks_of_two_nodes_train_as_one_process(ranks):
     """Side by side, and as two nodes of two."""
     cases = [case(MIXED, "adagrad")]
     cases += [case(same(placement), ranks_per_node=2) for placement in PLACEMENTS]
     cases += [case(MIXED, "adam", ranks_per_node=2, weighted=True)]
     cases += [case(MIXED, "adagrad", "mean", sums=True), case(same("row_wise"), sums=True, ranks_per_node=2)]
-    check(cases, 4, tmp_path, limit=400)
+    check(cases, ranks)
 
 
 @pytest.mark.nightly
 @pytest.mark.parametrize("by", ["horovodrun --mpi", "mpirun"])
-def test_ranks_that_speak_mpi_train_as_one(by, tmp_path):
+def test_ranks_that_speak_mpi_train_as_one(by):
     hvd = pytest.importorskip("horovod.tensorflow")
     if not hvd.mpi_built():
         pytest.skip("Horovod was built without MPI")
@@ -104,4 +96,6 @@ def test_ranks_that_speak_mpi_train_as_one(by, tmp_path):
         pytest.skip("there is no mpirun")
     cases = [case(same(placement)) for placement in PLACEMENTS]
     cases += [case(MIXED, "adagrad", "sum", weighted=True), case(MIXED, "adagrad", sums=True)]
-    check(cases, 2, tmp_path, limit=400, by=by)
+    ranks = Ranks(2, by=by)
+    check(cases, ranks)
+    ranks.stop()

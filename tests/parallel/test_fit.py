@@ -1,20 +1,15 @@
-"""`fit` on several ranks against one process with the same global batches: real ranks under horovodrun."""
+"""`fit` on several ranks against one process with the same global batches."""
 
 import csv
-from importlib.util import find_spec
-from pathlib import Path
 
 import fit_cases
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from launch import launch
 
 import kerasrec as kr
 from kerasrec.parallel import comm
-
-needs_horovod = pytest.mark.skipif(find_spec("horovod") is None, reason="Horovod is not installed")
 
 
 def as_one(loaders):
@@ -80,23 +75,20 @@ def weights_before(folder, name):
     return {"dense": fit_cases.dense_of(model), **fit_cases.tables_of(model)}
 
 
-@needs_horovod
-@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.nightly)])
-def test_fit(ranks, tmp_path):
+@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.nightly)], indirect=True)
+def test_fit_on_ranks_is_fit_in_one_process(ranks, tmp_path):
     fit_cases.write_data(tmp_path)
-    done = launch(ranks, Path(fit_cases.__file__), str(tmp_path), limit=600)
-    assert done.code == 0, done.output[-6000:]
-    assert not done.left_behind
+    answers = ranks.run(fit_cases.run, tmp_path, limit=600)
     assert comm.size() == 1
-    work = tmp_path / f"on_{ranks}"
+    size, work = ranks.size, tmp_path / f"on_{ranks.size}"
     for name, (case, _) in fit_cases.CASES.items():
         trained = (fit_cases.case_loader, fit_cases.case_weighted, fit_cases.case_plain, fit_cases.case_several)
         if case in trained:
-            _, one = alone(tmp_path, name, ranks)
+            _, one = alone(tmp_path, name, size)
             assert_same(np.load(work / f"{name}.npz"), one, weights_before(tmp_path, name))
-    only_rank_0_speaks(done.output)
-    whole_files(tmp_path, work, ranks)
-    callbacks_act_as_alone(tmp_path, work, ranks)
+    only_rank_0_speaks(answers.output)
+    whole_files(tmp_path, work, size)
+    callbacks_act_as_alone(tmp_path, work, size)
 
 
 def only_rank_0_speaks(output):

@@ -1,7 +1,4 @@
-"""Checkpoints from several ranks to several others: real ranks under horovodrun."""
-
-import json
-from pathlib import Path
+"""Checkpoints from several ranks to several others."""
 
 import checkpoint_cases
 import keras
@@ -11,7 +8,7 @@ import tensorflow as tf
 from checkpoint_cases import SIZES, assert_equal, built, state, train
 from hypothesis import given
 from hypothesis import strategies as st
-from launch import launch
+from ranks import Ranks
 
 import kerasrec as kr
 from kerasrec.parallel.checkpoint.reader import common
@@ -20,9 +17,9 @@ from kerasrec.tables import row_io
 
 @pytest.fixture(autouse=True, scope="module")
 def blocks():
-    """What `checkpoint_cases` sets in ranks is no business of other tests."""
+    """Tables are cut into as many blocks as on the ranks."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(row_io, "BLOCK_BYTES", 512)
+        patch.setattr(row_io, "BLOCK_BYTES", checkpoint_cases.BLOCK_BYTES)
         yield
 
 
@@ -46,7 +43,7 @@ CASES = [
 ]
 
 
-def check(cases, ranks, folder, limit):
+def check(cases, ranks, folder):
     for number, case in enumerate(cases):
         place = folder / str(number)
         place.mkdir()
@@ -54,11 +51,9 @@ def check(cases, ranks, folder, limit):
         train(model, range(2))
         kr.parallel.save(place / "alone", model)
         np.savez(place / "alone.npz", **state(model))
-    (folder / "cases.json").write_text(json.dumps(cases))
-    script = Path(checkpoint_cases.__file__)
-    done = launch(ranks, script, str(folder / "cases.json"), str(folder), limit=limit)
-    assert all(f"finished {rank}" in done.output for rank in range(ranks)), done.output[-6000:]
-    assert done.code not in (0, -9)  # the last rank was killed
+    ranks.run(checkpoint_cases.run, cases, folder, limit=400)
+    job = ranks.run_to_the_end(checkpoint_cases.killed, cases[0], folder)
+    assert job.code not in (0, -9), job.output[-6000:]  # the last rank was killed
     for number, case in enumerate(cases):
         place = folder / str(number)
         model = built(case, ALONE, seed=11)
@@ -68,7 +63,7 @@ def check(cases, ranks, folder, limit):
             train(model, range(3, 5))
             assert_equal(dict(np.load(place / "after.npz")), state(model), rtol=1e-4, atol=1e-5)
     check_served(folder)
-    check_moments(folder, ranks)
+    check_moments(folder, ranks.size)
     # The save that was cut off left the checkpoint before it as it was, and perhaps some files.
     fresh = built(CASES[0], ALONE, seed=3)
     kept = built(CASES[0], ALONE, seed=4)
@@ -116,21 +111,22 @@ def check_served(folder):
     assert not (folder / "refused").exists()
 
 
-def test_two_ranks(tmp_path):
-    check([CASES[0], CASES[3]], 2, tmp_path, limit=200)
+@pytest.mark.parametrize("ranks", [2], indirect=True)
+def test_ranks_save_and_restore_what_one_process_does(ranks, tmp_path):
+    check([CASES[0], CASES[3]], ranks, tmp_path)
 
 
 @pytest.mark.nightly
 def test_all_cases_and_from_many_ranks_to_others(tmp_path):
     before = []
-    for ranks in (4, 2, 3):
-        folder = tmp_path / str(ranks)
+    for size in (4, 2, 3):
+        folder = tmp_path / str(size)
         folder.mkdir()
         cases = [
             {**case, "before": [str(earlier / str(number)) for earlier in before]}
             for number, case in enumerate(CASES)
         ]
-        check(cases, ranks, folder, limit=400)
+        check(cases, Ranks(size), folder)
         before.append(folder)
 
 
