@@ -35,7 +35,7 @@ SLOWEST_FIRST = (
     "models/test_models.py",
     "models/test_saving.py",
     "cli/test_demo.py",
-    "etl/test_faces.py",
+    "etl/test_both_implementations.py",
     "serving",
     "etl",
     "models",

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from faces import ELEMENTS, table_faces
+from fitted_tables import ELEMENTS, run_both
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_hashing import splitmix64
@@ -55,13 +55,13 @@ def test_combinations_against_a_counter(seen: list[Any], new: list[Any], min_cou
 @pytest.mark.parametrize("kinds", [("string", "int8"), ("uint64", "string", "bool")])
 @settings(max_examples=12, deadline=None)
 @given(data=st.data())
-def test_combinations_on_both_faces(kinds: tuple[str, ...], data: Any) -> None:
+def test_combinations_are_the_same_in_both_implementations(kinds: tuple[str, ...], data: Any) -> None:
     row = st.tuples(*(st.none() | ELEMENTS[kind] for kind in kinds))
     seen, new = data.draw(st.lists(row, min_size=1, max_size=6)), data.draw(st.lists(row, max_size=4))
     seen += [tuple(None for _ in kinds), tuple(data.draw(ELEMENTS[kind]) for kind in kinds)]
     names = list("abc"[: len(kinds)])
     root = names >> etl.Categorify(combo=True, num_buckets=data.draw(st.sampled_from([0, 5])), max_size=10)
-    _, polars, tensors = table_faces(root, names, kinds, seen, [*seen, *new])
+    _, polars, tensors = run_both(root, names, kinds, seen, [*seen, *new])
     assert polars["_".join(names)].to_list() == tensors["_".join(names)].tolist()
 
 

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from both_faces import served, transformed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
+from served_frames import served, transformed
 
 from kerasrec import etl
 from kerasrec.schema import SchemaError, Tag
@@ -72,7 +72,7 @@ def test_against_dense(left: Any, right: Any, rows: list[Any], metric: str, shap
 
 @given(left=SETS, right=st.none() | SETS, rows=st.lists(ROW, max_size=8))
 @settings(max_examples=5, deadline=None)
-def test_faces(left: Any, right: Any, rows: list[Any]) -> None:
+def test_both_implementations_make_the_same(left: Any, right: Any, rows: list[Any]) -> None:
     pytest.importorskip("tensorflow")
     op = etl.ColumnSimilarity(lists(left), None if right is None else long(right), "cosine")
     workflow = etl.Workflow(["a", "b"] >> op).fit(rows_of([*rows, (None, None)]))

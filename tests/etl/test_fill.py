@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from faces import ELEMENTS, Fitted, table_faces
+from fitted_tables import ELEMENTS, Fitted, run_both
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -73,10 +73,10 @@ def test_medians_that_are_none() -> None:
 @pytest.mark.parametrize("op", [etl.FillMissing(2, add_binary_cols=True), etl.FillMedian(add_binary_cols=True)])
 @given(data=st.data())
 @settings(max_examples=10, deadline=None)
-def test_flags_on_both_faces(op: etl.Operator, data: Any) -> None:
+def test_flags_are_the_same_in_both_implementations(op: etl.Operator, data: Any) -> None:
     kinds = ("float64", "int32")
     rows = data.draw(st.lists(st.tuples(*(st.none() | ELEMENTS[kind] for kind in kinds)), max_size=6))
-    _, polars, tensors = table_faces(["a", "b"] >> op, ["a", "b"], kinds, [(1.0, 1), (None, None)], rows)
+    _, polars, tensors = run_both(["a", "b"] >> op, ["a", "b"], kinds, [(1.0, 1), (None, None)], rows)
     assert polars.columns == ["a", "b", "a_filled", "b_filled"]
     for i, name in enumerate(["a_filled", "b_filled"]):
         expected = [float(row[i] is None or row[i] != row[i]) for row in rows]

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from faces import ELEMENTS, table_faces
+from fitted_tables import ELEMENTS, run_both
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -81,11 +81,11 @@ def test_all_integer_types_hash_alike() -> None:
 @pytest.mark.parametrize("kinds", [("string", "int64"), ("bool", "uint64", "string")])
 @settings(max_examples=15, deadline=None)
 @given(data=st.data())
-def test_crosses_on_both_faces(kinds: tuple[str, ...], data: Any) -> None:
+def test_crosses_in_both_implementations(kinds: tuple[str, ...], data: Any) -> None:
     rows = data.draw(st.lists(st.tuples(*(st.none() | ELEMENTS[kind] for kind in kinds)), max_size=8))
     names = [f"c{i}" for i in range(len(kinds))]
     seen = [tuple(None for _ in kinds), tuple(data.draw(ELEMENTS[kind]) for kind in kinds), *rows]
-    workflow, polars, tensors = table_faces(names >> etl.HashedCross(11), names, kinds, seen, rows)
+    workflow, polars, tensors = run_both(names >> etl.HashedCross(11), names, kinds, seen, rows)
     assert polars.columns == ["_X_".join(names)]
     assert polars.to_series().to_list() == tensors["_X_".join(names)].tolist()
     assert workflow.output_schema["_X_".join(names)].cardinality == 14

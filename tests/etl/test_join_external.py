@@ -7,10 +7,10 @@ from typing import Any
 
 import polars as pl
 import pytest
-from both_faces import assert_faces_agree
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
+from served_frames import assert_served_as_transformed
 
 from kerasrec import etl
 from kerasrec.schema import SchemaError, Tag
@@ -86,7 +86,7 @@ def test_against_pandas(rows: list[Any], ext: list[Any], key: Any, how: str) -> 
     rows=st.lists(ROW, min_size=1, max_size=8), ext=st.lists(EXTERNAL_ROW, max_size=8), key=st.sampled_from(KEYS)
 )
 @settings(max_examples=6, deadline=None)
-def test_faces(rows: list[Any], ext: list[Any], key: Any) -> None:
+def test_both_implementations_make_the_same(rows: list[Any], ext: list[Any], key: Any) -> None:
     """An inner join serves a row without a partner as a left one does."""
     pytest.importorskip("tensorflow")
     on, on_ext = key
@@ -96,7 +96,7 @@ def test_faces(rows: list[Any], ext: list[Any], key: Any) -> None:
     made = ["user", "item"] >> join
     tags = made["tags"] >> etl.Categorify()
     workflow = etl.Workflow((made["price", "n"] >> etl.FillMissing(-9)) + tags).fit(frame(seen))
-    assert_faces_agree(workflow, frame(seen))
+    assert_served_as_transformed(workflow, frame(seen))
     assert "x" not in workflow.input_schema.names
 
 

@@ -1,4 +1,4 @@
-"""JoinGroupby against pandas, and keys looked up in both faces."""
+"""JoinGroupby against pandas, and keys looked up by both implementations."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from both_faces import assert_faces_agree, parts, transformed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
+from served_frames import assert_served_as_transformed, parts, transformed
 
 from kerasrec import etl
 from kerasrec.etl.lookup.key_index import Keys
@@ -97,7 +97,7 @@ def test_any_split(rows: list[Any], cuts: list[int]) -> None:
 
 @given(seen=st.lists(ROW, min_size=1, max_size=12), new=st.lists(ROW, max_size=6))
 @settings(max_examples=6, deadline=None)
-def test_faces(seen: list[Any], new: list[Any]) -> None:
+def test_both_implementations_make_the_same(seen: list[Any], new: list[Any]) -> None:
     pytest.importorskip("tensorflow")
     seen = [*seen, (None, None, 1.0, 1)]  # so that nulls are expected
     spent = ["item", ["user", "item"]] >> etl.JoinGroupby("x", stats=["count", "min", "std"])
@@ -105,7 +105,7 @@ def test_faces(seen: list[Any], new: list[Any]) -> None:
     workflow = etl.Workflow(spent + known >> etl.FillMissing(NULL))
     workflow.fit(frame(seen))
     rows = frame(seen + new).drop("x", "n")  # what only learning reads is not asked for
-    assert_faces_agree(workflow, rows)
+    assert_served_as_transformed(workflow, rows)
 
 
 @given(data=st.data())

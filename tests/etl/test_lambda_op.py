@@ -1,4 +1,4 @@
-"""LambdaOp: a user's expressions, on both faces, saved by where they stand."""
+"""LambdaOp: a user's expressions, in both implementations, saved by where they stand."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from faces import table_faces
+from fitted_tables import run_both
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -60,11 +60,11 @@ def test_strings_lists_and_several_columns() -> None:
     )
 )
 @settings(max_examples=10, deadline=None)
-def test_both_faces(rows: list[Any]) -> None:
+def test_both_implementations_make_the_same(rows: list[Any]) -> None:
     ratio = ["a", "b"] >> etl.LambdaOp(lambda a, b: a / b, name="ratio", tf=lambda a, b: a / as_double(b))
     half = ["b"] >> etl.LambdaOp(halved, tf=halved_tensor)
     root = (ratio + half) >> etl.FillMissing(-7)
-    _, polars, tensors = table_faces(root, ["a", "b"], ["float64", "int64"], [(1.0, 1), (None, None)], rows)
+    _, polars, tensors = run_both(root, ["a", "b"], ["float64", "int64"], [(1.0, 1), (None, None)], rows)
     for name in ("ratio", "b"):
         assert polars[name].to_list() == tensors[name].tolist()
 
@@ -77,7 +77,7 @@ def as_double(x: Any) -> Any:
 
 def test_lists_are_served_as_ragged_tensors() -> None:
     tf = pytest.importorskip("tensorflow")
-    from faces import Fitted, same
+    from fitted_tables import Fitted, same
 
     values = [[1, None, 3], [], None, [4]]
     fitted = Fitted(etl.LambdaOp(halved, tf=halved_tensor), values, "int64", True)

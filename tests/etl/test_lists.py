@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from faces import ELEMENTS, Fitted, list_columns, same
+from fitted_tables import ELEMENTS, Fitted, list_columns, same
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -21,7 +21,7 @@ SLICES = [(3,), (-2,), (1, 3), (-3, -1), (1, -1), (-2, 2), (0, 2)]
 @pytest.mark.parametrize("dtype", ["int32", "string"])
 @given(data=st.data())
 @settings(max_examples=25, deadline=None)
-def test_slices_are_pythons_on_both_faces(dtype: str, pad: bool, data: Any) -> None:
+def test_slices_are_pythons_in_both_implementations(dtype: str, pad: bool, data: Any) -> None:
     bounds = data.draw(st.sampled_from([b for b in SLICES if not pad or b not in [(1, -1), (-2, 2)]]))
     rows = data.draw(list_columns(dtype))
     blank: Any = "?" if dtype == "string" else 9

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from faces import Fitted, columns, is_null
+from fitted_tables import Fitted, columns, is_null
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
-from faces import wire
+from fitted_tables import wire
 
 from kerasrec import etl
 

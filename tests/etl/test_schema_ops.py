@@ -22,7 +22,7 @@ FRAME = pl.DataFrame(
 
 def test_low_cardinality_is_dropped(tmp_path: Path) -> None:
     pytest.importorskip("tensorflow")
-    from faces import wire
+    from fitted_tables import wire
 
     cats = ["site", "same", "pair"] >> etl.Categorify()
     workflow = etl.Workflow((cats + ["age"]) >> etl.DropLowCardinality() >> etl.Rename(postfix="_x"))

@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from both_faces import assert_faces_agree
+from served_frames import assert_served_as_transformed
 
 from kerasrec import etl
 from kerasrec.etl.operator.operator import Node
@@ -113,5 +113,5 @@ def test_every_type(name: str, nulls: bool) -> None:
     workflow = etl.Workflow(make()).fit(frame(kinds, nulls=nulls))
     # LogOp: Polars and TensorFlow have other last digits.
     ulps = 4 if name in ("LogOp", "TimeFeatures cyclic") else 0
-    assert_faces_agree(workflow, frame(kinds, nulls=nulls), ulps=ulps)
-    assert_faces_agree(workflow, frame(kinds, unseen=True, nulls=nulls), ulps=ulps)
+    assert_served_as_transformed(workflow, frame(kinds, nulls=nulls), ulps=ulps)
+    assert_served_as_transformed(workflow, frame(kinds, unseen=True, nulls=nulls), ulps=ulps)

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 import polars as pl
 import pytest
-from both_faces import assert_faces_agree, parts, transformed
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
+from served_frames import assert_served_as_transformed, parts, transformed
 
 from kerasrec import etl
 from kerasrec.etl.sources.types import ROW
@@ -132,14 +132,14 @@ def test_any_split(rows: list[Any], cuts: list[int]) -> None:
 
 @given(seen=st.lists(ROWS, max_size=12), new=st.lists(ROWS, max_size=6))
 @settings(max_examples=6, deadline=None)
-def test_faces(seen: list[Any], new: list[Any]) -> None:
+def test_both_implementations_make_the_same(seen: list[Any], new: list[Any]) -> None:
     """A served row, whether it was fitted or not, gets the encoding of all fitted rows, and needs no target."""
     pytest.importorskip("tensorflow")
     seen = [*seen, (None, None, 1, None, None), ("a", 1, 1, 2.5, 0)]
     encoding = ["item", ["user", "item"]] >> etl.TargetEncoding(["y", "z"], fold="part")
     workflow = etl.Workflow(encoding + (["y"] >> etl.FillMissing() >> etl.Target())).fit(frame(seen))
     assert workflow.raw_signature().keys() == {"user", "user__valid", "item", "item__valid"}
-    assert_faces_agree(workflow, frame(seen + new).select("user", "item"))
+    assert_served_as_transformed(workflow, frame(seen + new).select("user", "item"))
 
 
 # ---- leaks ---------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
-from faces import ELEMENTS, table_faces
+from fitted_tables import ELEMENTS, run_both
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -37,7 +37,7 @@ def pandas(values: list[datetime | None]) -> dict[str, Any]:
 def test_numbers_and_ids_are_pandas(values: list[datetime | None]) -> None:
     seen, rows = [(datetime(2020, 1, 1),), (None,)], [(value,) for value in values]
     expected = pandas(values)
-    workflow, polars, tensors = table_faces(["t"] >> etl.TimeFeatures(), ["t"], ["datetime"], seen, rows)
+    workflow, polars, tensors = run_both(["t"] >> etl.TimeFeatures(), ["t"], ["datetime"], seen, rows)
     assert polars.columns == [f"t_{feature}" for feature in ALL]
     for feature in ALL:
         first = 1 if feature in ("day", "month") else 0
@@ -46,7 +46,7 @@ def test_numbers_and_ids_are_pandas(values: list[datetime | None]) -> None:
         column = workflow.output_schema[f"t_{feature}"]
         assert (column.cardinality, column.table) == (3 + SIZES[feature], f"t_{feature}")
     numbers = ["t"] >> etl.TimeFeatures(encode="number") >> etl.FillMissing(-1)
-    _, polars, tensors = table_faces(numbers, ["t"], ["datetime"], seen, rows)
+    _, polars, tensors = run_both(numbers, ["t"], ["datetime"], seen, rows)
     for feature in ALL:
         known = np.nan_to_num(expected[feature], nan=-1)
         assert polars[f"t_{feature}"].to_list() == tensors[f"t_{feature}"].tolist() == known.tolist()
@@ -55,12 +55,12 @@ def test_numbers_and_ids_are_pandas(values: list[datetime | None]) -> None:
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
 @given(data=st.data())
 @settings(max_examples=8, deadline=None)
-def test_integers_of_any_size_on_both_faces(unit: str, data: Any) -> None:
+def test_integers_of_any_size_in_both_implementations(unit: str, data: Any) -> None:
     numbers = data.draw(st.lists(ELEMENTS["int64"], max_size=6))
     seen, rows = [(0,), (1,)], [(number,) for number in numbers]
     for encode in ("ids", "number"):
         op = etl.TimeFeatures(encode=encode, unit=unit)
-        _, polars, tensors = table_faces(["t"] >> op, ["t"], ["int64"], seen, rows)
+        _, polars, tensors = run_both(["t"] >> op, ["t"], ["int64"], seen, rows)
         for name in polars.columns:
             assert polars[name].to_list() == tensors[name].tolist()
 
@@ -85,7 +85,7 @@ def test_cyclic() -> None:
     hours = [datetime(2024, 3, 4, hour) for hour in range(24)]
     op = etl.TimeFeatures(["hour", "is_weekend", "month"], encode="cyclic")
     rows = [(hour,) for hour in hours]
-    workflow, polars, tensors = table_faces(["t"] >> op, ["t"], ["datetime"], rows, rows)
+    workflow, polars, tensors = run_both(["t"] >> op, ["t"], ["datetime"], rows, rows)
     assert polars.columns == ["t_hour_sin", "t_hour_cos", "t_is_weekend", "t_month_sin", "t_month_cos"]
     angles = np.arange(24) * 2 * np.pi / 24
     np.testing.assert_allclose(polars["t_hour_sin"], np.sin(angles), atol=1e-7)

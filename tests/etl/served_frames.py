@@ -37,7 +37,7 @@ def served(workflow: etl.Workflow, frame: pl.DataFrame) -> pl.DataFrame:
     return pl.DataFrame(columns, schema={c.name: column_type(c) for c in workflow.output_schema.features})
 
 
-def assert_faces_agree(workflow: etl.Workflow, frame: pl.DataFrame, ulps: int = 0) -> None:
+def assert_served_as_transformed(workflow: etl.Workflow, frame: pl.DataFrame, ulps: int = 0) -> None:
     expected = transformed(workflow, frame).with_columns(pl.col(pl.Float32).fill_null(np.nan))
     # TensorFlow takes numbers too small to be normal for 0.
     limits = np.finfo(np.float32)

@@ -1,4 +1,4 @@
-"""What the tests of both faces share: one operator on one column, run by Polars and by TensorFlow."""
+"""What the tests of both implementations share: an operator on some columns, run by Polars and by TensorFlow."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from kerasrec.etl.sources.types import is_float, to_polars
 from kerasrec.schema import Column, Schema
 
 WORDS = st.text(alphabet="ab\n\x00é ", max_size=2)
+Values = dict[str, list[Any]]  # of each column
 ELEMENTS: dict[str, st.SearchStrategy[Any]] = {
     "string": WORDS,
     "bool": st.booleans(),
@@ -42,36 +43,64 @@ def list_columns(dtype: str, *, min_size: int = 0) -> st.SearchStrategy[list[Any
     return st.lists(st.none() | columns(dtype), min_size=min_size, max_size=6)
 
 
-class Fitted:
-    """`op` fitted on column "x" of some values, as `Workflow` fits it, but nothing cast or refused at the end."""
+class FittedTable:
+    """A workflow of one operator for each column, fitted on equally many values of each, as `Workflow` fits it,
+    but nothing is cast or refused at the end."""
 
-    def __init__(self, op: Operator, values: list[Any], dtype: str, is_list: bool):
-        element = to_polars(dtype)
-        self.dtype = pl.List(element) if is_list else element
-        self.root = ["x"] >> op
+    def __init__(self, ops: dict[str, Operator], values: Values, types: dict[str, pl.DataType]):
+        self.types = types
+        nodes = [[name] >> op for name, op in ops.items()]
+        self.root = sum(nodes[1:], nodes[0])
         self.inputs = engine.fit(self.root, scan(self.frame(values)), lambda done: None)
         self.outputs = [value.column for value in engine.evaluate(self.root, self._raw(values))]
 
-    def frame(self, values: list[Any]) -> pl.DataFrame:
-        return pl.DataFrame({"x": pl.Series(values, dtype=self.dtype, strict=False)})
+    def frame(self, values: Values) -> pl.DataFrame:
+        return pl.DataFrame(
+            {name: pl.Series(values[name], dtype=dtype, strict=False) for name, dtype in self.types.items()}
+        )
 
-    def _raw(self, values: list[Any]) -> dict[str, Value]:
+    def _raw(self, values: Values) -> dict[str, Value]:
         source = scan(self.frame(values))
         return {column.name: Value(column, source.clean(column)) for column in self.inputs}
 
-    def polars(self, values: list[Any]) -> pl.Series:
-        (value,) = engine.evaluate(self.root, self._raw(values))
-        return self.frame(values).lazy().select(value.expr.alias("x")).collect(engine="streaming")["x"]
+    def polars(self, values: Values) -> pl.DataFrame:
+        made = engine.evaluate(self.root, self._raw(values))
+        expressions = [value.expr.alias(value.column.name) for value in made]
+        return self.frame(values).lazy().select(expressions).collect(engine="streaming")
 
-    def tensorflow(self, values: list[Any]) -> list[Any]:
+    def tensorflow(self, values: Values) -> Values:
         from kerasrec.etl.run.serving_graph import WorkflowModule
 
-        module = WorkflowModule(self.root, self.inputs, Schema(self.outputs))
-        made = run(module, wire(values, self.inputs[0]))
-        if not self.outputs[0].is_list:
-            return made["x"].tolist()
-        offsets = made["x__offsets"]
-        return [made["x__values"][a:b].tolist() for a, b in itertools.pairwise(offsets)]
+        raw = {key: tensor for column in self.inputs for key, tensor in wire(values[column.name], column).items()}
+        tensors = run(WorkflowModule(self.root, self.inputs, Schema(self.outputs)), raw)
+        return {column.name: rows_of(tensors, column) for column in self.outputs}
+
+
+class Fitted:
+    """The same of a single column."""
+
+    def __init__(self, op: Operator, values: list[Any], dtype: str, is_list: bool):
+        self._table = FittedTable({"x": op}, {"x": values}, {"x": polars_type(dtype, is_list)})
+        self.inputs, self.outputs = self._table.inputs, self._table.outputs
+
+    def polars(self, values: list[Any]) -> pl.Series:
+        return self._table.polars({"x": values}).to_series()
+
+    def tensorflow(self, values: list[Any]) -> list[Any]:
+        (rows,) = self._table.tensorflow({"x": values}).values()
+        return rows
+
+
+def polars_type(dtype: str, is_list: bool) -> pl.DataType:
+    return pl.List(to_polars(dtype)) if is_list else to_polars(dtype)
+
+
+def rows_of(tensors: dict[str, Any], column: Column) -> list[Any]:
+    """A column's rows as Python's numbers or lists of them."""
+    if not column.is_list:
+        return tensors[column.name].tolist()
+    offsets = tensors[f"{column.name}__offsets"]
+    return [tensors[f"{column.name}__values"][a:b].tolist() for a, b in itertools.pairwise(offsets)]
 
 
 def wire(values: list[Any], column: Column) -> dict[str, Any]:
@@ -99,8 +128,8 @@ def wire(values: list[Any], column: Column) -> dict[str, Any]:
 
 
 def same(expected: pl.Series, got: list[Any], ulps: int = 0) -> None:
-    """Assert that both faces made the same values. A null is NaN in TensorFlow; in other types than floats, which
-    never leave a workflow with nulls, anything may stand there."""
+    """Assert that both implementations made the same values. A null is NaN in TensorFlow; in other types than
+    floats, which never leave a workflow with nulls, anything may stand there."""
     assert len(expected) == len(got)
     flat = expected.explode() if isinstance(expected.dtype, pl.List) else expected
     if isinstance(expected.dtype, pl.List):
@@ -122,10 +151,10 @@ def is_null(value: Any, dtype: str) -> bool:
     return value is None or (is_float(dtype) and value != value)
 
 
-def table_faces(
+def run_both(
     root: Any, names: Sequence[str], kinds: Sequence[str], seen: list[Any], rows: list[Any]
 ) -> tuple[Workflow, pl.DataFrame, dict[str, Any]]:
-    """A workflow over several scalar columns fitted on rows (tuples), and what both faces make of other rows."""
+    """A workflow over several scalar columns fitted on rows (tuples), and what both make of other rows."""
     schema = {name: to_polars(kind) for name, kind in zip(names, kinds, strict=True)}
 
     def frame(rows: list[Any]) -> pl.DataFrame:
