@@ -24,11 +24,9 @@ def case(placements, optimizer="sgd", combiner="mean", **more):
     return {"placements": placements, "optimizer": optimizer, "combiner": combiner, "frequent": 2, **more}
 
 
-def everyday():
-    """Every placement with SGD, which hides no factor, and what `test_product.py` lacks: tables of several widths
-    that the model's own optimizer trains, in float64 too."""
-    cases = [case(same(placement)) for placement in PLACEMENTS]
-    cases += [
+def beside_the_product():
+    """What `test_product.py` lacks: tables of several widths that the model's own optimizer trains, and float64."""
+    return [
         case(MIXED, "adagrad", "sum", weighted=True),
         case(same("row_wise"), "adam", "sqrtn"),
         case(same("row_wise"), "clipnorm"),
@@ -50,7 +48,11 @@ def everyday():
             )
         ),
     ]
-    return cases
+
+
+def every_placement(**more):
+    """Each placement with SGD, which hides no factor."""
+    return [case(same(placement), **more) for placement in PLACEMENTS]
 
 
 def check(cases, ranks):
@@ -72,18 +74,32 @@ def check(cases, ranks):
 
 @pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.nightly)], indirect=True)
 def test_ranks_train_as_one_process(ranks):
-    check(everyday(), ranks)
+    check(beside_the_product(), ranks)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("ranks", [2, 3], indirect=True)
+def test_every_placement_trains_as_in_one_process(ranks):
+    check(every_placement(), ranks)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("ranks", [4], indirect=True)
 def test_ranks_of_two_nodes_train_as_one_process(ranks):
-    """Side by side, and as two nodes of two."""
-    cases = [case(MIXED, "adagrad")]
-    cases += [case(same(placement), ranks_per_node=2) for placement in PLACEMENTS]
-    cases += [case(MIXED, "adam", ranks_per_node=2, weighted=True)]
-    cases += [case(MIXED, "adagrad", "mean", sums=True), case(same("row_wise"), sums=True, ranks_per_node=2)]
+    """Every placement on two nodes of two, and one model on four ranks side by side."""
+    cases = [
+        case(MIXED, "adam", ranks_per_node=2, weighted=True),
+        case(same("row_wise"), sums=True, ranks_per_node=2),
+        case(same("replicated"), ranks_per_node=2),
+        case(MIXED, "adagrad", sums=True),
+    ]
     check(cases, ranks)
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("ranks", [4], indirect=True)
+def test_every_placement_on_two_nodes_trains_as_in_one_process(ranks):
+    check([*every_placement(ranks_per_node=2), case(MIXED, "adagrad")], ranks)
 
 
 @pytest.mark.nightly
@@ -94,8 +110,7 @@ def test_ranks_that_speak_mpi_train_as_one(by):
         pytest.skip("Horovod was built without MPI")
     if which("mpirun") is None:
         pytest.skip("there is no mpirun")
-    cases = [case(same(placement)) for placement in PLACEMENTS]
-    cases += [case(MIXED, "adagrad", "sum", weighted=True), case(MIXED, "adagrad", sums=True)]
+    cases = [*every_placement(), case(MIXED, "adagrad", "sum", weighted=True), case(MIXED, "adagrad", sums=True)]
     ranks = Ranks(2, by=by)
     check(cases, ranks)
     ranks.stop()
