@@ -25,7 +25,7 @@ def case(placements, optimizer="sgd", combiner="mean", **more):
 
 
 def beside_the_product():
-    """What `test_product.py` lacks: tables of several widths that the model's own optimizer trains, and float64."""
+    """What `test_product.py` lacks: tables of several widths under the model's own optimizer, and float64."""
     return [
         case(MIXED, "adagrad", "sum", weighted=True),
         case(same("row_wise"), "adam", "sqrtn"),

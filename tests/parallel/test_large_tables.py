@@ -44,20 +44,20 @@ def run(rows, path, report):
 
 run(1000, sys.argv[1] + "/small", lambda step: None)
 base = peak()
-run(2**23, sys.argv[1] + "/large", lambda step: print(step, peak() - base))
+run(2**22, sys.argv[1] + "/large", lambda step: print(step, peak() - base))
 """
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="reads Linux's account of peak memory")
 def test_a_table_is_never_held_twice(tmp_path):
-    """A table of 1 GiB with 32 MiB of optimizer state, over what a tiny one takes."""
+    """A table of 512 MiB with 16 MiB of optimizer state, over what a tiny one takes."""
     done = subprocess.run(
         [sys.executable, "-c", MEMORY, str(tmp_path)], capture_output=True, text=True, check=True
     )
     peaks = {step: float(gib) for step, gib in map(str.split, done.stdout.splitlines())}
     assert list(peaks) == ["build", "fit", "save", "restore"]
-    assert 1.0 < peaks["build"] < 1.3
-    assert peaks["restore"] < 1.35
+    assert 0.5 < peaks["build"] < 0.75
+    assert peaks["restore"] < 0.8
 
 
 @pytest.mark.skipif(find_spec("horovod") is None, reason="Horovod is not installed")
@@ -82,7 +82,7 @@ import sys
 import kerasrec as kr
 
 def layer(seed):
-    table = kr.TableConfig("item", 2**20, 32)
+    table = kr.TableConfig("item", 2**19, 32)
     layer = kr.layers.DistributedEmbedding({"item": kr.FeatureConfig("item", table)}, seed=seed)
     layer.build()
     return layer
@@ -97,7 +97,7 @@ def test_kill_in_the_middle_leaves_the_old_checkpoint(tmp_path):
     child = subprocess.Popen([sys.executable, "-c", SAVE_TWICE, str(path)], stderr=subprocess.DEVNULL)
     try:
         while not (path / "manifest.json").exists() or not any(
-            0 < part.stat().st_size < 2**27 for part in path.glob("save-*/*")
+            0 < part.stat().st_size < 2**26 for part in path.glob("save-*/*")
         ):
             assert child.poll() is None
             time.sleep(0.001)
@@ -105,7 +105,7 @@ def test_kill_in_the_middle_leaves_the_old_checkpoint(tmp_path):
         child.send_signal(signal.SIGKILL)
         child.wait()
     assert len(list(path.glob("save-*/*.safetensors"))) == 2  # it was cut off while it wrote
-    table = kr.TableConfig("item", 2**20, 32)
+    table = kr.TableConfig("item", 2**19, 32)
     layer = kr.layers.DistributedEmbedding({"item": kr.FeatureConfig("item", table)}, seed=2)
     layer.build()
     kr.restore_tables(layer, path)
