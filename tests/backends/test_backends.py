@@ -23,20 +23,27 @@ pytestmark = [
 
 
 class Run:
+    """`run.py` under a backend, at work until `finished`."""
+
     def __init__(self, backend, out, *reference):
         python = sys.executable if backend == "tensorflow" else OTHERS / "bin/python"
-        done = subprocess.run(
+        self.backend, self.folder = backend, out
+        self.process = subprocess.Popen(
             [python, Path(__file__).with_name("run.py"), out, *reference],
             env={**os.environ, "KERAS_BACKEND": backend},
             cwd=ROOT,
-            capture_output=True,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             text=True,
         )
-        assert done.returncode == 0, done.stderr
-        self.folder = out
-        self.facts = json.loads((out / "facts.json").read_text())
-        self.results = dict(np.load(out / "results.npz"))
-        assert self.facts["backend"] == backend
+
+    def finished(self):
+        _, errors = self.process.communicate()
+        assert self.process.returncode == 0, errors
+        self.facts = json.loads((self.folder / "facts.json").read_text())
+        self.results = dict(np.load(self.folder / "results.npz"))
+        assert self.facts["backend"] == self.backend
+        return self
 
     def __getitem__(self, name):
         return self.results[name]
@@ -44,12 +51,19 @@ class Run:
 
 @pytest.fixture(scope="session")
 def tensorflow(tmp_path_factory):
-    return Run("tensorflow", tmp_path_factory.mktemp("tensorflow"))
+    return Run("tensorflow", tmp_path_factory.mktemp("tensorflow")).finished()
+
+
+@pytest.fixture(scope="session")
+def others(tensorflow, tmp_path_factory):
+    """JAX and PyTorch, side by side."""
+    runs = [Run(backend, tmp_path_factory.mktemp(backend), tensorflow.folder) for backend in ("jax", "torch")]
+    return {run.backend: run.finished() for run in runs}
 
 
 @pytest.fixture(scope="session", params=["jax", "torch"])
-def other(request, tensorflow, tmp_path_factory):
-    return Run(request.param, tmp_path_factory.mktemp(request.param), tensorflow.folder)
+def other(request, others):
+    return others[request.param]
 
 
 def assert_agree(mine, theirs):

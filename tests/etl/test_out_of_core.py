@@ -18,10 +18,12 @@ FILES, ROWS, WORDS, NUMBERS = 18, 500_000, 8, 14  # a GiB of Parquet; columns of
 LIMIT = 300 << 20  # bytes
 WORK = """
 import sys
+import polars as pl
 from kerasrec import etl
 
 raw, out, how = sys.argv[1:]
-words, numbers = ([name for name in etl.sources.scan(raw).types if name[0] == letter] for letter in "wx")
+names = pl.scan_parquet(raw + "/*.parquet").collect_schema().names()
+words, numbers = ([name for name in names if name[0] == letter] for letter in "wx")
 columns = (words >> etl.Categorify()) + (numbers >> etl.FillMissing() >> etl.Normalize())
 rows = etl.Workflow(columns).fit(raw, progress=False).transform(raw)
 rows.collect() if how == "collect" else rows.to_parquet(out, progress=False)
