@@ -56,9 +56,12 @@ $(BACKENDS)/.installed: pyproject.toml | setup
 	$(BACKENDS)/bin/python -m pip install --editable '.[backends]'
 	@touch $@
 
-# Before the installed Polars on the path, so that the environment stays as it is.
+# Before the installed Polars on the path, so that the environment stays as it is. Left out is what builds no
+# expressions of its own: the files of TensorFlow's implementation, clusters that are started by hand.
 test-polars: setup $(POLARS_1)/.installed
-	PYTHONPATH=$(CURDIR)/$(POLARS_1) $(PYTEST) $(TWO_WORKERS) tests/etl -m "not slow and not nightly"
+	PYTHONPATH=$(CURDIR)/$(POLARS_1) $(PYTEST) $(TWO_WORKERS) tests/etl -m "not slow and not nightly" \
+	  --ignore tests/etl/test_saved_model.py --ignore tests/etl/test_served_types.py \
+	  --deselect tests/etl/test_cluster.py::test_the_death_of_a_worker_costs_a_retry
 
 $(POLARS_1)/.installed: Makefile | setup
 	rm -rf $(POLARS_1)

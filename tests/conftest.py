@@ -28,6 +28,7 @@ MACHINE = (
     "parallel/test_multi_rank_example.py",
     "parallel/test_past_32_bits.py",
     "parallel/test_product.py",
+    "parallel/test_ranks.py",
     "parallel/test_share.py",
     "parallel/test_sharded_checkpoint.py",  # ends the ranks
 )

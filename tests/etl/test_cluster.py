@@ -146,7 +146,7 @@ def test_all_that_learn_are_here() -> None:
     assert learn <= LEARNED.keys()
 
 
-@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("processes", [3, pytest.param(2, marks=pytest.mark.nightly)])
 def test_what_each_operator_learns(local: Any, files: list[Path], processes: int, tmp_path: Path) -> None:
     local.cluster.scale(processes)
     local.wait_for_workers(processes)

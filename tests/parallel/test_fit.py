@@ -81,13 +81,15 @@ def test_fit_on_ranks_is_fit_in_one_process(ranks, tmp_path):
     answers = ranks.run(fit_cases.run, tmp_path, limit=600)
     assert comm.size() == 1
     size, work = ranks.size, tmp_path / f"on_{ranks.size}"
-    for name, (case, _) in fit_cases.CASES.items():
-        trained = (fit_cases.case_loader, fit_cases.case_weighted, fit_cases.case_plain, fit_cases.case_several)
-        if case in trained:
-            _, one = alone(tmp_path, name, size)
-            assert_same(np.load(work / f"{name}.npz"), one, weights_before(tmp_path, name))
+    compared = (fit_cases.case_loader, fit_cases.case_weighted, fit_cases.case_plain, fit_cases.case_several)
+    trained = {
+        name: alone(tmp_path, name, size) for name, (case, _) in fit_cases.CASES.items() if case in compared
+    }
+    for name, (_, one) in trained.items():
+        assert_same(np.load(work / f"{name}.npz"), one, weights_before(tmp_path, name))
     only_rank_0_speaks(answers.output)
-    whole_files(tmp_path, work, size)
+    for name in ("plain sgd", "plain adam"):
+        saved_as_in_one_process(tmp_path, work, name, *trained[name], size)
     callbacks_act_as_alone(tmp_path, work, size)
 
 
@@ -97,23 +99,21 @@ def only_rank_0_speaks(output):
     assert any(line.startswith("[0]<stdout>:Epoch 1/2") for line in output.splitlines())
 
 
-def whole_files(folder, work, ranks):
-    """What ranks saved has whole tables and whole optimizer state, as one process has them."""
-    for name in ("plain sgd", "plain adam"):
-        model, one = alone(folder, name, ranks)
-        saved = keras.saving.load_model(work / f"{name.replace(' ', '_')}.keras")
-        assert_same(fit_cases.tables_of(saved), one, weights_before(folder, name))
-        state, expected = {}, {}
-        saved.optimizer.save_own_variables(state)
-        model.optimizer.save_own_variables(expected)
-        assert state.keys() == expected.keys()
-        if name == "plain adam":
-            assert expected["item:momentum"].shape == (fit_cases.ITEMS, 5)
-        for key in expected:
-            np.testing.assert_allclose(state[key], expected[key], rtol=1e-3, atol=1e-6, err_msg=key)
-        again = saved.fit(fit_cases.as_dataset(fit_cases.parts(None, ranks)), epochs=1, verbose=0).history
-        more = model.fit(fit_cases.as_dataset(fit_cases.parts(None, ranks)), epochs=1, verbose=0).history
-        np.testing.assert_allclose(again["loss"], more["loss"], rtol=1e-4)
+def saved_as_in_one_process(folder, work, name, model, one, ranks):
+    """What ranks saved has all rows of the tables and of the optimizer's state, as one process has them."""
+    saved = keras.saving.load_model(work / f"{name.replace(' ', '_')}.keras")
+    assert_same(fit_cases.tables_of(saved), one, weights_before(folder, name))
+    state, expected = {}, {}
+    saved.optimizer.save_own_variables(state)
+    model.optimizer.save_own_variables(expected)
+    assert state.keys() == expected.keys()
+    if name == "plain adam":
+        assert expected["item:momentum"].shape == (fit_cases.ITEMS, 5)
+    for key in expected:
+        np.testing.assert_allclose(state[key], expected[key], rtol=1e-3, atol=1e-6, err_msg=key)
+    again = saved.fit(fit_cases.as_dataset(fit_cases.parts(None, ranks)), epochs=1, verbose=0).history
+    more = model.fit(fit_cases.as_dataset(fit_cases.parts(None, ranks)), epochs=1, verbose=0).history
+    np.testing.assert_allclose(again["loss"], more["loss"], rtol=1e-4)
 
 
 def callbacks_act_as_alone(folder, work, ranks):
