@@ -19,7 +19,7 @@ from kerasrec.parallel import comm
 from kerasrec.parallel.checkpoint import local_tables, safetensors_io
 from kerasrec.parallel.exchange.gather_table import whole
 from kerasrec.tables import row_io
-from kerasrec.tables.variables import table_variables
+from kerasrec.tables.variables import ReplicaVariable, TableVariable, table_variables
 
 SIZES = {"item": (103, 4), "tag": (31, 6), "tiny": (2, 4)}
 OPTIMIZERS = {
@@ -100,11 +100,11 @@ def state(model):
         key: np.concatenate([each for _, each in sorted(some, key=lambda it: it[0])], 1)
         for key, some in cut.items()
     }
-    parts = [v for v in model.weights if not hasattr(v, "stack") and not hasattr(v, "copied")]
+    parts = [v for v in model.weights if not isinstance(v, TableVariable | ReplicaVariable)]
     if optimizer.built:
         trainer = optimizer["dense"] if isinstance(optimizer, kr.optimizers.Multi) else optimizer
         parts += [optimizer.iterations, trainer.iterations, trainer.learning_rate]
-        dense = [v for v in model.trainable_variables if not hasattr(v, "stack")]
+        dense = [v for v in model.trainable_variables if not isinstance(v, TableVariable)]
         parts += [slot for variable in dense for slot in trainer.table_slots(variable).values()]
     found |= {f"dense{place}": keras.ops.convert_to_numpy(each) for place, each in enumerate(parts)}
     return found
