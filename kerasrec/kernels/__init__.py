@@ -94,7 +94,7 @@ def look_up(
 ) -> list[Any]:
     """The combined vectors of each feature's bags: what would be gathered is never laid out.
 
-    The table's gradient is a `tf.IndexedSlices` of distinct rows, summed in float32.
+    The table's gradient is a `DistinctRows`, summed in float32.
 
     Args:
         table: a `tf.Variable`, float32 (size, width).
@@ -127,6 +127,8 @@ def _numbers(tables: Sequence[Span]) -> list[int]:
 def _look_up_gradient(op: Any, *upstream: Any) -> list[Any]:
     import tensorflow as tf
 
+    from kerasrec.tables.distinct_rows import DistinctRows
+
     table, rows, bags, first_bag, *weights = op.inputs
     given = {"bags": bags, "first_bag": first_bag, "weights": weights, "upstream": upstream}
     given["combiners"] = op.get_attr("combiners")
@@ -145,7 +147,7 @@ def _look_up_gradient(op: Any, *upstream: Any) -> list[Any]:
     if any(each.shape != (0,) for each in weights):
         by_weights = compiled().kerasrec_look_up_weights_gradient(table=table, rows=rows, **given)
     shape = tf.raw_ops.VariableShape(input=table)
-    return [tf.IndexedSlices(sums, distinct, shape), None, None, None, *by_weights]
+    return [DistinctRows(sums, distinct, shape), None, None, None, *by_weights]
 
 
 def adagrad_rows(

@@ -296,10 +296,11 @@ def _gather(variable: keras.Variable, rows: Any, dtype: str) -> Any:
         return ops.cast(ops.take(variable, rows, axis=0), dtype)
     import tensorflow as tf
 
-    # The tf.Variable itself is read: its gradient is an IndexedSlices of distinct rows and nothing of the table's
-    # size is made.
+    from kerasrec.tables.distinct_rows import gather_distinct
+
+    # The tf.Variable itself is read: its gradient is of the distinct rows, and nothing of a table's size is made.
     distinct, position = tf.unique(rows)
-    return tf.gather(tf.cast(tf.gather(variable.value, distinct), dtype), position)
+    return tf.gather(tf.cast(gather_distinct(variable.value, distinct), dtype), position)
 
 
 def _split(vectors: Any, flat: list[Any]) -> list[Any]:

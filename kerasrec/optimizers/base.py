@@ -11,7 +11,7 @@ from urllib.parse import quote  # HDF5 makes groups of names with a slash
 import keras
 
 from kerasrec._keras import NoReplicaSum, decays, learning_rate_variable, optimized_variables, variable_index
-from kerasrec.optimizers.sparse import Rows, is_sparse, unique_rows
+from kerasrec.optimizers.sparse import Rows, is_sparse
 from kerasrec.parallel import comm
 from kerasrec.parallel.checkpoint.keras_files import saved_blocks, whole_for_file
 from kerasrec.parallel.comm.data_parallel import average, gather, start_alike
@@ -101,12 +101,14 @@ class TableOptimizer(NoReplicaSum):
         return [*sparse, *zip(averaged, (v for _, v in dense), strict=True)]
 
     def _apply_rows(self, pairs: list[tuple[Any, Any]]) -> list[tuple[Any, Any]]:
-        """Update the tables' rows; returns what is left, the dense gradients."""
+        """Update the tables' rows; return what is left, the dense gradients."""
+        from kerasrec.tables.distinct_rows import add_up_rows
+
         dense = [(g, v) for g, v in pairs if not is_sparse(g)]
         lookups = []
         for gradient, table in ((g, v) for g, v in pairs if is_sparse(g)):
             self._refuse_whole_table(table)
-            rows, gradient = unique_rows(self._unscaled(gradient))
+            rows, gradient = add_up_rows(self._unscaled(gradient))
             lookups.append((table, rows, gradient))
         lookups, dense = self._clip(lookups, dense)
         for table, rows, gradient in lookups:

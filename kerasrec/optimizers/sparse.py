@@ -1,4 +1,4 @@
-"""Gradients of table lookups, and reading and writing a few rows of a large variable."""
+"""Reading and writing a few rows of a large variable, as the gradients of table lookups need it."""
 
 from __future__ import annotations
 
@@ -6,50 +6,37 @@ from typing import Any
 
 import keras
 
+from kerasrec.typing import Tensor, Variable
+
 
 def is_sparse(gradient: Any) -> bool:
-    """Whether a gradient names the rows it is for: TensorFlow's `tf.IndexedSlices`."""
-    return hasattr(gradient, "indices") and hasattr(gradient, "dense_shape")
-
-
-def unique_rows(gradient: Any) -> tuple[Any, Any]:
-    """The distinct rows of a sparse gradient and each row's whole gradient: (n,) and (n, dim).
-
-    A row looked up several times has several gradients; an optimizer that is not linear in the gradient needs
-    their sum. `DistributedEmbedding` looks distinct rows up, and then there is nothing to sum.
-    """
-    import tensorflow as tf
-
-    if _came_from_unique(gradient.indices):
-        return gradient.indices, gradient.values
-    rows, position = tf.unique(gradient.indices)
-    return rows, tf.math.unsorted_segment_sum(gradient.values, position, tf.size(rows))
-
-
-def _came_from_unique(indices: Any) -> bool:
-    """Whether the graph itself shows that indices are distinct: they are what a Unique operation put out."""
-    import tensorflow as tf
-
-    if tf.executing_eagerly():
+    """Return whether a gradient is of some rows of a table: TensorFlow's `tf.IndexedSlices`."""
+    if keras.backend.backend() != "tensorflow":
         return False
-    while indices.op.type in ("Reshape", "Identity", "Cast"):
-        indices = indices.op.inputs[0]
-    return indices.op.type in ("Unique", "KerasrecDistinctRows")
+    import tensorflow as tf
+
+    return isinstance(gradient, tf.IndexedSlices)
 
 
 class Rows:
-    """Some distinct rows of a table, and of every optimizer variable that has as many rows."""
+    """Distinct rows of a table, which every optimizer variable of as many rows has as well.
 
-    def __init__(self, rows: Any, index: int):
+    Args:
+        rows: (n,), each of them once.
+        index: the table's place among the variables that the optimizer trains.
+    """
+
+    def __init__(self, rows: Tensor, index: int):
         self.rows = rows
-        self.index = index  # which of the optimizer's variables the table is
+        self.index = index
 
-    def read(self, variable: Any) -> Any:
+    def read(self, variable: Variable) -> Tensor:
+        """Return the rows of a variable, (n, columns)."""
         import tensorflow as tf
 
         return tf.gather(raw(variable), self.rows)
 
-    def write(self, variable: Any, values: Any) -> None:
+    def write(self, variable: Variable, values: Tensor) -> None:
         """Replace the rows. To read, compute and replace is several times cheaper on a CPU than TensorFlow's
         scatter-subtract or its fused sparse updates, which go element by element on one core."""
         import tensorflow as tf
@@ -59,6 +46,6 @@ class Rows:
         tf.raw_ops.ResourceScatterUpdate(resource=variable.handle, indices=self.rows, updates=values)
 
 
-def raw(variable: Any) -> Any:
-    """The `tf.Variable` of what Keras hands an optimizer: a Keras variable or the raw one."""
+def raw(variable: Variable) -> Any:
+    """Return the `tf.Variable` of what Keras gives an optimizer: a Keras variable or the raw one."""
     return variable.value if isinstance(variable, keras.Variable) else variable
