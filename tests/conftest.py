@@ -19,17 +19,18 @@ MACHINE = (
     "cli/test_run.py",
     "data/test_interrupt.py",
     "etl/test_out_of_core.py",
+    "models/test_models_are_freed.py",
+    "parallel/test_batch_share.py",
+    "parallel/test_combinations.py",
     "parallel/test_comm.py",
-    "parallel/test_drawn.py",
-    "parallel/test_equal.py",
+    "parallel/test_equivalence.py",
     "parallel/test_fit.py",
     "parallel/test_fit_faults.py",
     "parallel/test_large_tables.py",
     "parallel/test_multi_rank_example.py",
     "parallel/test_past_32_bits.py",
-    "parallel/test_product.py",
+    "parallel/test_random_models.py",
     "parallel/test_ranks.py",
-    "parallel/test_share.py",
     "parallel/test_sharded_checkpoint.py",  # ends the ranks
 )
 SLOWEST_FIRST = (
@@ -48,8 +49,7 @@ SLOWEST_FIRST = (
 
 def group_of(path: Path) -> str:
     """Return the group of a file's tests: its own, save for those of `MACHINE`."""
-    name = path.relative_to(TESTS).as_posix()
-    return "machine" if name in MACHINE else name
+    return "machine" if path.relative_to(TESTS).as_posix() in MACHINE else path.stem
 
 
 def place_of(item: pytest.Item) -> tuple[int, ...]:

@@ -18,7 +18,7 @@ def blocks():
 
 
 def raw(rows, seed):
-    """Clicks with the columns of the street, nulls and empty lists among them."""
+    """Clicks with the columns of the pipeline, nulls and empty lists among them."""
     rng = np.random.default_rng(seed)
     age = [None if x < 18 else float(x) for x in rng.integers(15, 80, rows)]
     genres = [[f"g{k}" for k in rng.integers(0, 5, n)] for n in rng.integers(0, 4, rows)]
@@ -29,11 +29,11 @@ def raw(rows, seed):
 
 
 @pytest.mark.slow
-def test_the_street_and_the_layers(tmp_path):
+def test_the_pipeline_and_the_layers_run(tmp_path):
     for name, seed in {"raw": 0, "raw_valid": 1}.items():
         (tmp_path / name).mkdir()
         raw(3000, seed).write_parquet(tmp_path / name / "part.parquet")
-    street, failing, layers, _ = blocks()
+    pipeline, failing, layers, _ = blocks()
     served = (
         "import tensorflow as tf\n"
         'served = tf.saved_model.load("served/").signatures["serving_default"]\n'
@@ -42,7 +42,7 @@ def test_the_street_and_the_layers(tmp_path):
         "print(0 < click[0] < 1)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", "\n".join([street, failing, served, layers])],
+        [sys.executable, "-c", "\n".join([pipeline, failing, served, layers])],
         cwd=tmp_path,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
         capture_output=True,

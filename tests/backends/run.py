@@ -57,7 +57,7 @@ def main(out: Path, reference: Path | None) -> None:
     loaded = keras.models.load_model((reference or out) / "model.keras")
     results["loaded/predictions"] = predict(loaded, x)
     optimizers()
-    street(out)
+    pipeline(out)
     wide_integers(out)
     several(out)
     stray_ids()
@@ -169,9 +169,9 @@ def stray_ids() -> None:
 def optimizers() -> None:
     """Keras's and ours on dense gradients, three steps; in a training they are above and below."""
     for name, options in OPTIMIZERS.items():
-        for side, room in {"keras": keras.optimizers, "kr": kr.optimizers}.items():
+        for side, package in {"keras": keras.optimizers, "kr": kr.optimizers}.items():
             rng = np.random.default_rng(3)
-            optimizer = getattr(room, name)(0.05, **options)
+            optimizer = getattr(package, name)(0.05, **options)
             weights = [keras.Variable(rng.normal(size=shape).astype("float32")) for shape in [(6, 4), (4,)]]
             for _ in range(3):
                 gradients = [ops.convert_to_tensor(rng.normal(size=w.shape).astype("float32")) for w in weights]
@@ -181,7 +181,7 @@ def optimizers() -> None:
 
 
 # ---- raw rows to predictions ---------------------------------------------------------------------------------
-def street(out: Path) -> None:
+def pipeline(out: Path) -> None:
     """Features, loader (padded lists, a short last batch), model, as the README has them."""
     x, y = batch_of(ROWS)
     genres = [[f"g{i}" for i in row if i] for row in x["genres"]]
@@ -206,12 +206,12 @@ def street(out: Path) -> None:
     set_dense_weights(model)
     model.compile(kr.optimizers.Adagrad(0.05, 0.1), "binary_crossentropy", metrics=[keras.metrics.AUC(name="auc")])
     history = model.fit(loader, validation_data=loader, epochs=2, verbose=0).history
-    results.update({f"street/{name}": np.array(values) for name, values in history.items()})
-    results["street/predictions"] = model.predict(loader, verbose=0)
-    results["street/genres"] = np.concatenate([np.asarray(features["genres"]) for features, _ in loader])
+    results.update({f"pipeline/{name}": np.array(values) for name, values in history.items()})
+    results["pipeline/predictions"] = model.predict(loader, verbose=0)
+    results["pipeline/genres"] = np.concatenate([np.asarray(features["genres"]) for features, _ in loader])
     shuffled = kr.Loader(out / "data", batch_size=BATCH, lists="padded", shuffle=True)
-    results["street/shuffled"] = np.array(model.fit(shuffled, epochs=3, verbose=0).history["loss"])
-    facts["jit_compile"]["street"] = model.jit_compile
+    results["pipeline/shuffled"] = np.array(model.fit(shuffled, epochs=3, verbose=0).history["loss"])
+    facts["jit_compile"]["pipeline"] = model.jit_compile
 
 
 def wide_integers(out: Path) -> None:

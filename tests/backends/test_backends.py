@@ -87,8 +87,8 @@ def test_outputs_and_weights_agree_before_and_after_training(tensorflow, other, 
 
 
 def test_features_loader_and_model_agree(tensorflow, other):
-    names = [name for name in tensorflow.results if name.startswith("street/")]
-    assert {"street/auc", "street/val_loss", "street/predictions", "street/shuffled"} < set(names)
+    names = [name for name in tensorflow.results if name.startswith("pipeline/")]
+    assert {"pipeline/auc", "pipeline/val_loss", "pipeline/predictions", "pipeline/shuffled"} < set(names)
     for name in names:
         assert_agree(other[name], tensorflow[name])
     assert tensorflow.facts["wide integers"] == ["", ""]
@@ -96,8 +96,8 @@ def test_features_loader_and_model_agree(tensorflow, other):
     assert within == ""
     assert ("'key' holds 2147483648, which is beyond int32" in beyond) == (other.facts["backend"] == "jax")
     assert 'pass lists="padded" for column \'genres\', or lists="offsets"' in other.facts["ragged lists"]
-    assert (other["street/genres"] == 0).any()
-    assert other["street/loss"][1] < other["street/loss"][0]
+    assert (other["pipeline/genres"] == 0).any()
+    assert other["pipeline/loss"][1] < other["pipeline/loss"][0]
 
 
 def test_tensors_are_the_loaders_batches_on_the_same_memory(other):
@@ -150,7 +150,7 @@ def test_our_optimizers_are_kerass_where_gradients_are_dense(tensorflow, other):
 
 
 def test_tensorflow_is_not_needed(other):
-    """But by its own features: the workflow's TensorFlow face, the exchange between ranks, the SavedModel."""
+    """Only its own features need it: a workflow's TensorFlow implementation, the exchange, the SavedModel."""
     assert not other.facts["tensorflow imported"]
     assert other.facts["not importable"] == [
         "kerasrec.data.frameworks.tf_dataset",

@@ -189,7 +189,7 @@ def test_a_file_that_goes_away_in_mid_epoch(tmp_path, consume):
     assert not threads()
 
 
-FACES = {
+CONSUMERS = {
     "direct": list,
     "tf": lambda loader: list(loader.get_tf_dataset()),
     "tensorflow": lambda loader: list(loader.tensorflow()),
@@ -206,7 +206,7 @@ def fit(loader):
 
 
 @pytest.mark.parametrize("shuffle", [False, True])
-@pytest.mark.parametrize("consume", FACES)
+@pytest.mark.parametrize("consume", CONSUMERS)
 def test_damaged_pages(tmp_path, consume, shuffle):
     """A footer that reads well over data that does not, in the second of three files: one is read by then."""
     write(tmp_path, make_table(ROWS), files=3, row_group_rows=20, compression="zstd")
@@ -216,6 +216,6 @@ def test_damaged_pages(tmp_path, consume, shuffle):
     path.write_bytes(data)
     loader = Loader(tmp_path, 10, shuffle=shuffle, pool_rows=20)
     with pytest.raises((OSError, tf.errors.OpError), match=r"part-00001.parquet: cannot be read"):
-        FACES[consume](loader)
+        CONSUMERS[consume](loader)
     gc.collect()  # with fit's iterator, which refers to itself
     assert not threads()

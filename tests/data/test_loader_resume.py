@@ -135,8 +135,8 @@ def test_a_state_has_a_version(folder):
         loader.restore({**state, "version": 2})
 
 
-@pytest.mark.parametrize("face", [iter, Loader.get_tf_dataset])
-def test_an_epoch_set_after_restore_is_whole(folder, face):
+@pytest.mark.parametrize("batches_of", [iter, Loader.get_tf_dataset])
+def test_an_epoch_set_after_restore_is_whole(folder, batches_of):
     """What `restore` leaves out, it leaves out of its own epoch; and a pass of any other ends it."""
     make = lambda: Loader(folder, 100, shuffle=True)  # noqa: E731
     loader, whole = make(), make()
@@ -151,12 +151,12 @@ def test_an_epoch_set_after_restore_is_whole(folder, face):
         loader.restore(state)
         loader.epoch = epoch
         assert loader.state()["batches"] == 0
-        assert [rows_of(*batch) for batch in face(loader)] == epochs[epoch]
+        assert [rows_of(*batch) for batch in batches_of(loader)] == epochs[epoch]
         loader.epoch = 1
-        assert [rows_of(*batch) for batch in face(loader)] == epochs[1]
+        assert [rows_of(*batch) for batch in batches_of(loader)] == epochs[1]
     loader.restore(state)
     loader.epoch = 1  # where it is
-    assert [rows_of(*batch) for batch in face(loader)] == epochs[1][4:]
+    assert [rows_of(*batch) for batch in batches_of(loader)] == epochs[1][4:]
 
 
 def model():

@@ -78,15 +78,15 @@ def test_no_more_is_read_than_the_pools_of_what_is_taken(folder, monkeypatch):
     assert not threads()
 
 
-@pytest.mark.parametrize("face", [Loader.get_tf_dataset, Loader.tensorflow, lambda loader: loader])
-def test_fit_takes_what_is_taken(folder, face):
+@pytest.mark.parametrize("as_data", [Loader.get_tf_dataset, Loader.tensorflow, lambda loader: loader])
+def test_fit_takes_what_is_taken(folder, as_data):
     inputs = keras.Input((), name="age")
     model = keras.Model({"age": inputs}, keras.layers.Dense(1)(inputs[:, None]))
     model.compile("sgd", "mse")
     loader = Loader(folder, 64, columns=["age"])
-    model.fit(face(loader.take(5)), epochs=2, verbose=0)
+    model.fit(as_data(loader.take(5)), epochs=2, verbose=0)
     assert int(model.optimizer.iterations) == 10
-    assert model.predict(face(loader.take(16)), verbose=0).shape == (ROWS, 1)
+    assert model.predict(as_data(loader.take(16)), verbose=0).shape == (ROWS, 1)
     assert loader.epoch == 0
 
 
@@ -138,9 +138,9 @@ def assert_more(batch, expected):
 def test_every_face_gives_what_a_function_makes(folder, lists, shuffle):
     arguments = {"batch_size": 96, "shuffle": shuffle, "lists": lists, "pool_rows": 300}
     expected, loader = list(Loader(folder, **arguments)), Loader(folder, **arguments)
-    for face in (iter, Loader.get_tf_dataset, Loader.tensorflow):
+    for as_data in (iter, Loader.get_tf_dataset, Loader.tensorflow):
         made = loader.map(more)
-        batches = list(face(made))
+        batches = list(as_data(made))
         assert len(batches) == len(made) == len(expected)
         for batch, before in zip(batches, expected, strict=True):
             assert_more(batch, before)

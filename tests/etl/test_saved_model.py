@@ -1,4 +1,4 @@
-"""The TensorFlow face inside a SavedModel, loaded by a process that knows nothing of kerasrec."""
+"""The TensorFlow implementation inside a SavedModel, loaded by a process that knows nothing of kerasrec."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ import pytest
 
 
 def check(folder, rounds):
-    script = Path(__file__).with_name("kept_cases.py")
+    script = Path(__file__).with_name("freed_cases.py")
     done = subprocess.run([sys.executable, str(script), str(folder), str(rounds)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     lines = [json.loads(line.partition(":")[2]) for line in done.stdout.splitlines() if line.startswith("left:")]

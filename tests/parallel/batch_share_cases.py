@@ -1,4 +1,4 @@
-"""Ways to write a step, each with ranks' unequal batches: run on ranks, and by `test_share.py` in one process."""
+"""Ways to write a step, each with ranks' unequal batches, for `test_batch_share.py`."""
 
 import gc
 

@@ -3,7 +3,7 @@
 import json
 from shutil import which
 
-import equal_cases
+import equivalence_cases
 import numpy as np
 import pytest
 from ranks import Ranks
@@ -14,7 +14,7 @@ PLACEMENTS = ("row_wise", "table_wise", "column_wise", "replicated", "hybrid")
 
 
 def same(placement):
-    return dict.fromkeys(equal_cases.SIZES, placement)
+    return dict.fromkeys(equivalence_cases.SIZES, placement)
 
 
 MIXED = {"item": "hybrid", "tag": "column_wise", "tiny": "table_wise"}
@@ -25,7 +25,7 @@ def case(placements, optimizer="sgd", combiner="mean", **more):
 
 
 def beside_the_product():
-    """What `test_product.py` lacks: tables of several widths under the model's own optimizer, and float64."""
+    """What `test_combinations.py` lacks: tables of several widths under the model's own optimizer, and float64."""
     return [
         case(MIXED, "adagrad", "sum", weighted=True),
         case(same("row_wise"), "adam", "sqrtn"),
@@ -56,15 +56,15 @@ def every_placement(**more):
 
 
 def check(cases, ranks):
-    trained = ranks.run(equal_cases.run, cases, limit=400).returned[0]
+    trained = ranks.run(equivalence_cases.run, cases, limit=400).returned[0]
     assert comm.size() == 1
     alone = {}
     for each, many in zip(cases, trained, strict=True):
         kind = json.dumps({key: value for key, value in each.items() if key != "placements"})
-        one = alone[kind] if kind in alone else alone.setdefault(kind, equal_cases.train(each))
+        one = alone[kind] if kind in alone else alone.setdefault(kind, equivalence_cases.train(each))
         bar = 1e-10 if each.get("dtype") == "float64" else 1e-4
         np.testing.assert_allclose(many["losses"], one["losses"], rtol=bar, err_msg=str(each))
-        for weights in ("dense", *equal_cases.SIZES):
+        for weights in ("dense", *equivalence_cases.SIZES):
             np.testing.assert_array_equal(many[f"{weights}_before"], one[f"{weights}_before"])
             moved = one[weights] - one[f"{weights}_before"]
             assert np.abs(moved).max() > 1e-2, f"{each}: {weights} hardly moved"

@@ -3,12 +3,12 @@
 The same ranks answer all examples of a test, those by which hypothesis makes a failing one smaller too.
 """
 
-import drawn_cases
 import numpy as np
 import pytest
-from drawn_cases import HOTNESS
+import random_model_cases
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
+from random_model_cases import HOTNESS
 
 
 # ---- what is drawn -------------------------------------------------------------------------------------------
@@ -142,7 +142,7 @@ def check(ranks, examples):
             assume(case == failed[0])
             raise failed[1]
         try:
-            weights = ranks.run(drawn_cases.train, case).returned[0]
+            weights = ranks.run(random_model_cases.train, case).returned[0]
         except AssertionError as error:
             failed.extend([case, error])
             raise

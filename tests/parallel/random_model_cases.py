@@ -7,7 +7,7 @@ feature's list of ids, or of pairs of id and weight, and the target) and what ho
 import keras
 import numpy as np
 import tensorflow as tf
-from equal_cases import check_copies
+from equivalence_cases import check_copies
 
 import kerasrec as kr
 from kerasrec.parallel import comm

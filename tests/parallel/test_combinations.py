@@ -2,8 +2,8 @@
 
 from functools import cache
 
+import combination_cases
 import numpy as np
-import product_cases
 import pytest
 
 from kerasrec.parallel import comm
@@ -13,7 +13,7 @@ from kerasrec.parallel import comm
 def alone(which):
     """In one process: the same whatever the number of ranks."""
     assert comm.size() == 1
-    return product_cases.train(product_cases.CASES[which]())
+    return combination_cases.train(combination_cases.CASES[which]())
 
 
 def differences(many, one):
@@ -29,7 +29,7 @@ def differences(many, one):
 
 
 def check(ranks, which, per_node=None):
-    (many,) = ranks.run(product_cases.run, which, per_node, [None], limit=900).returned[0]
+    (many,) = ranks.run(combination_cases.run, which, per_node, [None], limit=900).returned[0]
     wrong = differences(many, alone(which))
     assert not wrong, "\n".join(f"{name}: differs by {by:.1e} of the way it went" for name, by in wrong.items())
     np.testing.assert_allclose(many["losses"], alone(which)["losses"], rtol=1e-4)
@@ -49,8 +49,8 @@ def test_every_placement_optimizer_and_input_trains_as_one(ranks, per_node):
 @pytest.mark.parametrize("ranks", [2], indirect=True)
 def test_gradients_that_count_for_too_little_or_too_much_are_found(ranks):
     """In every table and in the dense weights, or tests of equality could not fail."""
-    ways, one = list(product_cases.WRONG), alone("sgd")
-    results = ranks.run(product_cases.run, "sgd", None, ways).returned[0]
+    ways, one = list(combination_cases.WRONG), alone("sgd")
+    results = ranks.run(combination_cases.run, "sgd", None, ways).returned[0]
     for how, many in zip(ways, results, strict=True):
         apart = differences(many, one)
         blind = [name for name in one["after"] if "sgd" in name and not apart.get(name, 0) > 1e-2]

@@ -11,7 +11,7 @@ from itertools import combinations, product
 import keras
 import numpy as np
 import tensorflow as tf
-from equal_cases import check_copies, part
+from equivalence_cases import check_copies, part
 
 import kerasrec as kr
 from kerasrec.parallel import comm
