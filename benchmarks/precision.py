@@ -30,8 +30,8 @@ from rich.table import Table
 
 import kerasrec as kr
 from kerasrec.cli.demo import BATCH, workflow
-from kerasrec.cli.features import write_features
-from kerasrec.cli.training import make_optimizer, score
+from kerasrec.cli.feature_files import write_features
+from kerasrec.cli.fit import make_optimizer, score
 from kerasrec.datasets.synthetic import click_log
 
 BAR = 0.0005

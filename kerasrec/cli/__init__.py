@@ -1,4 +1,4 @@
-"""The command line: `kerasrec demo | train | run | plan | export | doctor`; commands import what they need."""
+"""The command line: `kerasrec demo | train | run | plan | export | doctor`; each command imports what it needs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import typer
 from kerasrec.cli.errors import one_line_errors
 
 app = typer.Typer(
-    help="Recommender models in Keras: from raw rows to a served prediction.",
+    help="Recommender models in Keras, from raw rows to served predictions.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -31,8 +31,8 @@ class Task(StrEnum):
     regression = "regression"
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _version(requested: bool) -> None:
+    if requested:
         from kerasrec import __version__
 
         typer.echo(f"kerasrec {__version__}")
@@ -46,7 +46,7 @@ def main(
         bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and exit.")
     ] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Show the traceback of an error, as in: kerasrec --debug train ...")
+        bool, typer.Option("--debug", help="Show tracebacks of errors, as in: kerasrec --debug train ...")
     ] = False,
 ) -> None:
     context.obj = debug
@@ -61,13 +61,13 @@ def demo(
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training rows.")] = 1,
     out: Annotated[Path, typer.Option(help="Folder for the plots and summary.json.")] = Path("report"),
     keep: Annotated[
-        Path | None, typer.Option(help="Keep the log, features and SavedModel in this new folder.")
+        Path | None, typer.Option(help="Keep the click log, features and SavedModel in this new folder.")
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the click log and of the model.")] = 0,
 ) -> None:
-    """Generate a click log from a known model, train a DLRM on it, and serve it from raw rows."""
+    """Generate a click log from a known model, train a DLRM on it, and serve raw rows."""
     with one_line_errors(context.obj):
-        from kerasrec.cli.quiet import import_tensorflow
+        from kerasrec.cli.import_tensorflow import import_tensorflow
 
         import_tensorflow()
         from kerasrec.cli.demo import run_demo
@@ -78,36 +78,30 @@ def demo(
 @app.command()
 def train(
     context: typer.Context,
-    data: Annotated[str, typer.Argument(help="Parquet or CSV: a file, a folder or a glob.")],
+    data: Annotated[str, typer.Argument(help="Parquet or CSV: a file, a folder or a glob pattern.")],
     target: Annotated[str, typer.Option(help="The column to predict.")],
-    model: Annotated[ModelName, typer.Option(help="Which model.")] = ModelName.dlrm,
-    out: Annotated[Path, typer.Option(help="A new folder for workflow, model and report.")] = Path("run"),
-    valid: Annotated[str | None, typer.Option(help="Held-out data; by default a share of DATA.")] = None,
-    valid_fraction: Annotated[
-        float, typer.Option(min=0.001, max=0.9, help="The share of DATA to hold out when there is no --valid.")
-    ] = 0.1,
-    task: Annotated[Task | None, typer.Option(help="The kind of target; by default guessed.")] = None,
-    categorical: Annotated[str, typer.Option(help="Columns to embed, comma-separated; names may be quoted.")] = "",
-    continuous: Annotated[str, typer.Option(help="Columns to use as numbers, comma-separated.")] = "",
-    drop: Annotated[str, typer.Option(help="Columns to leave out, comma-separated.")] = "",
-    min_count: Annotated[int, typer.Option(min=1, help="Values seen fewer times than this share one id.")] = 2,
+    model: Annotated[ModelName, typer.Option(help="The model's architecture.")] = ModelName.dlrm,
+    out: Annotated[Path, typer.Option(help="New folder for the workflow, model and report.")] = Path("run"),
+    valid: Annotated[str | None, typer.Option(help="Held-out data; by default a part of DATA.")] = None,
+    valid_fraction: Annotated[float, typer.Option(min=0.001, max=0.9, help="Part of DATA to hold out.")] = 0.1,
+    task: Annotated[Task | None, typer.Option(help="The kind of target; guessed by default.")] = None,
+    categorical: Annotated[str, typer.Option(help='Columns to embed, such as: user, "a, b".')] = "",
+    continuous: Annotated[str, typer.Option(help="Columns to use as numbers.")] = "",
+    drop: Annotated[str, typer.Option(help="Columns to leave out.")] = "",
+    min_count: Annotated[int, typer.Option(min=1, help="Rarer values share one id.")] = 2,
     epochs: Annotated[int, typer.Option(min=1, help="Passes over the training rows.")] = 1,
-    batch_size: Annotated[
-        int | None, typer.Option(min=1, help="Rows per step; by default it depends on the size of the data.")
-    ] = None,
+    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows per step; by default 64 to 4096.")] = None,
     embedding_dim: Annotated[int, typer.Option(min=1, help="Width of the embeddings.")] = 16,
-    learning_rate: Annotated[
-        float, typer.Option(min=1e-8, help="Adagrad's initial learning rate; it falls to a tenth.")
-    ] = 0.05,
+    learning_rate: Annotated[float, typer.Option(min=1e-8, help="Adagrad's; it falls to a tenth.")] = 0.05,
     export: Annotated[bool, typer.Option("--export", help="Also write a SavedModel, to OUT/served.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run at OUT.")] = False,
 ) -> None:
-    """Train a model on your own table. The role of each column is guessed and printed; options correct it."""
+    """Train a model on your own table. Roles of columns are guessed and printed; options override them."""
     with one_line_errors(context.obj):
-        from kerasrec.cli.train import Asked, run_train
+        from kerasrec.cli.train import TrainOptions, run_train
 
         run_train(
-            Asked(
+            TrainOptions(
                 data=data,
                 target=target,
                 model=model,
@@ -134,18 +128,16 @@ def train(
 @app.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})
 def run(
     script: Annotated[Path, typer.Argument(help="A Python file that trains with kr.callbacks.Checkpoint.")],
-    arguments: Annotated[list[str] | None, typer.Argument(help="What the script is given.")] = None,
+    arguments: Annotated[list[str] | None, typer.Argument(help="Arguments of the script.")] = None,
     ranks: Annotated[
-        int, typer.Option("-np", "--ranks", min=1, help="How many processes; several need Horovod.")
+        int, typer.Option("-np", "--ranks", min=1, help="Number of processes; several need Horovod.")
     ] = 1,
     hosts: Annotated[
-        str | None, typer.Option("-H", "--hosts", help="Where, as horovodrun takes it: host:2,other:2.")
+        str | None, typer.Option("-H", "--hosts", help="Hosts, as horovodrun takes them: host:2,other:2.")
     ] = None,
-    restarts: Annotated[
-        int, typer.Option(min=0, help="Restarts without a new checkpoint before it gives up.")
-    ] = 3,
+    restarts: Annotated[int, typer.Option(min=0, help="Restarts without a new checkpoint before giving up.")] = 3,
 ) -> None:
-    """Run a training script, and start it again from its latest checkpoint when it fails."""
+    """Run a training script, and restart it from its latest checkpoint when it fails."""
     with one_line_errors():
         from kerasrec.cli.run import run_job
 
@@ -155,20 +147,20 @@ def run(
 @app.command()
 def plan(
     context: typer.Context,
-    schema: Annotated[Path, typer.Argument(help="schema.json, or a folder of features that contains it.")],
+    schema: Annotated[Path, typer.Argument(help="schema.json, or a folder of features with one.")],
     ranks: Annotated[
-        int | None, typer.Option(min=1, help="Number of processes; by default the fewest that hold the tables.")
+        int | None, typer.Option(min=1, help="Number of ranks; by default the fewest whose memory is enough.")
     ] = None,
-    memory: Annotated[str, typer.Option(help="Memory per process for tables, such as 80GiB.")] = "80GiB",
+    memory: Annotated[str, typer.Option(help="Memory per rank, such as 80GiB.")] = "80GiB",
     batch_size: Annotated[int, typer.Option(min=1, help="Rows per batch on each rank.")] = 65_536,
-    optimizer: Annotated[str, typer.Option(help="The tables' optimizer; its state needs memory.")] = "adagrad",
+    optimizer: Annotated[str, typer.Option(help="Optimizer of the tables; its state takes memory.")] = "adagrad",
     embedding_dim: Annotated[
-        int | None, typer.Option(min=1, help="Width of all embeddings; by default what the schema suggests.")
+        int | None, typer.Option(min=1, help="Width of all embeddings; by default the schema's.")
     ] = None,
-    bandwidth: Annotated[str, typer.Option(help="Bytes per second that a rank can send.")] = "25GB",
-    wire_dtype: Annotated[str, typer.Option(help="The dtype that vectors travel in.")] = "float32",
+    bandwidth: Annotated[str, typer.Option(help="Bytes per second that a rank sends, such as 25GB.")] = "25GB",
+    wire_dtype: Annotated[str, typer.Option(help="Data type of vectors sent between ranks.")] = "float32",
 ) -> None:
-    """Show where a model's embedding tables would be placed on a number of ranks, and what a step would cost."""
+    """Show on which ranks embedding tables would be placed, and what a training step would cost."""
     with one_line_errors(context.obj):
         from kerasrec.cli.plan import run_plan
 
@@ -179,10 +171,10 @@ def plan(
 def export(
     context: typer.Context,
     run: Annotated[Path, typer.Argument(help="A folder that `kerasrec train` wrote.")],
-    out: Annotated[Path, typer.Argument(help="The SavedModel's folder.")],
+    out: Annotated[Path, typer.Argument(help="Folder of the SavedModel.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier SavedModel at OUT.")] = False,
 ) -> None:
-    """Write the model of a run as a SavedModel that takes raw rows."""
+    """Export the model of a run as a SavedModel that takes raw rows."""
     with one_line_errors(context.obj):
         from kerasrec.cli.export import run_export
 
@@ -191,9 +183,9 @@ def export(
 
 @app.command()
 def doctor(context: typer.Context) -> None:
-    """Show what is installed, and test with two real ranks that Horovod works."""
+    """Show what is installed, and test Horovod with two ranks."""
     with one_line_errors(context.obj):
-        from kerasrec.cli.quiet import import_tensorflow
+        from kerasrec.cli.import_tensorflow import import_tensorflow
 
         import_tensorflow()
         from kerasrec.cli.doctor import run_doctor
@@ -201,8 +193,8 @@ def doctor(context: typer.Context) -> None:
         run_doctor()
 
 
-def _names(listed: str) -> list[str]:
-    """Names in a line of CSV: one with a comma in it, or an empty one, stands in double quotes."""
-    if not listed.strip():
+def _names(line: str) -> list[str]:
+    """Return the names in a line of CSV; empty names and names with commas are in double quotes."""
+    if not line.strip():
         return []
-    return [name for name in next(csv.reader([listed], skipinitialspace=True)) if name or '""' in listed]
+    return [name for name in next(csv.reader([line], skipinitialspace=True)) if name or '""' in line]

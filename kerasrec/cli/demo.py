@@ -1,4 +1,4 @@
-"""`kerasrec demo`: the whole way on a click log whose best possible score is known."""
+"""`kerasrec demo`: the whole pipeline on a click log whose best possible score is known."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ import polars as pl
 from rich.console import Console
 
 from kerasrec import etl, models, serving
-from kerasrec.cli.errors import Refused
-from kerasrec.cli.features import rows_per_s, write_features
+from kerasrec.cli.errors import CommandError
+from kerasrec.cli.feature_files import rows_per_s, write_features
+from kerasrec.cli.fit import Trained, fit, make_optimizer
 from kerasrec.cli.progress import stage
 from kerasrec.cli.report import calibration, learning_curve, write_summary
-from kerasrec.cli.tables import NAMES, table
-from kerasrec.cli.training import Trained, fit, make_optimizer
+from kerasrec.cli.text_table import METRIC_NAMES, table
 from kerasrec.data.loader import Loader
 from kerasrec.datasets.synthetic import ClickLog, click_log
 from kerasrec.files import globs
@@ -43,45 +43,45 @@ np.save(answers, answer)
 
 
 def workflow() -> etl.Workflow:
-    """The click log's features; ids seen less than 10 times share one."""
+    """Return the workflow for the click log; ids that occur fewer than 10 times share one."""
     ids = ["user", "item", "site", "device", "city", "category", "advertiser", "hour", "genres"]
-    tails = ["price", "seconds", "past_clicks"] >> etl.FillMissing() >> etl.LogOp() >> etl.Normalize()
+    heavy_tailed = ["price", "seconds", "past_clicks"] >> etl.FillMissing() >> etl.LogOp() >> etl.Normalize()
     age = ["age"] >> etl.FillMissing() >> etl.Normalize()
-    return etl.Workflow((ids >> etl.Categorify(min_count=10)) + tails + age + (["clicked"] >> etl.Target()))
+    return etl.Workflow((ids >> etl.Categorify(min_count=10)) + heavy_tailed + age + (["clicked"] >> etl.Target()))
 
 
 def run_demo(rows: int, epochs: int, out: Path, keep: Path | None, seed: int) -> dict[str, Any]:
-    """Returns what it writes to `out/summary.json`."""
+    """Run the demo; return what it writes to `out/summary.json`."""
     if keep is not None and keep.exists():
-        raise Refused(f"{keep} exists: --keep needs a new folder")
+        raise CommandError(f"{keep} exists; --keep needs a new folder")
     if keep is not None:
         check_path(keep)
     if out.exists() and not out.is_dir():
-        raise Refused(f"{out} is not a folder: --out needs one")
-    out.mkdir(parents=True, exist_ok=True)  # where it cannot be, that shows now
+        raise CommandError(f"{out} is not a folder; --out needs one")
+    out.mkdir(parents=True, exist_ok=True)  # fails now rather than at the end
     console, started = Console(), time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="kerasrec-demo-") as scratch:
         work = keep or Path(scratch)
         log = click_log(work / "log", rows, seed=seed)
-        figures, trained, baseline = _street(log, work, epochs, seed, console)
+        figures, trained, baseline = _run_pipeline(log, work, epochs, seed, console)
     with stage(console, "plotting"):
         bounds = {"auc": log.auc_bound, "logloss": log.logloss_bound}
         learning_curve(out / "learning_curve.png", trained.checks, "logloss", bounds, baseline)
         calibration(out / "calibration.png", trained.labels, trained.predictions, "clicked", binary=True)
     figures = {**figures, "rows": rows, "epochs": epochs, "seed": seed, "seconds": time.perf_counter() - started}
     write_summary(out / "summary.json", figures)
-    _print(console, figures)
+    _print_figures(console, figures)
     return figures
 
 
-def _street(
+def _run_pipeline(
     log: ClickLog, work: Path, epochs: int, seed: int, console: Console
 ) -> tuple[dict[str, float | None], Trained, dict[str, float]]:
     from kerasrec.serving.saved_model import check  # needs TensorFlow, which importing this module does not
 
-    with stage(console, "biases alone") as fitting:
+    with stage(console, "biases alone") as fitting_biases:
         bias = log.bias_baseline()
-        fitting.say(f"AUC {bias.auc:.4f}")
+        fitting_biases.show(f"AUC {bias.auc:.4f}")
     features = workflow()
     etl_rate = write_features(features, log.train, log.valid, work / "features", console)
     train = Loader(work / "features" / "train", batch_size=BATCH, shuffle=True, seed=seed)
@@ -99,11 +99,11 @@ def _street(
 
     with stage(console, "exporting") as exporting:
         serving.export(model, work / "served", workflow=features)
-        exporting.say("a SavedModel of raw rows")
+        exporting.show("a SavedModel that takes raw rows")
     with stage(console, "serving raw rows") as scoring:
         raw = pl.scan_parquet(globs.files(Path(log.valid)), glob=False).head(SERVED_ROWS).collect()
         difference = served_difference(model, features, raw, work)
-        scoring.say(f"{len(raw):,} rows, off by {difference:.1e} at most")
+        scoring.show(f"{len(raw):,} rows, differing by at most {difference:.1e}")
     figures: dict[str, float | None] = {
         **trained.scores,
         "auc_bound": log.auc_bound,
@@ -119,28 +119,28 @@ def _street(
 
 
 def served_difference(model: Any, features: etl.Workflow, raw: pl.DataFrame, work: Path) -> float:
-    """The largest difference between what `work/served` answers to raw rows, in a process of its own, and
-    `model.predict` of the transformed rows."""
-    # Strings as bytes of one length: NumPy writes objects as pickles, which a server had better not read.
+    """Return the largest difference between what `work/served` predicts for raw rows, in another process, and what
+    `model.predict` returns for the transformed rows."""
+    # Strings become bytes of one length: NumPy would pickle objects, which a server should not load.
     inputs = serving.rows(raw, work / "served").items()
     wire: dict[str, Any] = {name: x.astype(bytes) if x.dtype == object else x for name, x in inputs}
     np.savez(work / "rows.npz", **wire)
     command = [sys.executable, "-c", SERVE, *(str(work / name) for name in ("served", "rows.npz", "answers.npy"))]
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode:
-        raise RuntimeError(f"the SavedModel could not be served:\n{done.stderr}")
+        raise RuntimeError(f"cannot serve the SavedModel:\n{done.stderr}")
     features.transform(raw).to_parquet(work / "features" / "served")
     predicted = model.predict(Loader(work / "features" / "served", batch_size=SERVED_ROWS, targets=[]), verbose=0)
     return float(np.abs(np.load(work / "answers.npy") - predicted).max())
 
 
-def _print(console: Console, figures: dict[str, Any]) -> None:
+def _print_figures(console: Console, figures: dict[str, Any]) -> None:
     numbers = ("DLRM", "bound", "gap", "biases alone")
     quality = []
     for metric in ("auc", "logloss"):
         reached, bound, biases = (figures[key] for key in (metric, f"{metric}_bound", f"baseline_{metric}"))
         quality.append(
-            (NAMES[metric], f"{reached:.4f}", f"{bound:.4f}", f"{reached - bound:+.4f}", f"{biases:.4f}")
+            (METRIC_NAMES[metric], f"{reached:.4f}", f"{bound:.4f}", f"{reached - bound:+.4f}", f"{biases:.4f}")
         )
     console.print()
     console.print(table("Held-out rows", quality, ("", *numbers), right=numbers))
@@ -150,7 +150,7 @@ def _print(console: Console, figures: dict[str, Any]) -> None:
     console.print(table("Speed", speed, ("", "rows/s"), right=["rows/s"]))
     console.print()
     console.print(
-        "The bound is what the true click probabilities score. Raw rows served without Keras: predictions differ "
-        f"by {figures['served_max_abs_diff']:.1e} at most. {figures['seconds']:.0f} s in all.",
+        "The bound is the score of the true click probabilities. Predictions served from raw rows without Keras "
+        f"differ by at most {figures['served_max_abs_diff']:.1e}. It took {figures['seconds']:.0f} s.",
         highlight=False,
     )

@@ -1,4 +1,4 @@
-"""`kerasrec doctor`: what is installed, and the proof that two ranks reach each other."""
+"""`kerasrec doctor`: list what is installed, and test that two ranks can reach each other."""
 
 from __future__ import annotations
 
@@ -14,39 +14,39 @@ from importlib.util import find_spec
 
 from rich.console import Console
 
-from kerasrec.cli.errors import Refused
-from kerasrec.cli.tables import table
+from kerasrec.cli.errors import CommandError
+from kerasrec.cli.text_table import table
 
-LIMIT = 120
+LIMIT = 120  # seconds for the round trip
 ABSENT = "not installed"
-TRUSTED = (
+SECURITY_NOTE = (
     "Horovod's rendezvous listens on all of a machine's network addresses, and anyone who reaches it can join a "
     "job: run several ranks in trusted networks only (docs/security.md)."
 )
 
 
 def run_doctor() -> None:
-    """Print the table and, where Horovod is, run the round trip.
+    """Print what is installed and, if Horovod is, run collectives on two ranks.
 
     Raises:
-        Refused: the round trip failed; says why.
+        CommandError: the two ranks failed.
     """
     console = Console()
-    console.print(table("installed", installed(), ("what", "version"), ()))
+    console.print(table("installed", installed(), ("package", "version"), ()))
     if find_spec("horovod") is None:
-        console.print(
-            "\nNo Horovod: kerasrec runs as one rank. `python -m kerasrec.parallel.horovod_wheel` installs it."
-        )
+        remedy = "`python -m kerasrec.parallel.horovod_wheel` installs it"
+        console.print(f"\nHorovod is not installed, so kerasrec runs as one rank; {remedy}.")
         return
     console.print("\nTwo ranks under horovodrun ...")
     started = time.perf_counter()
     lines = round_trip()
     console.print(table("two ranks", lines, ("collective", "time", "result"), ("time",)))
-    console.print(f"\nAll of it works; starting and ending two ranks took {time.perf_counter() - started:.0f} s.")
-    console.print(TRUSTED, style="dim")
+    console.print(f"\nEverything works; starting and ending two ranks took {time.perf_counter() - started:.0f} s.")
+    console.print(SECURITY_NOTE, style="dim")
 
 
 def installed() -> list[tuple[str, str]]:
+    """Return packages, devices and tools with their versions."""
     import keras
     import tensorflow as tf
 
@@ -55,15 +55,15 @@ def installed() -> list[tuple[str, str]]:
 
     gpus = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
     compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++")
-    loaded = "loaded" if kernels.compiled() is not None else "not available: training is somewhat slower"
+    loaded = "loaded" if kernels.compiled() is not None else "not available; training is somewhat slower"
     return [
         ("kerasrec", __version__),
         ("Python", f"{platform.python_version()} on {platform.platform()}"),
         ("Keras", f"{keras.__version__}, backend {keras.backend.backend()}"),
         ("TensorFlow", tf.__version__),
-        ("GPUs that TensorFlow sees", ", ".join(gpu.get("device_name", "GPU") for gpu in gpus) or "none"),
+        ("GPUs visible to TensorFlow", ", ".join(gpu.get("device_name", "GPU") for gpu in gpus) or "none"),
         ("Horovod", _horovod()),
-        ("Gloo waits for a paused rank", f"{gloo_limit()} s ({GLOO_LIMIT})"),
+        ("Gloo timeout for a paused rank", f"{gloo_limit()} s ({GLOO_LIMIT})"),
         ("C++ compiler", compiler or "none"),
         ("compiled kernels", loaded),
         ("Polars", _version("polars")),
@@ -73,10 +73,10 @@ def installed() -> list[tuple[str, str]]:
 
 
 def round_trip() -> list[tuple[str, str, str]]:
-    """Collective, time and result on rank 0 of two real ranks.
+    """Run each collective on two real ranks; return its name, its time and its result on rank 0.
 
     Raises:
-        Refused: they failed, or were not done within LIMIT seconds.
+        CommandError: they failed, or took longer than LIMIT seconds.
     """
     gloo = ["--gloo"] if "Gloo" in _horovod() else []
     launcher = [sys.executable, "-m", "horovod.runner.launch", *gloo, "-np", "2", "-H", "localhost:2"]
@@ -97,32 +97,34 @@ def round_trip() -> list[tuple[str, str, str]]:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, signal.SIGKILL)
         if isinstance(error, subprocess.TimeoutExpired):
-            raise Refused(f"two ranks under horovodrun did not answer within {LIMIT} seconds") from error
+            raise CommandError(f"two ranks under horovodrun did not finish within {LIMIT} seconds") from error
         raise
     if process.returncode:
-        raise Refused(f"two ranks under horovodrun failed: {_reason(output)}")
-    told = [line.split("round trip: ", 1)[1].split("\t") for line in output.splitlines() if "round trip: " in line]
-    return [(name, f"{1000 * float(seconds):.1f} ms", result) for name, seconds, result in told]
+        raise CommandError(f"two ranks under horovodrun failed: {_reason(output)}")
+    answers = [
+        line.partition("round trip: ")[2].split("\t") for line in output.splitlines() if "round trip: " in line
+    ]
+    return [(name, f"{1000 * float(seconds):.1f} ms", result) for name, seconds, result in answers]
 
 
 def _reason(output: str) -> str:
-    """The line in which a rank says what went wrong, or the last ones."""
+    """Return the line in which a rank says what went wrong, or the last lines."""
     lines = [line.split(">:", 1)[-1] for line in output.splitlines() if line.strip()]
     ours = [line for line in lines if line.startswith("rank ") and "stopped, because" not in line]
     return ours[0] if ours else " | ".join(lines[-3:])
 
 
 def _horovod() -> str:
-    """Its version and what it was built with, asked in a process of its own: a broken build may crash."""
+    """Return Horovod's version and build, asked of another process, because a broken build may crash."""
     if find_spec("horovod") is None:
         return ABSENT
     from kerasrec.parallel.comm.collectives import ASK_BUILD
 
-    asked = subprocess.run([sys.executable, "-c", ASK_BUILD], capture_output=True, text=True)
-    if asked.returncode:
-        last = (asked.stderr.strip().splitlines() or ["it crashed"])[-1]
-        return f"{_version('horovod')}, but it cannot be imported: {last}"
-    return f"{_version('horovod')} with {asked.stdout.strip().splitlines()[-1]}"
+    build = subprocess.run([sys.executable, "-c", ASK_BUILD], capture_output=True, text=True)
+    if build.returncode:
+        reason = (build.stderr.strip().splitlines() or ["it crashed"])[-1]
+        return f"{_version('horovod')}, but it cannot be imported: {reason}"
+    return f"{_version('horovod')} with {build.stdout.strip().splitlines()[-1]}"
 
 
 def _version(name: str) -> str:

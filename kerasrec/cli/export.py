@@ -1,4 +1,4 @@
-"""`kerasrec export`: a trained run as a SavedModel."""
+"""`kerasrec export`: write a trained run as a SavedModel."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ from pathlib import Path
 
 from rich.console import Console
 
-from kerasrec.cli.before_training import check_backend
-from kerasrec.cli.errors import Refused
-from kerasrec.cli.run_folder import MODEL, WORKFLOW
+from kerasrec.cli.errors import CommandError
+from kerasrec.cli.file_names import MODEL, WORKFLOW
+from kerasrec.cli.preconditions import check_backend
 
 
 def run_export(run: Path, out: Path, overwrite: bool) -> None:
+    """Export the model of `run` to `out`; see `kerasrec export --help`."""
     if not run.is_dir():
-        raise Refused(f"no folder {run}; kerasrec train writes one")
+        raise CommandError(f"there is no folder {run}; pass a folder that kerasrec train wrote")
     missing = [name for name in (WORKFLOW, MODEL) if not (run / name).exists()]
     if missing:
-        raise Refused(f"{run} is no run of kerasrec train: it has no {' and no '.join(missing)}")
+        raise CommandError(f"{run} was not written by kerasrec train: it has no {' and no '.join(missing)}")
     if out.exists() and not overwrite:
-        raise Refused(f"{out} exists; choose another folder, or pass --overwrite")
+        raise CommandError(f"{out} exists; choose another folder, or pass --overwrite")
 
     check_backend("a SavedModel")
     from kerasrec import etl, load_model, serving
@@ -29,12 +30,12 @@ def run_export(run: Path, out: Path, overwrite: bool) -> None:
     workflow = etl.Workflow.load(run / WORKFLOW)
     try:
         model = load_model(run / MODEL)
-    except Exception as error:  # Keras has no type of its own for a file that is damaged, or of another version
-        raise Refused(f"{run / MODEL} cannot be loaded: {error}") from error
+    except Exception as error:  # Keras has no error type for a damaged file, or for one of another version
+        raise CommandError(f"cannot load {run / MODEL}: {error}") from error
     serving.export(model, out, workflow=workflow, overwrite=overwrite)
     console = Console()
     console.print(
-        f"{out}/ is a SavedModel. Its serving_default takes raw rows, as kerasrec.serving.rows makes them:",
+        f"{out}/ is a SavedModel. Its serving_default takes raw rows, as made by kerasrec.serving.rows:",
         markup=False,
         highlight=False,
     )

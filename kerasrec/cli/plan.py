@@ -1,4 +1,4 @@
-"""`kerasrec plan`: where the tables of a schema would live. It imports no framework and allocates no table."""
+"""`kerasrec plan`: where the tables of a schema would be placed, without a framework and without tables."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from kerasrec.cli.errors import Refused
+from kerasrec.cli.errors import CommandError
 from kerasrec.parallel.planner.planner import plan
 from kerasrec.schema import Schema
 from kerasrec.tables.byte_sizes import parse_bytes
@@ -23,9 +23,10 @@ def run_plan(
     bandwidth: str,
     wire_dtype: str,
 ) -> None:
+    """Print the plan of a schema's tables; see `kerasrec plan --help`."""
     features = embedding_features(Schema.load(path), embedding_dim)
     if not features:
-        raise Refused(f"{path} has no categorical columns, so there are no tables to place")
+        raise CommandError(f"{path} has no categorical columns, so there are no embedding tables to place")
     planned = plan(
         features,
         ranks,

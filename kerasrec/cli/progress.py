@@ -1,4 +1,4 @@
-"""A bar a stage."""
+"""Progress bars, one per stage of a command."""
 
 from __future__ import annotations
 
@@ -12,43 +12,43 @@ from rich.table import Column
 
 
 class Stage:
-    """One bar while its work runs; `seconds` once it is done."""
+    """A stage with its bar; `seconds` is how long it took, once it is over."""
 
     def __init__(self, progress: Progress, task: TaskID):
         self._progress, self._task = progress, task
         self.seconds = 0.0
 
-    def advance(self, amount: float, said: str | None = None) -> None:
+    def advance(self, amount: float, text: str | None = None) -> None:
         self._progress.advance(self._task, amount)
-        if said is not None:
-            self.say(said)
+        if text is not None:
+            self.show(text)
 
-    def say(self, text: str) -> None:
-        """What stands beside the bar."""
-        self._progress.update(self._task, said=text)
+    def show(self, text: str) -> None:
+        """Show a text beside the bar."""
+        self._progress.update(self._task, text=text)
 
 
 @contextmanager
 def stage(console: Console, name: str, total: float | None = None) -> Iterator[Stage]:
-    """A bar of `total` steps, or without a total one that only shows that work goes on.
+    """Show a bar of `total` steps; without a total, one that only shows that work goes on.
 
-    Where the output is no terminal, one line says at the end what was done.
+    If the output is not a terminal, print one line at the end.
 
     >>> with stage(Console(), "loading", total=3) as loading:
     ...     for _ in range(3):
-    ...         loading.advance(1, said="another one")
+    ...         loading.advance(1, text="another one")
     """
-    fixed = Column(no_wrap=True, min_width=7)
+    elapsed = Column(no_wrap=True, min_width=7)
     progress = Progress(
         TextColumn("{task.description:<18}", table_column=Column(no_wrap=True, min_width=18)),
         BarColumn(bar_width=20, table_column=Column(min_width=10)),
-        TimeElapsedColumn(table_column=fixed),
-        TextColumn("{task.fields[said]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
+        TimeElapsedColumn(table_column=elapsed),
+        TextColumn("{task.fields[text]}", markup=False, table_column=Column(no_wrap=True, overflow="ellipsis")),
         console=console,
     )
     with progress:
-        task = progress.add_task(name, total=total, said="")
-        running, started = Stage(progress, task), time.perf_counter()
-        yield running
-        running.seconds = time.perf_counter() - started
+        task = progress.add_task(name, total=total, text="")
+        current, started = Stage(progress, task), time.perf_counter()
+        yield current
+        current.seconds = time.perf_counter() - started
         progress.update(task, total=total or 1, completed=total or 1)

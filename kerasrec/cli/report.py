@@ -1,4 +1,4 @@
-"""Figures of a run as pictures and JSON."""
+"""Plots and a JSON summary of a run."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
-from kerasrec.cli.tables import NAMES
+from kerasrec.cli.text_table import METRIC_NAMES
 from kerasrec.files import write_aside
 
 TRAIN, VALID, BOUND, BASELINE = "#9aa5b1", "#1f5fbf", "#c0392b", "#2e8b57"
@@ -23,9 +23,9 @@ TRAIN, VALID, BOUND, BASELINE = "#9aa5b1", "#1f5fbf", "#c0392b", "#2e8b57"
 
 @dataclass(frozen=True)
 class Check:
-    """The model scored on the held-out rows after `rows` training rows.
+    """The scores of a model on the held-out rows, after it was trained on `rows` rows.
 
-    `train_loss` is the training loss since the check before: log loss, or RMSE; `scores` metric name -> value.
+    `train_loss` is the training loss since the previous check, log loss or RMSE; `scores` maps metrics to values.
     """
 
     rows: int
@@ -40,14 +40,14 @@ def learning_curve(
     bounds: Mapping[str, float] | None = None,
     baselines: Mapping[str, float] | None = None,
 ) -> None:
-    """A panel a metric over the rows trained on, written as PNG; the first shows the training loss too.
+    """Write a PNG with one panel per metric, over the rows trained on; the first also shows the training loss.
 
     Args:
         path: of the PNG.
         checks: in the order of training.
-        loss: the metric that the training loss is comparable with.
+        loss: the metric that the training loss compares with.
         bounds: metric -> the best value that any model can reach, drawn as a line.
-        baselines: metric -> what a simpler model reaches, drawn as a line.
+        baselines: metric -> value of a simpler model, drawn as a line.
     """
     metrics = sorted(checks[0].scores, key=lambda name: name != loss)
     figure = Figure(figsize=(5.5 * len(metrics), 4.2), layout="constrained")
@@ -63,7 +63,8 @@ def learning_curve(
         ):
             if lines and metric in lines:
                 axis.axhline(lines[metric], color=color, linestyle=style, label=f"{label}, {lines[metric]:.4f}")
-        axis.set(xlabel="rows trained on", ylabel=NAMES[metric], title=f"{NAMES[metric]} while training")
+        name = METRIC_NAMES[metric]
+        axis.set(xlabel="rows trained on", ylabel=name, title=f"{name} while training")
         _finish(axis)
         axis.xaxis.set_major_formatter(FuncFormatter(_short))
         axis.set_xlim(left=0)
@@ -71,24 +72,25 @@ def learning_curve(
 
 
 def calibration(path: Path, labels: NDArray[Any], scores: NDArray[Any], target: str, binary: bool) -> None:
-    """Predicted against observed, in 20 groups of equally many rows by prediction, written as PNG.
+    """Write a PNG of observed against predicted values, in 20 groups of equally many rows, ordered by prediction.
 
-    On the diagonal the model says neither too much nor too little. Bars are two standard errors; below is how
-    the predictions are spread.
+    On the diagonal predictions are neither too high nor too low. Bars are two standard errors; a histogram of the
+    predictions is below.
     """
     labels, scores = np.ravel(labels).astype(np.float64), np.ravel(scores).astype(np.float64)
     groups = np.array_split(np.argsort(scores, kind="stable"), min(20, max(1, len(scores) // 5)))
-    said = np.array([scores[group].mean() for group in groups])
-    seen = np.array([labels[group].mean() for group in groups])
+    predicted = np.array([scores[group].mean() for group in groups])
+    observed = np.array([labels[group].mean() for group in groups])
     error = np.array([2 * labels[group].std() / np.sqrt(len(group)) for group in groups])
 
     figure = Figure(figsize=(5.5, 6), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    ends = [min(said.min(), seen.min()), max(said.max(), seen.max())]
+    ends = [min(predicted.min(), observed.min()), max(predicted.max(), observed.max())]
     top.plot(ends, ends, color=BOUND, linestyle="--", label="perfectly calibrated")
-    top.errorbar(said, seen, yerr=error, color=VALID, marker="o", capsize=2, label="held out, ± 2 standard errors")
-    what = "share of ones" if binary else "mean"
-    top.set(ylabel=f"observed {what} of {target!r}", title="Calibration on the held-out rows")
+    label = "held out, ± 2 standard errors"
+    top.errorbar(predicted, observed, yerr=error, color=VALID, marker="o", capsize=2, label=label)
+    statistic = "share of ones" if binary else "mean"
+    top.set(ylabel=f"observed {statistic} of {target!r}", title="Calibration on the held-out rows")
     _finish(top)
     bottom.hist(scores, bins=50, color=TRAIN)
     bottom.set(xlabel="predicted probability" if binary else f"predicted {target!r}", ylabel="rows")
@@ -112,10 +114,11 @@ def _short(value: float, _: Any = None) -> str:
 
 def _save(figure: Figure, path: Path) -> None:
     FigureCanvasAgg(figure)
-    with write_aside(path) as aside:
-        figure.savefig(aside, dpi=130)
+    with write_aside(path) as temporary:
+        figure.savefig(temporary, dpi=130)
 
 
 def write_summary(path: Path, figures: Mapping[str, Any]) -> None:
-    with write_aside(path) as aside:
-        aside.write_text(json.dumps(dict(figures), indent=2) + "\n", encoding="utf-8")
+    """Write figures as JSON."""
+    with write_aside(path) as temporary:
+        temporary.write_text(json.dumps(dict(figures), indent=2) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""`kerasrec run`: start a training script, on one rank or several, and start it again when it fails."""
+"""`kerasrec run`: start a training script, on one rank or several, and restart it when it fails."""
 
 from __future__ import annotations
 
@@ -19,86 +19,88 @@ from pathlib import Path
 from typing import IO, Any
 
 from kerasrec.callbacks.progress import STATUS
-from kerasrec.cli.errors import Refused
+from kerasrec.cli.errors import CommandError
 
 GRACE = 30  # seconds that a script has to end after a signal
-PAUSE = 1  # seconds before it is started again: the ranks that are left have to go
+PAUSE = 1  # seconds before a restart, for the other ranks to end
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-# What horovodrun and kerasrec's ranks say when one of them ends.
-_FIRST = re.compile(rb"Process name: (\d+)")
-_CODE = re.compile(rb"^Exit code: (\d+)")
-_WHY = re.compile(rb"^\[(\d+)\]<stderr>:rank \d+ of \d+: (?!stopped, because)(.*)")
+# What horovodrun and kerasrec's ranks print when one of them ends.
+_RANK = re.compile(rb"Process name: (\d+)")
+_STATUS = re.compile(rb"^Exit code: (\d+)")
+_REASON = re.compile(rb"^\[(\d+)\]<stderr>:rank \d+ of \d+: (?!stopped, because)(.*)")
 
 
 @dataclass
 class Ending:
-    """How a job ended: the script's exit status, as a shell tells it, and on several ranks which was first."""
+    """How a job ended: the script's exit status, as a shell reports it, and which of several ranks ended first."""
 
     status: int = 0
     rank: int | None = None
-    why: str | None = None
+    reason: str | None = None
 
     def __str__(self) -> str:
-        who = "the script" if self.rank is None else f"rank {self.rank}"
-        if by := _signal_of(self.status):
-            return f"{who} was ended by {by}"
-        return f"{who} ended with status {self.status}" + (f" ({self.why})" if self.why else "")
+        subject = "the script" if self.rank is None else f"rank {self.rank}"
+        if signal_name := _signal_of(self.status):
+            return f"{subject} was ended by {signal_name}"
+        return f"{subject} ended with status {self.status}" + (f" ({self.reason})" if self.reason else "")
 
 
 def run_job(script: Path, arguments: Sequence[str], ranks: int, hosts: str | None, restarts: int) -> int:
-    """Run a script until it ends well, or fails too often without a new checkpoint; returns its exit status.
+    """Run a script until it succeeds, or fails too often without a new checkpoint; return its exit status.
 
     Args:
         script: a Python file.
-        arguments: what it is given.
-        ranks: how many processes; several are started by horovodrun.
-        hosts: where, as horovodrun takes it; this machine by default.
-        restarts: how often it is started again before it saves another checkpoint.
+        arguments: the script's arguments.
+        ranks: number of processes; several are started by horovodrun.
+        hosts: hosts in horovodrun's form, host:2,other:2; None is this machine.
+        restarts: how many restarts without a new checkpoint are allowed.
 
     Raises:
-        Refused: the file does not exist, or Horovod, which several ranks need, is not installed.
+        CommandError: the file does not exist, or several ranks are asked for and Horovod is not installed.
     """
     command = _command(script, arguments, ranks, hosts)
     with tempfile.TemporaryDirectory(prefix="kerasrec-run-") as folder:
         status = Path(folder) / "status.json"
-        failures, before = 0, None
+        failures, last_checkpoint = 0, None
         while True:
             job = _Job(command, ranks, status)
             ending = job.run()
             if ending.status == 0 or job.stopped:
                 return ending.status
-            now = _saved(status)
-            if now is None and _signal_of(ending.status) is None:
-                _say(f"{ending} before its first checkpoint (kr.callbacks.Checkpoint): not started again")
+            checkpoint = _latest_checkpoint(status)
+            if checkpoint is None and _signal_of(ending.status) is None:
+                _log(f"{ending} before its first checkpoint (kr.callbacks.Checkpoint); it is not restarted")
                 return ending.status
-            failures = failures + 1 if now == before else 1
-            before = now
+            failures = failures + 1 if checkpoint == last_checkpoint else 1
+            last_checkpoint = checkpoint
             if failures > restarts:
-                without = f" after {restarts} restarts without a new checkpoint" if restarts else ""
-                _say(f"{ending}; giving up{without}")
+                detail = f" after {restarts} restarts without a new checkpoint" if restarts else ""
+                _log(f"{ending}; giving up{detail}")
                 return ending.status
-            where = "from the beginning" if now is None else f"from batch {now[1]:,}, the latest in {now[0]}"
-            _say(f"{ending}; restart {failures} of {restarts}, {where}")
+            start = "the beginning"
+            if checkpoint is not None:
+                start = f"batch {checkpoint[1]:,}, the latest in {checkpoint[0]}"
+            _log(f"{ending}; restart {failures} of {restarts}, from {start}")
             time.sleep(PAUSE)
 
 
 class _Job:
-    """One start of the script."""
+    """One run of the script."""
 
     def __init__(self, command: Sequence[str], ranks: int, status: Path):
         self.command, self.ranks, self.status = command, ranks, status
         self.stopped = False
         self._process: subprocess.Popen[bytes] | None = None
-        self._limit: float | None = None
+        self._kill_time: float | None = None
 
     def run(self) -> Ending:
         ending = Ending()
-        with self._passing_signals_on():
+        with self._forward_signals():
             process = self._process = subprocess.Popen(
                 self.command,
                 env={**os.environ, STATUS: str(self.status)},
                 stderr=subprocess.PIPE if self.ranks > 1 else None,
-                start_new_session=True,  # a Ctrl-C reaches it once, through here
+                start_new_session=True,  # Ctrl-C reaches it once, through this process
                 preexec_fn=_end_with_parent,
             )
             reader = None
@@ -117,24 +119,24 @@ class _Job:
             try:
                 return process.wait(timeout=0.5)
             except subprocess.TimeoutExpired:
-                if self._limit is not None and time.monotonic() > self._limit:
+                if self._kill_time is not None and time.monotonic() > self._kill_time:
                     self._send(signal.SIGKILL)
 
     @contextmanager
-    def _passing_signals_on(self) -> Iterator[None]:
-        passed = [*STOPS, *((signal.SIGUSR1, signal.SIGUSR2) if self.ranks == 1 else ())]
-        before = {number: signal.signal(number, self._pass_on) for number in passed}
+    def _forward_signals(self) -> Iterator[None]:
+        forwarded = [*STOPS, *((signal.SIGUSR1, signal.SIGUSR2) if self.ranks == 1 else ())]
+        before = {number: signal.signal(number, self._forward) for number in forwarded}
         try:
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
-    def _pass_on(self, number: int, frame: Any) -> None:
+    def _forward(self, number: int, frame: Any) -> None:
         if number in STOPS:
             again = self.stopped and number == signal.SIGINT
             self.stopped = True
-            self._limit = time.monotonic() + (0 if again else GRACE)
+            self._kill_time = time.monotonic() + (0 if again else GRACE)
         self._send(number)
 
     def _send(self, number: int) -> None:
@@ -144,14 +146,13 @@ class _Job:
 
 def _command(script: Path, arguments: Sequence[str], ranks: int, hosts: str | None) -> list[str]:
     if not script.is_file():
-        raise Refused(f"there is no script {script}")
+        raise CommandError(f"there is no script {script}")
     command = [sys.executable, str(script), *arguments]
     if ranks == 1 and hosts is None:
         return command
     if find_spec("horovod") is None:
-        raise Refused(
-            "several ranks need Horovod, which is not installed; install it with: "
-            "python -m kerasrec.parallel.horovod_wheel"
+        raise CommandError(
+            "several ranks need Horovod, which is not installed; run: python -m kerasrec.parallel.horovod_wheel"
         )
     return [
         *(sys.executable, "-m", "horovod.runner.launch"),
@@ -161,31 +162,31 @@ def _command(script: Path, arguments: Sequence[str], ranks: int, hosts: str | No
 
 
 def _listen(stream: IO[bytes], ending: Ending) -> None:
-    """Pass on what horovodrun and the ranks say, and hear which rank was first to end, how and why."""
-    whys: dict[int, str] = {}
+    """Forward what horovodrun and the ranks print, and find which rank ended first, how and why."""
+    reasons: dict[int, str] = {}
     for line in stream:
         sys.stderr.buffer.write(line)
         sys.stderr.flush()
-        if found := _WHY.match(line):
-            whys.setdefault(int(found[1]), found[2].decode(errors="replace").strip())
-        elif found := _FIRST.search(line):
-            ending.rank = int(found[1])
-        elif found := _CODE.match(line):
-            ending.status = int(found[1])
-    ending.why = None if ending.rank is None else whys.get(ending.rank)
+        if match := _REASON.match(line):
+            reasons.setdefault(int(match[1]), match[2].decode(errors="replace").strip())
+        elif match := _RANK.search(line):
+            ending.rank = int(match[1])
+        elif match := _STATUS.match(line):
+            ending.status = int(match[1])
+    ending.reason = None if ending.rank is None else reasons.get(ending.rank)
 
 
-def _saved(status: Path) -> tuple[str, int] | None:
-    """The folder and the batch of the latest checkpoint that the script has told of."""
+def _latest_checkpoint(status: Path) -> tuple[str, int] | None:
+    """Return the folder and the batch of the latest checkpoint that the script reported."""
     try:
-        told = json.loads(status.read_text())
-        return told["folder"], told["step"]
+        report = json.loads(status.read_text())
+        return report["folder"], report["step"]
     except (OSError, ValueError):
         return None
 
 
 def _signal_of(status: int) -> str | None:
-    """The name of the signal that ended a process with this status."""
+    """Return the name of the signal that ended a process with this status."""
     try:
         return signal.Signals(status - 128).name if status > 128 else None
     except ValueError:
@@ -193,12 +194,12 @@ def _signal_of(status: int) -> str | None:
 
 
 def _end_with_parent() -> None:
-    """Have Linux end the job where this process is killed in a way that it cannot pass on."""
+    """Make Linux end the job if this process is killed by a signal that it cannot forward."""
     if sys.platform == "linux":
         import ctypes
 
         ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
-def _say(text: str) -> None:
+def _log(text: str) -> None:
     print(f"kerasrec run: {text}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""`kerasrec train`: a user's own table, from raw rows to a model that is kept. TensorFlow comes in late."""
+"""`kerasrec train`: from raw rows of a user's table to a saved model. TensorFlow is imported late."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ import polars as pl
 from rich.console import Console
 
 from kerasrec import etl
-from kerasrec.cli.before_training import check_backend, check_classes, check_valid
-from kerasrec.cli.errors import Refused, naming_flag
-from kerasrec.cli.facts import look, take_sample
-from kerasrec.cli.features import write_features
-from kerasrec.cli.guess import Guess, guess_roles
-from kerasrec.cli.kept import keeping
+from kerasrec.cli.column_messages import print_columns, warn_of_leaks
+from kerasrec.cli.column_stats import column_stats, read_sample
+from kerasrec.cli.errors import CommandError, flag_in_errors
+from kerasrec.cli.feature_files import write_features
+from kerasrec.cli.file_names import FEATURES, FILES, MODEL, REPORT, SERVED, WORKFLOW
+from kerasrec.cli.guess_roles import Guess, guess_roles
+from kerasrec.cli.keep_on_failure import keep_on_failure
+from kerasrec.cli.preconditions import check_backend, check_classes, check_valid
 from kerasrec.cli.progress import stage
-from kerasrec.cli.run_folder import FEATURES, FILES, MODEL, REPORT, SERVED, WORKFLOW
-from kerasrec.cli.said import show_columns, show_leaks
-from kerasrec.cli.tables import NAMES
+from kerasrec.cli.text_table import METRIC_NAMES
 from kerasrec.etl.sources.scan import scan
 from kerasrec.etl.sources.source import Source
 from kerasrec.etl.sources.types import ROW
@@ -30,14 +30,14 @@ from kerasrec.files import check_target, flush_tree, write_aside
 from kerasrec.serving.rows import check_path
 
 if TYPE_CHECKING:
-    from kerasrec.cli.training import Trained
+    from kerasrec.cli.fit import Trained
 
 _SALT = 2_654_435_761  # Knuth's multiplier: row numbers times it, modulo 2**32, are spread evenly
 
 
 @dataclass(frozen=True)
-class Asked:
-    """What the command line asked for; see `kerasrec train --help`."""
+class TrainOptions:
+    """The options of the command; see `kerasrec train --help`."""
 
     data: str
     target: str
@@ -56,123 +56,125 @@ class Asked:
     overwrite: bool
 
 
-def run_train(asked: Asked) -> None:
-    """Everything that can be wrong with the request is found before anything is trained."""
+def run_train(options: TrainOptions) -> None:
+    """Train and save a model; whatever can be wrong with the options is found before training."""
     console = Console()
-    if asked.out.exists() and not asked.overwrite:
-        raise Refused(f"{asked.out} exists; choose another --out, or pass --overwrite")
-    if asked.out.exists() and not (asked.out / WORKFLOW).exists():
-        raise Refused(f"{asked.out} exists and is no run of kerasrec train: it is not overwritten")
-    source = scan(asked.data)
-    with naming_flag("--valid"):
-        held = scan(asked.valid) if asked.valid else None
+    if options.out.exists() and not options.overwrite:
+        raise CommandError(f"{options.out} exists; choose another --out, or pass --overwrite")
+    if options.out.exists() and not (options.out / WORKFLOW).exists():
+        raise CommandError(f"{options.out} exists and was not written by kerasrec train; choose another --out")
+    source = scan(options.data)
+    with flag_in_errors("--valid"):
+        valid_source = scan(options.valid) if options.valid else None
     with source.explain_errors():
-        rows, sample = take_sample(source.frame)
-    guesses = guess_roles(look(sample, source), asked.target, asked.roles, asked.task)
-    show_columns(console, guesses, rows)
-    show_leaks(console, sample, guesses)
+        rows, sample = read_sample(source.frame)
+    guesses = guess_roles(column_stats(sample, source), options.target, options.roles, options.task)
+    print_columns(console, guesses, rows)
+    warn_of_leaks(console, sample, guesses)
     del sample
-    train, valid = (source, held) if held is not None else hold_out(source, asked.valid_fraction)
-    if held is not None:
-        check_valid(held, guesses)
-    if asked.export:
-        check_path(asked.out)
-    check_backend("--export" if asked.export else None)
+    if valid_source is not None:
+        train, valid = source, valid_source
+        check_valid(valid, guesses)
+    else:
+        train, valid = hold_out(source, options.valid_fraction)
+    if options.export:
+        check_path(options.out)
+    check_backend("--export" if options.export else None)
 
-    with write_aside(asked.out, overwrite=asked.overwrite, files=FILES) as aside:
-        aside.mkdir()
-        workflow = make_workflow(guesses, asked.min_count)
-        etl_rate = write_features(workflow, train, valid, aside / FEATURES, console, asked.valid and "--valid")
-        workflow.save(aside / WORKFLOW)
-        trained = _learn(asked, aside, workflow, {"rows": rows, "etl_rows_per_s": etl_rate}, console)
-    _say_how_it_went(asked, trained, etl_rate, console)
+    with write_aside(options.out, overwrite=options.overwrite, files=FILES) as folder:
+        folder.mkdir()
+        workflow = make_workflow(guesses, options.min_count)
+        etl_rate = write_features(workflow, train, valid, folder / FEATURES, console, options.valid and "--valid")
+        workflow.save(folder / WORKFLOW)
+        trained = _train(options, folder, workflow, {"rows": rows, "etl_rows_per_s": etl_rate}, console)
+    _print_results(options, trained, etl_rate, console)
 
 
-def _say_how_it_went(asked: Asked, trained: Trained, etl_rate: float | None, console: Console) -> None:
-    say = partial(console.print, markup=False, highlight=False)
-    scores = ", ".join(f"{NAMES[name]} {value:.4f}" for name, value in trained.scores.items())
-    say(f"\nHeld out: {scores}", style="bold")
+def _print_results(options: TrainOptions, trained: Trained, etl_rate: float | None, console: Console) -> None:
+    show = partial(console.print, markup=False, highlight=False)
+    scores = ", ".join(f"{METRIC_NAMES[name]} {value:.4f}" for name, value in trained.scores.items())
+    show(f"\nHeld out: {scores}", style="bold")
     _warn_of_overfitting(trained, console)
     rates = {"feature engineering": etl_rate, "training": trained.rows_per_s}
-    if timed := [f"{rate:,.0f} rows/s of {what}" for what, rate in rates.items() if rate is not None]:
-        say(", ".join(timed))
-    if asked.export:
-        say(f"{asked.out}/ holds {WORKFLOW}/, {MODEL}, {REPORT}/ and {SERVED}/")
+    if timed := [f"{rate:,.0f} rows/s of {work}" for work, rate in rates.items() if rate is not None]:
+        show(", ".join(timed))
+    if options.export:
+        show(f"{options.out}/ contains {WORKFLOW}/, {MODEL}, {REPORT}/ and {SERVED}/")
     else:
-        say(f"{asked.out}/ holds {WORKFLOW}/, {MODEL} and {REPORT}/")
-        say(f"To serve it: kerasrec export {asked.out} served")
+        show(f"{options.out}/ contains {WORKFLOW}/, {MODEL} and {REPORT}/")
+        show(f"To serve it: kerasrec export {options.out} served")
 
 
 def _warn_of_overfitting(trained: Trained, console: Console) -> None:
     metric = "rmse" if "rmse" in trained.scores else "logloss"
     best = min(trained.checks, key=lambda check: check.scores[metric])
     if trained.scores[metric] > 1.02 * best.scores[metric]:
-        reached = f"{NAMES[metric]} {best.scores[metric]:.4f}"
+        reached = f"{METRIC_NAMES[metric]} {best.scores[metric]:.4f}"
         console.print(
-            f"It was best after {best.rows:,} rows, {reached}, and then learnt rows by heart: "
-            "try fewer --epochs, a lower --learning-rate or --embedding-dim, a higher --min-count.",
+            f"The model was best after {best.rows:,} rows ({reached}) and then overfitted: try fewer --epochs, "
+            "a lower --learning-rate or --embedding-dim, or a higher --min-count.",
             style="yellow",
             highlight=False,
         )
 
 
-def _learn(
-    asked: Asked, out: Path, workflow: etl.Workflow, figures: Mapping[str, Any], console: Console
+def _train(
+    options: TrainOptions, out: Path, workflow: etl.Workflow, figures: Mapping[str, Any], console: Console
 ) -> Trained:
-    """From features to a model and a report in `out`."""
+    """Train on the features in `out`, and write the model and a report there."""
     import keras
 
     from kerasrec import serving
+    from kerasrec.cli.fit import fit, make_model, make_optimizer
     from kerasrec.cli.report import calibration, learning_curve, write_summary
-    from kerasrec.cli.training import fit, make_model, make_optimizer
     from kerasrec.data.loader import Loader
     from kerasrec.serving.saved_model import check
 
     rows = Loader(out / FEATURES / "train").num_rows
-    batch = asked.batch_size or min(4096, max(64, 1 << (rows // 500).bit_length()))
+    batch = options.batch_size or min(4096, max(64, 1 << (rows // 500).bit_length()))
     train = Loader(out / FEATURES / "train", batch_size=batch, shuffle=True)
     valid = Loader(out / FEATURES / "valid", batch_size=8192)
     keras.utils.set_random_seed(0)
-    model = make_model(asked.model, train.schema, asked.embedding_dim)
+    model = make_model(options.model, train.schema, options.embedding_dim)
     binary = model.task == "binary"
-    check_classes(out / FEATURES, asked.target, binary)
+    check_classes(out / FEATURES, options.target, binary)
     loss = "binary_crossentropy" if binary else "mse"
-    model.compile(optimizer=make_optimizer(asked.learning_rate, asked.epochs * len(train)), loss=loss)
-    if asked.export:
+    model.compile(optimizer=make_optimizer(options.learning_rate, options.epochs * len(train)), loss=loss)
+    if options.export:
         check(model, workflow)
-    with keeping(model, out, asked.out):
-        with stage(console, "training", total=asked.epochs * train.num_rows) as training:
-            trained = fit(model, train, valid, asked.epochs, training)
+    with keep_on_failure(model, out, options.out):
+        with stage(console, "training", total=options.epochs * train.num_rows) as training:
+            trained = fit(model, train, valid, options.epochs, training)
         shutil.rmtree(out / FEATURES)
         model.save(out / MODEL)
         report = out / REPORT
         learning_curve(report / "learning_curve.png", trained.checks, "logloss" if binary else "rmse")
-        calibration(report / "calibration.png", trained.labels, trained.predictions, asked.target, binary)
-        said = {"model": str(asked.model), "target": asked.target, "task": model.task, "batch_size": batch}
-        write_summary(
-            report / "summary.json",
-            {**said, **trained.scores, **figures, "train_rows_per_s": trained.rows_per_s},
-        )
-        if asked.export:
+        calibration(report / "calibration.png", trained.labels, trained.predictions, options.target, binary)
+        setup = {"model": str(options.model), "target": options.target, "task": model.task, "batch_size": batch}
+        rates = {**figures, "train_rows_per_s": trained.rows_per_s}
+        write_summary(report / "summary.json", {**setup, **trained.scores, **rates})
+        if options.export:
             with stage(console, "exporting"):
                 serving.export(model, out / SERVED, workflow=workflow)
-        # What could still go wrong when the run gets its name, while it can be kept under another.
+        # Fail here rather than when the folder is renamed: here the model is kept.
         flush_tree(out)
-        check_target(asked.out, overwrite=asked.overwrite, files=FILES)
+        check_target(options.out, overwrite=options.overwrite, files=FILES)
     return trained
 
 
 def hold_out(source: Source, fraction: float) -> tuple[Source, Source]:
-    """The rows to train on and those held out, the same every time: those whose number, scrambled, falls in the
-    first `fraction` of the range."""
-    held = (pl.col(ROW).cast(pl.UInt64) * _SALT) % 2**32 < int(fraction * 2**32)
-    parts = {f"all but {fraction:g} of the rows": ~held, f"{fraction:g} of the rows": held}
-    train, valid = (replace(source, filters={**source.filters, words: keep}) for words, keep in parts.items())
+    """Return the rows to train on and a `fraction` held out, the same rows every time.
+
+    A row is held out if its number, scrambled, is in the first `fraction` of the range.
+    """
+    held_out = (pl.col(ROW).cast(pl.UInt64) * _SALT) % 2**32 < int(fraction * 2**32)
+    filters = {f"all but {fraction:g} of the rows": ~held_out, f"{fraction:g} of the rows": held_out}
+    train, valid = (replace(source, filters={**source.filters, name: rows}) for name, rows in filters.items())
     return train, valid
 
 
 def make_workflow(guesses: Sequence[Guess], min_count: int) -> etl.Workflow:
-    """Each column through the operators that its guess names."""
+    """Return a workflow that sends each column through the operators of its guess."""
     build: dict[str, Callable[[], Any]] = {
         "Categorify": lambda: etl.Categorify(min_count=min_count),
         "FillMissing": etl.FillMissing,
@@ -182,12 +184,12 @@ def make_workflow(guesses: Sequence[Guess], min_count: int) -> etl.Workflow:
         "Target(binary=True)": lambda: etl.Target(binary=True),
         "Target(binary=False)": lambda: etl.Target(binary=False),
     }
-    alike: dict[tuple[str, ...], list[str]] = {}
+    names_by_ops: dict[tuple[str, ...], list[str]] = {}
     for guess in guesses:
         if guess.ops:
-            alike.setdefault(guess.ops, []).append(guess.name)
+            names_by_ops.setdefault(guess.ops, []).append(guess.name)
     nodes: list[Any] = []
-    for ops, names in alike.items():
+    for ops, names in names_by_ops.items():
         node: Any = names
         for op in ops:
             node = node >> build[op]()

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 import kerasrec
 from kerasrec.cli import app
-from kerasrec.cli.errors import Refused, one_line_errors
+from kerasrec.cli.errors import CommandError, one_line_errors
 
 ROWS = 3000
 
@@ -178,8 +178,8 @@ CASES = {
         "a,clicked\n1,0\n1,1\n2,1\n" + "1,0\n2,0\n" * 50,
         "target 'clicked' is 0 in all 1",
     ),
-    "words": ("a,clicked\n" + "1,yes\n2,no\n" * 50, "is String with the values 'no' and 'yes': it must be 0 or 1"),
-    "nulls": ("a,clicked\n" + "1,0\n2,1\n3,\n" * 50, "target 'clicked' has nulls, 50 at least"),
+    "words": ("a,clicked\n" + "1,yes\n2,no\n" * 50, "is String with the values 'no' and 'yes'; expected 0 and 1"),
+    "nulls": ("a,clicked\n" + "1,0\n2,1\n3,\n" * 50, "target 'clicked' has nulls (at least 50)"),
     "none": ("a,clicked\n" + "1,\n2,\n" * 50, "target 'clicked'"),
     "no feature": (
         "id,clicked\n" + "".join(f"{i},{i % 2}\n" for i in range(99)),
@@ -251,7 +251,7 @@ def test_an_export_needs_tensorflow_below_keras(data, tmp_path):
     asked = ("train", str(data), "--target", "clicked", "--out", str(tmp_path / "run"), "--export")
     done = command(*asked, KERAS_BACKEND="jax")
     assert done.returncode == 1
-    assert done.stderr == "error: --export needs Keras on TensorFlow; KERAS_BACKEND is 'jax'\n"
+    assert done.stderr == "error: --export needs Keras on TensorFlow; got KERAS_BACKEND='jax'\n"
 
 
 def test_a_backend_that_is_not_there(data, tmp_path):
@@ -273,7 +273,7 @@ def test_names_of_any_kind(tmp_path):
     said = refused(*asked, "--continuous", '"price, USD", "speed [km/h]"', "--drop", '"[/bold]",",x"')
     assert "--drop: no column ',x'" in said
     listed = run("train", *asked, "--drop", ",".join(f'"{name}"' for name in names)).stderr
-    assert "no column is left to predict 'clicked' from; 'price, USD' is left out: as you say" in listed
+    assert "no column is left to predict 'clicked' from; 'price, USD' is left out: set by option" in listed
 
 
 def test_debug_shows_the_traceback(tmp_path):
@@ -284,7 +284,7 @@ def test_debug_shows_the_traceback(tmp_path):
 
 def test_only_our_own_value_errors_are_taken_for_bad_input(capsys):
     with pytest.raises(SystemExit), one_line_errors():
-        raise Refused("no\nsuch thing")
+        raise CommandError("no\nsuch thing")
     assert capsys.readouterr().err == "error: no such thing\n"
     with pytest.raises(SystemExit), one_line_errors():
         kerasrec.Column("x", "complex")
@@ -297,7 +297,7 @@ def test_an_out_folder_that_exists(data, tmp_path):
     (tmp_path / "mine" / "thesis.txt").write_text("years")
     assert "mine exists; choose another --out" in refused(data, "--target", "clicked", "--out", tmp_path / "mine")
     said = refused(data, "--target", "clicked", "--out", tmp_path / "mine", "--overwrite")
-    assert "no run of kerasrec train: it is not overwritten" in said
+    assert "was not written by kerasrec train; choose another --out" in said
     assert (tmp_path / "mine" / "thesis.txt").read_text() == "years"
 
 
@@ -305,7 +305,7 @@ def test_export_of_what_is_no_run(tmp_path):
     result = run("export", tmp_path / "none", tmp_path / "served")
     assert (result.exit_code, result.stderr) == (
         1,
-        f"error: no folder {tmp_path}/none; kerasrec train writes one\n",
+        f"error: there is no folder {tmp_path}/none; pass a folder that kerasrec train wrote\n",
     )
     (tmp_path / "other").mkdir()
     result = run("export", tmp_path / "other", tmp_path / "served")

@@ -58,4 +58,4 @@ def test_demo_refuses_a_folder_to_keep_that_exists(tmp_path):
     command = [sys.executable, "-m", "kerasrec", "demo", "--keep", str(tmp_path)]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1
-    assert done.stderr.splitlines()[-1] == f"error: {tmp_path} exists: --keep needs a new folder"
+    assert done.stderr.splitlines()[-1] == f"error: {tmp_path} exists; --keep needs a new folder"

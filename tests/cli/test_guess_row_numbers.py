@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kerasrec.cli.facts import look, take_sample
-from kerasrec.cli.guess import INDEX, ROW_NUMBER, Guess, guess_roles
+from kerasrec.cli.column_stats import column_stats, read_sample
+from kerasrec.cli.guess_roles import INDEX, ROW_NUMBER, Guess, guess_roles
 from kerasrec.etl.sources.scan import scan
 
 rng = np.random.default_rng(1)
@@ -20,9 +20,9 @@ FEATURE = np.arange(ROWS) % 7 * 1000  # of which a model could learn something
 
 def guesses_of(path) -> dict[str, Guess]:
     source = scan(path)
-    _, sample = take_sample(source.frame)
-    facts = look(sample, source)
-    return {guess.name: guess for guess in guess_roles(facts, "clicked")}
+    _, sample = read_sample(source.frame)
+    stats = column_stats(sample, source)
+    return {guess.name: guess for guess in guess_roles(stats, "clicked")}
 
 
 def clicks() -> pd.DataFrame:
@@ -87,17 +87,17 @@ def test_the_index_of_a_csv_file(tmp_path):
 
 def test_a_column_without_a_name_is_an_index_only_at_the_start():
     frame = pl.DataFrame({"": np.arange(ROWS) // 3, "clicked": clicks()["clicked"]})
-    assert [fact.index for fact in look(frame)] == [True, False]
-    assert [fact.index for fact in look(frame.select("clicked", ""))] == [False, False]
+    assert [stats.index for stats in column_stats(frame)] == [True, False]
+    assert [stats.index for stats in column_stats(frame.select("clicked", ""))] == [False, False]
 
 
 def test_the_index_comes_back_when_it_is_asked_for(tmp_path):
     clicks().set_index("site").to_parquet(tmp_path / "x.parquet")
-    _, sample = take_sample(scan(tmp_path / "x.parquet").frame)
-    facts = look(sample, scan(tmp_path / "x.parquet"))
-    roles = {guess.name: guess.role for guess in guess_roles(facts, "clicked", {"categorical": ["site"]})}
+    _, sample = read_sample(scan(tmp_path / "x.parquet").frame)
+    stats = column_stats(sample, scan(tmp_path / "x.parquet"))
+    roles = {guess.name: guess.role for guess in guess_roles(stats, "clicked", {"categorical": ["site"]})}
     assert roles["site"] == "categorical"
-    assert guess_roles(facts, "site", {}, "regression")[-1].role == "target"  # and it can be the target
+    assert guess_roles(stats, "site", {}, "regression")[-1].role == "target"  # and it can be the target
 
 
 # ---- integers that number the rows --------------------------------------------------------------------------
@@ -121,24 +121,24 @@ def row_numbers(draw):
 @given(row_numbers(), st.sampled_from(["x", "order_id", "index", "level_0", "Unnamed: 3", "rowId"]))
 def test_integers_that_all_differ_are_left_out(column, name):
     frame = pl.DataFrame({"clicked": np.arange(ROWS) % 2, "site": FEATURE, name: column})
-    found = {guess.name: guess for guess in guess_roles(look(frame), "clicked")}
+    found = {guess.name: guess for guess in guess_roles(column_stats(frame), "clicked")}
     assert (found[name].role, found[name].reason) == ("dropped", ROW_NUMBER)
     assert found["site"].role == "categorical"
-    asked = {guess.name: guess.role for guess in guess_roles(look(frame), "clicked", {"continuous": [name]})}
-    assert asked[name] == "continuous"
+    chosen = guess_roles(column_stats(frame), "clicked", {"continuous": [name]})
+    assert {guess.name: guess.role for guess in chosen}[name] == "continuous"
 
 
 def test_an_id_is_not_taken_for_a_time():
     numbers = np.sort(rng.choice(10**8, ROWS, replace=False)) + 1_600_000_000
     frame = pl.DataFrame({"clicked": np.arange(ROWS) % 2, "site": FEATURE, "order_id": numbers})
-    assert guess_roles(look(frame), "clicked")[-1].reason == ROW_NUMBER
+    assert guess_roles(column_stats(frame), "clicked")[-1].reason == ROW_NUMBER
 
 
 @pytest.mark.parametrize("way", [1, -1])
 def test_numbers_of_files_one_after_another(way):
     column = np.concatenate([np.arange(900), np.arange(0, 1500, 2), np.arange(1100)])[::way]
     frame = pl.DataFrame({"clicked": np.arange(len(column)) % 2, "site": np.arange(len(column)) % 5, "x": column})
-    assert guess_roles(look(frame), "clicked")[-1].reason == ROW_NUMBER
+    assert guess_roles(column_stats(frame), "clicked")[-1].reason == ROW_NUMBER
 
 
 NOT = {
@@ -156,4 +156,4 @@ NOT = {
 def test_what_does_not_number_the_rows_stays(name):
     column, rows = NOT[name]
     frame = pl.DataFrame({"clicked": np.arange(rows) % 2, "x": column[:rows]})
-    assert guess_roles(look(frame), "clicked")[-1].role in ("categorical", "continuous")
+    assert guess_roles(column_stats(frame), "clicked")[-1].role in ("categorical", "continuous")

@@ -1,11 +1,11 @@
-"""Features that give the target away are named; those that do not are left in peace."""
+"""Features that give the target away are named, others are not."""
 
 import numpy as np
 import polars as pl
 import pytest
 
-from kerasrec.cli.facts import look
-from kerasrec.cli.guess import guess_roles
+from kerasrec.cli.column_stats import column_stats
+from kerasrec.cli.guess_roles import guess_roles
 from kerasrec.cli.leaks import leaks
 
 ROWS = 2000
@@ -18,21 +18,21 @@ RARE = (np.arange(ROWS) < 6).astype(int)
 def named(target, **columns) -> dict[str, str]:
     frame = pl.DataFrame({"y": target, **columns})
     asked = {"continuous": [n for n in columns if n.startswith("number")]}
-    return dict(leaks(frame, guess_roles(look(frame), "y", asked)))
+    return dict(leaks(frame, guess_roles(column_stats(frame), "y", asked)))
 
 
 LEAKS = {
-    "equal": (CLICKED, CLICKED, "is equal to it in every row"),
-    "booleans": (CLICKED, CLICKED == 1, "is equal to it"),
+    "equal": (CLICKED, CLICKED, "equal to the target in every row"),
+    "booleans": (CLICKED, CLICKED == 1, "equal to the target"),
     "turned": (CLICKED, 1 - CLICKED, "AUC 1.0000"),
     "score": (CLICKED, CLICKED + rng.random(ROWS), "AUC 1.0000"),
-    "words": (CLICKED, np.where(CLICKED, "yes", "no"), "one value of the target only"),
+    "words": (CLICKED, np.where(CLICKED, "yes", "no"), "only one value of the target"),
     "reasons": (
         CLICKED,
         pl.Series(np.where(CLICKED, rng.choice(["a", "b"], ROWS), None)),
-        "one value of the target",
+        "only one value of the target",
     ),
-    "codes": (CLICKED, np.where(CLICKED, rng.choice([1, 5], ROWS), rng.choice([2, 9], ROWS)), "one value of the"),
+    "codes": (CLICKED, np.where(CLICKED, rng.choice([1, 5], ROWS), rng.choice([2, 9], ROWS)), "only one value"),
     "number": (
         np.sort(CLICKED),
         np.arange(ROWS),
@@ -40,7 +40,7 @@ LEAKS = {
     ),  # rows in order of the target, their number asked for
     "scaled": (RATING, 3 - 2 * RATING, "rank correlation -1.0000"),
     "curved": (RATING, np.exp(RATING), "rank correlation 1.0000"),
-    "copied": (RATING, RATING, "is equal to it"),
+    "copied": (RATING, RATING, "equal to the target"),
 }
 
 

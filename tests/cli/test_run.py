@@ -66,8 +66,8 @@ def test_an_error_before_the_first_checkpoint_is_the_users(script):
     code, out, said = run(script, "3")
     assert (code, out.count("given")) == (3, 1)
     assert said == [
-        "kerasrec run: the script ended with status 3 before its first checkpoint (kr.callbacks.Checkpoint): "
-        "not started again"
+        "kerasrec run: the script ended with status 3 before its first checkpoint (kr.callbacks.Checkpoint); "
+        "it is not restarted"
     ]
 
 

@@ -1,4 +1,4 @@
-"""Raw rows to features on disk."""
+"""Fit a workflow and write the features of training and held-out rows."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow.parquet as pq
 from rich.console import Console
 
-from kerasrec.cli.errors import naming_flag
+from kerasrec.cli.errors import flag_in_errors
 from kerasrec.etl import Workflow
 
 ROW_GROUP = 32_768  # small row groups, which a loader's shuffle mixes well
@@ -18,20 +18,20 @@ ROW_GROUP = 32_768  # small row groups, which a loader's shuffle mixes well
 def write_features(
     workflow: Workflow, train: Any, valid: Any, folder: Path, console: Console, flag: str | None = None
 ) -> float | None:
-    """Fit `workflow` on the training rows and write both parts to `folder/train` and `folder/valid`.
+    """Fit `workflow` on the training rows and write features to `folder/train` and `folder/valid`.
 
     Args:
-        flag: what named `valid` on the command line, for messages about it.
+        flag: the option that named `valid`, for error messages.
 
     Returns:
-        Training rows per second of fitting, transforming and writing; None where they took no time.
+        Training rows per second of fitting, transforming and writing; None if there were none.
     """
     started = time.perf_counter()
     workflow.fit(train)
     fitted = time.perf_counter()
     workflow.transform(train).to_parquet(folder / "train", row_group_rows=ROW_GROUP)
     written = time.perf_counter()
-    with naming_flag(flag):
+    with flag_in_errors(flag):
         workflow.transform(valid).to_parquet(folder / "valid", row_group_rows=ROW_GROUP)
     rows = count_rows(folder / "train")
     console.print(
@@ -42,9 +42,10 @@ def write_features(
 
 
 def rows_per_s(rows: int, seconds: float) -> float | None:
-    """A rate, where rows took any time."""
+    """Return rows per second; None if there are no rows or no time passed."""
     return rows / seconds if rows and seconds > 0 else None
 
 
 def count_rows(folder: Path) -> int:
+    """Return how many rows the Parquet files of a folder have."""
     return sum(pq.read_metadata(path).num_rows for path in folder.glob("*.parquet"))

@@ -1,12 +1,12 @@
-"""What the guesser makes of columns whose meaning we know."""
+"""Roles are guessed right for columns whose meaning is known."""
 
 import numpy as np
 import polars as pl
 import pytest
 
-from kerasrec.cli.errors import Refused
-from kerasrec.cli.facts import Facts, look, take_sample
-from kerasrec.cli.guess import guess_roles
+from kerasrec.cli.column_stats import ColumnStats, column_stats, read_sample
+from kerasrec.cli.errors import CommandError
+from kerasrec.cli.guess_roles import guess_roles
 from kerasrec.etl.sources.scan import scan
 
 ROWS = 5000
@@ -17,13 +17,13 @@ def table(**columns) -> pl.LazyFrame:
     return pl.DataFrame({"clicked": np.arange(ROWS) % 2, **columns}).lazy()
 
 
-def facts_of(data: pl.LazyFrame) -> list[Facts]:
-    return look(take_sample(data)[1])
+def stats_of(data: pl.LazyFrame) -> list[ColumnStats]:
+    return column_stats(read_sample(data)[1])
 
 
 def role_of(name: str = "x", **columns) -> tuple[str, tuple[str, ...], str]:
-    facts = facts_of(table(**columns))
-    guesses = {guess.name: guess for guess in guess_roles(facts, "clicked", {"categorical": ["other"]})}
+    stats = stats_of(table(**columns))
+    guesses = {guess.name: guess for guess in guess_roles(stats, "clicked", {"categorical": ["other"]})}
     return guesses[name].role, guesses[name].ops, guesses[name].reason
 
 
@@ -47,7 +47,7 @@ CASES = {
     "seconds": (np.floor(rng.lognormal(3, 1.5, ROWS)).astype(int), "continuous", "heavy tail"),
     "hashes": (rng.integers(0, 2**62, 100)[rng.integers(0, 100, ROWS)], "categorical", "hashes that repeat"),
     "when": (rng.integers(1_600_000_000, 1_700_000_000, ROWS), "continuous", "Unix time"),
-    "dates": (pl.Series([0, 1] * (ROWS // 2)).cast(pl.Datetime), "dropped", "etl.TimeFeatures tells"),
+    "dates": (pl.Series([0, 1] * (ROWS // 2)).cast(pl.Datetime), "dropped", "use etl.TimeFeatures"),
     "lists": (pl.Series([["a"], []] * (ROWS // 2)), "categorical", "lists of strings"),
     "categories": (
         pl.Series(rng.choice(["a", "b"], ROWS), dtype=pl.Categorical),
@@ -83,8 +83,8 @@ def test_roles(name):
 
 
 def test_a_user_corrects():
-    facts = facts_of(table(user=OTHER, age=rng.normal(size=ROWS)))
-    guesses = guess_roles(facts, "clicked", {"continuous": ["user"], "dropped": ["age"]})
+    stats = stats_of(table(user=OTHER, age=rng.normal(size=ROWS)))
+    guesses = guess_roles(stats, "clicked", {"continuous": ["user"], "dropped": ["age"]})
     assert [(guess.name, guess.role) for guess in guesses] == [
         ("clicked", "target"),
         ("user", "continuous"),
@@ -93,21 +93,21 @@ def test_a_user_corrects():
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    ("chosen", "message"),
     [
         ({"categorical": ["usr"]}, "--categorical: no column 'usr'; did you mean 'user'?"),
-        ({"dropped": ["zzz"]}, "--drop: no column 'zzz'; there are: clicked, user, age"),
+        ({"dropped": ["zzz"]}, "--drop: no column 'zzz'; available: clicked, user, age"),
         ({"categorical": ["age"]}, "--categorical: 'age' is Float64"),
         ({"continuous": ["name"]}, "--continuous: 'name' is String"),
-        ({"continuous": ["user"], "dropped": ["user"]}, "'user' is asked to be both continuous and dropped"),
+        ({"continuous": ["user"], "dropped": ["user"]}, "'user' cannot be both continuous and dropped"),
         ({"dropped": ["clicked"]}, "--drop: 'clicked' is the target"),
         ({"dropped": ["user", "age", "name"]}, "no column is left to predict 'clicked' from"),
     ],
 )
-def test_what_cannot_be_asked(asked, message):
-    facts = facts_of(table(user=OTHER, age=rng.normal(size=ROWS), name=np.full(ROWS, "a")))
-    with pytest.raises(Refused) as refusal:
-        guess_roles(facts, "clicked", asked)
+def test_what_cannot_be_chosen(chosen, message):
+    stats = stats_of(table(user=OTHER, age=rng.normal(size=ROWS), name=np.full(ROWS, "a")))
+    with pytest.raises(CommandError) as refusal:
+        guess_roles(stats, "clicked", chosen)
     assert message in str(refusal.value)
 
 
@@ -119,19 +119,19 @@ def test_what_cannot_be_asked(asked, message):
         ([True, False], None, "0 or 1"),
         ([0, 1], "regression", "numbers"),
         ([1, 2, 5], None, "numbers"),
-        ([1, 2], None, "target 'y' is not 0/1: its values go from 1 to 2"),
+        ([1, 2], None, "target 'y' is not 0/1: its values are in [1, 2]"),
         ([-1, 1], None, "target 'y' is not 0/1"),
         ([-1, 1], "regression", "numbers"),
-        ([0, 1, 2], "binary", "target 'y' is not 0/1: its values go from 0 to 2"),
+        ([0, 1, 2], "binary", "target 'y' is not 0/1: its values are in [0, 2]"),
         ([0, 0.5], "binary", "target 'y' is not 0/1"),
         (
             ["yes", "no"],
             None,
-            "target 'y' is String with the values 'no' and 'yes': it must be 0 or 1, or a number",
+            "target 'y' is String with the values 'no' and 'yes'; expected 0 and 1, or numbers",
         ),
-        (["a", "b", "c"], None, "target 'y' is String: it must be 0 or 1, or a number"),
+        (["a", "b", "c"], None, "target 'y' is String; expected 0 and 1, or numbers"),
         ([0.5, float("inf")], "regression", "target 'y' has infinite values"),
-        ([0.0, float("nan")], None, "target 'y' has nulls, 1 at least"),
+        ([0.0, float("nan")], None, "target 'y' has nulls"),
         ([None, None], None, "target 'y' is Null"),
         ([0, 1, None], None, "target 'y' has nulls"),
         ([1, 1], None, "the same in every row"),
@@ -139,27 +139,27 @@ def test_what_cannot_be_asked(asked, message):
     ],
 )
 def test_targets(values, task, outcome):
-    facts = facts_of(
+    stats = stats_of(
         pl.DataFrame({"y": values, "x": [0.5] * len(values), "z": range(len(values))}, strict=False).lazy()
     )
     try:
-        said = guess_roles(facts, "y", {}, task)[0].reason
-    except Refused as refusal:
-        said = str(refusal)
-    assert outcome in said
+        outcome_seen = guess_roles(stats, "y", {}, task)[0].reason
+    except CommandError as refusal:
+        outcome_seen = str(refusal)
+    assert outcome in outcome_seen
 
 
 def test_an_unknown_target_and_no_rows():
-    facts = facts_of(table(user=OTHER))
-    with pytest.raises(Refused, match="--target: no column 'click'; did you mean 'clicked'"):
-        guess_roles(facts, "click")
-    with pytest.raises(Refused, match="no rows"):
-        take_sample(pl.LazyFrame({"a": []}))
+    stats = stats_of(table(user=OTHER))
+    with pytest.raises(CommandError, match="--target: no column 'click'; did you mean 'clicked'"):
+        guess_roles(stats, "click")
+    with pytest.raises(CommandError, match="no rows"):
+        read_sample(pl.LazyFrame({"a": []}))
 
 
 def test_columns_whose_names_cannot_be_read_are_left_out():
     sample = pl.DataFrame({"*": [1, 2], "^a.*$": ["x", "y"], "__row__": [1, 2], "ab": ["x", "x"], "y": [0, 1]})
-    roles = {guess.name: guess.role for guess in guess_roles(look(sample), "y", {"categorical": ["ab"]})}
+    roles = {guess.name: guess.role for guess in guess_roles(column_stats(sample), "y", {"categorical": ["ab"]})}
     assert roles == {"*": "dropped", "^a.*$": "dropped", "__row__": "dropped", "ab": "categorical", "y": "target"}
 
 
@@ -170,13 +170,13 @@ def test_columns_that_cannot_be_read_are_left_out_with_the_reason(tmp_path):
         frame = pl.DataFrame({"odd": odd, **same}).with_columns(nested=pl.struct("y"))
         frame.write_parquet(tmp_path / f"{name}.parquet")
     source = scan(tmp_path)
-    facts = look(take_sample(source.frame)[1], source)
-    guesses = {guess.name: guess for guess in guess_roles(facts, "y")}
+    stats = column_stats(read_sample(source.frame)[1], source)
+    guesses = {guess.name: guess for guess in guess_roles(stats, "y")}
     assert list(guesses) == ["odd", "y", "user", "nested"]
     assert [guess.role for guess in guesses.values()] == ["dropped", "target", "categorical", "dropped"]
     assert "column 'odd' is String, but Int64 in" in guesses["odd"].reason
     assert "column 'nested' is of type struct" in guesses["nested"].reason
-    for asked in ({"target": "odd"}, {"target": "y", "asked": {"categorical": ["odd"]}}):
-        with pytest.raises(Refused, match="column 'odd' is String, but Int64 in"):
-            guess_roles(facts, **asked)
-    assert guess_roles(facts, "y", {"dropped": ["odd"]})[0].role == "dropped"
+    for arguments in ({"target": "odd"}, {"target": "y", "chosen": {"categorical": ["odd"]}}):
+        with pytest.raises(CommandError, match="column 'odd' is String, but Int64 in"):
+            guess_roles(stats, **arguments)
+    assert guess_roles(stats, "y", {"dropped": ["odd"]})[0].role == "dropped"

@@ -1,4 +1,4 @@
-"""What was trained stays when something goes wrong after it, or in the middle of it."""
+"""A trained model is kept if something goes wrong during or after training."""
 
 import os
 import pty
@@ -15,7 +15,7 @@ from typer.testing import CliRunner
 
 from kerasrec import etl
 from kerasrec.cli import app
-from kerasrec.cli.kept import keeping
+from kerasrec.cli.keep_on_failure import keep_on_failure
 
 
 def train(folder: Path, epochs: int, do) -> tuple[int, str]:
@@ -51,7 +51,7 @@ def train(folder: Path, epochs: int, do) -> tuple[int, str]:
 def test_ctrl_c_keeps_what_was_trained(tmp_path):
     code, said = train(tmp_path, 100_000, lambda process: process.send_signal(signal.SIGINT))
     assert code not in (0, 1)
-    assert f"{tmp_path}/run-unfinished/ holds workflow/ and model.keras as far as it was trained" in said
+    assert f"{tmp_path}/run-unfinished/ contains workflow/ and model.keras as far as it was trained" in said
     assert sorted(path.name for path in tmp_path.iterdir()) == ["run-unfinished", "x.parquet"]
     exported = CliRunner().invoke(app, ["export", str(tmp_path / "run-unfinished"), str(tmp_path / "served")])
     assert exported.exit_code == 0, exported.output
@@ -66,7 +66,7 @@ def test_a_folder_that_appears_meanwhile_is_left_alone_and_so_is_the_run(tmp_pat
     (tmp_path / "run-unfinished").mkdir()
     code, said = train(tmp_path, 20, write)
     assert code == 1
-    assert f"{tmp_path}/run-unfinished-2/ holds workflow/ and model.keras" in said
+    assert f"{tmp_path}/run-unfinished-2/ contains workflow/ and model.keras" in said
     assert f"error: {tmp_path}/run exists" in said
     assert [path.name for path in (tmp_path / "run").iterdir()] == ["thesis.txt"]
     assert sorted(path.name for path in (tmp_path / "run-unfinished-2").iterdir()) == [
@@ -83,14 +83,14 @@ def test_where_it_cannot_be_kept_beside_its_name_it_is_kept_elsewhere(tmp_path, 
     model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")
     out = tmp_path / ("n" * 250)  # which is no name with anything behind it
-    with pytest.raises(ZeroDivisionError), keeping(model, tmp_path / "run", out):
+    with pytest.raises(ZeroDivisionError), keep_on_failure(model, tmp_path / "run", out):
         raise ZeroDivisionError
     assert capsys.readouterr().err == ""  # nothing was trained
-    with pytest.raises(ZeroDivisionError), keeping(model, tmp_path / "run", out):
+    with pytest.raises(ZeroDivisionError), keep_on_failure(model, tmp_path / "run", out):
         model.fit(np.ones((4, 1)), np.ones(4), verbose=0)
         raise ZeroDivisionError
     (kept,) = (tmp_path / "temporary").iterdir()
-    assert f"{kept}/ holds workflow/ and model.keras" in capsys.readouterr().err
+    assert f"{kept}/ contains workflow/ and model.keras" in capsys.readouterr().err
     again = keras.saving.load_model(kept / "model.keras")
     np.testing.assert_array_equal(again.get_weights()[0], model.get_weights()[0])
     assert etl.Workflow.load(kept / "workflow").output_schema.names == ["x"]

@@ -1,4 +1,4 @@
-"""Fitting a model under a progress bar, scored on held-out rows as it goes."""
+"""Fit a model under a progress bar, and score it on held-out rows from time to time."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from kerasrec import models, optimizers
-from kerasrec.cli.features import rows_per_s
+from kerasrec.cli.feature_files import rows_per_s
 from kerasrec.cli.progress import Stage
 from kerasrec.cli.report import Check
-from kerasrec.cli.tables import NAMES
+from kerasrec.cli.text_table import METRIC_NAMES
 from kerasrec.data.loader import Loader
 from kerasrec.datasets import metrics
 from kerasrec.schema import Schema
 
-CHECKS = 10  # or so, over all epochs, one at the end of each included
+CHECKS = 10  # about as many over all epochs; there is one at the end of each epoch
 
 
 @dataclass(frozen=True)
 class Trained:
-    """What came of a fit: the checks in their order, the last one's predictions, and the rows trained per second.
+    """The result of a fit: the checks in order, the last one's predictions, and training rows per second.
 
-    The rate leaves out the first step, which traces, and the time of the checks; None where there was no other.
+    The rate leaves out the first step, which traces, and the checks; None if there was only one step.
     """
 
     checks: list[Check]
@@ -37,39 +37,42 @@ class Trained:
 
     @property
     def scores(self) -> dict[str, float]:
+        """The scores of the last check."""
         return dict(self.checks[-1].scores)
 
 
 def make_model(name: str, schema: Schema, embedding_dim: int) -> Any:
-    """A model of modest size; the target's tag decides what it predicts."""
+    """Return a model of modest size; the target's tag decides what it predicts."""
     if name == "dlrm":
         bottom = [64, embedding_dim]
         return models.DLRM(schema, embedding_dim=embedding_dim, bottom_units=bottom, top_units=[128, 64])
-    kind = {"dcn": models.DCN, "deepfm": models.DeepFM, "wide-and-deep": models.WideAndDeep}[name]
-    return kind(schema, embedding_dim=embedding_dim, deep_units=[128, 64])
+    architecture = {"dcn": models.DCN, "deepfm": models.DeepFM, "wide-and-deep": models.WideAndDeep}[name]
+    return architecture(schema, embedding_dim=embedding_dim, deep_units=[128, 64])
 
 
 def make_optimizer(learning_rate: float, steps: int) -> Any:
-    """Adagrad whose learning rate falls to a tenth over `steps`, so that the last batches do not sway the mean."""
-    falling = keras.optimizers.schedules.CosineDecay(learning_rate, steps, alpha=0.1)
-    return optimizers.Adagrad(falling)
+    """Return Adagrad with a learning rate that falls to a tenth over `steps`, so that the last steps are small."""
+    schedule = keras.optimizers.schedules.CosineDecay(learning_rate, steps, alpha=0.1)
+    return optimizers.Adagrad(schedule)
 
 
 def fit(model: Any, train: Loader, valid: Loader, epochs: int, stage: Stage) -> Trained:
-    """Fit a compiled `model`; the bar counts rows."""
-    watch = _Watch(model, train, valid, epochs, stage)
-    model.fit(train, epochs=epochs, verbose=0, callbacks=[watch])
-    return Trained(watch.checks, watch.labels, watch.predictions, rows_per_s(watch.rows_timed, watch.seconds))
+    """Fit a compiled `model`; `stage` counts rows."""
+    checks = _Checks(model, train, valid, epochs, stage)
+    model.fit(train, epochs=epochs, verbose=0, callbacks=[checks])
+    return Trained(checks.checks, checks.labels, checks.predictions, rows_per_s(checks.rows_timed, checks.seconds))
 
 
 def score(task: str, labels: NDArray[Any], predictions: NDArray[Any]) -> dict[str, float]:
-    """AUC and log loss of probabilities; RMSE of numbers."""
+    """Return AUC and log loss of probabilities, or RMSE of numbers."""
     if task == "regression":
         return {"rmse": metrics.rmse(labels, predictions)}
     return {"auc": metrics.auc(labels, predictions), "logloss": metrics.log_loss(labels, predictions)}
 
 
-class _Watch(keras.callbacks.Callback):
+class _Checks(keras.callbacks.Callback):
+    """Advance the bar, and score the model on the held-out rows."""
+
     def __init__(self, model: Any, train: Loader, valid: Loader, epochs: int, stage: Stage):
         super().__init__()
         self.task, self.valid, self.stage = model.task, valid, stage
@@ -91,13 +94,13 @@ class _Watch(keras.callbacks.Callback):
         self.rows += rows
         if self.since is not None:
             self.seconds, self.rows_timed = self.seconds + now - self.since, self.rows_timed + rows
-        self.stage.advance(rows, f"loss {logs['loss']:.3f}{self._last()}")
+        self.stage.advance(rows, f"loss {logs['loss']:.3f}{self._last_score()}")
         if (batch + 1) % self.every == 0 or batch + 1 == self.steps:
             self._check(batch + 1, logs["loss"])
         self.since = time.perf_counter()
 
     def _check(self, steps: int, mean_loss: float) -> None:
-        """`mean_loss` is over the epoch's steps so far: take what was before the last check out of it."""
+        """Score the model; `mean_loss` is over the epoch so far, the check has the loss since the last one."""
         self.predictions = self.model.predict(self.valid, verbose=0)
         total = mean_loss * steps
         recent = (total - self.loss_until) / (steps - self.steps_done)
@@ -106,8 +109,8 @@ class _Watch(keras.callbacks.Callback):
             recent = math.sqrt(recent)
         self.checks.append(Check(self.rows, recent, score(self.task, self.labels, self.predictions)))
 
-    def _last(self) -> str:
+    def _last_score(self) -> str:
         if not self.checks:
             return ""
         name, value = next(iter(self.checks[-1].scores.items()))
-        return f", held out {NAMES[name]} {value:.4f}"
+        return f", held out {METRIC_NAMES[name]} {value:.4f}"

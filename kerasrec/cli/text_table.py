@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from rich.table import Table
 from rich.text import Text
 
-NAMES = {"auc": "AUC", "logloss": "log loss", "rmse": "RMSE"}
+METRIC_NAMES = {"auc": "AUC", "logloss": "log loss", "rmse": "RMSE"}
 
 
 def table(title: str, lines: Sequence[tuple[str, ...]], header: Sequence[str], right: Sequence[str]) -> Table:
-    """A table; the columns named in `right`, numbers, end at one line. Brackets in cells are not rich's markup."""
-    built = Table(
+    """Return a table of text, with the columns named in `right` aligned to the right; cells are not markup."""
+    text_table = Table(
         title=title,
         title_justify="left",
         title_style="bold",
@@ -22,7 +22,7 @@ def table(title: str, lines: Sequence[tuple[str, ...]], header: Sequence[str], r
         padding=(0, 2, 0, 0),
     )
     for name in header:
-        built.add_column(name, justify="right" if name in right else "left", no_wrap=name != header[-1])
+        text_table.add_column(name, justify="right" if name in right else "left", no_wrap=name != header[-1])
     for line in lines:
-        built.add_row(*map(Text, line))
-    return built
+        text_table.add_row(*map(Text, line))
+    return text_table

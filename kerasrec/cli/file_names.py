@@ -1,4 +1,4 @@
-"""What `kerasrec train` writes into a run's folder, by name."""
+"""The names of the files and folders that `kerasrec train` writes."""
 
 from __future__ import annotations
 
