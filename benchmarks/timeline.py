@@ -77,8 +77,7 @@ def worker(rows, batch, late, folder):
 
     seen = keras.callbacks.LambdaCallback(on_train_batch_begin=begin)
     steps = WARM + PROFILED
-    callbacks = [kr.parallel.Callback(), seen]
-    model.fit(data, steps_per_epoch=steps, epochs=1, verbose=0, callbacks=callbacks)
+    model.fit(data, steps_per_epoch=steps, epochs=1, verbose=0, callbacks=[seen])
     if rank == 0:
         tf.profiler.experimental.stop()
 

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import inspect
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import CodeType, FrameType
 from typing import TYPE_CHECKING, Any, Literal
 
 import keras
 from keras.src.backend.common.global_state import get_global_attribute
+from keras.src.models.functional import Functional as Functional
+from keras.src.models.model import functional_init_arguments
 from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR, global_seed_generator
+from keras.src.trainers.compile_utils import CompileLoss
 
 # Keras's trainers take an instance as their data as it is. The public `keras.utils.PyDataset` is asked for batches
 # in random order, and its tensors pass one by one through Python.
@@ -24,7 +27,7 @@ from keras.src.trainers.data_adapters.data_adapter_utils import get_torch_datalo
 from keras.src.trainers.epoch_iterator import EpochIterator
 from keras.src.utils.rng_utils import get_random_seed
 
-from kerasrec.typing import Optimizer, Variable
+from kerasrec.typing import Optimizer, Tensor, Variable
 
 # What an optimizer keeps for each variable of the model, by the names that Keras's optimizers have for it.
 Slot = Literal["accumulator", "linear", "momentum", "velocity", "velocity_hat"]
@@ -59,10 +62,52 @@ def compiled_metrics(model: keras.Model) -> list[Any]:
     return [metric for metric in keras.tree.flatten(given) if metric is not None]
 
 
-def output_losses(model: keras.Model) -> list[keras.metrics.Metric]:
-    """Return the metrics in which Keras keeps each output's loss, of a model with several outputs."""
-    compiled = model._compile_loss
-    return [] if compiled is None else list(compiled.metrics)
+class _MeanOverRows(keras.metrics.Mean):
+    """The mean of a loss over batches, weighted by their rows."""
+
+    def __init__(self, loss: LossByRows, name: str):
+        super().__init__(name=name)
+        self._loss = loss
+
+    def update_state(self, values: Tensor, sample_weight: Any = None) -> None:
+        super().update_state(values, sample_weight=self._loss.rows)
+
+
+class LossByRows(CompileLoss):
+    """The loss of a compiled model, whose value of each of several outputs is a mean over rows, as their sum is.
+
+    Keras takes it over batches where the size of a batch is not known when the step is traced.
+    """
+
+    rows: Tensor | None = None  # of the batch that is under way
+
+    def build(self, y_true: Any, y_pred: Any) -> None:
+        super().build(y_true, y_pred)
+        self._metrics[:] = [_MeanOverRows(self, metric.name) for metric in self._metrics]
+
+    def call(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
+        self.rows = keras.ops.shape(keras.tree.flatten(y_pred)[0])[0]
+        try:
+            return super().call(y_true, y_pred, sample_weight)
+        finally:
+            self.rows = None  # it belongs to the graph that is being traced
+
+
+def use_loss_by_rows(model: keras.Model) -> None:
+    """Have a compiled model's loss be a `LossByRows`."""
+    loss = model._compile_loss
+    if loss is not None and not isinstance(loss, LossByRows):
+        model._compile_loss = LossByRows(loss._user_loss, loss._user_loss_weights, output_names=loss.output_names)
+
+
+def step_function(model: keras.Model, step: Callable[[Any], Any]) -> Callable[..., Any]:
+    """Return what Keras's TensorFlow trainer makes of a model's `train_step`: traced, several steps at once."""
+    return model._make_function(step)
+
+
+def is_functional_call(args: Sequence[Any], kwargs: Mapping[str, Any]) -> bool:
+    """Return whether Keras takes the arguments of `keras.Model` as inputs and outputs of a functional model."""
+    return functional_init_arguments(args, kwargs)
 
 
 # ---- `fit` ---------------------------------------------------------------------------------------------------

@@ -36,6 +36,7 @@ MODULES = {
     "optimizers.multi": ("Multi",),
     "optimizers.rowwise_adagrad": ("RowwiseAdagrad",),
     "optimizers.sgd": ("SGD",),
+    "parallel.fit.model": ("FunctionalModel",),
 }
 
 

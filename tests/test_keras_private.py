@@ -90,12 +90,33 @@ def test_compile_metrics():
     assert _keras.compiled_metrics(model) == ["mae", auc]
 
 
+@needs_tensorflow
 def test_compile_loss_keeps_a_metric_for_each_output():
-    model = small_model(outputs=2)
-    assert _keras.output_losses(model) == []
-    model.compile("sgd", ["mse", "mae"])
-    model.train_on_batch(*arrays(outputs=2))
-    assert [metric.name for metric in _keras.output_losses(model)] == ["answer_0_loss", "answer_1_loss"]
+    """In traced steps Keras counts all batches the same; `LossByRows` counts them by their rows."""
+    x, y = keras.ops.arange(6, dtype="float32")[:, None], np.zeros((6, 1), "float32")
+    model = keras.Model(inputs := keras.Input((1,)), [inputs * 1.0, inputs * 2.0])
+    model.compile("sgd", ["mae", "mae"], loss_weights=[1.0, 3.0])
+    _keras.use_loss_by_rows(model)
+    _keras.use_loss_by_rows(model)  # once is enough
+    for _ in range(2):
+        found = model.evaluate(x, [y, y], batch_size=4, return_dict=True, verbose=0)
+        np.testing.assert_allclose(sorted(found.values()), [2.5, 5.0, 17.5], rtol=1e-6)
+
+
+@needs_tensorflow
+def test_make_function_compiles_a_step():
+    model = small_model()
+    model.compile("sgd", "mse")
+    model.train_function = _keras.step_function(model, lambda data: {"loss": keras.ops.sum(data[0])})
+    assert model.train_on_batch(*arrays(), return_dict=True) == {"loss": 18.0}
+
+
+def test_functional_init_arguments():
+    x = keras.Input((3,))
+    assert _keras.is_functional_call((x, x), {})
+    assert _keras.is_functional_call((), {"inputs": x, "outputs": x, "name": "both"})
+    assert not _keras.is_functional_call((), {"name": "neither"})
+    assert isinstance(keras.Model(x, x * 2), _keras.Functional)
 
 
 # ---- `fit` ---------------------------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from kerasrec.layers import lookup
 from kerasrec.parallel import comm
 from kerasrec.parallel.checkpoint.keras_files import key_of, saved_blocks, saved_tables, whole_for_file
 from kerasrec.parallel.exchange.gather_table import whole
-from kerasrec.parallel.fit.model import check_optimizer
+from kerasrec.parallel.fit.checks import check_trainer
 from kerasrec.parallel.planner.planner import plan as make_plan
 from kerasrec.tables.byte_sizes import WIRE_BYTES
 from kerasrec.tables.config import FeatureConfig, TableConfig
@@ -254,10 +254,10 @@ class DistributedEmbedding(keras.layers.Layer):
         return found
 
     def _check_trainer(self) -> None:
-        """Refuse a foreign optimizer: the model that is being called is the entry of Keras's call context."""
+        """Refuse a compiled model that several ranks cannot train, or an optimizer that knows nothing of ranks."""
         model = model_being_called(self)
         if model is not None and model.compiled:
-            check_optimizer(model.optimizer, f"model {model.name!r}")
+            check_trainer(model)
 
     def _ids_and_weights(self, inputs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """The ids of each feature, and the weights of those that have some."""

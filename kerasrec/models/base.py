@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -23,15 +23,14 @@ from kerasrec.models.first_order import FirstOrder
 from kerasrec.models.options import Options
 from kerasrec.optimizers import Adagrad, LossScaleOptimizer
 from kerasrec.parallel import comm
-from kerasrec.parallel.checkpoint.model_files import save_model_aside, save_weights_aside
 from kerasrec.parallel.fit import fingerprint
-from kerasrec.parallel.fit.callback import with_ranks
-from kerasrec.parallel.fit.model import check_optimizer, join
+from kerasrec.parallel.fit.checks import check_trainer
 from kerasrec.parallel.fit.rank_check import check_alike, code
+from kerasrec.parallel.fit.trainer import RankTrainer
 from kerasrec.schema import Schema, SchemaError
 
 
-class SchemaModel(keras.Model):
+class SchemaModel(RankTrainer, keras.Model):
     """A Keras model that builds itself from a schema and is called on the loader's dict of features.
 
     A subclass makes its layers in `__init__`, builds them with `chain` and sets `self.built`, and ends `call` with
@@ -100,7 +99,6 @@ class SchemaModel(keras.Model):
         self.seed = seed
         self.widths = [config.table.embedding_dim for config in configs.values()]
         self._class_weight: tuple[tuple[int, float], ...] | None = None
-        join(self)
 
     # ---- parts that a subclass puts together ---------------------------------------------------------------
     def make_tower(self, units: int | Sequence[int], dropout: float, name: str) -> MLP:
@@ -191,7 +189,7 @@ class SchemaModel(keras.Model):
         On several ranks it is one training, as with `kr.parallel.Callback`, which is added; first of all ranks
         compare what must be equal, the schema and what the loaders deal included (`kr.parallel.RanksDiffer`).
         """
-        given = inspect.signature(super().fit).bind(x, *args, **kwargs).arguments
+        given = inspect.signature(super(RankTrainer, self).fit).bind(x, *args, **kwargs).arguments
         validation_data = given.get("validation_data")
         self._check_loss()
         self._check_data(x, "the training data", learning=True)
@@ -201,14 +199,14 @@ class SchemaModel(keras.Model):
             check_fit(x, given)
             class_weight = given.pop("class_weight", None)
         if comm.size() > 1:
-            check_optimizer(getattr(self, "optimizer", None), f"model {self.name!r}")
+            check_trainer(self)
             data = {"data": fingerprint.of_data(x), "validation data": fingerprint.of_data(validation_data)}
             schema = {column.name: column.to_dict() for column in self.schema}
             check_alike("fit", {"code": code(), "schema": schema, **data})
         given["callbacks"] = with_data(given.get("callbacks"), x, validation_data)
         given |= {"x": _where_it_is(x), "validation_data": _where_it_is(validation_data)}
         with self._weighing(class_weight):
-            return _call(super().fit, **given)
+            return super().fit(**given)
 
     @contextmanager
     def _weighing(self, class_weight: Mapping[int, float] | None) -> Iterator[None]:
@@ -232,13 +230,13 @@ class SchemaModel(keras.Model):
         """Keras's `evaluate`, after the same check of the data; on several ranks its results are of all rows."""
         self._check_data(x, "the data", learning=True)
         _check_same_on_ranks("evaluate", x)
-        return _call(super().evaluate, _where_it_is(x), *args, **kwargs)
+        return super().evaluate(_where_it_is(x), *args, **kwargs)
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
         """Keras's `predict`, after the same check; on several ranks each gets the predictions of its own rows."""
         self._check_data(x, "the data", learning=False)
         _check_same_on_ranks("predict", x)
-        return _call(super().predict, _where_it_is(x), *args, **kwargs)
+        return super().predict(_where_it_is(x), *args, **kwargs)
 
     def export(self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any) -> None:
         """Write the SavedModel of `kr.serving.export`, without a workflow; an earlier one is replaced.
@@ -285,11 +283,7 @@ class SchemaModel(keras.Model):
                 f"{os.path.basename(filepath)!r}: Keras cannot load models of this kind from its old HDF5 format; "
                 "save as .keras, or the weights alone with save_weights, as .weights.h5"
             )
-        save_model_aside(super().save, filepath, overwrite, zipped, **kwargs)
-
-    def save_weights(self, filepath: Any, overwrite: bool = True, max_shard_size: float | None = None) -> None:
-        """Keras's `save_weights`, written beside `filepath`, which keeps what it has until that is complete."""
-        save_weights_aside(super().save_weights, filepath, overwrite, max_shard_size)
+        super().save(filepath, overwrite, zipped, **kwargs)
 
     def save_own_variables(self, store: Any) -> None:
         self._build_sublayers()
@@ -309,15 +303,6 @@ def _check_same_on_ranks(where: str, data: Any) -> None:
     """Raise `RanksDiffer` where ranks' loaders read other files, or deal them otherwise."""
     if comm.size() > 1:
         check_alike(where, {"data": fingerprint.of_data(data)})
-
-
-def _call(method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-    """`fit`, `evaluate` or `predict` with what several ranks need among its callbacks."""
-    if comm.size() == 1:
-        return method(*args, **kwargs)
-    call = inspect.signature(method).bind(*args, **kwargs)
-    call.arguments["callbacks"] = with_ranks(call.arguments.get("callbacks"))
-    return method(*call.args, **call.kwargs)
 
 
 def _where_it_is(data: Any) -> Any:

@@ -6,10 +6,9 @@ import os
 
 import keras
 
-from kerasrec.models.base import SchemaModel
-from kerasrec.parallel import comm
 from kerasrec.parallel.checkpoint.model_files import save_model_aside, save_weights_aside
-from kerasrec.parallel.fit.model import join
+from kerasrec.parallel.fit.model_files import save_on_ranks
+from kerasrec.parallel.fit.steps import RankSteps
 
 
 def save_model(
@@ -37,12 +36,10 @@ def save_model(
     >>> kr.save_model(model, "model.keras")
     >>> save = keras.callbacks.LambdaCallback(on_epoch_end=lambda epoch, logs: kr.save_model(model, "model.keras"))
     """
-    if comm.size() > 1:
-        join(model)
-    if comm.size() > 1 or isinstance(model, SchemaModel):
+    if isinstance(model, RankSteps):
         model.save(path, overwrite=overwrite, zipped=zipped)
     else:
-        save_model_aside(model.save, path, overwrite, zipped)
+        save_on_ranks(model, model.save, save_model_aside, path, overwrite, zipped=zipped)
 
 
 def save_weights(
@@ -63,9 +60,8 @@ def save_weights(
         overwrite: False asks before it replaces something, as Keras does.
         max_shard_size: the most that a file may hold, in GB.
     """
-    if comm.size() > 1:
-        join(model)
-    if comm.size() > 1 or isinstance(model, SchemaModel):
+    if isinstance(model, RankSteps):
         model.save_weights(path, overwrite=overwrite, max_shard_size=max_shard_size)
     else:
-        save_weights_aside(model.save_weights, path, overwrite, max_shard_size)
+        options = {"max_shard_size": max_shard_size}
+        save_on_ranks(model, model.save_weights, save_weights_aside, path, overwrite, **options)

@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from kerasrec.parallel.comm.batch_share import step
     from kerasrec.parallel.comm.collectives import rank, size
     from kerasrec.parallel.fit.callback import Callback
+    from kerasrec.parallel.fit.model import Model
     from kerasrec.parallel.fit.rank_check import RanksDiffer
     from kerasrec.parallel.planner.planner import DoesNotFit, plan
     from kerasrec.tables.plan import Plan, plan_from_placements
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 _HOME = {
     "Callback": "kerasrec.parallel.fit.callback",
     "DoesNotFit": "kerasrec.parallel.planner.planner",
+    "Model": "kerasrec.parallel.fit.model",
     "Plan": "kerasrec.tables.plan",
     "RanksDiffer": "kerasrec.parallel.fit.rank_check",
     "TablePlan": "kerasrec.tables.table_plan",
@@ -32,6 +34,7 @@ _HOME = {
 __all__ = [
     "Callback",
     "DoesNotFit",
+    "Model",
     "Plan",
     "RanksDiffer",
     "TablePlan",

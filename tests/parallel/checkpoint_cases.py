@@ -33,7 +33,7 @@ OPTIMIZERS = {
 BLOCK_BYTES = 512  # many blocks of small tables
 
 
-class Model(keras.Model):
+class Model(kr.parallel.Model):
     def __init__(self, placements, seed, own, dropout):
         super().__init__(name="ranked")
         tables = {

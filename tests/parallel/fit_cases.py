@@ -77,8 +77,8 @@ def dlrm(folder, optimizer):
     return compiled(model, optimizer)
 
 
-def plain(optimizer, placement="column_wise"):
-    """An ordinary functional model around the layer; the width of `item` cannot be halved."""
+def plain(optimizer, placement="column_wise", kind=kr.parallel.Model):
+    """A functional model around the layer; the width of `item` cannot be halved."""
     seeded()
     item = kr.TableConfig("item", ITEMS, 5, "mean", "normal", placement=placement)
     user = kr.TableConfig("user", USERS, 4, "mean", "normal", placement="row_wise")
@@ -90,7 +90,7 @@ def plain(optimizer, placement="column_wise"):
     known = keras.layers.Flatten()(keras.layers.Embedding(USERS, 3)(keras.ops.expand_dims(ids["user"], 1)))
     x = keras.layers.Concatenate()([*layer(ids).values(), known])
     x = keras.layers.Dense(1, activation="sigmoid")(keras.layers.Dense(8, activation="tanh")(x))
-    return compiled(keras.Model(ids, x), optimizer)
+    return compiled(kind(ids, x), optimizer)
 
 
 def compiled(model, optimizer):
@@ -108,7 +108,7 @@ def several(optimizer):
     hidden = body.layers[-2].output
     liked = keras.layers.Dense(1, activation="sigmoid", name="liked")(hidden)
     score = keras.layers.Dense(1, name="score")(hidden)
-    model = keras.Model(body.input, {"liked": liked, "score": score})
+    model = kr.parallel.Model(body.input, {"liked": liked, "score": score})
     kinds = keras.metrics
     model.compile(
         optimizer=OPTIMIZERS[optimizer](),
@@ -232,7 +232,7 @@ def case_weighted(folder, work, optimizer):
 def case_plain(folder, work, optimizer):
     model = plain(optimizer)
     data = as_dataset(parts(comm.rank(), comm.size()))
-    history = model.fit(data, epochs=3, callbacks=[kr.parallel.Callback()], verbose=2).history
+    history = model.fit(data, epochs=3, verbose=2).history
     path = work / f"plain_{optimizer}.keras"
     model.save(path)
     assert path.exists()
@@ -270,9 +270,7 @@ def cut_off(model, path):
 
 def case_several(folder, work, optimizer):
     model, data = several(optimizer), as_dataset(with_weights(parts(comm.rank(), comm.size())))
-    history = model.fit(
-        data, validation_data=data, epochs=2, callbacks=[kr.parallel.Callback()], verbose=2
-    ).history
+    history = model.fit(data, validation_data=data, epochs=2, verbose=2).history
     found = left_by(model, history)
     for when in ("log ", "log val_"):  # by rows: one process takes these over batches
         liked, score = (found.pop(f"{when}{output}_loss") for output in ("liked", "score"))
@@ -303,17 +301,17 @@ def case_alike(folder, work, optimizer):
     """Moving averages follow each rank's rows, yet end as their mean; Keras's options for steps work."""
     model = plain(optimizer)
     out = keras.layers.Dense(1)(keras.layers.BatchNormalization()(model.layers[-2].output))
-    model = compiled(keras.Model(model.input, out), optimizer)
+    model = compiled(kr.parallel.Model(model.input, out), optimizer)
     model.compile(optimizer=kr.optimizers.SGD(0.1), loss="mse", metrics=["mse"], steps_per_execution=2)
     data = as_dataset(parts(comm.rank(), comm.size()))
-    callbacks = [kr.parallel.Callback(), Settled()]
+    callbacks = [Settled()]
     history = model.fit(data, validation_data=data, epochs=2, callbacks=callbacks, verbose=2).history
     left_by(model, history)
     assert np.abs(model.non_trainable_weights[0].numpy()).max() > 0
     np.testing.assert_allclose(history["loss"], history["mse"], rtol=1e-5)
     eager = plain("sgd")
     eager.compile(optimizer=kr.optimizers.SGD(0.1), loss="mse", run_eagerly=True)
-    history = eager.fit(data, epochs=1, callbacks=[kr.parallel.Callback()], verbose=2).history
+    history = eager.fit(data, epochs=1, verbose=2).history
     return left_by(eager, history)
 
 
@@ -322,34 +320,35 @@ def case_refused(folder, work, optimizer):
     if comm.size() == 1:
         return {}
     rank = comm.rank()
-    ours, data = kr.parallel.Callback, as_dataset(parts(rank, comm.size()))
+    data = as_dataset(parts(rank, comm.size()))
+    of_keras = "knows nothing of the other .* ranks. Build it as kr.parallel.Model"
+    refused(of_keras, lambda: plain("sgd", kind=keras.Model).fit(data))
+    refused(of_keras, lambda: plain("sgd", kind=keras.Model).fit(data, callbacks=[kr.parallel.Callback()]))
     foreign = "would drift apart. Use one of kr.optimizers"
-    refused(foreign, lambda: plain(keras.optimizers.Adam()).fit(data, callbacks=[ours()]))
-    refused(foreign, lambda: plain(keras.optimizers.SGD()).fit(data))
+    refused(foreign, lambda: plain(keras.optimizers.Adam()).fit(data))
+    refused(foreign, lambda: plain(keras.optimizers.SGD()).evaluate(data))
     refused(foreign, lambda: dlrm(folder, keras.optimizers.SGD()).fit(loaders(folder)[0]))
     scaled = keras.optimizers.LossScaleOptimizer(kr.optimizers.SGD(0.1))
-    refused("mixed_bfloat16", lambda: plain(scaled).fit(data, callbacks=[ours()]))
+    refused("mixed_bfloat16", lambda: plain(scaled).fit(data))
     for reduction in ("sum", "mean_with_sample_weight", None):
         refused(
-            rf"BinaryCrossentropy\(reduction={reduction!r}\), which .* ranks cannot put together",
-            lambda how=reduction: with_loss(how).fit(data, callbacks=[ours()]),
+            rf"BinaryCrossentropy\(reduction={reduction!r}\), which .* ranks cannot combine",
+            lambda how=reduction: with_loss(how).fit(data),
         )
-    stop = keras.callbacks.EarlyStopping("loss")
-    refused("must be the first", lambda: plain("sgd").fit(data, callbacks=[stop, ours()]))
+    listed = keras.callbacks.CallbackList([keras.callbacks.EarlyStopping("loss")])
+    refused("pass callbacks as a list", lambda: plain("sgd").fit(data, callbacks=listed))
     board = keras.callbacks.TensorBoard(str(work / "refused"), embeddings_freq=1)
-    refused("use ModelCheckpoint", lambda: plain("sgd").fit(data, callbacks=[ours(), board]))
+    refused("use ModelCheckpoint", lambda: plain("sgd").fit(data, callbacks=[board]))
     backup = keras.callbacks.BackupAndRestore(str(work / "refused"))
-    refused("use ModelCheckpoint", lambda: plain("sgd").fit(data, callbacks=[ours(), backup]))
+    refused("use ModelCheckpoint", lambda: plain("sgd").fit(data, callbacks=[backup]))
     folders = keras.callbacks.ModelCheckpoint(str(work / "{epoch}" / "model.keras"))
-    refused("make its folders at once", lambda: plain("sgd").fit(data, callbacks=[ours(), folders]))
-    refused(
-        "compute it from sums", lambda: with_metric(Largest("only_first_replica")).fit(data, callbacks=[ours()])
-    )
+    refused("make its folders at once", lambda: plain("sgd").fit(data, callbacks=[folders]))
+    refused("compute it from sums", lambda: with_metric(Largest("only_first_replica")).fit(data))
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        with_metric(Largest("sum")).fit(data, callbacks=[ours()])
+        with_metric(Largest("sum")).fit(data)
     assert any("metric 'largest' (Largest) is not Keras's" in str(each.message) for each in told)
-    refused("would hold only this rank's rows", lambda: joined().save(work / "old.h5"))
+    refused("would hold only this rank's rows", lambda: fitted().save(work / "old.h5"))
 
     # what differs between ranks
     main = sys.modules["__main__"]
@@ -357,7 +356,7 @@ def case_refused(folder, work, optimizer):
     main.__file__ = __file__ if rank else script
     differs = r"code.script: \w{8} on rank 0, \w{8} on ranks? 1"
     refused(differs, lambda: dlrm(folder, "sgd").fit(loaders(folder)[0]))
-    refused(differs, lambda: plain("sgd").evaluate(data, callbacks=[ours()]))
+    refused(differs, lambda: plain("sgd").evaluate(data))
     main.__file__ = script
     mine = loaders(folder)[0]
     mine.epoch = rank
@@ -368,16 +367,16 @@ def case_refused(folder, work, optimizer):
     refused(rf"data.batch_size: {BATCH} on rank 0, {BATCH + 1} on rank 1", lambda: dlrm(folder, "sgd").fit(small))
     other_data(folder)
     fewer = as_dataset([*parts(rank, comm.size())][rank:])
-    refused("batches: 4 on rank 0, 3 on rank 1", lambda: plain("sgd").fit(fewer, callbacks=[ours()]))
-    refused("batches: 4 on rank 0, 3 on rank 1", lambda: plain("sgd").evaluate(fewer, callbacks=[ours()]))
+    refused("batches: 4 on rank 0, 3 on rank 1", lambda: plain("sgd").fit(fewer))
+    refused("batches: 4 on rank 0, 3 on rank 1", lambda: plain("sgd").evaluate(fewer))
     refused(
         "start of validation:.*\n.*batches: 4 on rank 0, 3 on rank 1",
-        lambda: plain("sgd").fit(data, validation_data=fewer, callbacks=[ours()]),
+        lambda: plain("sgd").fit(data, validation_data=fewer),
     )
     slow = kr.optimizers.SGD(0.1 + rank)
-    refused("optimizer.config.learning_rate: 0.1", lambda: plain(slow).fit(data, callbacks=[ours()]))
+    refused("optimizer.config.learning_rate: 0.1", lambda: plain(slow).fit(data))
     wide = lambda: plain("sgd", "row_wise" if rank else "column_wise")  # noqa: E731
-    refused(r"embeddings\[0\].plan.item.placement", lambda: wide().fit(data, callbacks=[ours()]))
+    refused(r"embeddings\[0\].plan.item.placement", lambda: wide().fit(data))
     schema = kr.Schema(
         [
             kr.Column("user", "int64", tags=("categorical",), cardinality=USERS + rank),
@@ -418,9 +417,9 @@ def with_loss(reduction):
     return model
 
 
-def joined():
+def fitted():
     model = plain("sgd")
-    model.fit(as_dataset(parts(comm.rank(), comm.size())), callbacks=[kr.parallel.Callback()])
+    model.fit(as_dataset(parts(comm.rank(), comm.size())))
     return model
 
 

@@ -45,7 +45,7 @@ def stray_ids():
 if __name__ == "__main__":
     folder, how = Path(sys.argv[1]), sys.argv[2]
     if how == "stray id":
-        fit_cases.plain("sgd", "row_wise").fit(stray_ids(), callbacks=[kr.parallel.Callback(), Wrong(how)])
+        fit_cases.plain("sgd", "row_wise").fit(stray_ids(), callbacks=[Wrong(how)])
     elif how == "bad file":
         train = kr.Loader(folder / "bad", batch_size=8, pool_rows=20, columns=fit_cases.FEATURES)
         fit_cases.dlrm(folder, "sgd").fit(train, callbacks=[Wrong(how)])

@@ -1,5 +1,6 @@
 """Collectives and the bytes of a step on real ranks; a job in which a rank goes wrong."""
 
+import os
 import subprocess
 import sys
 from functools import partial
@@ -13,7 +14,7 @@ import tensorflow as tf
 from launch import launch
 
 from kerasrec.parallel import comm
-from kerasrec.parallel.comm import uncaught_error
+from kerasrec.parallel.comm import collectives, uncaught_error
 
 HERE = Path(__file__).parent
 needs_horovod = pytest.mark.skipif(find_spec("horovod") is None, reason="Horovod is not installed")
@@ -112,7 +113,20 @@ def test_one_rank(wrapped):
 
 def test_launched_without_horovod_says_what_to_do(monkeypatch):
     monkeypatch.setenv("HOROVOD_RANK", "0")
+    monkeypatch.setenv("HOROVOD_SIZE", "2")
     monkeypatch.setitem(sys.modules, "horovod", None)
-    comm._horovod.cache_clear()  # what raised is not kept
+    collectives._check_installed.cache_clear()  # what raised is not kept
     with pytest.raises(RuntimeError, match="python -m kerasrec.parallel.horovod_wheel"):
         comm.rank()
+
+
+@needs_horovod
+@pytest.mark.parametrize(("rank", "size"), collectives.RANK_AND_SIZE)
+def test_asking_for_the_rank_initialises_nothing(rank, size):
+    script = (
+        "import sys; hook = sys.excepthook; from kerasrec.parallel import comm\n"
+        "assert (comm.rank(), comm.size()) == (1, 3)\n"
+        "assert sys.excepthook is hook and 'horovod' not in sys.modules"
+    )
+    others = {name: value for name, value in os.environ.items() if not name.startswith(("HOROVOD_", "SLURM_"))}
+    subprocess.run([sys.executable, "-c", script], check=True, env={**others, rank: "1", size: "3"})

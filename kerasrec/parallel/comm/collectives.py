@@ -4,6 +4,9 @@ A script started by `horovodrun` or `mpirun` has as many ranks as these were ask
 where every function here returns at once and Horovod need not be installed. All of them work eagerly and inside
 `tf.function`, except `gather_objects` and `barrier`, which are for Python code between steps.
 
+`rank` and `size` read what the launcher says in the environment. The first collective initialises Horovod; from
+then on an error that nobody catches ends this process at once (`uncaught_error`), and with it the job.
+
 Every rank must call the same collectives under the same names. Inside `tf.function` they run in any order, and
 ranks find each other by name: a name used twice in one traced function is numbered, in the order of tracing.
 Horovod's operations count as stateless: TensorFlow prunes one whose result nobody uses, and runs one that is given
@@ -15,15 +18,22 @@ None of them has gradients to rely on: who exchanges writes its own (`gradients.
 from __future__ import annotations
 
 import os
-import sys
-from functools import cache, partial
+from functools import cache
+from importlib.util import find_spec
 from typing import Any
 from weakref import WeakKeyDictionary
 
 from kerasrec.parallel.comm import messages
-from kerasrec.parallel.comm.uncaught_error import end_rank
+from kerasrec.parallel.comm.uncaught_error import end_job_on_uncaught_errors
 
-LAUNCHERS = ("HOROVOD_RANK", "OMPI_COMM_WORLD_RANK", "PMI_RANK", "PMIX_RANK")
+# Where launchers tell a process its rank and how many ranks there are: horovodrun, Open MPI, MPICH and Slurm.
+RANK_AND_SIZE = (
+    ("HOROVOD_RANK", "HOROVOD_SIZE"),
+    ("OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE"),
+    ("PMI_RANK", "PMI_SIZE"),
+    ("PMIX_RANK", "SLURM_STEP_NUM_TASKS"),
+)
+BUILD = "Build it against the installed TensorFlow with: python -m kerasrec.parallel.horovod_wheel"
 # Dtypes that Horovod's data-moving operations lack travel as these, bit by bit.
 BITS = {"bfloat16": "uint16", "uint32": "int32", "uint64": "int64"}
 # For `kerasrec doctor`: a broken build may crash, so it is asked in a process of its own.
@@ -37,20 +47,18 @@ _names: WeakKeyDictionary[Any, dict[str, int]] = WeakKeyDictionary()
 
 
 def launched() -> bool:
-    """Whether a launcher started this process as one of several ranks; initialises nothing."""
-    return any(name in os.environ for name in LAUNCHERS)
+    """Return whether a launcher started this process as one of several ranks."""
+    return any(rank in os.environ for rank, _ in RANK_AND_SIZE)
 
 
 def rank() -> int:
-    """This process's number, from 0."""
-    hvd = _horovod()
-    return 0 if hvd is None else hvd.rank()
+    """Return this process's number, from 0."""
+    return _rank_and_size()[0]
 
 
 def size() -> int:
-    """How many ranks there are."""
-    hvd = _horovod()
-    return 1 if hvd is None else hvd.size()
+    """Return how many ranks there are."""
+    return _rank_and_size()[1]
 
 
 def alltoall(tensor: Any, splits: Any, name: str) -> tuple[Any, Any]:
@@ -165,22 +173,47 @@ def barrier() -> None:
     gather_objects(None)
 
 
+def _rank_and_size() -> tuple[int, int]:
+    for rank, size in RANK_AND_SIZE:
+        if rank in os.environ:
+            _check_installed()
+            if size in os.environ:
+                return int(os.environ[rank]), int(os.environ[size])
+            hvd = _initialised()  # a launcher that says only the rank
+            return hvd.rank(), hvd.size()
+    return 0, 1
+
+
+@cache
+def _check_installed() -> None:
+    if find_spec("horovod") is None:
+        raise RuntimeError(
+            f"this process was started as one of several ranks, but Horovod is not installed. {BUILD}"
+        )
+
+
 @cache
 def _horovod() -> Any:
-    """Horovod's TensorFlow module, initialised at the first use; None where there is one rank."""
-    if not launched():
+    """Return Horovod's TensorFlow module, initialised at the first use; None where there is one rank."""
+    if size() == 1:
         return None
+    hvd = _initialised()
+    if (hvd.rank(), hvd.size()) != (rank(), size()):
+        raise RuntimeError(
+            f"the launcher says that this is rank {rank()} of {size()}, but Horovod was initialised as rank "
+            f"{hvd.rank()} of {hvd.size()}: start the script with horovodrun, or build Horovod with MPI"
+        )
+    return hvd
+
+
+@cache
+def _initialised() -> Any:
     try:
         import horovod.tensorflow as hvd
     except ImportError as error:
-        raise RuntimeError(
-            f"this process was started as one of several ranks, but Horovod cannot be imported ({error}); "
-            "install it with: python -m kerasrec.parallel.horovod_wheel"
-        ) from error
+        raise RuntimeError(f"Horovod cannot be imported ({error}). {BUILD}") from error
     hvd.init()
-    if hvd.size() == 1:
-        return None
-    sys.excepthook = partial(end_rank, hvd.rank(), hvd.size(), sys.excepthook)
+    end_job_on_uncaught_errors(hvd.rank(), hvd.size())
     return hvd
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import inspect
 import os
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeAlias
 
 import keras
 
@@ -12,7 +12,7 @@ from kerasrec._keras import validation_batches
 from kerasrec.parallel import comm
 from kerasrec.parallel.comm.data_parallel import settle, start_alike
 from kerasrec.parallel.fit import fingerprint
-from kerasrec.parallel.fit.model import check_loss, check_optimizer, join
+from kerasrec.parallel.fit.checks import check_trainer
 from kerasrec.parallel.fit.rank_check import check_alike, code
 from kerasrec.parallel.fit.watchdog import Watchdog
 from kerasrec.tables.variables import dense_weights, untrained_weights
@@ -20,23 +20,25 @@ from kerasrec.tables.variables import dense_weights, untrained_weights
 RANK_0_ONLY = (keras.callbacks.TensorBoard, keras.callbacks.CSVLogger, keras.callbacks.RemoteMonitor)
 STEP_LIMIT = 1800.0
 
+Logs: TypeAlias = Mapping[str, Any] | None
+
 
 class Callback(keras.callbacks.Callback):
-    """Makes `fit`, `evaluate` and `predict` of a `keras.Model` one job on all ranks; on one rank it does nothing.
+    """What makes `fit`, `evaluate` and `predict` one job on all ranks; on one rank it does nothing.
 
-    `kr.models` add it themselves. A model of your own around `DistributedEmbedding` needs it as the **first** of
-    its callbacks, in `fit` and in an `evaluate` before any `fit`. Then, on several ranks:
+    `kr.models` and `kr.parallel.Model` add it themselves, as the first of their callbacks. Pass one to set its
+    `step_limit`. On several ranks:
 
     - **Metrics and losses are global**: `logs` of batches and epochs, of validation, and what `evaluate` returns
       are of all ranks' rows and equal on every rank, so `EarlyStopping`, `ReduceLROnPlateau` and the like decide
-      alike. States of metrics are added up over ranks, in one message a step; a metric that says its state is no
-      sum is refused, one that is not Keras's is warned of.
-    - **Only rank 0 speaks**: the others show no progress and none of Keras's messages (interactive logging is off
+      the same on each. States of metrics are added up over ranks, in one message per step; a metric that says its
+      state is not a sum is refused, one that is not Keras's is warned of.
+    - **Only rank 0 prints**: the others show no progress and none of Keras's messages (interactive logging is off
       there). `TensorBoard`, `CSVLogger` and `RemoteMonitor` run on rank 0 alone.
     - **Only rank 0 writes** what `model.save` and `save_weights` save, as `ModelCheckpoint` does. Every rank must
-      call them, since tables are gathered on rank 0. The file has whole tables, is complete on return and loads on
+      call them, since tables are gathered on rank 0. The file has full tables, is complete on return and loads on
       any number of ranks; it is written aside and takes its name last.
-    - **All start alike**: dense weights begin as rank 0's. What must be equal is compared first: code, plan,
+    - **All start the same**: dense weights begin as rank 0's. What must be equal is compared first: code, plan,
       layers, loss, metrics, optimizer, epochs, number of batches (`kr.models` add the schema and what the loaders
       deal).
     - **Weights that are not trained**, such as the moving averages of `BatchNormalization`, follow each rank's own
@@ -53,14 +55,14 @@ class Callback(keras.callbacks.Callback):
             between two. None never ends a rank.
 
     Raises:
-        ValueError: (several ranks) an optimizer that is not of `kr.optimizers`, a loss that is not a mean over the
-            batch's rows, a metric whose state is no sum, a callback that cannot work there, a place behind other
-            callbacks, or a backend other than TensorFlow.
+        ValueError: (several ranks) a model that is not a `kr.parallel.Model` or of `kr.models`, an optimizer that
+            is not of `kr.optimizers`, a loss that is not a mean over the batch's rows, a metric whose state is not
+            a sum, a callback that cannot work there, or a backend other than TensorFlow.
         RanksDiffer: (several ranks) ranks differ in what must be equal; names what, the ranks and the values.
 
     Example:
 
-    >>> model.fit(train, callbacks=[kr.parallel.Callback(), keras.callbacks.EarlyStopping("val_loss")])
+    >>> model.fit(train, callbacks=[kr.parallel.Callback(step_limit=7200)])
 
     Source: what Horovod's `BroadcastGlobalVariablesCallback` and `MetricAverageCallback` are for. The latter
     averages results, which is not the metric of all rows: not for unequal batches, and not for AUC.
@@ -73,25 +75,22 @@ class Callback(keras.callbacks.Callback):
         self._watchdog = None if step_limit is None else Watchdog(step_limit)
         self._training = False
 
-    def set_model(self, model: Any) -> None:
+    def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
         self._training = False
         if comm.size() == 1:
             return
         if keras.backend.backend() != "tensorflow":
             raise ValueError(
-                f"several ranks need Keras's TensorFlow backend, this is {keras.backend.backend()}: "
-                "start one process, or set KERAS_BACKEND=tensorflow"
+                f"several ranks need Keras's TensorFlow backend; this is {keras.backend.backend()}. "
+                "Start one process, or set KERAS_BACKEND=tensorflow"
             )
-        _arrange_others(self)
-        check_optimizer(getattr(model, "optimizer", None), f"model {model.name!r}")
-        check_loss(getattr(model, "loss", None), f"model {model.name!r}")
+        check_trainer(model)
         if comm.rank():
             keras.utils.disable_interactive_logging()
-        join(model)
 
     # ---- what begins -----------------------------------------------------------------------------------------
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: Logs = None) -> None:
         if comm.size() == 1:
             return
         self._compare("fit", epochs=self.params.get("epochs"), **fingerprint.of_model(self.model))
@@ -100,21 +99,25 @@ class Callback(keras.callbacks.Callback):
         if self._watchdog is not None:
             self._watchdog.start()
 
-    def on_test_begin(self, logs: Any = None) -> None:
+    def on_test_begin(self, logs: Logs = None) -> None:
         if comm.size() == 1:
             return
-        validation = validation_batches(self.model) if self._training else None
-        if validation is not None:
-            self._compare("validation", validation)
+        batches = validation_batches(self.model) if self._training else None
+        if batches is not None:
+            self._compare("validation", batches)
         else:
             self._compare("evaluate")
         settle(untrained_weights(self.model))
 
-    def on_predict_begin(self, logs: Any = None) -> None:
+    def on_predict_begin(self, logs: Logs = None) -> None:
         self._compare("predict")
 
-    def on_train_end(self, logs: Any = None) -> None:
+    def on_train_end(self, logs: Logs = None) -> None:
         self._training = False
+        self.stop_watchdog()
+
+    def stop_watchdog(self) -> None:
+        """Watch no longer: `fit` has ended, by itself or by an error."""
         if self._watchdog is not None:
             self._watchdog.stop()
 
@@ -124,16 +127,16 @@ class Callback(keras.callbacks.Callback):
             check_alike(where, {"code": code(), "batches": batches, **more})
 
     # ---- on the way ------------------------------------------------------------------------------------------
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
         self._alive()
 
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+    def on_train_batch_begin(self, batch: int, logs: Logs = None) -> None:
         self._alive()
 
-    def on_test_batch_begin(self, batch: int, logs: Any = None) -> None:
+    def on_test_batch_begin(self, batch: int, logs: Logs = None) -> None:
         self._alive()
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
         settle(untrained_weights(self.model))
         self._alive()
 
@@ -142,35 +145,29 @@ class Callback(keras.callbacks.Callback):
             self._watchdog.alive()
 
 
-def with_ranks(callbacks: Any) -> Any:
-    """Callbacks as `fit` takes them, with a `Callback` in front where there are several ranks."""
-    if comm.size() == 1 or isinstance(callbacks, keras.callbacks.CallbackList):
-        return callbacks
-    given = keras.tree.flatten(callbacks) if callbacks else []
-    ours = [each for each in given if isinstance(each, Callback)] or [Callback()]
-    return [*ours, *(each for each in given if not isinstance(each, Callback))]
+def callbacks_on_ranks(callbacks: Any) -> Any:
+    """Return callbacks as `fit` takes them, with a `Callback` first, and on rank 0 alone those that only it runs.
 
-
-def _arrange_others(ours: Callback) -> None:
-    """Check the callbacks that stand behind `ours`, and take those out that only rank 0 runs.
-
-    Keras tells a callback nothing of the others, so their list is found where `set_model` is called from: it is
-    being gone through there, and what comes later can still be taken out.
+    Raises:
+        ValueError: a callback that cannot work on several ranks, or a `CallbackList` without a `Callback`.
     """
-    frame: Any = inspect.currentframe()
-    caller = frame.f_back.f_back.f_locals.get("self")
-    if not isinstance(caller, keras.callbacks.CallbackList):
-        return
-    if caller.callbacks[0] is not ours:
-        raise ValueError("on several ranks kr.parallel.Callback() must be the first of the callbacks")
-    for each in caller.callbacks:
-        _check(each)
-    if comm.rank():
-        caller.callbacks[:] = [each for each in caller.callbacks if not isinstance(each, RANK_0_ONLY)]
+    if isinstance(callbacks, keras.callbacks.CallbackList):
+        if not any(isinstance(callback, Callback) for callback in callbacks.callbacks):
+            raise ValueError(
+                "on several ranks pass callbacks as a list, not as a keras.callbacks.CallbackList: "
+                "kr.parallel.Callback comes first"
+            )
+        return callbacks  # that of the `fit` which evaluates its validation data
+    given = keras.tree.flatten(callbacks) if callbacks else []
+    ours = [callback for callback in given if isinstance(callback, Callback)] or [Callback()]
+    others = [callback for callback in given if not isinstance(callback, Callback)]
+    for callback in others:
+        _check(callback)
+    return [*ours, *(callback for callback in others if not (comm.rank() and isinstance(callback, RANK_0_ONLY)))]
 
 
-def _check(callback: Any) -> None:
-    if getattr(callback, "embeddings_freq", 0):
+def _check(callback: keras.callbacks.Callback) -> None:
+    if isinstance(callback, keras.callbacks.TensorBoard) and callback.embeddings_freq:
         raise ValueError(
             "TensorBoard(embeddings_freq=...) saves weights on rank 0 alone, which cannot: "
             "tables are on several ranks; use ModelCheckpoint"

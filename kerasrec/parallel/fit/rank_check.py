@@ -12,7 +12,6 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-import kerasrec
 from kerasrec._version import __version__
 from kerasrec.parallel import comm
 
@@ -64,7 +63,7 @@ def code() -> dict[str, str | None]:
 
 @cache
 def _package() -> str:
-    return _hash(sorted(Path(kerasrec.__file__).parent.rglob("*.py")))
+    return _hash(sorted(Path(__file__).parents[2].rglob("*.py")))
 
 
 def _hash(files: Iterable[Path]) -> str:
