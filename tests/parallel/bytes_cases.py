@@ -79,7 +79,7 @@ def check_predicted():
     for placement, wire in (("row_wise", "float32"), ("hybrid", "bfloat16"), ("hybrid", "float32")):
         table = kr.TableConfig("t", ROWS, WIDTH, placement=placement, frequent_rows=300, head=head)
         table = table if placement == "hybrid" else replace(table, frequent_rows=None)
-        plan = kr.parallel.plan([table], ranks, None, BATCH, wire=wire)
+        plan = kr.parallel.plan([table], ranks, None, BATCH, wire_dtype=wire)
         layer = layer_of([kr.FeatureConfig("t", table)], wire=wire, plan=plan)
         names, sent = sent_in_a_step(layer, {"t": tf.constant(ids_of(comm.rank()))})
         assert len(names) == (5 if placement == "hybrid" else 3)
