@@ -1,6 +1,6 @@
-"""From a trained model to a SavedModel that takes raw rows, and raw rows into its inputs.
+"""Serving a trained model: a SavedModel that takes raw rows.
 
-`export` writes it and `load` calls it (TensorFlow is imported then), `rows` makes its inputs.
+`export` writes it, `load` reads it to be called (both import TensorFlow), `rows` makes its inputs.
 """
 
 from typing import Any

@@ -1,15 +1,15 @@
-"""Raw rows as a served model's inputs: NumPy arrays by name, nulls and lists spelled out."""
+"""Raw rows as the inputs of a served model: NumPy arrays by name, with nulls and lists in arrays of their own."""
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import polars as pl
@@ -23,36 +23,44 @@ from kerasrec.serving.wire import wire_names
 from kerasrec.tensor_names import tensor_names
 
 EXTRA = "assets.extra"  # the folder of a SavedModel that TensorFlow leaves to its writer
-Where = Callable[[int], int]  # the row in which the k-th element stands
+
+RowOf: TypeAlias = Callable[[int], int]  # the row of the k-th element
+# The elements of a column, and for a list column where each row's elements start.
+Elements: TypeAlias = tuple[pl.Series, np.ndarray | None]
+Read: TypeAlias = Callable[[Column], Elements]
 
 
-def rows(data: Any, schema: Any) -> dict[str, np.ndarray]:
-    """The inputs of a SavedModel's `serving_default` signature for some raw rows.
+class FittedWorkflow(Protocol):
+    """A workflow that knows its raw columns, as `etl.Workflow` does."""
 
-    A tensor has no null and no rows of different lengths, so a column `X` of the raw data becomes
+    @property
+    def input_schema(self) -> Schema: ...
 
-    - `X` (batch,) in the file's dtype, strings as bytes; where the column was nullable when the workflow was
-      fitted, also `X__valid` (batch,) bool, false for a null;
+
+def rows(data: Any, schema: Schema | FittedWorkflow | str | os.PathLike[str]) -> dict[str, np.ndarray]:
+    """Return the inputs of a SavedModel's `serving_default` signature for some raw rows.
+
+    A tensor has no nulls and no rows of different lengths, so a column `X` of the raw data becomes
+
+    - `X` (batch,) in the file's dtype, strings as bytes; if the column was nullable when the workflow was fitted,
+      also `X__valid` (batch,) bool, false for a null;
     - for a list column `X__values` (n,) and `X__offsets` (batch + 1,) int64: row i's elements are
-      `values[offsets[i]:offsets[i + 1]]`; where elements were nullable, also `X__valid` (n,) bool. A null list
+      `values[offsets[i]:offsets[i + 1]]`; if elements were nullable, also `X__valid` (n,) bool. A null list
       is an empty one.
 
-    Names that are not Python identifiers are spelled as `kerasrec.serving.wire.wire_names` says.
-
-    A date becomes int64, microseconds since 1970 in UTC.
-
-    A number may come in any type that holds the same value; NaN counts as null, '' does not. Columns that the
-    schema does not name, and targets, are left out.
+    Names that are not Python identifiers are changed by `kerasrec.serving.wire.wire_names`. A date becomes int64,
+    microseconds since 1970 in UTC. A number may have any type that represents the same value; NaN counts as null,
+    '' does not. Columns that are not in the schema, and targets, are left out.
 
     Args:
-        data: a Polars, pandas or Arrow frame, or rows as dicts. A key that a dict lacks is a null.
-        schema: the raw columns: the path of an exported SavedModel, which are those that its model reads; or a
-            fitted `Workflow` or a `Schema`, where the model reads all features of that.
+        data: a Polars, pandas or Arrow frame, or rows as dicts. A key that is missing from a dict is a null.
+        schema: the raw columns: the path of an exported SavedModel, for those that its model reads; or a fitted
+            `Workflow` or a `Schema`, if the model reads all features of that.
 
     Raises:
-        SchemaError: a column that is missing, or of another kind than the schema says.
-        ValueError: a value that does not fit, or a null where none was seen when fitted; the message names
-            column, row and value.
+        SchemaError: a column is missing, or of another kind than in the schema.
+        ValueError: a value does not fit, or a null if there was none when the workflow was fitted; names column,
+            row and value.
 
     Example:
 
@@ -66,30 +74,34 @@ def rows(data: Any, schema: Any) -> dict[str, np.ndarray]:
     A signature takes them as they are: `served.signatures["serving_default"](**rows(...))`.
     """
     columns = list(raw_schema(schema).features)
-    read = _dicts(data) if _is_rows(data) else _frame(data)
-    wire: dict[str, np.ndarray] = {}
+    arrays = _arrays(columns, _dicts(data) if _is_rows(data) else _frame(data))
+    identifiers = wire_names(arrays)
+    return {identifiers[name]: array for name, array in arrays.items()}
+
+
+def _arrays(columns: Sequence[Column], read: Read) -> dict[str, np.ndarray]:
+    """Return the arrays of all columns by the names of their tensors."""
+    arrays: dict[str, np.ndarray] = {}
     for column, names in zip(columns, tensor_names(columns).values(), strict=True):
         elements, offsets = read(column)
-        where = _row_of(offsets)
         if elements.dtype.is_float():
             elements = elements.fill_nan(None)
         null = elements.is_null()
         if null.any() and not column.nullable:
-            row = where(int(null.arg_true()[0]))
+            row = _row_of(offsets)(int(null.arg_true()[0]))
             raise ValueError(
-                f"column {column.name!r}, row {row}: null, but it held none when the workflow was fitted"
+                f"column {column.name!r}, row {row}: null, but there was none when the workflow was fitted"
             )
-        wire[names.values] = _to_numpy(elements)
+        arrays[names.values] = _to_numpy(elements)
         if names.offsets is not None and offsets is not None:
-            wire[names.offsets] = offsets
+            arrays[names.offsets] = offsets
         if names.valid is not None:
-            wire[names.valid] = (~null).to_numpy()
-    plain = wire_names(wire)
-    return {plain[name]: array for name, array in wire.items()}
+            arrays[names.valid] = (~null).to_numpy()
+    return arrays
 
 
 def check_path(path: str | os.PathLike[str]) -> None:
-    """Raise `ValueError` for a path where TensorFlow would not find a SavedModel."""
+    """Raise `ValueError` for a path at which TensorFlow would not find a SavedModel."""
     if any(mark in os.fspath(path) for mark in "*?[\\"):
         raise ValueError(
             f"{path}: TensorFlow reads a SavedModel's path as a pattern, in which *, ?, [ and \\ do not stand for "
@@ -97,23 +109,23 @@ def check_path(path: str | os.PathLike[str]) -> None:
         )
 
 
-def raw_schema(source: Any) -> Schema:
-    """The raw columns that `source` tells of: a schema, a workflow, or an exported SavedModel's folder."""
+def raw_schema(source: Schema | FittedWorkflow | str | os.PathLike[str]) -> Schema:
+    """Return the raw columns of a schema, a fitted workflow, or the folder of an exported SavedModel."""
     if isinstance(source, Schema):
         return source
     if isinstance(source, str | os.PathLike):
         return Schema.load(Path(source) / EXTRA)
     if isinstance(getattr(source, "input_schema", None), Schema):
         return source.input_schema
-    raise TypeError(f"expected a Schema, a fitted Workflow or a SavedModel's path, not {type(source).__name__}")
+    raise TypeError(f"expected a Schema, a fitted Workflow or a SavedModel's path; got {type(source).__name__}")
 
 
 # ---- frames -------------------------------------------------------------------------------------------------
-def _frame(data: Any) -> Callable[[Column], tuple[pl.Series, np.ndarray | None]]:
+def _frame(data: Any) -> Read:
     columns = arrow_columns(data) or _to_polars(data)
     names = columns.names if isinstance(columns, ArrowColumns) else columns.columns
 
-    def read(column: Column) -> tuple[pl.Series, np.ndarray | None]:
+    def read(column: Column) -> Elements:
         if column.name not in names:
             raise SchemaError(f"no column {column.name!r}; the frame has: {', '.join(names)}")
         series = columns[column.name].alias("")  # Polars' own methods of a series take its name for a pattern
@@ -137,19 +149,19 @@ def _to_polars(data: Any) -> pl.DataFrame:
         return data
     if isinstance(data, pl.LazyFrame):
         return data.collect()
-    raise TypeError(f"expected a Polars, pandas or Arrow frame, or a list of dicts, not {type(data).__name__}")
+    raise TypeError(f"expected a Polars, pandas or Arrow frame, or a list of dicts; got {type(data).__name__}")
 
 
-def _cast(series: pl.Series, column: Column, where: Where) -> pl.Series:
-    """`series` in the column's dtype; raises for the first value that would change."""
-    given, wanted = series.dtype, column.dtype
-    if wanted == "datetime" and given.is_integer():
-        return series.cast(to_polars(wanted))
-    made, wrong = exact_cast.cast(series, wanted)
+def _cast(series: pl.Series, column: Column, row_of: RowOf) -> pl.Series:
+    """Return `series` in the column's dtype. Raises an error for the first value that would change."""
+    given, dtype = series.dtype, column.dtype
+    if dtype == "datetime" and given.is_integer():
+        return series.cast(to_polars(dtype))
+    cast, wrong = exact_cast.cast(series, dtype)
     if wrong is None:
-        return made
-    if exact_cast.same_kind(given, wanted) or (given.is_float() and is_integer(wanted)):
-        raise _misfit(column, where(wrong), series[wrong])
+        return cast
+    if exact_cast.same_kind(given, dtype) or (given.is_float() and is_integer(dtype)):
+        raise _misfit(column, row_of(wrong), series[wrong])
     raise _mismatch(column, given)
 
 
@@ -158,13 +170,13 @@ def _is_rows(data: Any) -> bool:
     return isinstance(data, list | tuple) or (isinstance(data, Iterable) and not hasattr(data, "columns"))
 
 
-def _dicts(data: Iterable[Any]) -> Callable[[Column], tuple[pl.Series, np.ndarray | None]]:
+def _dicts(data: Iterable[Any]) -> Read:
     records = list(data)
     for row, record in enumerate(records):
         if not isinstance(record, Mapping):
-            raise TypeError(f"row {row}: expected a dict, not {type(record).__name__}")
+            raise TypeError(f"row {row}: expected a dict; got {type(record).__name__}")
 
-    def read(column: Column) -> tuple[pl.Series, np.ndarray | None]:
+    def read(column: Column) -> Elements:
         values = [record.get(column.name) for record in records]
         if not column.is_list:
             if not column.nullable:
@@ -185,21 +197,21 @@ def _elements(value: Any, column: Column, row: int) -> Any:
         return ()
     if isinstance(value, list | tuple | np.ndarray | pl.Series):
         return value
-    raise ValueError(f"column {column.name!r}, row {row}: expected a list, not {excerpt(value)}")
+    raise ValueError(f"column {column.name!r}, row {row}: expected a list; got {excerpt(value)}")
 
 
-def _from_python(values: list[Any], column: Column, where: Where) -> pl.Series:
+def _from_python(values: list[Any], column: Column, row_of: RowOf) -> pl.Series:
     dtype, integers = column.dtype, is_integer(column.dtype)
     low, high = integer_range(dtype) if integers else (0, 0)
-    kept: list[Any] = []
+    converted: list[Any] = []
     for k, value in enumerate(values):
         if _is_null(value):
-            kept.append(None)
+            converted.append(None)
             continue
         if dtype == "string":
             fits = isinstance(value, str)
         elif dtype == "datetime":
-            fits = isinstance(value, date)  # of which datetime is one
+            fits = isinstance(value, date)  # datetime is a subclass
         elif dtype == "bool":
             fits = isinstance(value, bool | np.bool_)
         elif isinstance(value, bool | np.bool_):
@@ -209,40 +221,40 @@ def _from_python(values: list[Any], column: Column, where: Where) -> pl.Series:
         else:
             fits = isinstance(value, Real | Decimal)
         if not fits:
-            raise _misfit(column, where(k), value)
-        kept.append(int(value) if integers else float(value) if is_float(dtype) else value)
+            raise _misfit(column, row_of(k), value)
+        converted.append(int(value) if integers else float(value) if is_float(dtype) else value)
     if dtype == "datetime":
-        kept = [value and _utc(value) for value in kept]
-    return pl.Series(kept, dtype=to_polars(dtype))
+        converted = [value and _utc(value) for value in converted]
+    return pl.Series(converted, dtype=to_polars(dtype))
 
 
 def _utc(value: date) -> datetime:
-    """A date, or a time in some zone, as one of UTC."""
+    """Return a date, or a time in any time zone, as a time in UTC."""
     if not isinstance(value, datetime):
         return datetime(value.year, value.month, value.day)
     return value if value.tzinfo is None else value.astimezone(UTC).replace(tzinfo=None)
 
 
 def _is_null(value: Any) -> bool:
-    """None, NaN, and what pandas has for them."""
+    """Return whether a value is None, NaN, or pandas' NA or NaT."""
     if isinstance(value, float | np.floating):
         return math.isnan(value)
     return value is None or type(value).__name__ in ("NAType", "NaTType")
 
 
-# ---- what both share ----------------------------------------------------------------------------------------
+# ---- for both ----------------------------------------------------------------------------------------------
 def _offsets(lengths: Any) -> np.ndarray:
     return np.concatenate([[0], np.cumsum(np.asarray(lengths, dtype=np.int64))]).astype(np.int64)
 
 
-def _row_of(offsets: np.ndarray | None) -> Where:
+def _row_of(offsets: np.ndarray | None) -> RowOf:
     if offsets is None:
         return lambda k: k
     return lambda k: int(np.searchsorted(offsets, k, side="right")) - 1
 
 
 def _to_numpy(series: pl.Series) -> np.ndarray:
-    """Nulls become '', 0, false or NaN: what stands there is not read."""
+    """Return an array with '', 0, false or NaN for nulls; the model does not read what is there."""
     if series.dtype == pl.Datetime:
         series = series.to_physical()
     if series.dtype == pl.String:
@@ -253,7 +265,7 @@ def _to_numpy(series: pl.Series) -> np.ndarray:
 
 def _mismatch(column: Column, given: Any) -> SchemaError:
     kind = f"a list of {column.dtype}" if column.is_list else column.dtype
-    return SchemaError(f"column {column.name!r} is {given}; the workflow was fitted on {kind}")
+    return SchemaError(f"column {column.name!r} is {given}, but the workflow was fitted on {kind}")
 
 
 def _misfit(column: Column, row: int, value: Any) -> ValueError:

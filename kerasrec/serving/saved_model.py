@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import keras
 import tensorflow as tf
@@ -22,44 +22,47 @@ from kerasrec.serving.rows import EXTRA, check_path
 from kerasrec.serving.wire import wire_names
 from kerasrec.tables.variables import untrained_weights
 from kerasrec.tensor_names import TensorNames, signature, tensor_names
+from kerasrec.typing import Tensor
+
+if TYPE_CHECKING:
+    from kerasrec.etl.workflow import Workflow
 
 FILES = ("*.pb", "variables/*", "assets/*", f"{EXTRA}/*")  # of a SavedModel
 Predict = Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]]
 
 
-def export(model: Any, path: str | os.PathLike[str], workflow: Any = None, *, overwrite: bool = False) -> Path:
-    """Write `model` as a SavedModel, with `workflow` in front of it.
+def export(
+    model: Any, path: str | os.PathLike[str], workflow: Workflow | None = None, *, overwrite: bool = False
+) -> Path:
+    """Write `model` as a SavedModel, preceded by `workflow`, and return its path.
 
     Its signatures, both with the output `{target: (batch, 1)}` in the dtype that the model computes:
 
-    - `serving_default`: the raw columns that the model reads, as the raw files have them; `kr.serving.rows` makes
-      its inputs. Targets, weights and columns that feed nothing the model reads are not asked for.
+    - `serving_default`: the raw columns that the model reads, as they are in the raw files; `kr.serving.rows`
+      makes its inputs. Targets, weights and columns that the model does not depend on are not inputs.
     - `transformed`: the features that the model reads. A scalar feature is `X` (batch,); a list feature
-      `X__values` (n,) and `X__offsets` (batch + 1,) int64. Without a workflow, `serving_default` is this too.
+      `X__values` (n,) and `X__offsets` (batch + 1,) int64. Without a workflow, `serving_default` is the same.
 
-    Columns whose names are not Python identifiers go by `kerasrec.serving.wire.wire_names`, as TensorFlow asks.
+    Columns whose names are not Python identifiers are renamed by `kerasrec.serving.wire.wire_names`.
+
+    Every rank must call it. Rank 0 gathers the tables some 16 MiB at a time and writes the same SavedModel as one
+    rank would. Weights that are not trained, such as moving means, become their mean over ranks.
 
     Args:
         model: a `kr.models` model, or a functional Keras model of a dict of features.
         path: the SavedModel's folder.
         workflow: the fitted `Workflow` that made the features.
-        overwrite: whether a SavedModel at `path` is replaced; anything else that stands there never is.
-
-    On several ranks all of them call it. Rank 0 gathers the tables some 16 MiB at a time and writes the same
-    SavedModel as one rank would. Weights that are not trained, such as moving means, become their mean over ranks.
-
-    Returns:
-        `path`.
+        overwrite: whether a SavedModel at `path` is replaced; anything else at `path` never is.
 
     Raises:
-        SchemaError: the model reads a feature that the workflow makes otherwise, or not at all.
-        ValueError: the model is not built, its features are not known by name, or two outputs have one name;
+        SchemaError: the workflow does not make a feature as the model reads it.
+        ValueError: the model is not built, the names of its features are not known, two outputs have one name, or
             TensorFlow would take `path` for a pattern.
-        FileExistsError: something stands at `path`.
-        OSError: it cannot be written; nothing is left under `path`'s name.
+        FileExistsError: something is at `path`.
+        OSError: it cannot be written; `path` is then left as it was.
         RuntimeError: Keras does not run on TensorFlow.
-        MemoryError: there are several ranks, and rank 0 has not the memory for whole tables. What one rank
-            raises, all do.
+        MemoryError: there are several ranks, and rank 0 has not enough memory for full tables. All ranks raise
+            what one raises.
 
     Example:
 
@@ -68,44 +71,51 @@ def export(model: Any, path: str | os.PathLike[str], workflow: Any = None, *, ov
     >>> served(**kr.serving.rows([{"user": "ann", "genres": ["drama"]}], "served/"))
     {'clicked': <tf.Tensor: shape=(1, 1), dtype=float32, numpy=array([[0.2861]], dtype=float32)>}
     """
-    _need_tensorflow()
+    _require_tensorflow()
     check_path(path)
-    path = Path(os.path.abspath(path))
-
-    def prepare() -> tuple[list[FeatureRead], list[str]]:
-        if comm.rank() == 0:
-            _refuse_to_overwrite(path, overwrite)
-        made = None if workflow is None else workflow.output_schema
-        return features_read(model, made), target_names(model, made)
-
-    reads, names = agree(prepare)
-    settle(untrained_weights(model))
-    with whole_tables(model):
-        agree(lambda: _export(model, reads, names, path, workflow, overwrite) if comm.rank() == 0 else None)
-    return path
+    return _export_on_ranks(model, Path(os.path.abspath(path)), workflow, overwrite)
 
 
-def check(model: Any, workflow: Any = None) -> None:
-    """Raise what `export` of the same model and workflow would, without writing: before a long training, say.
+def check(model: Any, workflow: Workflow | None = None) -> None:
+    """Raise what `export` of the same model and workflow would, without writing: for example before a long
+    training.
 
-    All that `export` does is done but the writing, so an operator or a layer that cannot be exported shows too.
+    It does everything but write, so an operator or a layer that cannot be exported is found as well.
     """
-    _need_tensorflow()
-    made = None if workflow is None else workflow.output_schema
-    reads, names = features_read(model, made), target_names(model, made)
+    _require_tensorflow()
+    features = None if workflow is None else workflow.output_schema
+    reads, names = features_read(model, features), target_names(model, features)
     if comm.size() == 1:
         _graphs(model, reads, names, workflow)
 
 
-def _need_tensorflow() -> None:
+def _export_on_ranks(model: Any, path: Path, workflow: Workflow | None, overwrite: bool) -> Path:
+    """Write the SavedModel on rank 0, with the tables of all ranks."""
+
+    def prepare() -> tuple[list[FeatureRead], list[str]]:
+        if comm.rank() == 0:
+            _refuse_to_overwrite(path, overwrite)
+        features = None if workflow is None else workflow.output_schema
+        return features_read(model, features), target_names(model, features)
+
+    reads, names = agree(prepare)
+    settle(untrained_weights(model))
+    with whole_tables(model):
+        agree(lambda: _write(model, reads, names, path, workflow, overwrite) if comm.rank() == 0 else None)
+    return path
+
+
+def _require_tensorflow() -> None:
     if keras.backend.backend() != "tensorflow":
-        raise RuntimeError(f"a SavedModel needs Keras on TensorFlow, not on {keras.backend.backend()}")
+        raise RuntimeError(
+            f"SavedModel export requires the TensorFlow backend of Keras; this is {keras.backend.backend()}"
+        )
 
 
 def _graphs(
-    model: Any, reads: list[FeatureRead], names: list[str], workflow: Any
+    model: Any, reads: list[FeatureRead], names: list[str], workflow: Workflow | None
 ) -> tuple[tf.Module, dict[str, Any], Schema]:
-    """What is saved, its signatures, and the raw columns that it reads."""
+    """Return the module to save, its signatures, and the raw columns that it reads."""
     predict = _predictor(model, reads, names)
     module = tf.Module(name="served")
     raw = Schema(read.column for read in reads)
@@ -113,17 +123,22 @@ def _graphs(
     signatures = {"serving_default": transformed, "transformed": transformed}
     if workflow is not None:
         made = workflow.output_schema
-        module.features = workflow.tensorflow_module(Schema(read.made(made[read.column.name]) for read in reads))
+        module.features = workflow.tensorflow_module(Schema(read.cast(made[read.column.name]) for read in reads))
         raw = workflow.raw_columns(read.column.name for read in reads)
         signatures["serving_default"] = _traced(lambda wire: predict(module.features(wire)), raw)
-    # What a loaded signature reads must hang on the module; of the model that is its variables, not its layers,
-    # so that nothing of Keras is needed to load it.
+    # The module must refer to everything that a loaded signature reads. Of the model that is its variables but
+    # not its layers, so that loading does not need Keras.
     module.variables_read = _distinct(v for concrete in signatures.values() for v in concrete.graph.variables)
     return module, signatures, raw
 
 
-def _export(
-    model: Any, reads: list[FeatureRead], names: list[str], path: Path, workflow: Any, overwrite: bool
+def _write(
+    model: Any,
+    reads: list[FeatureRead],
+    names: list[str],
+    path: Path,
+    workflow: Workflow | None,
+    overwrite: bool,
 ) -> None:
     module, signatures, raw = _graphs(model, reads, names, workflow)
     with write_aside(path, overwrite=overwrite, files=FILES) as aside, _disk_errors(path):
@@ -143,8 +158,8 @@ def _predictor(model: Any, reads: list[FeatureRead], names: list[str]) -> Predic
     return predict
 
 
-def _input(wire: Mapping[str, tf.Tensor], read: FeatureRead, names: TensorNames) -> Any:
-    """One feature as the model takes it, from its tensors on the wire (a lookup table's have no static rank)."""
+def _input(wire: Mapping[str, tf.Tensor], read: FeatureRead, names: TensorNames) -> Tensor:
+    """Return a feature as the model takes it, from its tensors (those of a lookup table have no static rank)."""
     values = tf.ensure_shape(wire[names.values], [None])
     if names.offsets is None:
         return values
@@ -154,10 +169,10 @@ def _input(wire: Mapping[str, tf.Tensor], read: FeatureRead, names: TensorNames)
 
 def _by_name(outputs: Any, names: list[str]) -> dict[str, tf.Tensor]:
     if not isinstance(outputs, Mapping):
-        several = outputs if isinstance(outputs, list | tuple) else [outputs]
-        if len(several) != len(names):
-            raise ValueError(f"the model has {len(several)} outputs, but they are called {', '.join(names)}")
-        outputs = dict(zip(names, several, strict=True))
+        tensors = outputs if isinstance(outputs, list | tuple) else [outputs]
+        if len(tensors) != len(names):
+            raise ValueError(f"the model has {len(tensors)} outputs; expected {len(names)}: {', '.join(names)}")
+        outputs = dict(zip(names, tensors, strict=True))
     return {name: _column(tf.convert_to_tensor(output)) for name, output in outputs.items()}
 
 
@@ -166,7 +181,7 @@ def _column(output: tf.Tensor) -> tf.Tensor:
 
 
 def _traced(function: Predict, columns: Schema) -> Any:
-    """`function` of the columns' tensors as a graph whose inputs go by their wire names."""
+    """Trace a function of the columns' tensors to a graph whose inputs have wire names."""
     tensors = signature(columns)
     names = wire_names(tensors)
 
@@ -181,8 +196,10 @@ def _traced(function: Predict, columns: Schema) -> Any:
 
 
 def _checked(wire: Mapping[str, tf.Tensor], names: Mapping[str, str], columns: Schema) -> dict[str, tf.Tensor]:
-    """The same tensors, after a look at their lengths: where they do not fit together, that is an error that names
-    them. One row beside several would else be added to each of them, as arithmetic on tensors does."""
+    """Return the same tensors in a graph that checks their lengths, with an error that names those that differ.
+
+    Without the check one row would be broadcast over several others.
+    """
     lengths: dict[str, Any] = {}
     expected: dict[str, Any] = {}
     rows: Any = None
@@ -199,12 +216,11 @@ def _checked(wire: Mapping[str, tf.Tensor], names: Mapping[str, str], columns: S
             lengths[valid], expected[valid] = tf.size(wire[valid], tf.int64), elements
         rows = here if rows is None else rows
         lengths[f"the rows of {name}"], expected[f"the rows of {name}"] = here, rows
-    found, wanted = tf.stack(list(lengths.values())), tf.stack(list(expected.values()))
-    said = f"inputs do not have the same number of rows; lengths of {', '.join(lengths)}:"
-    fit = tf.reduce_all(found == wanted)
-    with tf.control_dependencies(
-        [tf.debugging.Assert(fit, [said, found, "where expected:", wanted], summarize=-1)]
-    ):
+    actual_lengths, expected_lengths = tf.stack(list(lengths.values())), tf.stack(list(expected.values()))
+    message = f"inputs do not have the same number of rows; lengths of {', '.join(lengths)}:"
+    same = tf.reduce_all(actual_lengths == expected_lengths)
+    values = [message, actual_lengths, "where expected:", expected_lengths]
+    with tf.control_dependencies([tf.debugging.Assert(same, values, summarize=-1)]):
         return {name: tf.identity(tensor) for name, tensor in wire.items()}
 
 
@@ -219,7 +235,7 @@ def _refuse_to_overwrite(path: Path, overwrite: bool) -> None:
         and not (path / "saved_model.pb").exists()
         and not (path.is_dir() and not any(path.iterdir()))
     ):
-        raise FileExistsError(f"{path} exists and is no SavedModel: it is not overwritten")
+        raise FileExistsError(f"{path} exists and is not a SavedModel, so it is not overwritten")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A SavedModel that `export` wrote, called with an error of one line where its inputs are wrong."""
+"""A SavedModel that `export` wrote, with one-line errors for wrong inputs."""
 
 from __future__ import annotations
 
@@ -14,21 +14,21 @@ from kerasrec.serving.rows import check_path, rows
 
 
 class ServedModel:
-    """Calls a signature of a SavedModel; needs TensorFlow, and nothing of Keras.
+    """A signature of a SavedModel, to be called with arrays or with rows; needs TensorFlow but not Keras.
 
-    The SavedModel is a plain one: `tf.saved_model.load(path).signatures["serving_default"]` gives the same
-    answers. This class looks at the inputs first, as TensorFlow's own messages about them are long.
+    The SavedModel is a plain one: `tf.saved_model.load(path).signatures["serving_default"]` returns the same
+    results. This class checks the inputs first, because TensorFlow's own messages about them are long.
 
     Args:
         path: a folder that `kr.serving.export` wrote.
         signature: "serving_default" takes raw columns, "transformed" features.
 
     Attributes:
-        inputs: the dtype of each input by name; all are of shape (n,).
+        inputs: the dtype of each input by name; all have the shape (n,).
 
     Raises:
         FileNotFoundError: there is no SavedModel at `path`.
-        ValueError: it has no such signature; or TensorFlow would take `path` for a pattern.
+        ValueError: it has no such signature, or TensorFlow would take `path` for a pattern.
 
     Example:
 
@@ -55,28 +55,28 @@ class ServedModel:
         self.inputs: dict[str, str] = {name: spec.dtype.name for name, spec in sorted(specs.items())}
 
     def __repr__(self) -> str:
-        return f"ServedModel({str(self.path)!r}, {self._signature!r}) of {self._said()}"
+        return f"ServedModel({str(self.path)!r}, {self._signature!r}) of {self._described()}"
 
     def __call__(self, **inputs: Any) -> dict[str, np.ndarray]:
-        """The signature's outputs by name.
+        """Return the signature's outputs by name.
 
         Args:
-            inputs: arrays, lists or tensors of shape (n,), by name, of types that hold the same values.
+            inputs: arrays, lists or tensors of shape (n,), by name, of types that can represent the same values.
 
         Raises:
-            ValueError: an input that is missing, unknown, of another shape or with a value that does not fit, or
-                inputs of different numbers of rows; names it.
+            ValueError: an input is missing, unknown, of another shape or has a value that does not fit, or
+                inputs have different numbers of rows; names the input.
         """
         import tensorflow as tf
 
         for name in inputs:
             if name not in self.inputs:
                 near = difflib.get_close_matches(name, self.inputs, n=1)
-                hint = f"did you mean {near[0]!r}?" if near else f"expected: {self._said()}"
+                hint = f"did you mean {near[0]!r}?" if near else f"expected: {self._described()}"
                 raise ValueError(f"{self.path} has no input {name!r}; {hint}")
         if missing := [name for name in self.inputs if name not in inputs]:
             names = ", ".join(map(repr, missing))
-            raise ValueError(f"{self.path}: missing {names}; expected: {self._said()}")
+            raise ValueError(f"{self.path}: missing {names}; expected: {self._described()}")
         arrays = {name: _fitting(name, value, self.inputs[name]) for name, value in inputs.items()}
         tensors = {name: tf.constant(array, self.inputs[name]) for name, array in arrays.items()}
         try:
@@ -85,29 +85,31 @@ class ServedModel:
             raise ValueError(f"{self.path}: {_reason(str(error))}") from None
 
     def predict(self, data: Any) -> dict[str, np.ndarray]:
-        """The outputs for raw rows: a Polars, pandas or Arrow frame, or dicts; `kr.serving.rows` makes its inputs.
+        """Return the outputs for raw rows: a Polars, pandas or Arrow frame, or dicts.
 
         Raises:
-            SchemaError, ValueError: as `kr.serving.rows` does.
+            SchemaError, ValueError: as for `kr.serving.rows`, which makes the inputs.
         """
         if self._signature != "serving_default":
-            raise ValueError(f"predict takes raw rows, for signature 'serving_default', not {self._signature!r}")
+            raise ValueError(
+                f"predict takes raw rows, for signature 'serving_default'; this one is {self._signature!r}"
+            )
         return self(**rows(data, self.path))
 
-    def _said(self) -> str:
+    def _described(self) -> str:
         return ", ".join(f"{name} ({dtype})" for name, dtype in self.inputs.items())
 
 
 def _fitting(name: str, value: Any, dtype: str) -> np.ndarray:
-    """`value` as an array of one dimension, each element of which is one of `dtype`."""
+    """Return `value` as an array of one dimension whose elements are values of `dtype`."""
     array = np.asarray(value.numpy() if hasattr(value, "numpy") else value)
     if array.ndim != 1:
         raise ValueError(f"input {name!r} has shape {array.shape}; expected one dimension, (rows,)")
     if dtype == "string":
         if array.dtype.kind == "O":
-            for row, each in enumerate(array):
-                if not isinstance(each, str | bytes):
-                    raise ValueError(f"input {name!r}, element {row}: expected a string; got {excerpt(each)}")
+            for row, element in enumerate(array):
+                if not isinstance(element, str | bytes):
+                    raise ValueError(f"input {name!r}, element {row}: expected a string; got {excerpt(element)}")
         elif array.dtype.kind not in "SU" and len(array):
             raise ValueError(f"input {name!r} is {array.dtype}; expected strings")
         return array.astype(object)
@@ -120,7 +122,7 @@ def _fitting(name: str, value: Any, dtype: str) -> np.ndarray:
         cast = array.astype(dtype)
     if not dtype.startswith(("float", "bfloat")):
         changed = (cast != array) | ((cast < 0) != (array < 0))
-        if array.dtype.kind == "f":  # which integer a larger float stood for cannot be known
+        if array.dtype.kind == "f":  # a larger float stands for several integers
             changed |= np.abs(array) >= 2.0 ** (np.finfo(array.dtype).nmant + 1)
         wrong = np.flatnonzero(changed)
         if len(wrong):
@@ -130,7 +132,12 @@ def _fitting(name: str, value: Any, dtype: str) -> np.ndarray:
 
 
 def _reason(message: str) -> str:
-    """What a failed operation said, without where in the graph that was."""
-    where = ("Graph execution", "Detected at", "<stack", "[[")
-    told = [line.strip() for line in message.splitlines() if line.strip() and not line.strip().startswith(where)]
-    return " ".join(told).removeprefix("assertion failed: ") or message
+    """Return the message of a failed operation without its location in the graph."""
+    location = ("Graph execution", "Detected at", "<stack", "[[")
+    lines = [line.strip() for line in message.splitlines()]
+    return (
+        " ".join(line for line in lines if line and not line.startswith(location)).removeprefix(
+            "assertion failed: "
+        )
+        or message
+    )

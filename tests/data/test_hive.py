@@ -186,9 +186,7 @@ def test_values_are_unquoted_and_lists_refused(tmp_path):
 def test_a_file_without_a_value_that_others_have(tmp_path):
     put(tmp_path, "day=1", "day=2")
     pq.write_table(make_table(20).drop(["day"]), tmp_path / "a.parquet")
-    with pytest.raises(
-        SchemaError, match=f"{tmp_path}/a.parquet: column 'day' is neither .* for .*/day=2/a"
-    ):
+    with pytest.raises(SchemaError, match=f"{tmp_path}/a.parquet: column 'day' is neither .* for .*/day=2/a"):
         Loader(tmp_path)
     pq.write_table(make_table(20), tmp_path / "a.parquet")  # which may as well hold the column
     assert Loader(tmp_path).num_rows == 60

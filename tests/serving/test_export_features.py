@@ -147,7 +147,7 @@ def test_models_that_cannot_be_exported(tmp_path):
     with pytest.raises(ValueError, match="'own' is not built"):
         kr.serving.export(Own(name="own"), tmp_path / "served")
     one = keras.Sequential([keras.Input((3,)), keras.layers.Dense(1)], name="one")
-    with pytest.raises(ValueError, match="'one' does not tell its features"):
+    with pytest.raises(ValueError, match="the names of the features of 'one' are not known"):
         kr.serving.export(one, tmp_path / "served")
     image = {"picture": keras.Input((8, 8), name="picture")}
     with pytest.raises(ValueError, match="'picture' is .*features are"):
@@ -160,7 +160,7 @@ def test_models_that_cannot_be_exported(tmp_path):
     [
         ({"cardinality": 51}, "feature 'user': the model was made for 50 ids, the workflow makes 51"),
         ({"dtype": "int64"}, "feature 'user': the model reads int32, the workflow makes int64"),
-        ({"tags": ("categorical", "list")}, "feature 'user': the model reads one value a row, .* a list a row"),
+        ({"tags": ("categorical", "list")}, "feature 'user': the model reads one value per row, .* a list per row"),
         (
             {"name": "person"},
             "the model reads 'user', which the workflow does not make; it makes: person, tags, age",

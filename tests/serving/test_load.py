@@ -70,7 +70,9 @@ def test_the_answers_are_those_of_the_signature(folder, served):
 def test_the_signature_of_features(folder):
     features = kr.serving.load(folder, "transformed")
     assert set(features.inputs) == {"user", "item_id", "tags__values", "tags__offsets", "price"}
-    with pytest.raises(ValueError, match="takes raw rows, for signature 'serving_default', not 'transformed'"):
+    with pytest.raises(
+        ValueError, match="takes raw rows, for signature 'serving_default'; this one is 'transformed'"
+    ):
         features.predict([{}])
 
 

@@ -190,10 +190,10 @@ def test_the_schema_may_come_from_an_exported_folder(tmp_path):
         ({"price": "dear"}, "column 'price', row 1: 'dear' is not a value of float64"),
         ({"user": 7}, "column 'user', row 1: 7 is not a value of string"),
         ({"new": 1}, "column 'new', row 1: 1 is not a value of bool"),
-        ({"new": None}, "column 'new', row 1: null, but it held none"),
-        ({"scores": [1, None]}, "column 'scores', row 1: null, but it held none"),
+        ({"new": None}, "column 'new', row 1: null, but there was none"),
+        ({"scores": [1, None]}, "column 'scores', row 1: null, but there was none"),
         ({"scores": [1, 2**63]}, "column 'scores', row 1: 9223372036854775808 is not a value of int64"),
-        ({"tags": "x"}, "column 'tags', row 1: expected a list, not 'x'"),
+        ({"tags": "x"}, "column 'tags', row 1: expected a list; got 'x'"),
     ],
 )
 def test_a_value_that_does_not_fit_is_named(change, message):
@@ -206,10 +206,10 @@ def test_a_value_that_does_not_fit_is_named(change, message):
     [
         ([pl.lit(2**31).alias("age")], ValueError, "column 'age', row 0: 2147483648 is not a value of int32"),
         ([pl.lit(1.5).alias("age")], ValueError, "column 'age', row 0: 1.5 is not a value of int32"),
-        ([pl.lit("3").alias("age")], SchemaError, "column 'age' is String; the workflow was fitted on int32"),
-        ([pl.lit(7).alias("user")], SchemaError, "column 'user' is Int32; the workflow was fitted on string"),
-        ([pl.lit(1).alias("new")], SchemaError, "column 'new' is Int32; the workflow was fitted on bool"),
-        ([pl.lit("x").alias("tags")], SchemaError, "column 'tags' is String; .* fitted on a list of string"),
+        ([pl.lit("3").alias("age")], SchemaError, "column 'age' is String, but the workflow was fitted on int32"),
+        ([pl.lit(7).alias("user")], SchemaError, "column 'user' is Int32, but the workflow was fitted on string"),
+        ([pl.lit(1).alias("new")], SchemaError, "column 'new' is Int32, but the workflow was fitted on bool"),
+        ([pl.lit("x").alias("tags")], SchemaError, "column 'tags' is String, .* fitted on a list of string"),
         ([pl.lit(None).alias("new")], ValueError, "column 'new', row 0: null"),
         (
             [pl.Series("scores", [[1], [None]], pl.List(pl.Int64))],
@@ -232,9 +232,9 @@ def test_missing_columns_are_named():
 
 
 def test_other_data_is_refused():
-    with pytest.raises(TypeError, match="row 1: expected a dict, not int"):
+    with pytest.raises(TypeError, match="row 1: expected a dict; got int"):
         rows([ROW, 3], SCHEMA)
-    with pytest.raises(TypeError, match="expected a Polars, pandas or Arrow frame, or a list of dicts, not int"):
+    with pytest.raises(TypeError, match="expected a Polars, pandas or Arrow frame, or a list of dicts; got int"):
         rows(3, SCHEMA)
     with pytest.raises(TypeError, match="expected a Schema, a fitted Workflow"):
         rows([ROW], 3)
