@@ -135,9 +135,5 @@ def _reason(message: str) -> str:
     """Return the message of a failed operation without its location in the graph."""
     location = ("Graph execution", "Detected at", "<stack", "[[")
     lines = [line.strip() for line in message.splitlines()]
-    return (
-        " ".join(line for line in lines if line and not line.startswith(location)).removeprefix(
-            "assertion failed: "
-        )
-        or message
-    )
+    reason = " ".join(line for line in lines if line and not line.startswith(location))
+    return reason.removeprefix("assertion failed: ") or message
