@@ -160,7 +160,7 @@ def test_models_that_cannot_be_exported(tmp_path):
     [
         ({"cardinality": 51}, "feature 'user': the model was made for 50 ids, the workflow makes 51"),
         ({"dtype": "int64"}, "feature 'user': the model reads int32, the workflow makes int64"),
-        ({"tags": ("categorical", "list")}, "feature 'user': the model reads one value per row, .* a list per row"),
+        ({"tags": ("categorical", "list")}, "'user': the model reads one value per row, .* a list per row"),
         (
             {"name": "person"},
             "the model reads 'user', which the workflow does not make; it makes: person, tags, age",
