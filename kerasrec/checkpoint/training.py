@@ -23,7 +23,7 @@ from kerasrec.files import write_aside
 from kerasrec.parallel import comm
 from kerasrec.parallel.checkpoint import checkpoint as tables
 from kerasrec.parallel.checkpoint.dense_state import dense_variables
-from kerasrec.parallel.comm.raise_on_all import agree
+from kerasrec.parallel.comm.raise_on_all import raise_on_all
 
 MODEL = "model"
 FILES = (positions.NAME, "rank@*.safetensors", f"{MODEL}/manifest.json", f"{MODEL}/save-*/*.safetensors")
@@ -103,7 +103,7 @@ def save_at(
     """Save a training that stands at `at`; `loader` is its loader's state."""
     ranks, rank = comm.size(), comm.rank()
     with ExitStack() as stack:
-        aside = agree(
+        aside = raise_on_all(
             lambda: (
                 str(stack.enter_context(write_aside(path, overwrite=overwrite, files=FILES)))
                 if rank == 0
@@ -114,11 +114,11 @@ def save_at(
         folder = Path(aside)
         tables.save_training(folder / MODEL, model)
         state = RankState.of(model, callbacks)
-        written = agree(lambda: state.write(folder / _name(rank, ranks), mark))
+        written = raise_on_all(lambda: state.write(folder / _name(rank, ranks), mark))
         files = comm.gather_objects(written)
         training = Training(mark, ranks, at, batches, loader, validation_epoch, files)
-        agree(lambda: training.write(folder, keras=keras.__version__) if rank == 0 else None)
-        agree(stack.close)
+        raise_on_all(lambda: training.write(folder, keras=keras.__version__) if rank == 0 else None)
+        raise_on_all(stack.close)
 
 
 def load(
@@ -187,7 +187,7 @@ def load_at(model: keras.Model, path: Path, loader: Any, *, of_fit: bool = True)
             _restore(loader, training, path)
         return training, mine
 
-    training, mine = agree(prepare)
+    training, mine = raise_on_all(prepare)
     tables.restore_training(path / MODEL, model)
     mine.set_weights(model)
     return Loaded(path, training, mine)
@@ -217,7 +217,7 @@ def find(path: str | os.PathLike[str]) -> Path | None:
         folder = here if (here / positions.NAME).is_file() else latest(here)
         return None if folder is None else str(folder)
 
-    folder = comm.gather_objects(agree(search))[0]
+    folder = comm.gather_objects(raise_on_all(search))[0]
     return None if folder is None else Path(folder)
 
 

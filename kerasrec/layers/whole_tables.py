@@ -13,7 +13,7 @@ import numpy as np
 from kerasrec._keras import layers_of
 from kerasrec.layers.embedding import DistributedEmbedding, Placed
 from kerasrec.parallel import comm
-from kerasrec.parallel.comm.raise_on_all import agree
+from kerasrec.parallel.comm.raise_on_all import raise_on_all
 from kerasrec.parallel.exchange.gather_table import gathered
 from kerasrec.tables.plan import distinct_tables, plan_from_placements
 from kerasrec.tables.row_io import new_rows
@@ -34,7 +34,7 @@ def whole_tables(model: Any) -> Iterator[None]:
         yield
         return
     layers = [each for each in layers_of(model) if isinstance(each, DistributedEmbedding)]
-    agree(lambda: _refuse_too_large(layers) if comm.rank() == 0 else None)
+    raise_on_all(lambda: _refuse_too_large(layers) if comm.rank() == 0 else None)
     with ExitStack() as stack:
         for layer in layers:
             tables = _gather(layer)

@@ -25,7 +25,7 @@ from kerasrec.optimizers import Adagrad, LossScaleOptimizer
 from kerasrec.parallel import comm
 from kerasrec.parallel.fit import fingerprint
 from kerasrec.parallel.fit.checks import check_trainer
-from kerasrec.parallel.fit.rank_check import check_alike, code
+from kerasrec.parallel.fit.rank_check import check_same_on_ranks, code_fingerprint
 from kerasrec.parallel.fit.trainer import RankTrainer
 from kerasrec.schema import Schema, SchemaError
 
@@ -202,7 +202,7 @@ class SchemaModel(RankTrainer, keras.Model):
             check_trainer(self)
             data = {"data": fingerprint.of_data(x), "validation data": fingerprint.of_data(validation_data)}
             schema = {column.name: column.to_dict() for column in self.schema}
-            check_alike("fit", {"code": code(), "schema": schema, **data})
+            check_same_on_ranks("fit", {"code": code_fingerprint(), "schema": schema, **data})
         given["callbacks"] = with_data(given.get("callbacks"), x, validation_data)
         given |= {"x": _where_it_is(x), "validation_data": _where_it_is(validation_data)}
         with self._weighing(class_weight):
@@ -302,7 +302,7 @@ class SchemaModel(RankTrainer, keras.Model):
 def _check_same_on_ranks(where: str, data: Any) -> None:
     """Raise `RanksDiffer` where ranks' loaders read other files, or deal them otherwise."""
     if comm.size() > 1:
-        check_alike(where, {"data": fingerprint.of_data(data)})
+        check_same_on_ranks(where, {"data": fingerprint.of_data(data)})
 
 
 def _where_it_is(data: Any) -> Any:

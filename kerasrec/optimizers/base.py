@@ -14,9 +14,9 @@ from kerasrec._keras import NoReplicaSum, decays, learning_rate_variable, optimi
 from kerasrec.optimizers.sparse import Rows, is_sparse
 from kerasrec.parallel import comm
 from kerasrec.parallel.checkpoint.keras_files import saved_blocks, whole_for_file
-from kerasrec.parallel.comm.data_parallel import average, gather, start_alike
+from kerasrec.parallel.comm.data_parallel import average, broadcast_weights, gather
 from kerasrec.parallel.fit.fingerprint import of_optimizer
-from kerasrec.parallel.fit.rank_check import check_alike, code
+from kerasrec.parallel.fit.rank_check import check_same_on_ranks, code_fingerprint
 from kerasrec.tables.row_io import filled_rows, write_rows
 from kerasrec.tables.variables import TableVariable, is_sharded, is_table
 
@@ -64,13 +64,14 @@ class TableOptimizer(NoReplicaSum):
         self._slots = _Slots()
         with _eagerly():
             super().build(self._parts.own)
-            self._start_alike([v for v in self._parts.own if not is_sharded(v)])
+            self._broadcast_weights([v for v in self._parts.own if not is_sharded(v)])
 
-    def _start_alike(self, dense: list[Any]) -> None:
+    def _broadcast_weights(self, dense: list[Any]) -> None:
         if comm.size() > 1:
             shapes = [[list(v.shape), str(v.dtype)] for v in dense]
-            check_alike("training", {"code": code(), "optimizer": of_optimizer(self), "weights": shapes})
-            start_alike(dense)
+            compared = {"code": code_fingerprint(), "optimizer": of_optimizer(self), "weights": shapes}
+            check_same_on_ranks("training", compared)
+            broadcast_weights(dense)
 
     def apply(self, grads: Sequence[Any], trainable_variables: Iterable[Any] | None = None) -> None:
         variables = optimized_variables(self) if trainable_variables is None else list(trainable_variables)

@@ -14,8 +14,8 @@ import tensorflow as tf
 from kerasrec.files import check_target, write_aside
 from kerasrec.layers.whole_tables import whole_tables
 from kerasrec.parallel import comm
-from kerasrec.parallel.comm.data_parallel import settle
-from kerasrec.parallel.comm.raise_on_all import agree
+from kerasrec.parallel.comm.data_parallel import average_weights
+from kerasrec.parallel.comm.raise_on_all import raise_on_all
 from kerasrec.schema import Schema
 from kerasrec.serving.reads import FeatureRead, features_read, target_names
 from kerasrec.serving.rows import EXTRA, check_path
@@ -98,10 +98,10 @@ def _export_on_ranks(model: Any, path: Path, workflow: Workflow | None, overwrit
         features = None if workflow is None else workflow.output_schema
         return features_read(model, features), target_names(model, features)
 
-    reads, names = agree(prepare)
-    settle(untrained_weights(model))
+    reads, names = raise_on_all(prepare)
+    average_weights(untrained_weights(model))
     with whole_tables(model):
-        agree(lambda: _write(model, reads, names, path, workflow, overwrite) if comm.rank() == 0 else None)
+        raise_on_all(lambda: _write(model, reads, names, path, workflow, overwrite) if comm.rank() == 0 else None)
     return path
 
 

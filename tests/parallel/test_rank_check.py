@@ -37,7 +37,7 @@ def test_long_values_and_many_ranks_are_cut_short():
 
 def test_one_rank_compares_nothing_and_needs_nothing(monkeypatch):
     monkeypatch.setattr(comm, "gather_objects", None)
-    rank_check.check_alike("fit", {"a": 1})
+    rank_check.check_same_on_ranks("fit", {"a": 1})
     model = keras.Sequential([keras.layers.Input((2,)), keras.layers.Dense(1)])
     model.compile("sgd", "mse")  # a foreign optimizer is welcome
     model.fit(np.ones((4, 2)), np.ones((4, 1)), verbose=0, callbacks=[kr.parallel.Callback()])

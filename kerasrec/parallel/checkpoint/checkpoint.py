@@ -24,8 +24,8 @@ from kerasrec.parallel.checkpoint.local_tables import HeldTable, tables_of
 from kerasrec.parallel.checkpoint.manifest import File, Manifest, SavedTable, Shard
 from kerasrec.parallel.checkpoint.reader import Reader
 from kerasrec.parallel.checkpoint.safetensors_io import Array
-from kerasrec.parallel.comm.data_parallel import settle
-from kerasrec.parallel.comm.raise_on_all import agree
+from kerasrec.parallel.comm.data_parallel import average_weights
+from kerasrec.parallel.comm.raise_on_all import raise_on_all
 from kerasrec.tables.row_io import write_rows
 from kerasrec.tables.variables import table_variables, untrained_weights
 
@@ -150,7 +150,7 @@ def _save(
     path = Path(os.path.realpath(path)) if path.is_symlink() else path
     with ExitStack() as stack:
         claim = manifest.claim(path, overwrite=overwrite)
-        agree(lambda: stack.enter_context(claim) if comm.rank() == 0 else None)
+        raise_on_all(lambda: stack.enter_context(claim) if comm.rank() == 0 else None)
         _save_claimed(path, model, optimizer, dense, tables_needed)
 
 
@@ -160,9 +160,9 @@ def _save_claimed(path: Path, model: keras.Model, optimizer: bool, dense: bool, 
         trainer = trainer if trainer is not None and trainer.built else None
         return trainer, tables_of(model, trainer, needed=tables_needed)
 
-    trainer, tables = agree(prepare)
+    trainer, tables = raise_on_all(prepare)
     if dense and tables_needed:
-        settle(untrained_weights(model))
+        average_weights(untrained_weights(model))
     mark = comm.gather_objects(uuid.uuid4().hex[:12])[0]
     seeds = comm.gather_objects(seed_values(model)) if dense else []
     folder = path / f"{manifest.FOLDER}{mark}"
@@ -183,8 +183,8 @@ def _save_claimed(path: Path, model: keras.Model, optimizer: bool, dense: bool, 
             return shards, rest
 
     try:
-        agree(lambda: folder.mkdir() if comm.rank() == 0 else None)
-        written = comm.gather_objects(agree(write))
+        raise_on_all(lambda: folder.mkdir() if comm.rank() == 0 else None)
+        written = comm.gather_objects(raise_on_all(write))
     except BaseException:
         if comm.rank() == 0:
             shutil.rmtree(folder, ignore_errors=True)
@@ -199,7 +199,7 @@ def _save_claimed(path: Path, model: keras.Model, optimizer: bool, dense: bool, 
     }
     dense_file = written[0][1]
     facts = Manifest(mark, saved, None if dense_file is None else File(**dense_file))
-    agree(lambda: facts.write(path, keras=keras.__version__) if comm.rank() == 0 else None)
+    raise_on_all(lambda: facts.write(path, keras=keras.__version__) if comm.rank() == 0 else None)
 
 
 def _write(folder: Path, stem: str, table: HeldTable, mark: str) -> Shard:
@@ -226,10 +226,10 @@ def _restore(path: Path, model: keras.Model, optimizer: bool, dense: bool, table
             has_state = any(key.startswith("optimizer/") for key in reader.dense[1])
         return reader, trainer if has_state else None
 
-    reader, trainer = agree(prepare)
+    reader, trainer = raise_on_all(prepare)
     if trainer is not None and not trainer.built:
         model.optimizer.build(model.trainable_variables)  # on several ranks these start alike: all must come here
-    tables = agree(lambda: reader.check(model, trainer, dense, tables_needed))
+    tables = raise_on_all(lambda: reader.check(model, trainer, dense, tables_needed))
 
     def change() -> None:
         for table in tables.values():
@@ -238,7 +238,7 @@ def _restore(path: Path, model: keras.Model, optimizer: bool, dense: bool, table
         if dense:
             read_dense(*reader.dense, model, trainer)
 
-    agree(change)
+    raise_on_all(change)
     for variable in table_variables(model):
         if variable.replicas is not None:
             variable.replicas.refresh_all(variable)

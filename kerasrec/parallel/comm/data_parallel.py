@@ -31,7 +31,7 @@ def gather(gradient: Any) -> Any:
     )
 
 
-def start_alike(variables: Sequence[Any]) -> None:
+def broadcast_weights(variables: Sequence[Any]) -> None:
     """Give every rank rank 0's values of dense variables."""
     if comm.size() == 1 or not variables:
         return
@@ -40,7 +40,7 @@ def start_alike(variables: Sequence[Any]) -> None:
         variable.assign(value)
 
 
-def settle(variables: Sequence[Any]) -> None:
+def average_weights(variables: Sequence[Any]) -> None:
     """Give every rank the mean over ranks of what each changes by its own rows, as a normalization does its moving
     averages. Values that are equal stay so to the bit, and whole numbers become rank 0's."""
     if comm.size() == 1 or not variables:
@@ -48,7 +48,7 @@ def settle(variables: Sequence[Any]) -> None:
     import tensorflow as tf
 
     start = [tf.identity(variable.value) for variable in variables]
-    start_alike(variables)
+    broadcast_weights(variables)
     moving = [(v, mine) for v, mine in zip(variables, start, strict=True) if mine.dtype.is_floating]
     apart = [tf.where(mine == v.value, tf.zeros_like(mine), mine - v.value) for v, mine in moving]
     for (variable, _), total in zip(moving, comm.allreduce(apart, "kerasrec.apart"), strict=True):

@@ -12,7 +12,7 @@ T = TypeVar("T")
 KINDS = (ValueError, OSError, FileNotFoundError, FileExistsError, MemoryError)
 
 
-def agree(step: Callable[[], T]) -> T:
+def raise_on_all(step: Callable[[], T]) -> T:
     """Run `step`, which may fail on some ranks and waits for no other rank, and hear how it went on all of them.
 
     Returns:

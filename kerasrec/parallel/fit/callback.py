@@ -10,10 +10,10 @@ import keras
 
 from kerasrec._keras import validation_batches
 from kerasrec.parallel import comm
-from kerasrec.parallel.comm.data_parallel import settle, start_alike
+from kerasrec.parallel.comm.data_parallel import average_weights, broadcast_weights
 from kerasrec.parallel.fit import fingerprint
 from kerasrec.parallel.fit.checks import check_trainer
-from kerasrec.parallel.fit.rank_check import check_alike, code
+from kerasrec.parallel.fit.rank_check import check_same_on_ranks, code_fingerprint
 from kerasrec.parallel.fit.watchdog import Watchdog
 from kerasrec.tables.variables import dense_weights, untrained_weights
 
@@ -94,7 +94,7 @@ class Callback(keras.callbacks.Callback):
         if comm.size() == 1:
             return
         self._compare("fit", epochs=self.params.get("epochs"), **fingerprint.of_model(self.model))
-        start_alike(dense_weights(self.model))
+        broadcast_weights(dense_weights(self.model))
         self._training = True
         if self._watchdog is not None:
             self._watchdog.start()
@@ -107,7 +107,7 @@ class Callback(keras.callbacks.Callback):
             self._compare("validation", batches)
         else:
             self._compare("evaluate")
-        settle(untrained_weights(self.model))
+        average_weights(untrained_weights(self.model))
 
     def on_predict_begin(self, logs: Logs = None) -> None:
         self._compare("predict")
@@ -124,7 +124,7 @@ class Callback(keras.callbacks.Callback):
     def _compare(self, where: str, batches: int | None = None, **more: Any) -> None:
         if comm.size() > 1:
             batches = self.params.get("steps") if batches is None else batches
-            check_alike(where, {"code": code(), "batches": batches, **more})
+            check_same_on_ranks(where, {"code": code_fingerprint(), "batches": batches, **more})
 
     # ---- on the way ------------------------------------------------------------------------------------------
     def on_epoch_begin(self, epoch: int, logs: Logs = None) -> None:
@@ -137,7 +137,7 @@ class Callback(keras.callbacks.Callback):
         self._alive()
 
     def on_epoch_end(self, epoch: int, logs: Logs = None) -> None:
-        settle(untrained_weights(self.model))
+        average_weights(untrained_weights(self.model))
         self._alive()
 
     def _alive(self) -> None:

@@ -1,4 +1,4 @@
-"""What must be equal on all ranks of a model, an optimizer or a loader, as plain data for `check_alike`."""
+"""What must be equal on all ranks of a model, an optimizer or a loader, as plain data to be compared."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from typing import Any
 import keras
 
 from kerasrec.parallel import comm
-from kerasrec.parallel.comm.data_parallel import settle
+from kerasrec.parallel.comm.data_parallel import average_weights
 from kerasrec.tables.variables import untrained_weights
 
 
@@ -46,7 +46,7 @@ def save_on_ranks(
             f"{name!r}: Keras's old HDF5 format would hold only this rank's rows of the tables; "
             "save as .keras, or weights as .weights.h5"
         )
-    settle(untrained_weights(model))
+    average_weights(untrained_weights(model))
     if comm.rank():  # it takes part in gathering the tables; its own file has none
         with tempfile.TemporaryDirectory(prefix="kerasrec-") as folder:
             save(os.path.join(folder, name), True, **options)

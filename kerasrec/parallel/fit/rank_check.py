@@ -22,7 +22,7 @@ class RanksDiffer(RuntimeError):
     """Ranks of one job were started with different code, data, models or plans."""
 
 
-def check_alike(where: str, facts: dict[str, Any]) -> None:
+def check_same_on_ranks(where: str, facts: dict[str, Any]) -> None:
     """Compare this rank's facts with every other rank's; all ranks must call it.
 
     Args:
@@ -44,7 +44,7 @@ def check_alike(where: str, facts: dict[str, Any]) -> None:
     raise RanksDiffer(f"the ranks of this job differ at the start of {where}:{shown}{more}")
 
 
-def code() -> dict[str, str | None]:
+def code_fingerprint() -> dict[str, str | None]:
     """What computes: equal on all ranks, or their results are not. Of the script and of kerasrec a hash."""
     main = getattr(sys.modules.get("__main__"), "__file__", None)
     found: dict[str, str | None] = {
