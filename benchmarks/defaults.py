@@ -1,8 +1,8 @@
-"""How good are the library's defaults: models x data x settings, several seeds, scored on rows that chose nothing.
+"""Compare the default optimizer settings and initial values with others, on several models, data sets and seeds.
 
-Data: the synthetic click log (its bound is known), MovieLens 100k (rating >= 4) and an extract of Criteo's log,
-each with its own split; a setting is an optimizer and initial values. Features, batches and passes are the same
-for all.
+Data: the synthetic click log (whose best possible score is known), MovieLens 100k (rating >= 4) and an extract of
+Criteo's log, each with its own split. A setting is an optimizer and initial values. Features, batches and epochs
+are the same for all settings; scores are on rows that were not used to choose anything.
 """
 
 from __future__ import annotations

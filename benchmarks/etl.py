@@ -1,34 +1,32 @@
-"""What does feature engineering cost, beside NVTabular and beside the same written by hand in Polars?
+"""Measure the cost of feature engineering, next to NVTabular and to the same handwritten in Polars.
 
-    python benchmarks/etl.py                # a million rows and ten, three rounds
-    python benchmarks/etl.py --rows 100000  # a look
+    python benchmarks/etl.py                # one and ten million rows, three rounds
+    python benchmarks/etl.py --rows 100000  # a quick look
 
-Raw rows are shaped like Criteo's (peers/criteo_like.py): 26 columns of hexadecimal strings and 13 of
-integers, with nulls. The strings become ids (Categorify), the integers are filled, clipped at 0, put on a
-logarithmic scale and normalised; vocabularies and moments are learned first (fit), then all rows are
-transformed and written as Parquet, compressed with snappy (transform). The systems:
+Raw rows are shaped like Criteo's (peers/criteo_like.py): 26 columns of hexadecimal strings and 13 of integers,
+with nulls. The strings become ids (Categorify); the integers are filled, clipped at 0, put on a logarithmic scale
+and normalised. Vocabularies and moments are learned first (fit), then all rows are transformed and written as
+Parquet, compressed with snappy (transform). The systems:
 
 - kerasrec: `Workflow.fit(files).transform(files).to_parquet(folder)`.
-- polars: the same in a page of Polars' own expressions, in its streaming engine, into one file.
-- polars in memory: that, in Polars' in-memory engine, which holds all rows (and may be left out: --systems).
-- nvtabular: NVTabular 23.8 on one thread, as it comes; `sh benchmarks/peers/setup.sh merlin` installs it. It
-  works on the first number of rows only.
-- nvtabular, dask: the same on a local Dask cluster of one process a core, as its documentation advises.
+- polars: the same in a page of Polars expressions, in the streaming engine, into one file.
+- polars in memory: the same in Polars' in-memory engine, which holds all rows (select with --systems).
+- nvtabular: NVTabular 23.8 on one thread, its default; `sh benchmarks/peers/setup.sh merlin` installs it. It runs
+  on the first number of rows only.
+- nvtabular, dask: the same on a local Dask cluster of one process per core, as its documentation advises.
 
-Each system runs in a process of its own that times its work alone: neither its start nor imports nor its
-cluster's start. They take turns in each of `--repeats` rounds; the median of the ratios within a round
-counts. CPU is what all threads of the process, or of a cluster's processes, used for the work: on a machine
-that others use as well, that is the figure to compare (NVTabular's one thread then looks as good as two).
-Memory is the most that was resident (VmHWM), imports included.
+Each system runs in a process of its own that times only the work: not its start, its imports or the start of its
+cluster. Systems take turns in each of `--repeats` rounds; reported are medians of ratios within a round. CPU time
+is that of all threads of the process, or of a cluster's processes: on a machine that others use as well, compare
+that (NVTabular's one thread then looks as good as two). Memory is peak resident memory (VmHWM), imports included.
 
-All must write the same: kerasrec and polars equal ids and equal numbers (1e-5), NVTabular the same numbers,
-and ids whose values are as frequent (it orders equal counts otherwise). The run ends with an error where
-they do not.
+All systems must write the same: kerasrec and polars equal ids and equal numbers (1e-5), NVTabular the same numbers
+and ids with equal frequencies (it orders ties differently). Otherwise the run ends with an error.
 
-The bars, over wall-clock time and resident memory: NVTabular takes at least 15 times as long, kerasrec at most
-1.25 times as long as Polars by hand; a row of many costs no more than one of few, and many rows take at most
-MEMORY (mostly the vocabularies, which grow with the rows here). The last line is JSON:
-{"bars": {name: {bar, figure, holds, ...}}, "results": [...], ...}; the run fails where a bar does not hold.
+The bars are on wall-clock time and resident memory: NVTabular takes at least 15 times as long; kerasrec takes at
+most 1.25 times as long as handwritten Polars; a row of many costs no more than a row of few; and many rows take at
+most MEMORY (mostly vocabularies, which grow with the rows here). The last line is JSON:
+{"bars": {name: {bar, figure, holds, ...}}, "results": [...], ...}; the run fails if a bar does not hold.
 """
 
 import argparse

@@ -1,19 +1,19 @@
-"""What do JoinGroupby and TargetEncoding cost, beside the same joins written by hand?
+"""Measure the cost of JoinGroupby and TargetEncoding, next to handwritten joins.
 
     python benchmarks/etl_joins.py
 
 A million rows of a user (100,000 names, some null), an item (20,000 numbers), a price, a click and a fold. For
-each user, each item and each pair of the two: count, mean and standard deviation of the price over the rows that
-share it, and the smoothed mean of clicks over those in other folds. Fit, transform and write as Parquet:
+each user, each item and each pair of them: count, mean and standard deviation of the price over their rows, and
+the smoothed mean of clicks in the other folds. Fit, transform and write as Parquet:
 
 - kerasrec: `Workflow.fit_transform(files).to_parquet(folder)`, which looks keys up (`etl/lookup/key_index.py`).
-- polars: lazy `group_by` and left joins that keep the rows' order, in the streaming engine; what is learned is
-  collected first, as it is to be kept.
+- polars: lazy `group_by` and left joins that keep the rows' order, in the streaming engine; the statistics are
+  collected first, because they have to be kept.
 - pandas: `groupby` and `merge`.
 
-Each system runs in a process of its own that times its work alone, in turns; the median of the ratios within a
-round counts. CPU is what all threads used; memory the most that was resident, imports included. All must write the
-same numbers (1e-4), or the run ends with an error.
+Each system runs in a process of its own that times only the work, in turns; reported are medians of ratios within
+a round. CPU time is that of all threads; memory is peak resident memory, imports included. All systems must write
+the same numbers (1e-4), or the run ends with an error.
 
 The last line is JSON: {"results": [...], ...}.
 """

@@ -1,23 +1,23 @@
-"""How many bytes do ranks send each other in a step, and how many of them between nodes?
+"""Count the bytes that ranks send each other per step, and those sent between nodes.
 
-    python benchmarks/exchange.py                    # counted for 8 ranks; sent and counted for 2 and 4 real ones
+    python benchmarks/exchange.py                    # counted for 8 ranks; sent and counted for 2 and 4 real ranks
 
-One table of 1,000,000 x 32 float32, ids of a power law cut off at the last row (frequent ids first, as Categorify
-numbers them), each of 8 ranks with a batch of its own. Bytes of ids, vectors, gradients and the counts that go
-with each message, as each rank sends them to others, in the mean over ranks. The ways:
+One table of 1,000,000 x 32 float32; ids follow a power law truncated at the last row (frequent ids first, as
+Categorify numbers them); each of 8 ranks has a batch of its own. Counted are the bytes of ids, vectors, gradients
+and message lengths that a rank sends to others, averaged over ranks. The methods:
 
-- all: HugeCTR's distributed slot embedding: every id is sent, every vector and every gradient.
+- all: HugeCTR's distributed slot embedding: every id, every vector and every gradient is sent.
 - row_wise: each distinct row once.
-- hybrid: the frequent rows that `kr.parallel.plan` has copied; and with 1 % of the rows copied. One choice of rows
-  does not do both, fewer bytes and most lookups local: a change goes to all ranks, an answer only to who asks.
-- two hops: 2 nodes of 4 ranks, distinct rows once between nodes.
+- hybrid: replicas of the frequent rows that `kr.parallel.plan` chooses, or of 1 % of the rows. No number of rows
+  is best for both bytes and local lookups: a changed row goes to all ranks, a vector only to the rank that asks.
+- two hops: 2 nodes of 4 ranks; distinct rows are sent once between nodes.
 
-Then lists: 512 of 100 ids a rank, averaged, row-wise. What ranks send where owners answer with rows and where they
-answer with sums, as the plan predicts it and as it is; which of them the plan chooses.
+Then lists: 512 lists of 100 ids per rank, averaged, row-wise: what ranks send if owners answer with rows or with
+sums, predicted and measured, and which of them the plan chooses.
 
 The closed form for row_wise, with U_r distinct ids on rank r, width D and S ranks, is U_r (S - 1) / S (id bytes +
-2 x D x 4), and S x 4 bytes of counts a message. The count is made from `Shards`, which `Exchange` routes by; on 2
-and 4 ranks under horovodrun what `Exchange` really hands to Horovod is measured beside it.
+2 x D x 4), plus S x 4 bytes of lengths per message. Bytes are counted from the routing that `Exchange` uses; on 2
+and 4 ranks under horovodrun, the bytes that `Exchange` hands to Horovod are measured as well.
 """
 
 import argparse

@@ -1,29 +1,27 @@
-"""How fast are rows read, shuffled and handed to `fit`, beside Merlin's dataloader, tf.data and a bare decode?
+"""Measure how fast rows are read, shuffled and handed to `fit`, next to Merlin's dataloader, tf.data and decoding.
 
     python benchmarks/loader.py [--rows 8000000] [--batch-size 65536] [--repeats 3] ...
 
-Writes a dataset of one target, 13 continuous and 26 categorical columns (ids log-uniform over 1,000,000) and
-one of 8 list columns (0 to 20 ids a row), then times one epoch after another. Rounds go over all cases in turn;
-a first one, which pays for page faults and tracing, does not count. A ratio is the median over rounds of the
-ratio within a round. CPU is the time that all threads took together: on a machine that others use as well, that
-is the figure to compare.
+Writes a dataset of one target, 13 continuous and 26 categorical columns (ids log-uniform over 1,000,000) and one
+of 8 list columns (0 to 20 ids per row), then times one epoch of each case. Rounds go over all cases in turn; a
+first round, with page faults and tracing, is not counted. A ratio is the median over rounds of the ratio within a
+round. CPU time is that of all threads: on a machine that others use as well, compare that.
 
-- decode: pyarrow reads every row group and nothing else, on all cores. The floor: a loader cannot be faster.
+- decode: pyarrow reads every row group and nothing else, on all cores. No loader can be faster.
 - loader: `for features, target in Loader(...)`.
-- tf.data: `Loader.get_tf_dataset()`, which is what Keras's TensorFlow trainer consumes.
-- fit: an epoch of a model that costs next to nothing (1 number -> 1), so the loader is what is timed.
-- Merlin: its dataloader 23.8 on CPUs, iterated bare, in a process of its own (`sh benchmarks/peers/setup.sh
-  merlin` installs it; left out where it is not). Shuffled, it permutes one partition at a time. Lists cost it a
-  fraction of a millisecond a row, so there it reads a hundredth of the rows.
+- tf.data: `Loader.get_tf_dataset()`, which Keras's TensorFlow trainer consumes.
+- fit: one epoch of a model that costs next to nothing (one number to one number), so that the loader is timed.
+- Merlin: its dataloader 23.8 on CPUs, iterated without a model, in a process of its own (`sh
+  benchmarks/peers/setup.sh merlin` installs it; left out if it is not installed). It shuffles within a partition.
+  Lists cost it a fraction of a millisecond per row, so it reads only a hundredth of those rows.
 - PyDataset in fit: the same batches from the same background threads, through `keras.utils.PyDataset`.
-- from_generator: pyarrow batches passed to TensorFlow column by column, unshuffled, as one writes it by hand.
-- tf.data by rows: that, `unbatch().shuffle(4 batches).batch()`, as TensorFlow's guides shuffle; 2 batches of
-  it.
+- from_generator: pyarrow batches passed to TensorFlow column by column, not shuffled.
+- tf.data by rows: the same with `unbatch().shuffle(4 batches).batch()`, as in TensorFlow's guides; only 2 batches.
 
-The bars: `fit`, shuffled, at least 2 times as fast as Merlin's bare loop, shuffled, and at least 0.4 of decode.
+The bars: `fit`, shuffled, at least 2 times as fast as Merlin's shuffled loop, and at least 0.4 of decode.
 
-The table is followed by one line of JSON: {"bars": {name: {"bar", "wall", "cpu"}}, "results": {case: {...}},
-...}. The exit status is 1 if a bar is missed by wall time.
+The table is followed by one line of JSON: {"bars": {name: {"bar", "wall", "cpu"}}, "results": {case: {...}}, ...}.
+The exit status is 1 if a bar is missed by wall time.
 """
 
 import argparse

@@ -1,21 +1,20 @@
-"""What does it cost a training step that its batches come from Parquet, and not from memory?
+"""Measure how much longer a training step takes with batches from Parquet than with batches in memory.
 
     python benchmarks/loader_step.py [--rows 800000] [--batch-size 4096] [--repeats 3] [--vocabulary 1000000]
 
-The model is `train_step.py`'s: 26 tables x 1,000,000 x 32, 13 dense columns, towers 512-256-32 and 512-256,
-Adagrad, as `kr.models.DLRM` makes it; ids follow a power law (1.2) cut off at the last row. One model trains an
-epoch at a time in `fit`, by turns from
+The model is that of `train_step.py`: 26 tables x 1,000,000 x 32, 13 dense columns, towers 512-256-32 and 512-256,
+Adagrad, made by `kr.models.DLRM`; ids follow a power law (1.2) truncated at the last row. One model trains epoch
+by epoch in `fit`, in turns from
 
-- memory: batches that are tensors already, handed on without a copy, two ahead (a few of them, round and
-  round);
-- loader: `kr.Loader` of a folder of Parquet files, shuffled: it decodes, permutes and gathers beside the model.
+- memory: batches that are tensors already, passed on without a copy, two ahead (a few of them, repeated);
+- loader: `kr.Loader` of a folder of Parquet files, shuffled: it decodes, permutes and gathers next to the model.
 
-A step's time is the epoch's, from the end of its second step on (the first finds cold caches and a pool that is
-still being decoded; what that takes is printed as "start"), over its steps. The ratio is the median over rounds
-of the ratio within a round; the bar is 1.05.
+The time of a step is that of the epoch from the end of its second step on, divided by the steps (the first finds
+cold caches and a pool that is still being decoded; that time is printed as "start"). The ratio is the median over
+rounds of the ratio within a round; the bar is 1.05.
 
-The table is followed by one line of JSON: {"bars": {name: {"bar", "wall", "cpu"}}, "rounds": {case: [...]},
-...}. The exit status is 1 if the bar is missed by wall time.
+The table is followed by one line of JSON: {"bars": {name: {"bar", "wall", "cpu"}}, "rounds": {case: [...]}, ...}.
+The exit status is 1 if the bar is missed by wall time.
 """
 
 import argparse

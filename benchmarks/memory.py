@@ -1,16 +1,16 @@
-"""How much memory does training take beyond the tables and the optimizer's state?
+"""Measure how much memory training takes beyond the tables and the optimizer's state.
 
     python benchmarks/memory.py [--table-gib 2] [--optimizer Adagrad] [--tables 4] [--width 32]
 
-Builds a model whose tables take that much in all, trains some steps, saves the tables with `kr.save_tables`,
-trains on and restores them with `kr.restore_tables`, in a process of its own, and reads the most resident memory
-it held in each of these stages (VmHWM of /proc, set back after each stage; so Linux only). The same with tables of
-a few rows tells what the framework takes. What is left, beyond tables and state, is the excess; the bar, on the
-worst stage, is 0.5 GiB.
+Builds a model whose tables take that much in total, trains some steps, saves the tables with `kr.save_tables`,
+trains on and restores them with `kr.restore_tables`, in a process of its own, and reads the peak resident memory
+of each stage (VmHWM of /proc, reset after each stage; Linux only). The same with tables of a few rows gives the
+memory of the framework. What is left beyond tables and state is the excess; the bar is 0.5 GiB in the worst
+stage.
 
-What is saved is as large as tables and state together; `--folder` says where it goes for the time of the run
-(default: the system's temporary folder). Files' pages that the kernel keeps cached are not the process's memory;
-mapped ones count while they are mapped.
+What is saved is as large as tables and state together; `--folder` says where to write it during the run (default:
+the system's temporary folder). Pages of files in the kernel's cache are not the process's memory; mapped pages
+count while they are mapped.
 
 The table is followed by one line of JSON: {"excess_gib": number, "bar_gib": 0.5, "stages": {stage: {...}}, ...}.
 """

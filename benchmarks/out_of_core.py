@@ -1,16 +1,16 @@
-"""Is Parquet data fitted and transformed that is several times larger than the memory given to the process?
+"""Fit and transform Parquet data that is several times larger than the memory of the process.
 
     python benchmarks/out_of_core.py [--gib 6] [--limit-gib 2] [--values 100000]
 
-Writes so many GiB of Criteo-like rows (peers/criteo_like.py), lets a process of its own fit and transform
-them as `etl.py` does, and reads how much memory it takes: what is its own (RssAnon of /proc, looked at
-every 20 ms; so Linux only), beside the time. To write large data soon, a few files are made and copied; no
-column has more than `--values` distinct values, as vocabularies are held in memory: the memory needed is
-that of the vocabularies and of the row groups that are being read, whatever the number of rows.
+Writes that many GiB of Criteo-like rows (peers/criteo_like.py), fits and transforms them as `etl.py` does, in a
+process of its own, and measures its time and its own memory (RssAnon of /proc, read every 20 ms; Linux only). To
+write large data quickly, a few files are made and copied. No column has more than `--values` distinct values,
+because vocabularies are in memory: the memory needed is that of the vocabularies and of the row groups being
+read, whatever the number of rows.
 
-The limit is the kernel's where this user may make a control group of memory: the process is then killed if
-it takes more, pages of files that it reads and writes included. Elsewhere the run fails if the process's
-own memory is found beyond it. All files are removed at the end.
+The kernel enforces the limit if this user may create a memory control group: the process is then killed if it
+takes more, including pages of files that it reads and writes. Otherwise the run fails if the process's own memory
+exceeds the limit. All files are removed at the end.
 
 The table is followed by one line of JSON: {"peak_gib": number, "limit_gib": number, "enforced": bool, ...}.
 """

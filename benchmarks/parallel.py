@@ -1,23 +1,23 @@
-"""What does a step on several ranks cost, and does it send what the plan says?
+"""Measure a step on several ranks, and compare the bytes that it sends with the plan's prediction.
 
     python benchmarks/parallel.py                        # 1, 2 and 4 ranks; about 5 minutes and 9 GiB
     python benchmarks/parallel.py --models dlrm --rows 100000 --ranks 2
 
-Trains under `horovodrun --gloo` on this machine: `dlrm`, with 26 tables x 1,000,000 x 32, 13 dense columns, towers
-512-256-32 and 512-256; and two of NVIDIA's synthetic recommenders, `tiny` and `small`, their tables cut to a
-hundredth of their rows (`$KERASREC_DATA/synthetic_models.json`, else that of `../shared/data`). Adagrad, 4,096
-rows a rank, ids of a power law of which the plan knows (`--exponent`), placed as `kr.parallel.plan` chooses.
+Trains under `horovodrun --gloo` on this machine: `dlrm`, with 26 tables x 1,000,000 x 32, 13 dense columns,
+towers 512-256-32 and 512-256; and two of NVIDIA's synthetic recommenders, `tiny` and `small`, with a hundredth of
+their rows (`$KERASREC_DATA/synthetic_models.json`, else that of `../shared/data`). Adagrad, 4,096 rows per rank,
+ids of a power law that the plan knows (`--exponent`), tables placed by `kr.parallel.plan`.
 
-Where ranks share a machine's cores, time says little of a cluster; what counts here is bytes a rank and step:
+If ranks share the cores of a machine, times say little about a cluster. The bytes per rank and step count:
 
-- predicted: by the plan, of ids, vectors, gradients and changed copies, as `print(plan)` shows them.
-- counted: the same, of what the step hands to Horovod for other ranks, with 4 bytes a rank and message that say
-  how much is coming.
-- dense: the dense gradients and the number of rows, 2 (S - 1) / S of their bytes in Gloo's ring of S ranks.
-- kernel: all that the process's TCP sockets have sent, which the operating system counts; what it has beyond
-  counted and dense is Horovod's negotiation of who is ready, and TCP's own is not in it.
+- predicted: by the plan, of ids, vectors, gradients and changed replicas, as `print(plan)` shows them.
+- counted: the same, of what the step hands to Horovod for other ranks, plus 4 bytes per rank and message for the
+  length of the message.
+- dense: dense gradients and the number of rows; 2 (S - 1) / S of their bytes in Gloo's ring of S ranks.
+- kernel: all bytes that the process's TCP sockets sent, counted by the operating system. Beyond counted and dense
+  it has Horovod's negotiation of which tensors are ready; TCP's own headers are not in it.
 
-Bytes and milliseconds are the mean over ranks, CPU that of all ranks together.
+Bytes and milliseconds are means over ranks; CPU time is that of all ranks together.
 """
 
 import argparse

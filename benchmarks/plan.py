@@ -1,12 +1,12 @@
-"""Is a plan better than placing whole tables in turn, or the largest first?
+"""Compare plans with placing whole tables round-robin, or the largest first (predicted).
 
     python benchmarks/plan.py [--batch 65536] [--memory 80GiB] [--optimizer RowwiseAdagrad] [--models tiny jumbo]
 
 Plans NVIDIA's six synthetic recommenders (`$KERASREC_DATA/synthetic_models.json`, else that of `../shared/data`),
-each on as many ranks as suit it, and prints what the slowest rank's step is predicted to take under our plan and
-under two table-wise ones: round-robin, and each table, largest first, to the rank that holds fewest bytes. These
-two take the better exchange for each table, as ours does, and are rated by the same cost model; that they fit in
-memory is not asked of them, but said. `--batch` is the rows of a step over all ranks.
+each on a suitable number of ranks, and prints how long the slowest rank's step is predicted to take with our plan
+and with two table-wise ones: round-robin, and each table, largest first, on the rank that has the fewest bytes.
+These two use the better exchange for each table, as ours does, and are estimated by the same cost model. They may
+exceed the memory; the table says so. `--batch` is the number of rows per step over all ranks.
 
 The table is followed by one line of JSON: {"models": {model: {"ranks": ..., "seconds_to_plan": ..., "ours": {...},
 "round_robin": {...}, "size_sorted": {...}}}, ...}, times in milliseconds, balances as worst rank over mean.

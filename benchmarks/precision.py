@@ -1,14 +1,14 @@
-"""What does mixed_bfloat16 cost in AUC?
+"""Measure the effect of mixed_bfloat16 on AUC.
 
     python benchmarks/precision.py [--rows 1000000] [--seeds 3] [--policies float32 mixed_bfloat16]
 
-A DLRM is trained on the synthetic click log of `kerasrec demo` (its features, its towers, Adagrad, one pass) once
-under each dtype policy and seed; a seed decides the first weights and the order of the rows, and is the same for
-all policies. The log itself is one. What is read off is the AUC and the log loss of the held-out rows.
+A DLRM is trained on the synthetic click log of `kerasrec demo` (its features, its towers, Adagrad, one epoch) once
+per dtype policy and seed. A seed sets the initial weights and the order of the rows, and is the same for all
+policies; the log is always the same. Measured are AUC and log loss on the held-out rows.
 
-Two runs that differ in rounding alone drift apart like two runs of other seeds, only less. So beside each seed's
-difference to float32 stand their mean, with its standard error, and the spread of float32 over seeds. The bar is
-on the mean: 0.0005 of AUC.
+Two runs that differ only in rounding drift apart like runs with different seeds, but less. So the report has each
+seed's difference from float32, their mean with its standard error, and the spread of float32 over seeds. The bar
+is on the mean: 0.0005 of AUC.
 
 The last line is JSON: {"auc_difference": {policy: mean}, "bar": 0.0005, "runs": [...], ...}.
 """

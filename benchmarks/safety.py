@@ -1,4 +1,4 @@
-"""What checksums and flushing cost: CPU time with and without, one after the other in turn, as ratios of one run.
+"""Measure the cost of checksums and flushing: CPU time with and without them, in turns, as ratios within a run.
 
 python benchmarks/safety.py --out docs/figures/safety.json
 """

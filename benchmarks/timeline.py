@@ -1,14 +1,14 @@
-"""Does a DLRM's bottom tower wait for the exchange?
+"""Show whether a DLRM's bottom tower waits for the exchange.
 
     python benchmarks/timeline.py                        # writes docs/timeline.png and docs/timeline.json.gz
 
-Trains the DLRM of `parallel.py` on two ranks under `horovodrun --gloo` and puts on one axis, for a step on rank 0:
-Horovod's timeline (HOROVOD_TIMELINE), which knows the messages, and TensorFlow's profile, which knows the model's
-operations. Twice: as it comes, and with rank 1 coming `--late` milliseconds late to every step, as behind a slow
-network, so that one sees what a rank does while it waits for a message.
+Trains the DLRM of `parallel.py` on two ranks under `horovodrun --gloo` and draws a step on rank 0 on one time
+axis: Horovod's timeline (HOROVOD_TIMELINE), which has the messages, and TensorFlow's profile, which has the
+model's operations. Twice: as it is, and with rank 1 starting every step `--late` milliseconds late, as on a slow
+network, to show what a rank does while it waits for a message.
 
 The JSON is in Chrome's trace format: open it at https://ui.perfetto.dev. The last line printed is JSON too: when,
-in milliseconds from the step's start, the bottom tower and the messages began and ended.
+in milliseconds from the start of the step, the bottom tower and the messages began and ended.
 """
 
 import argparse

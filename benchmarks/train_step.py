@@ -1,37 +1,37 @@
-"""What does a training step cost, beside the dense network alone and beside the peers?
+"""Measure the cost of a training step, next to the dense network alone and to other libraries.
 
     python benchmarks/train_step.py                             # the project's bars, under 6 minutes
     python benchmarks/train_step.py --sweep vocabulary batch --plot docs/train_step.png
 
-The model is a DLRM: 26 tables x 1,000,000 x 32, 13 dense columns, towers 512-256-32 and 512-256, batches of
-4,096, Adagrad. Ids follow a power law (exponent 1.2) cut off at the last row, by inverse CDF, with frequent ids
-spread over the table. The systems:
+The model is a DLRM: 26 tables x 1,000,000 x 32, 13 dense columns, towers 512-256-32 and 512-256, batches of 4,096,
+Adagrad. Ids follow a power law (exponent 1.2) truncated at the last row, by inverse CDF, with frequent ids spread
+over the table. The systems:
 
 - kerasrec: `kr.layers.DistributedEmbedding` and `kr.optimizers`.
-- keras: one `keras.layers.Embedding` a feature, `keras.optimizers`.
-- keras_rs: `keras_rs.layers.DistributedEmbedding`, `keras.optimizers`, which is what updates its tables on a CPU.
+- keras: one `keras.layers.Embedding` per feature, `keras.optimizers`.
+- keras_rs: `keras_rs.layers.DistributedEmbedding`, `keras.optimizers`, which updates its tables on a CPU.
 - torchrec: fbgemm's CPU kernel with its fused optimizer, as TorchRec uses it, in a PyTorch loop
-  (`sh benchmarks/peers/setup.sh` installs it; left out where it is not).
+  (`sh benchmarks/peers/setup.sh` installs it; left out if it is not installed).
 - floor: the same kerasrec model without tables: the vectors are inputs.
 
-The four that run in `model.fit` have the same dense network, of kerasrec's layers, so what differs is the tables.
-XLA is off for all: it cannot compile kerasrec's lookup, and plain Keras is slower with it (26 x 100,000 rows:
-281 ms of CPU a step against 203).
+The four that run in `model.fit` have the same dense network, of kerasrec's layers, so they differ only in the
+tables. XLA is off for all: it cannot compile kerasrec's lookup, and plain Keras is slower with it (26 x 100,000
+rows: 281 ms of CPU time per step against 203).
 
-What is timed. A step is timed from the end of the step before to its own end, so all that `fit` does is in it.
-The batches lie ready in memory as tensors and are handed on without a copy, two ahead, in the same way for all:
-the floor pays no more for its 13.6 MB of vectors a batch than others for their 0.4 MB of ids. What the floor
-leaves out, beside the tables, is handing the vectors' gradient on. Two steps at the start of a burst do not count.
+What is timed: a step is timed from the end of the previous step to its own end, so everything that `fit` does is
+included. Batches are in memory as tensors and are passed on without a copy, two ahead, in the same way for all:
+the floor pays no more for its 13.6 MB of vectors per batch than others for their 0.4 MB of ids. Apart from the
+tables, the floor leaves out passing the vectors' gradient on. The first two steps of a burst are not counted.
 
-How cases take turns. Each case is a process of its own with as many threads as there are cores. As many as fit in
-`--memory` are alive at a time, and in each of `--repeats` rounds each trains for `--seconds`, the floor first. A
-case's milliseconds are the median over rounds of the median step; its ratio to the floor is the median over
-rounds of its time over the floor's in the same round. Cases that were not alive together are compared through
-that ratio, so that the machine's slower and faster minutes cancel. CPU is what all threads of the process used:
-the figure to read on a busy machine.
+How cases take turns: each case is a process of its own with as many threads as there are cores. As many as fit
+into `--memory` are alive at a time, and in each of `--repeats` rounds each trains for `--seconds`, the floor
+first. The milliseconds of a case are the median over rounds of the median step; its ratio to the floor is the
+median over rounds of its time over the floor's in the same round. Cases that were not alive together are compared
+through that ratio, so that slower and faster minutes of the machine cancel out. CPU time is that of all threads
+of the process: compare it on a busy machine.
 
-All begin with the same weights (torchrec with the same tables), and the losses of the first steps must agree, or
-the run ends with an error. The last line is JSON: {"bars": {name: {bar, wall, cpu}}, "results": [...], ...}.
+All begin with the same weights (torchrec with the same tables), and the losses of the first steps must be equal,
+or the run ends with an error. The last line is JSON: {"bars": {name: {bar, wall, cpu}}, "results": [...], ...}.
 """
 
 import argparse

@@ -1,12 +1,12 @@
-"""What do 2,000 columns cost, for each column, beside 200; and beside the same written by hand in Polars?
+"""Measure the cost per column of 2,000 columns, next to 200 and to the same handwritten in Polars.
 
     python benchmarks/wide.py [--columns 2000] [--few 200] [--rows 2000] [--rounds 3]
 
-Half of the columns hold ids, half numbers; few rows, so that what is done for each column counts. A workflow
+Half of the columns contain ids, half numbers. Rows are few, so that the work per column dominates. A workflow
 (Categorify; FillMissing, Normalize) is fitted on a frame and on a Parquet file of them, transforms and writes
 them, is saved and loaded, and its TensorFlow implementation is traced; the Loader reads what was written once.
 "by hand" does in Polars what fitting on the frame and collecting do. All times are CPU time of the process, the
-least of the rounds.
+minimum over rounds.
 
 The table is followed by one line of JSON: {"columns": ..., "few": ..., "rows": ..., "cores": ..., "results":
 [{"step": ..., "seconds": ..., "ms_per_column": ..., "of_few": ms per column over those of the few columns,
