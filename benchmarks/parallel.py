@@ -74,7 +74,7 @@ def built(features, dense, bottom, top, plan, wire="float32"):
         name: keras.Input(() if each.hotness == 1 else (int(each.hotness),), name=name, dtype="int32")
         for name, each in features.items()
     }
-    vectors = list(kr.layers.DistributedEmbedding(features, plan=plan, wire=wire, name="emb")(ids).values())
+    vectors = list(kr.layers.DistributedEmbedding(features, plan=plan, wire_dtype=wire, name="emb")(ids).values())
     if bottom:
         below = kr.layers.MLP(bottom, name="bottom")(x)
         vectors = [below, kr.layers.DotInteraction()([below, *vectors])]

@@ -106,7 +106,7 @@ class FindRows : public OpKernel {
     for (int64_t f = 0; f < features; ++f) {
       const int64_t n = ids[f].NumElements();
       OP_REQUIRES(context, !stray[f], errors::InvalidArgument("feature '", features_[f], "': id ", *stray[f],
-                  " is outside [0, ", sizes_[f], ") of table '", tables_[f], "'"));
+                  " is out of range [0, ", sizes_[f], ") of table '", tables_[f], "'"));
       OP_REQUIRES(context, hotness_[f] ? n % hotness_[f] == 0 : Cuts(splits[f], n),
                   errors::InvalidArgument("feature '", features_[f], "': ", n, " ids cannot be cut into lists"));
       bags[f + 1] += bags[f];

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 
 from kerasrec._keras import layers_of
-from kerasrec.layers.embedding import DistributedEmbedding, Placed
+from kerasrec.layers.embedding import DistributedEmbedding
+from kerasrec.layers.local_lookup import LocalLookup
 from kerasrec.parallel import comm
 from kerasrec.parallel.comm.raise_on_all import raise_on_all
 from kerasrec.parallel.exchange.gather_table import gathered
 from kerasrec.tables.plan import distinct_tables, plan_from_placements
 from kerasrec.tables.row_io import new_rows
 from kerasrec.tables.sharding import Shards, shard
+from kerasrec.tables.variables import TableVariable
+from kerasrec.typing import Tensor
 
 
 @contextmanager
@@ -37,34 +40,35 @@ def whole_tables(model: Any) -> Iterator[None]:
     raise_on_all(lambda: _refuse_too_large(layers) if comm.rank() == 0 else None)
     with ExitStack() as stack:
         for layer in layers:
-            tables = _gather(layer)
-            if comm.rank() == 0:
-                stack.enter_context(layer.placed_as(tables))
+            lookup = _gather(layer)
+            if lookup is not None:
+                stack.enter_context(layer.looking_up(lookup))
         yield
 
 
-def _gather(layer: DistributedEmbedding) -> Placed:
-    """A layer's tables as one rank holds them; on other ranks without the variables."""
+def _gather(layer: DistributedEmbedding) -> LocalLookup | None:
+    """Return a lookup in all of a layer's tables in one rank's memory, on rank 0; other ranks send their rows."""
     features = layer.features
     plan = plan_from_placements(features, 1, "table_wise")
-    shards = tuple(shard(plan, [table for table, _ in distinct_tables(features)]))
-    variables = []
-    for alone in shards:
-        shape = alone.stack.rows, alone.stack.embedding_dim
-        if comm.rank() == 0:
-            values = new_rows(shape, layer.table_dtype, _rows(layer, alone))
-            variables.append(keras.Variable(values, dtype=values.dtype, autocast=False, name=alone.stack.name))
-        else:
-            for _ in _rows(layer, alone):
-                pass
-    parts = tuple((name, {name: config}) for name, config in features.items())
-    return Placed(parts, shards, variables)
+    stacks = shard(plan, [table for table, _ in distinct_tables(features)])
+    if comm.rank() == 0:
+        variables = [TableVariable(each, 0, partial(_all_rows, layer, each), layer.table_dtype) for each in stacks]
+        return LocalLookup(features, plan, variables)
+    for each in stacks:
+        for _ in _rows(layer, each):
+            pass
+    return None
 
 
-def _rows(layer: DistributedEmbedding, alone: Shards) -> Iterator[tuple[int, np.ndarray]]:
-    """The rows of a stack on one rank, block by block; other ranks get empty ones, and only send."""
-    for table, first in alone.stack.offsets.items():
-        for start, values in gathered(layer.placed.shards, layer.placed.variables, table):
+def _all_rows(layer: DistributedEmbedding, shards: Shards, shape: tuple[int, int], dtype: str) -> Tensor:
+    return new_rows(shape, dtype, _rows(layer, shards))
+
+
+def _rows(layer: DistributedEmbedding, shards: Shards) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the rows of a stack of full tables, block by block; on ranks but 0 empty ones, which only send."""
+    variables = layer.lookup.variables
+    for table, first in shards.stack.offsets.items():
+        for start, values in gathered([each.shards for each in variables], variables, table):
             yield first + start, values
 
 

@@ -153,7 +153,7 @@ def test_rows_outside_the_table_are_refused():
             bags = kernels.Bags(tf.constant([row]), tf.constant([0, 1]), tf.constant([0, 1]))
             kernels.look_up(table, bags, [once], ["sum"], [span], tf.float32)
         with pytest.raises(
-            tf.errors.InvalidArgumentError, match=rf"'f': id {row} is outside \[0, 4\) of table 't'"
+            tf.errors.InvalidArgumentError, match=rf"'f': id {row} is out of range \[0, 4\) of table 't'"
         ):
             kernels.find_rows(
                 [tf.constant([row])], [none], [1], [False], [kernels.Span("t", 0, 4)], ["f"], tf.int32

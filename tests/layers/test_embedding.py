@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import kerasrec as kr
+from kerasrec import kernels
 from kerasrec.layers import whole_tables
 from kerasrec.tables.initializers import BLOCK_ROWS, initial_values
 
@@ -191,7 +192,9 @@ def test_id_outside_its_table_is_named(bad, form):
         "padded": np.array([[1, 0], [2, bad]]),
         "ragged": tf.ragged.constant([[1], [2, bad]], dtype=tf.int64),
     }[form]
-    with pytest.raises(tf.errors.InvalidArgumentError, match=rf"feature 'item': id {bad} is outside \[0, 10\)"):
+    with pytest.raises(
+        tf.errors.InvalidArgumentError, match=rf"feature 'item': id {bad} is out of range \[0, 10\)"
+    ):
         layer({"item": ids, "other": np.array([1, 2])})
 
 
@@ -372,11 +375,19 @@ def test_float64_tables_keep_their_digits(tmp_path):
     np.testing.assert_array_equal(layer.table("item"), rows)
 
 
-def test_what_a_wire_can_be():
-    with pytest.raises(ValueError, match="wire must be one of .*, not 'int8'"):
-        kr.layers.DistributedEmbedding(
-            {"item": kr.FeatureConfig("item", kr.TableConfig("item", 50, 3))}, wire="int8"
-        )
+def test_dtypes_on_the_wire():
+    features = {"item": kr.FeatureConfig("item", kr.TableConfig("item", 50, 3))}
+    with pytest.raises(ValueError, match="wire_dtype must be one of .*; got 'int8'"):
+        kr.layers.DistributedEmbedding(features, wire_dtype="int8")
+    with pytest.raises(TypeError, match="no argument 'wire'.*wire_dtype"):
+        kr.layers.DistributedEmbedding(features, wire="bfloat16")
+
+
+def test_a_config_of_0_1_names_the_dtype_on_the_wire_as_it_did():
+    layer = kr.layers.DistributedEmbedding({"item": kr.FeatureConfig("item", ITEM)}, wire_dtype="bfloat16")
+    config = layer.get_config()
+    config["wire"] = config.pop("wire_dtype")
+    assert kr.layers.DistributedEmbedding.from_config(config).wire_dtype == "bfloat16"
 
 
 def test_padding_touches_no_row_where_vectors_stay_apart(monkeypatch):
@@ -387,7 +398,7 @@ def test_padding_touches_no_row_where_vectors_stay_apart(monkeypatch):
     layer, ids = kr.layers.DistributedEmbedding(features), tf.constant([[3, 0, 5], [0, 0, 0], [1, 3, 0]])
     layer.build()
     by_kernels = layer({"item": ids}, training=True)["item"]
-    monkeypatch.setattr(kr.layers.embedding.kernels, "fits", lambda table: False)
+    monkeypatch.setattr(kernels, "fits", lambda table: False)
     with tf.GradientTape() as tape:
         vectors = layer({"item": ids}, training=True)["item"]
     np.testing.assert_array_equal(vectors, by_kernels)
@@ -423,4 +434,4 @@ def test_lists_kept_apart_beside_single_ids(monkeypatch):
         np.testing.assert_array_equal(found["history"], expected)
         (gradient,) = tape.gradient(found, layer.trainable_variables)
         np.testing.assert_array_equal(tf.convert_to_tensor(gradient)[:, 0], [1, 1, 0, 2, 0, 1, 0, 0, 1])
-        monkeypatch.setattr(kr.layers.embedding.kernels, "fits", lambda table: False)
+        monkeypatch.setattr(kernels, "fits", lambda table: False)

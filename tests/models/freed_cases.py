@@ -109,7 +109,7 @@ CASES = {
 def round_of(case, folder):
     """What is left of one model: whether its table, whether its loader, and MiB of this process."""
     model, loader = case(folder)
-    table, loader = weakref.ref(model.embeddings.placed.variables[0].value), weakref.ref(loader)
+    table, loader = weakref.ref(model.embeddings.lookup.variables[0].value), weakref.ref(loader)
     del model
     keras.backend.clear_session()
     gc.collect()

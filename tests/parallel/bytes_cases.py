@@ -64,7 +64,7 @@ def check_closed_form():
     distinct = [np.unique(np.concatenate([ids_of(r, 0), ids_of(r, 1)])) for r in range(ranks)]
     others = [np.unique(ids_of(r, 2)) for r in range(ranks)]
     for wire, size in (("float32", 4), ("bfloat16", 2)):
-        names, sent = sent_in_a_step(layer_of(features, wire=wire), ids)
+        names, sent = sent_in_a_step(layer_of(features, wire_dtype=wire), ids)
         assert [name.rpartition(".")[2] for name in names] == ["ids", "vectors", "gradients"]
         id_bytes = 2  # for an owner's rows of both tables
         form = sum(len(each) * (id_bytes + 2 * WIDTH * size) for each in distinct)
@@ -80,7 +80,7 @@ def check_predicted():
         table = kr.TableConfig("t", ROWS, WIDTH, placement=placement, frequent_rows=300, head=head)
         table = table if placement == "hybrid" else replace(table, frequent_rows=None)
         plan = kr.parallel.plan([table], ranks, None, BATCH, wire_dtype=wire)
-        layer = layer_of([kr.FeatureConfig("t", table)], wire=wire, plan=plan)
+        layer = layer_of([kr.FeatureConfig("t", table)], wire_dtype=wire, plan=plan)
         names, sent = sent_in_a_step(layer, {"t": tf.constant(ids_of(comm.rank()))})
         assert len(names) == (5 if placement == "hybrid" else 3)
         np.testing.assert_allclose(sent.sum(), sum(plan.predicted.sent_bytes), rtol=0.05)

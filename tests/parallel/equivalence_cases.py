@@ -54,7 +54,7 @@ def layer_of(case):
         features,
         seed=3,
         plan=plan,
-        wire=case.get("wire"),
+        wire_dtype=case.get("wire_dtype"),
         ranks_per_node=per_node,
         dtype=case.get("dtype", "float32"),
     )

@@ -38,7 +38,7 @@ def beside_the_product():
                 {"item": placement, "tag": other, "tiny": placement},
                 optimizer,
                 dtype="float64",
-                wire="float64",
+                wire_dtype="float64",
                 **more,
             )
             for placement, other, optimizer, more in (

@@ -20,7 +20,7 @@ CASES = Path(__file__).parent / "fit_fault_cases.py"
     [
         ("raise", "rank 1 of 2: ValueError: column 'age' has a bad value"),
         pytest.param("kill", "Process 1 exit with status code 137", marks=pytest.mark.nightly),
-        ("stray id", "id 1000 is outside [0, 103) of table"),
+        ("stray id", "id 1000 is out of range [0, 103) of table"),
         ("bad file", "last.parquet"),
         ("stuck", "rank 1 of 2: no step has begun for 20 seconds"),
     ],

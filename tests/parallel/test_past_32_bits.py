@@ -112,7 +112,7 @@ def test_row_numbers_past_2_to_31(index, form):
 
 
 def test_a_stray_id_past_2_to_31_is_refused():
-    with pytest.raises(tf.errors.InvalidArgumentError, match="'item': id 4294967299 is outside"):
+    with pytest.raises(tf.errors.InvalidArgumentError, match="'item': id 4294967299 is out of range"):
         # Cut to 32 bits it would be 3.
         kernels.find_rows(
             [tf.constant([2**32 + 3])], [tf.zeros((0,), tf.int64)], [1], [False],

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from kerasrec.parallel import comm
-from kerasrec.parallel.exchange.packing import from_bits, to_bits
+from kerasrec.parallel.comm.message_parts import from_bits, to_bits
 from kerasrec.tables.row_io import row_blocks
 from kerasrec.tables.sharding import Shards
 from kerasrec.tables.variables import TableVariable

@@ -37,7 +37,7 @@ def of_embedding(layer: Any) -> dict[str, Any]:
         }
         for placed in layer.plan.tables
     }
-    config = {name: getattr(layer, name) for name in ("name", "seed", "wire", "ranks_per_node")}
+    config = {name: getattr(layer, name) for name in ("name", "seed", "wire_dtype", "ranks_per_node")}
     return {**config, "plan": tables}
 
 

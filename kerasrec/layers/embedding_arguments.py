@@ -1,0 +1,67 @@
+"""Checks and defaults of `DistributedEmbedding`'s arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+
+from kerasrec._keras import random_seed
+from kerasrec.parallel import comm
+from kerasrec.parallel.planner.planner import plan as make_plan
+from kerasrec.tables.config import FeatureConfig, TableConfig
+from kerasrec.tables.plan import Plan, plan_from_placements
+
+
+def feature_config(name: str, config: FeatureConfig | Mapping[str, Any]) -> FeatureConfig:
+    """A feature's config, from itself or from what `get_config` makes of it."""
+    if isinstance(config, Mapping):
+        return FeatureConfig(config["name"], TableConfig(**config["table"]), config.get("hotness", 1.0))
+    if not isinstance(config, FeatureConfig):
+        raise ValueError(f"feature {name!r} must be a kr.FeatureConfig, not {config!r}")
+    return config
+
+
+def planned(plan: Plan | None, features: Sequence[FeatureConfig], **how: Any) -> Plan:
+    """Where the tables live: as told, else as the planner says; on one rank there is nothing to choose."""
+    ranks = comm.size()
+    if plan is None:
+        return (
+            plan_from_placements(features, 1, "table_wise")
+            if ranks == 1
+            else make_plan(features, ranks, None, **how)
+        )
+    if plan.ranks != ranks:
+        raise ValueError(f"the plan is for {plan.ranks} ranks, but there are {ranks}")
+    for config in features:
+        if plan[config.table.name].table != config.table:
+            raise ValueError(f"the plan's table {config.table.name!r} is another: {plan[config.table.name].table}")
+    return plan
+
+
+def refuse_strategy(layer: str) -> None:
+    if keras.backend.backend() != "tensorflow":
+        return
+    import tensorflow as tf
+
+    if tf.distribute.has_strategy():
+        strategy = type(tf.distribute.get_strategy()).__name__
+        raise ValueError(
+            f"{layer}: embedding tables cannot be made under tf.distribute.{strategy}. "
+            "To train on several devices, leave the strategy out and start one process for each: "
+            "horovodrun -np N python train.py"
+        )
+
+
+def checked_seed(layer: str, seed: int) -> int:
+    if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
+        raise ValueError(f"{layer}: seed must be an integer >= 0; got {seed!r}")
+    return int(seed)
+
+
+def default_seed() -> int:
+    """The seed of `keras.utils.set_random_seed`, the same on all ranks."""
+    seed = abs(random_seed() or 0)
+    return seed if comm.size() == 1 else comm.gather_objects(seed)[0]
