@@ -79,7 +79,7 @@ def read(file: Path, save: str, size: int, crc32: int) -> RankState:
     """Read what `RankState.write` wrote. Raises as `safetensors_io.check`."""
     safetensors_io.check(file, save, size, crc32)
     there = safetensors_io.open_file(file, save, size)
-    by_name = {name: safetensors_io.read_whole(file, where) for name, where in there.items()}
+    by_name = {name: safetensors_io.read_array(file, where) for name, where in there.items()}
     packed = json.loads(by_name.pop("state").tobytes())
     arrays = [by_name[str(place)] for place in range(len(by_name))]
     return RankState(**{name: unpack(value, arrays) for name, value in packed.items()})

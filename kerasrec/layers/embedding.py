@@ -25,7 +25,7 @@ from kerasrec.layers.embedding_arguments import (
 from kerasrec.layers.first_rows import first_replicas, first_rows
 from kerasrec.layers.local_lookup import LocalLookup, Lookup
 from kerasrec.parallel import comm
-from kerasrec.parallel.checkpoint.keras_files import key_of, saved_blocks, saved_tables, whole_for_file
+from kerasrec.parallel.checkpoint.keras_files import full_table_on_rank_0, key_of, saved_blocks, saved_tables
 from kerasrec.parallel.exchange.gather_table import whole
 from kerasrec.parallel.fit.checks import check_trainer
 from kerasrec.tables.bags import Bags
@@ -274,7 +274,7 @@ class DistributedEmbedding(keras.layers.Layer):
     def save_own_variables(self, store: Any) -> None:
         """On several ranks all of them must call it, and only rank 0's store gets the tables."""
         for placed in self.plan.tables:
-            rows = whole_for_file(self._shards, self._variables, placed.table.name)
+            rows = full_table_on_rank_0(self._shards, self._variables, placed.table.name)
             if rows is not None:
                 store[key_of(placed.table.name)] = rows
 

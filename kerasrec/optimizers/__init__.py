@@ -1,4 +1,4 @@
-"""Optimizers whose step costs what the batch touches, however many rows a table has."""
+"""Optimizers whose step costs as much as the rows that a batch looks up, however many rows a table has."""
 
 from kerasrec.optimizers.adagrad import Adagrad
 from kerasrec.optimizers.adam import Adam, AdamW

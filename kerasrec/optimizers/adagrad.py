@@ -10,6 +10,7 @@ from kerasrec import kernels
 from kerasrec._keras import slot
 from kerasrec.optimizers.base import TableOptimizer
 from kerasrec.optimizers.sparse import Rows, raw
+from kerasrec.typing import Tensor, Variable
 
 
 @keras.saving.register_keras_serializable("kerasrec")
@@ -18,12 +19,12 @@ class Adagrad(TableOptimizer, keras.optimizers.Adagrad):
 
     `acc += g^2`, `w -= lr * g / sqrt(acc + epsilon)`. A row with no gradient has `g = 0` and stays as it is, so
     updating the touched rows alone is exact: the weights are those of `keras.optimizers.Adagrad` on dense
-    gradients. Arguments are Keras's, but for two defaults.
+    gradients. Arguments are Keras's, with two other defaults.
 
     Args:
-        learning_rate: 0.05 did best over the library's models and data, with Keras's 0.001 hardly any moved.
-        initial_accumulator_value: what `acc` begins with. Keras's 0.1 is more than thousands of batches' squared
-            gradients add up to, so that the rows of tables hardly move; PyTorch's is 0 as well.
+        learning_rate: 0.05 did best over the library's models and data; with Keras's 0.001 weights hardly move.
+        initial_accumulator_value: what `acc` begins with. With Keras's 0.1, more than the squared gradients of
+            thousands of batches add up to, the rows of tables hardly move; PyTorch's default is 0 as well.
         epsilon: bounds the step of a row whose gradients are tiny.
         **kwargs: Keras's other arguments.
 
@@ -43,7 +44,7 @@ class Adagrad(TableOptimizer, keras.optimizers.Adagrad):
     ):
         super().__init__(learning_rate, initial_accumulator_value, epsilon, **kwargs)
 
-    def update_rows(self, at: Rows, table: Any, gradient: Any, learning_rate: Any) -> None:
+    def update_rows(self, at: Rows, table: Variable, gradient: Tensor, learning_rate: Tensor) -> None:
         accumulator = slot(self, "accumulator", at.index)
         if kernels.adagrad_rows(raw(table), raw(accumulator), at.rows, gradient, learning_rate, self.epsilon):
             return

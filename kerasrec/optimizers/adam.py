@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 from keras import ops
 
 from kerasrec._keras import decays, slot
 from kerasrec.optimizers.base import TableOptimizer
 from kerasrec.optimizers.sparse import Rows
+from kerasrec.typing import Tensor, Variable
 
 
 class _LazyAdam(TableOptimizer):
     decays_rows = True
 
-    def update_rows(self, at: Rows, table: Any, gradient: Any, learning_rate: Any) -> None:
+    def update_rows(self, at: Rows, table: Variable, gradient: Tensor, learning_rate: Tensor) -> None:
         step = ops.cast(self.iterations + 1, gradient.dtype)
         momentums, velocities = slot(self, "momentum", at.index), slot(self, "velocity", at.index)
         momentum = at.read(momentums)
@@ -40,9 +39,9 @@ class _LazyAdam(TableOptimizer):
 class Adam(_LazyAdam, keras.optimizers.Adam):
     """Keras's Adam, lazy for embedding tables.
 
-    The moments of a row, and its weight decay, move only in steps that look the row up; the bias correction
-    counts all steps. Keras's Adam moves every row in every step, since old moments go on pushing idle rows: the
-    results are close, not equal. Arguments are Keras's.
+    A row's moments and weight decay change only in steps that look the row up; the bias correction counts all
+    steps. Keras's Adam updates every row in every step, since old moments still move rows that are not looked up:
+    the results are close, not equal. Arguments are Keras's.
 
     Example:
 

@@ -2,23 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 from keras import ops
 
 from kerasrec._keras import slot
 from kerasrec.optimizers.base import TableOptimizer
 from kerasrec.optimizers.sparse import Rows
+from kerasrec.typing import Tensor, Variable
 
 
 @keras.saving.register_keras_serializable("kerasrec")
 class Ftrl(TableOptimizer, keras.optimizers.Ftrl):
     """Keras's Ftrl, lazy for embedding tables.
 
-    A row is recomputed from its accumulator and its linear term in steps that look it up. Keras's Ftrl recomputes
-    every row in every step, which sets a row that was never looked up to zero in the first one; here it keeps its
-    initial value until then. Arguments are Keras's.
+    A row is recomputed from its accumulator and linear term in steps that look it up. Keras's recomputes every row
+    in every step, which sets rows that were never looked up to zero in the first one; here a row keeps its
+    initial value until it is looked up. Arguments are Keras's.
 
     Example:
 
@@ -27,7 +26,7 @@ class Ftrl(TableOptimizer, keras.optimizers.Ftrl):
     Source: McMahan et al., "Ad Click Prediction: a View from the Trenches" (KDD 2013).
     """
 
-    def update_rows(self, at: Rows, table: Any, gradient: Any, learning_rate: Any) -> None:
+    def update_rows(self, at: Rows, table: Variable, gradient: Tensor, learning_rate: Tensor) -> None:
         weights = at.read(table)
         accumulators, linears = slot(self, "accumulator", at.index), slot(self, "linear", at.index)
         accumulator, linear = at.read(accumulators), at.read(linears)

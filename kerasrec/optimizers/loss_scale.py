@@ -1,4 +1,4 @@
-"""Loss scaling that leaves the gradients of table lookups a few rows."""
+"""Loss scaling for the gradients of table lookups, which are of few rows."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from kerasrec.optimizers.sparse import is_sparse
 
 @keras.saving.register_keras_serializable("kerasrec")
 class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
-    """Keras's dynamic loss scaling for mixed_float16, for gradients of a few rows of a table.
+    """Keras's dynamic loss scaling for mixed_float16, which reads the gradients of a batch's rows alone.
 
-    Under that policy `kr.models` wrap their optimizer in it, as Keras wraps other models' in its own. That one
-    works with tables too, but checks the gradient of all their rows in every step. Arguments are Keras's.
+    Under that policy `kr.models` wrap their optimizer in it, as Keras wraps other models' in its own, which
+    works with tables as well, but checks the gradients of all of their rows in every step. Arguments are Keras's.
 
     Example:
 
@@ -29,7 +29,7 @@ class LossScaleOptimizer(keras.optimizers.LossScaleOptimizer):
         return super().check_finite([g.values if is_sparse(g) else g for g in grads])
 
     def save_own_variables(self, store: Any) -> None:
-        """The scale and its counter; Keras has the inner optimizer save its own, by tables' names."""
+        """Save the scale and its counter; Keras has the inner optimizer save its own state."""
         for index, variable in enumerate(own_variables(self)):
             store[str(index)] = variable.numpy()
 

@@ -10,6 +10,7 @@ import keras
 
 from kerasrec.optimizers.base import TableOptimizer
 from kerasrec.tables.variables import is_table
+from kerasrec.typing import Optimizer, Variable
 
 
 @keras.saving.register_keras_serializable("kerasrec")
@@ -23,11 +24,11 @@ class Multi(TableOptimizer, keras.optimizers.Optimizer):
         optimizers: `{"tables": ..., "dense": ...}`, each an optimizer of `kr.optimizers`.
         loss_scale_factor: as in any Keras optimizer. Everything else is set on the two.
 
-    Learning rates are those of the two, `multi["dense"].learning_rate`. As Keras asks an optimizer for one,
+    Each of the two has its own learning rate, as `multi["dense"].learning_rate`. Where Keras asks for one,
     `multi.learning_rate` is the dense part's.
 
     Raises:
-        ValueError: other parts than these two, or an optimizer that is not of `kr.optimizers`.
+        ValueError: other keys than these two, or an optimizer that is not of `kr.optimizers`.
 
     Example:
 
@@ -41,19 +42,20 @@ class Multi(TableOptimizer, keras.optimizers.Optimizer):
 
     def __init__(self, optimizers: Mapping[str, Any], name: str = "multi", **kwargs: Any):
         if set(optimizers) != {"tables", "dense"}:
-            raise ValueError(f'Multi needs {{"tables": ..., "dense": ...}}, not parts {sorted(optimizers)}')
+            raise ValueError(f'optimizers must be {{"tables": ..., "dense": ...}}; got keys {sorted(optimizers)}')
         kwargs = {key: value for key, value in kwargs.items() if value is not None}
         if unknown := set(kwargs) - {"loss_scale_factor"}:
-            raise ValueError(f"set {', '.join(sorted(unknown))} on the two optimizers, not on Multi")
+            raise ValueError(f"Multi takes no {', '.join(sorted(unknown))}; set it on the two optimizers")
         tables, dense = (keras.optimizers.get(optimizers[part]) for part in ("tables", "dense"))
         super().__init__(learning_rate=lambda: dense.learning_rate, name=name, **kwargs)
-        # A namespace hides them from Keras, which would save their state a second time.
+        # In a namespace Keras does not track them: it would save their state a second time.
         self._parts_by_name = SimpleNamespace(tables=tables, dense=dense)
 
-    def __getitem__(self, part: str) -> Any:
+    def __getitem__(self, part: str) -> TableOptimizer:
+        """Return the optimizer of \"tables\" or of the \"dense\" part."""
         return vars(self._parts_by_name)[part]
 
-    def optimizer_of(self, variable: Any) -> Any:
+    def optimizer_of(self, variable: Variable) -> Optimizer:
         own = super().optimizer_of(variable)
         return self["tables" if is_table(variable) else "dense"] if own is self else own
 
@@ -64,7 +66,7 @@ class Multi(TableOptimizer, keras.optimizers.Optimizer):
     @learning_rate.setter
     def learning_rate(self, value: Any) -> None:
         raise AttributeError(
-            'Multi has two learning rates: set multi["tables"].learning_rate or multi["dense"]\'s'
+            'Multi has two learning rates; set multi["tables"].learning_rate or multi["dense"].learning_rate'
         )
 
     def get_config(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Adagrad with one accumulator a row."""
+"""Adagrad with one accumulator per row."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ from kerasrec._keras import slot, variable_index
 from kerasrec.optimizers.base import TableOptimizer
 from kerasrec.optimizers.sparse import Rows
 from kerasrec.tables.variables import TableVariable, is_table
+from kerasrec.typing import Tensor, Variable
 
 
 @keras.saving.register_keras_serializable("kerasrec")
 class RowwiseAdagrad(TableOptimizer, keras.optimizers.Adagrad):
-    """Adagrad that keeps one number a table row instead of one an element: `acc_r += mean(g_r^2)`,
+    """Adagrad that keeps one number per row instead of one per element: `acc_r += mean(g_r^2)`,
     `w_r -= lr * g_r / sqrt(acc_r + epsilon)`.
 
     For a table of width 64 the optimizer's state is 1/64 of the table. A variable counts as a table when it is a
@@ -42,8 +43,8 @@ class RowwiseAdagrad(TableOptimizer, keras.optimizers.Adagrad):
     def new_slot(self, variable: Any, name: str, initializer: Any) -> Any:
         if isinstance(variable, TableVariable) and (cut := variable.shards.column_wise_tables):
             raise ValueError(
-                f"RowwiseAdagrad keeps one number for all columns of a row, but table {cut[0]!r} is column-wise: "
-                "its columns are on several ranks; place it otherwise, or use Adagrad"
+                f"RowwiseAdagrad is not supported for column-wise tables: it keeps one number for all columns of "
+                f"a row, but those of {cut[0]!r} are on several ranks. Use another placement, or Adagrad"
             )
         if not is_table(variable):
             return super().new_slot(variable, name, initializer)
@@ -59,7 +60,7 @@ class RowwiseAdagrad(TableOptimizer, keras.optimizers.Adagrad):
         step = ops.cast(learning_rate, variable.dtype) * gradient
         self.assign_sub(variable, step / ops.sqrt(ops.add(accumulator, self.epsilon)))
 
-    def update_rows(self, at: Rows, table: Any, gradient: Any, learning_rate: Any) -> None:
+    def update_rows(self, at: Rows, table: Variable, gradient: Tensor, learning_rate: Tensor) -> None:
         accumulator = slot(self, "accumulator", at.index)
         accumulated = at.read(accumulator) + ops.mean(gradient * gradient, axis=-1, keepdims=True)
         at.write(accumulator, accumulated)

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 
 from kerasrec.optimizers.base import TableOptimizer
 from kerasrec.optimizers.sparse import Rows
+from kerasrec.typing import Tensor, Variable
 
 
 @keras.saving.register_keras_serializable("kerasrec")
 class SGD(TableOptimizer, keras.optimizers.SGD):
     """Keras's SGD, row by row for embedding tables.
 
-    `w -= lr * g` is exact: a row with no gradient stays. With momentum it is lazy: `m = momentum * m - lr * g`,
-    `w += m` (or, for Nesterov, `w += momentum * m - lr * g`) happen only in steps that look the row up, so an
-    idle row neither coasts on nor loses its momentum. Arguments are Keras's.
+    `w -= lr * g` is exact: a row with no gradient does not change. With momentum it is lazy: `m = momentum * m -
+    lr * g`, `w += m` (or, for Nesterov, `w += momentum * m - lr * g`) are computed only in steps that look the row
+    up; other rows neither move nor lose their momentum. Arguments are Keras's.
 
     Example:
 
@@ -25,7 +24,7 @@ class SGD(TableOptimizer, keras.optimizers.SGD):
     Source: Sutskever et al., "On the importance of initialization and momentum in deep learning" (ICML 2013).
     """
 
-    def update_rows(self, at: Rows, table: Any, gradient: Any, learning_rate: Any) -> None:
+    def update_rows(self, at: Rows, table: Variable, gradient: Tensor, learning_rate: Tensor) -> None:
         step = -learning_rate * gradient
         if self.momentum:
             velocity = self.momentum * at.read(self.momentums[at.index]) + step

@@ -149,7 +149,7 @@ def test_rowwise_state_is_one_number_a_row():
     ],
 )
 def test_what_would_touch_whole_tables_is_refused(make, option):
-    with pytest.raises(ValueError, match=rf"{option}=\.\.\.\) would touch every row of 'embeddings'"):
+    with pytest.raises(ValueError, match=rf"{option}=\.\.\.\) is not supported for embedding tables"):
         train(make(), steps=1)
 
 
@@ -157,7 +157,7 @@ def test_constraint_is_refused():
     def constrained(rows, dim):
         return keras.layers.Embedding(rows, dim, embeddings_constraint="non_neg")
 
-    with pytest.raises(ValueError, match="'embeddings' has a constraint"):
+    with pytest.raises(ValueError, match="constraint of 'embeddings' is not supported"):
         train(kro.Adagrad(0.1), constrained, steps=1)
 
 
@@ -191,11 +191,11 @@ def test_multi_is_its_two_parts():
 
 
 def test_multi_says_what_is_wrong():
-    with pytest.raises(ValueError, match="not parts \\['dense'\\]"):
+    with pytest.raises(ValueError, match="got keys \\['dense'\\]"):
         kro.Multi({"dense": kro.SGD(0.1)})
-    with pytest.raises(ValueError, match="set clipnorm on the two optimizers"):
+    with pytest.raises(ValueError, match="no clipnorm; set it on the two optimizers"):
         kro.Multi({"tables": kro.SGD(0.1), "dense": kro.SGD(0.1)}, clipnorm=1.0)
-    with pytest.raises(ValueError, match="is not of kr.optimizers"):
+    with pytest.raises(ValueError, match="is not supported for embedding tables"):
         train(kro.Multi({"tables": keras.optimizers.Adagrad(0.1), "dense": kro.SGD(0.1)}), steps=1)
     multi = kro.Multi({"tables": kro.SGD(0.1), "dense": kro.SGD(0.2)})
     assert float(multi.learning_rate) == pytest.approx(0.2)

@@ -207,7 +207,7 @@ def broken(case, folder):
         if comm.rank() == 0:
             shutil.copy(foreign, file)
         comm.barrier()
-        refused(ValueError, f"{file.name} is foreign", kr.parallel.restore, path, other)
+        refused(ValueError, f"{file.name} is of another save", kr.parallel.restore, path, other)
         assert_equal({k: v for k, v in state(other).items() if k in other_before}, other_before)
         comm.barrier()
         if comm.rank() == 0:
@@ -252,7 +252,7 @@ def each_moment(case, folder):
         if any(str(each).startswith(str(path)) for each in arguments):
             keep()
 
-    blocks = local_tables.Held.blocks
+    blocks = local_tables.LocalArray.blocks
 
     def each_block(self):
         for block in blocks(self):
@@ -260,11 +260,11 @@ def each_moment(case, folder):
             keep()
 
     copying = []
-    local_tables.Held.blocks = each_block
+    local_tables.LocalArray.blocks = each_block
     sys.addaudithook(about_to)  # for good: no hook can be removed
     kr.parallel.save(path, model, overwrite=True)
     copying.append(True)
-    local_tables.Held.blocks = blocks
+    local_tables.LocalArray.blocks = blocks
     after = state(model)
     if comm.rank() == 0:
         np.savez(folder / "moment_before.npz", **before)
@@ -298,7 +298,7 @@ def killed(case, folder):
     model = built(case, case["placements"], seed=3)
     kr.parallel.save(folder / "killed", model)
     train(model, range(2))
-    blocks, calls = local_tables.Held.blocks, []
+    blocks, calls = local_tables.LocalArray.blocks, []
 
     def dying(self):
         calls.append(self)
@@ -309,7 +309,7 @@ def killed(case, folder):
 
     row_io.BLOCK_BYTES = BLOCK_BYTES
     if comm.rank() == comm.size() - 1:
-        local_tables.Held.blocks = dying
+        local_tables.LocalArray.blocks = dying
     kr.parallel.save(folder / "killed", model, overwrite=True)
 
 

@@ -1,8 +1,8 @@
-"""Tables in Keras's own files: whole ones, that rank 0 writes and every rank reads its rows of."""
+"""Tables in Keras's own files: rank 0 writes full tables, and every rank reads its own rows of them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -13,15 +13,16 @@ from kerasrec.parallel.exchange.gather_table import gathered, whole
 from kerasrec.tables.row_io import kept_in, row_blocks
 from kerasrec.tables.sharding import Shards
 from kerasrec.tables.stack import Stack
+from kerasrec.typing import Variable
 
 
-def whole_for_file(stacks: Sequence[Shards], variables: Sequence[Any], table: str) -> np.ndarray | None:
-    """A whole table on rank 0, None on the others; all ranks must call it.
+def full_table_on_rank_0(stacks: Sequence[Shards], variables: Sequence[Variable], table: str) -> np.ndarray | None:
+    """Return a full table on rank 0, None on the others. Every rank must call it.
 
     Args:
-        stacks: those that have the table's slices, and maybe others.
-        variables: this rank's rows of each, or what an optimizer keeps for them.
-        table: its name.
+        stacks: those that have the table's columns, and maybe others.
+        variables: this rank's rows of each stack, or what an optimizer keeps for them.
+        table: the table's name.
     """
     if comm.size() == 1:
         for shards, variable in zip(stacks, variables, strict=True):
@@ -33,21 +34,23 @@ def whole_for_file(stacks: Sequence[Shards], variables: Sequence[Any], table: st
 
 
 def key_of(table: str) -> str:
-    """The key of a table in a Keras file, where "/" separates groups and "." is a group itself."""
+    """Return a table's key in a Keras file, where "/" separates groups and "." is itself a group."""
     plain = table.strip(".") and "/" not in table and not table.startswith("table ")
     return table if plain else f"table {quote(table, safe='')}"
 
 
 def saved_tables(tables: Iterable[str], store: Any) -> dict[str, Any]:
-    """Those of some tables that are in a Keras file, by name; in one of release 0.1 under just that."""
+    """Return those of `tables` that are in a Keras file, by name, which in a file of release 0.1 is their key."""
     keys = {table: key_of(table) if key_of(table) in store else table for table in tables}
     return {table: store[key] for table, key in keys.items() if key in store}
 
 
-def saved_blocks(stack: Stack, store: Any) -> Iterator[tuple[int, np.ndarray]]:
-    """The rows of a rank out of a Keras file of whole tables, block by block.
+def saved_blocks(stack: Stack, store: Mapping[str, Any]) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield a rank's rows out of a Keras file of full tables, each block with its first row in the rank's stack.
 
-    `store` has, by the table's name, the table or what an optimizer keeps for its rows.
+    Args:
+        stack: the rank's.
+        store: by the table's name, the full table or what an optimizer keeps for its rows.
     """
     for table, piece in zip(stack.tables, stack.pieces, strict=True):
         saved, offset = store[piece.table], stack.offsets[table.name]

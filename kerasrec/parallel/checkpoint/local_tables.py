@@ -1,32 +1,52 @@
-"""What a rank holds of a model's tables and of their optimizer state, by the names they have on disk."""
+"""This rank's shards of a model's tables and of their optimizer state, by the names they have on disk."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Protocol, runtime_checkable
 
 import keras
 import numpy as np
 
 from kerasrec.parallel import comm
 from kerasrec.tables.row_io import read_rows, row_blocks
+from kerasrec.tables.sharding import Slice
 from kerasrec.tables.variables import TableVariable, table_variables
+from kerasrec.typing import Optimizer, Variable
+
+
+@runtime_checkable
+class TableStateOptimizer(Protocol):
+    """An optimizer that says which of its variables belong to which table, as those of `kr.optimizers` do."""
+
+    def table_slots(self, variable: Variable) -> dict[str, Variable]:
+        """Return the optimizer's variables for a stack of tables, by name; each has the stack's rows."""
+
+    def optimizer_of(self, variable: Variable) -> Optimizer:
+        """Return the optimizer that trains a variable: this one, or the table's own."""
+
+    def dense_state(self) -> dict[str, Variable]:
+        """Return the optimizer's variables that belong to no table, by name."""
 
 
 @dataclass(frozen=True)
-class Held:
-    """A part of one array, a table or what an optimizer keeps for it, in consecutive rows of a variable.
+class LocalArray:
+    """This rank's shard of an array: of a table, or of what an optimizer keeps for one.
 
-    It is the whole array's `rows` and `columns`; a rank may hold no row of it.
+    Args:
+        variable: the variable that has it.
+        first: its first row in the variable, where it is consecutive rows.
+        rows, columns: which of the full array's it is; a rank may have no row of it.
+        full_shape: of the array on all ranks together.
     """
 
-    variable: Any
+    variable: Variable
     first: int
     rows: range
     columns: tuple[int, int]
-    whole: tuple[int, int]
+    full_shape: tuple[int, int]
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -45,69 +65,85 @@ class Held:
         return len(self.rows) * self.row_bytes
 
     def spans(self) -> Iterator[tuple[int, int]]:
-        """The rows held, counted from 0, some 16 MiB at a time."""
+        """Cut the rows, counted from 0, into spans [start, stop) of some 16 MiB."""
         return row_blocks(len(self.rows), self.row_bytes)
 
     def blocks(self) -> Iterator[np.ndarray]:
+        """Yield copies of the rows, a span at a time."""
         for start, stop in self.spans():
             yield read_rows(self.variable, self.first + start, self.first + stop)
 
 
 @dataclass(frozen=True)
-class HeldTable:
-    """A rank's part of a table; `arrays` are its values, first, and what its optimizer keeps."""
+class LocalTable:
+    """This rank's shard of a table.
+
+    Args:
+        name: the table's.
+        optimizer: the class of the optimizer that trains it; None if its state is left out.
+        arrays: the table's values, under its name, and then what its optimizer keeps.
+    """
 
     name: str
-    optimizer: str | None  # the class of what trains it
-    arrays: dict[str, Held]
+    optimizer: str | None
+    arrays: dict[str, LocalArray]
 
     @property
-    def values(self) -> Held:
+    def values(self) -> LocalArray:
         return self.arrays[self.name]
 
     @property
-    def shapes(self) -> dict[str, tuple[int, int]]:
-        """The whole arrays' shapes: the same on every rank."""
-        return {key: held.whole for key, held in self.arrays.items()}
+    def full_shapes(self) -> dict[str, tuple[int, int]]:
+        """The full arrays' shapes, which are the same on every rank."""
+        return {key: array.full_shape for key, array in self.arrays.items()}
 
 
-def tables_of(model: keras.Model, optimizer: Any, *, needed: bool = True) -> dict[str, HeldTable]:
-    """All tables of a model by name, those too of which this rank holds nothing.
+def local_tables(
+    model: keras.Model, optimizer: Optimizer | None, *, required: bool = True
+) -> dict[str, LocalTable]:
+    """Return this rank's shard of every table of a model, by the table's name, empty ones included.
 
     Args:
         model: a built model.
-        optimizer: what trains its tables, built; None leaves its state out, as does one that is not of
-            `kr.optimizers`, which does not tell what belongs to a table.
-        needed: whether a model without tables is refused.
+        optimizer: the built optimizer of its tables; None leaves its state out, as does one that is not of
+            `kr.optimizers`, which cannot say what belongs to a table.
+        required: whether a model without tables is refused.
 
     Raises:
-        ValueError: there are none, or two of one name.
+        ValueError: there is no table, or two have the same name.
     """
-    optimizer = optimizer if hasattr(optimizer, "table_slots") else None
-    tables: dict[str, HeldTable] = {}
+    stateful = optimizer if isinstance(optimizer, TableStateOptimizer) else None
+    tables: dict[str, LocalTable] = {}
     widths: Counter[str] = Counter()
     for variable in table_variables(model):
-        for part in variable.shards.slices:
-            name, rows = part.source.name, part.rows(comm.rank())
-            widths[name] += part.table.embedding_dim
-            if widths[name] > part.source.embedding_dim:
-                raise ValueError(f"two layers of {model.name!r} have a table {name!r}; give one another name")
+        for columns in variable.shards.slices:
+            name, rows = columns.source.name, columns.rows(comm.rank())
+            widths[name] += columns.table.embedding_dim
+            if widths[name] > columns.source.embedding_dim:
+                raise ValueError(
+                    f"two layers of {model.name!r} have a table {name!r}; tables' names must be unique in a model"
+                )
             if rows or name not in tables:
-                tables[name] = _held(variable, part, rows, optimizer)
-    if needed and not tables:
-        raise ValueError(f"{model.name!r} has no tables; it needs a DistributedEmbedding layer that is built")
+                tables[name] = _local_table(variable, columns, rows, stateful)
+    if required and not tables:
+        raise ValueError(
+            f"{model.name!r} has no tables; expected a model with a built DistributedEmbedding layer. Build the "
+            "model first, or save it with kr.save_model"
+        )
     return tables
 
 
-def _held(variable: TableVariable, part: Any, rows: range, optimizer: Any) -> HeldTable:
-    name, first = part.source.name, variable.stack.offsets[part.table.name] if rows else 0
+def _local_table(
+    variable: TableVariable, columns: Slice, rows: range, optimizer: TableStateOptimizer | None
+) -> LocalTable:
+    name, first = columns.source.name, variable.stack.offsets[columns.table.name] if rows else 0
     slots = {} if optimizer is None else optimizer.table_slots(variable)
     arrays = {}
-    for key, each in {name: variable, **{f"{name}/{slot}": of for slot, of in slots.items()}}.items():
-        # What is kept for each number is cut as the table is; what is kept for each row has columns of its own.
-        by_number = each.shape[1] == variable.shape[1]
-        columns = part.columns if by_number else (0, each.shape[1])
-        whole = (part.source.vocabulary_size, part.source.embedding_dim if by_number else each.shape[1])
-        arrays[key] = Held(each, first, rows, columns, whole)
-    trained = None if optimizer is None else type(optimizer.optimizer_of(variable)).__name__
-    return HeldTable(name, trained, arrays)
+    for key, array in {name: variable, **{f"{name}/{slot}": array for slot, array in slots.items()}}.items():
+        # A slot as wide as the table is cut as the table is; one with a number per row has columns of its own.
+        as_wide = array.shape[1] == variable.shape[1]
+        width = columns.source.embedding_dim if as_wide else array.shape[1]
+        own_columns = columns.columns if as_wide else (0, width)
+        arrays[key] = LocalArray(array, first, rows, own_columns, (columns.source.vocabulary_size, width))
+    trained_by = None if optimizer is None else type(optimizer.optimizer_of(variable)).__name__
+    return LocalTable(name, trained_by, arrays)

@@ -1,7 +1,7 @@
-"""Keras's own files, written so that a save that fails or is killed leaves what stood there.
+"""Keras's own files, written so that a save that fails or is killed leaves the earlier file as it was.
 
-Keras opens the file it is told to write, which empties it, and a sharded save overwrites one file after another.
-Here Keras writes beside the final name, and what it wrote takes that name in one step.
+Keras opens the file that it writes, which empties it, and a sharded save overwrites one file after another. Here
+Keras writes to a temporary name, and what it wrote takes the final name in one step.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def save_model_aside(
         filepath, overwrite, zipped, options: its arguments.
 
     Raises:
-        FileExistsError: a folder is there that holds other files than a saved model's, or stands where a file is
-            to be written; or `overwrite` is false and nobody answers.
+        FileExistsError: `filepath` is a folder with other files than a saved model's, or a folder where a file
+            is to be written; or `overwrite` is false and nobody answers the question whether to overwrite.
     """
     folder = zipped is False
     known = not str(filepath).endswith(".keras") if folder else str(filepath).endswith((".keras", ".h5", ".hdf5"))
@@ -73,15 +73,15 @@ def save_weights_aside(
 
 
 def is_local(filepath: Any) -> bool:
-    """Whether it is a path of this machine, not the address of a store."""
+    """Return whether it is a path of this machine, not the address of a store."""
     return isinstance(filepath, str | os.PathLike) and "://" not in str(filepath)
 
 
 def _save_shards(save: Callable[..., None], path: Path, max_shard_size: float, options: dict[str, Any]) -> None:
     """Write shards under names of this save alone, then the index that lists them, then remove the earlier ones.
 
-    The index is what Keras reads, and it is replaced in one step: until then the earlier shards are whole. Keras
-    also opens a file NAME_00000, whatever the index lists, so an empty one stands there.
+    Keras reads the index, which is replaced in one step: until then the earlier shards are complete. Keras also
+    opens a file NAME_00000, whatever the index lists, so an empty one is put there.
     """
     name, mark, first = _name(path), uuid.uuid4().hex[:8], path.with_name(f"{_name(path)}_00000.weights.h5")
     earlier = _shards_of(path)
@@ -113,12 +113,12 @@ def _write_empty(path: Path) -> None:
 
 
 def _name(path: Path) -> str:
-    """What Keras calls the shards of an index after."""
+    """Return what the names of an index's shards begin with."""
     return path.name.removesuffix(".json").removesuffix(".weights")
 
 
 def _shards_of(path: Path) -> set[str]:
-    """The files that an index lists, of those that Keras calls after it; none where there is no readable index."""
+    """Return the shards that an index lists under names of its own; none if it is missing or unreadable."""
     try:
         listed = json.loads(path.read_text(encoding="utf-8"))["weight_map"].values()
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -129,7 +129,7 @@ def _shards_of(path: Path) -> set[str]:
 
 
 def _may_write(path: Path, overwrite: bool) -> bool:
-    """Ask what Keras asks where something is to be kept unless the user says otherwise."""
+    """Ask the user, as Keras does, before an existing file is replaced without `overwrite`."""
     if overwrite or not path.exists():
         return True
     try:

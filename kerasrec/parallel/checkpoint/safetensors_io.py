@@ -37,7 +37,7 @@ _DTYPES = {name: dtype for dtype, name in _NAMES.items()}
 
 @dataclass(frozen=True)
 class Array:
-    """An array to be written: `blocks` yields it piece by piece, contiguous, in order."""
+    """An array to be written; `blocks` yields its rows in order, some at a time."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -45,8 +45,8 @@ class Array:
 
 
 @dataclass(frozen=True)
-class Found:
-    """An array in a file: its first byte there."""
+class StoredArray:
+    """An array in a file; `start` is its first byte there."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -58,13 +58,14 @@ class Found:
 
 
 def is_known(dtype: Any) -> bool:
-    """Whether arrays of a dtype of that name can be in a file."""
+    """Return whether a file can have arrays of the dtype of that name."""
     return isinstance(dtype, str) and dtype in _NAMES
 
 
 def file_stems(tables: Iterable[str]) -> dict[str, str]:
-    """A name for each table's files, before what says which part of it they hold: percent-encoded. Where that is
-    longer than file systems take, or differs from another one by its case alone, it ends in a hash of the table's.
+    """Return what the names of each table's files begin with: its own name, percent-encoded.
+
+    If that is longer than file systems take, or differs from another by its case alone, it ends in a hash.
     """
     stems = {table: quote(table, safe="") for table in tables}
     times = Counter(stem.lower() for stem in stems.values())
@@ -75,8 +76,10 @@ def file_stems(tables: Iterable[str]) -> dict[str, str]:
 
 
 def write(path: Path, arrays: Mapping[str, Array], save: str) -> dict[str, int]:
-    """Write a file that is marked as one of the checkpoint `save`, and flush it to the disk; tells its number of
-    bytes and CRC-32."""
+    """Write a file of the checkpoint `save`, which it names, and flush it to the disk.
+
+    Returns its number of bytes and its CRC-32.
+    """
     header: dict[str, Any] = {"__metadata__": {"save": save}}
     end = 0
     for key, array in arrays.items():
@@ -97,11 +100,11 @@ def write(path: Path, arrays: Mapping[str, Array], save: str) -> dict[str, int]:
     return {"bytes": len(top) + end, "crc32": checksum}
 
 
-def open_file(path: Path, save: str, size: int) -> dict[str, Found]:
-    """The arrays of a file that is whole, by name.
+def open_file(path: Path, save: str, size: int) -> dict[str, StoredArray]:
+    """Return the arrays of an undamaged file by name, without reading them.
 
     Raises:
-        FileNotFoundError: there is none.
+        FileNotFoundError: there is no such file.
         ValueError: it is damaged, cut short or of another checkpoint than `save`.
     """
     try:
@@ -109,57 +112,57 @@ def open_file(path: Path, save: str, size: int) -> dict[str, Found]:
             raise ValueError(f"{path} is damaged or cut short: {wrong}")
         with path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            there = path.stat().st_size
-            if there != size or length > size:
-                raise ValueError(f"{path} is damaged or cut short: it has {there} bytes, not {size}")
+            actual_size = path.stat().st_size
+            if actual_size != size or length > size:
+                raise ValueError(f"{path} is damaged or cut short: expected {size} bytes; got {actual_size}")
             header = json.loads(file.read(length))
         mark = header.pop("__metadata__")["save"]
-        found = {
-            key: Found(tuple(each["shape"]), _DTYPES[each["dtype"]], 8 + length + each["data_offsets"][0])
+        arrays = {
+            key: StoredArray(tuple(each["shape"]), _DTYPES[each["dtype"]], 8 + length + each["data_offsets"][0])
             for key, each in header.items()
         }
     except FileNotFoundError as error:
         raise FileNotFoundError(f"the checkpoint lacks {path}") from error
     except (UnicodeError, json.JSONDecodeError, RecursionError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is damaged or cut short: its header cannot be read ({error!r})") from error
-    for key, each in found.items():
-        numbers = [*each.shape, each.start]
-        if not all(type(number) is int and number >= 0 for number in numbers) or each.stop > size:
+    for key, array in arrays.items():
+        numbers = [*array.shape, array.start]
+        if not all(type(number) is int and number >= 0 for number in numbers) or array.stop > size:
             raise ValueError(
-                f"{path} is damaged: its header says that {key!r} is {each.shape} from byte {each.start} on"
+                f"{path} is damaged: its header says that {key!r} is {array.shape} from byte {array.start} on"
             )
     if mark != save:
-        raise ValueError(f"{path} is foreign: it was written by save {mark!r}, but the manifest is of {save!r}")
-    return found
+        raise ValueError(f"{path} is of another save: expected {save!r}, as the manifest says; got {mark!r}")
+    return arrays
 
 
 def check(path: Path, save: str, size: int, crc32: int) -> None:
-    """Read a file through. Raises as `open_file`, and `ValueError` where any of its bytes changed."""
+    """Read a file through. Raises as `open_file`, and `ValueError` if any of its bytes changed."""
     open_file(path, save, size)
     checksum = 0
     with path.open("rb") as file:
         while data := file.read(row_io.BLOCK_BYTES):
             checksum = zlib.crc32(data, checksum)
     if checksum != crc32:
-        raise ValueError(f"{path} is damaged: its CRC-32 is {checksum:08x}, not {crc32:08x}")
+        raise ValueError(f"{path} is damaged: expected CRC-32 {crc32:08x}; got {checksum:08x}")
 
 
-def read(path: Path, found: Found, which: slice, columns: slice) -> np.ndarray:
-    """Some rows of an array and some of their columns, a view of the file: only what is looked at is read.
+def read(path: Path, array: StoredArray, rows: slice, columns: slice) -> np.ndarray:
+    """Return some rows and columns of an array as a view of the file: only what is looked at is read.
 
-    The file is mapped anew for each, since pages that were read stay mapped until then.
+    The file is mapped anew for each call, since pages that were read stay mapped as long as the mapping does.
     """
-    row_bytes = math.prod(found.shape[1:]) * np.dtype(found.dtype).itemsize
-    first = found.start + which.start * row_bytes
+    row_bytes = math.prod(array.shape[1:]) * np.dtype(array.dtype).itemsize
+    first = array.start + rows.start * row_bytes
     page = first // mmap.ALLOCATIONGRANULARITY * mmap.ALLOCATIONGRANULARITY
-    length = (which.stop - which.start) * row_bytes
+    length = (rows.stop - rows.start) * row_bytes
     with path.open("rb") as file:
         data = mmap.mmap(file.fileno(), first - page + length, access=mmap.ACCESS_READ, offset=page)
-    values = np.frombuffer(data, found.dtype, length // np.dtype(found.dtype).itemsize, first - page)
-    return values.reshape(-1, *found.shape[1:])[:: which.step, columns]
+    values = np.frombuffer(data, array.dtype, length // np.dtype(array.dtype).itemsize, first - page)
+    return values.reshape(-1, *array.shape[1:])[:: rows.step, columns]
 
 
-def read_whole(path: Path, found: Found) -> np.ndarray:
-    """A copy of a small array."""
-    count = math.prod(found.shape)
-    return np.fromfile(path, found.dtype, count, offset=found.start).reshape(found.shape)
+def read_array(path: Path, array: StoredArray) -> np.ndarray:
+    """Return a copy of an array, which should be small."""
+    count = math.prod(array.shape)
+    return np.fromfile(path, array.dtype, count, offset=array.start).reshape(array.shape)
