@@ -41,7 +41,6 @@ def test_files_import_from_their_own_floor_or_below(inside):
             assert floor(target, inside) <= own, f"{name} (floor {own}) imports {target}, which is above it"
 
 
-@pytest.mark.xfail(reason="the last circles are being untied")
 def test_no_file_imports_one_that_imports_it():
     graph = {name: set(targets) for name, targets in imports().items()}
     for (name, target), _ in CIRCLES_ALLOWED.items():
@@ -60,7 +59,6 @@ PACKAGES = [
 ]
 
 
-@pytest.mark.xfail(reason="the last circles are being untied")
 @pytest.mark.parametrize("inside", PACKAGES)
 def test_no_package_imports_one_that_imports_it(inside):
     try:
