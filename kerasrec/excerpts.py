@@ -1,17 +1,17 @@
-"""Values in error messages, at a length that can be read: one field of a file may be megabytes."""
+"""Shortens values in error messages: one field of a file may be megabytes long."""
 
 from __future__ import annotations
 
 from typing import Any
 
-LENGTH = 200
+MAX_LENGTH = 200
 
 
 def excerpt(value: Any) -> str:
-    """A value as Python writes it, cut after 200 characters.
+    """Return the `repr` of a value, cut after 200 characters.
 
-    >>> excerpt("x" * 3_000_000)[-30:]
-    'xxxxxx... (3,000,002 in all)'
+    >>> excerpt("x" * 3_000_000)[-27:]
+    '... (3,000,002 characters)'
     """
     text = repr(value)
-    return text if len(text) <= LENGTH else f"{text[:LENGTH]}... ({len(text):,} in all)"
+    return text if len(text) <= MAX_LENGTH else f"{text[:MAX_LENGTH]}... ({len(text):,} characters)"

@@ -1,7 +1,7 @@
-"""The one contract every part reads: what columns a dataset has and what they mean.
+"""The schema of a dataset: its columns, their dtypes, tags, cardinalities and embedding tables.
 
-Feature engineering writes a `Schema`, the loader carries it, models build their inputs from it and an export
-turns it into a serving signature. It is saved as `schema.json` beside the data.
+Feature engineering writes a `Schema`, the loader carries it, models build their inputs from it, and exports turn
+it into serving signatures. It is saved as `schema.json` beside the data.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ DTYPES = (
     *("uint8", "uint16", "uint32", "uint64"),
     *("float16", "float32", "float64"),
     "string",
-    "datetime",  # of raw columns: microseconds since 1970, UTC, on the wire in int64
+    "datetime",  # of raw columns; on the wire int64 microseconds since 1970 in UTC
 )
 
 
 class SchemaError(ValueError):
-    """A schema that cannot be read, or that does not fit what it is used with."""
+    """A schema that cannot be read, or data that does not fit a schema."""
 
 
 class Tag(StrEnum):
-    """What a column is for."""
+    """The role of a column."""
 
     CATEGORICAL = "categorical"
     CONTINUOUS = "continuous"
     TARGET = "target"
     BINARY = "binary"  # a target of 0s and 1s
     REGRESSION = "regression"  # any other target
-    WEIGHT = "weight"  # what a row counts for in the loss; neither a feature nor a target
+    WEIGHT = "weight"  # of a row in the loss; neither a feature nor a target
     USER = "user"
     ITEM = "item"
     LIST = "list"
@@ -50,7 +50,7 @@ class Tag(StrEnum):
 
 @dataclass(frozen=True)
 class Hotness:
-    """How many ids a row of a list column holds: the least, the mean and the most seen."""
+    """The least, the mean and the greatest number of elements in a row of a list column."""
 
     min: int
     mean: float
@@ -63,16 +63,16 @@ class Column:
 
     Args:
         name: the column's name.
-        dtype: of one element, as NumPy names it ("int32", "float32", ...), "string" or "datetime".
-        tags: a set of `Tag`; kept sorted.
+        dtype: the dtype of one element, as NumPy names it ("int32", "float32", ...), "string" or "datetime".
+        tags: the roles of the column, sorted.
         cardinality: of a categorical column, the number of ids: every value is in [0, cardinality).
-        embedding_dim: of a categorical column, a suggested embedding width.
+        embedding_dim: of a categorical column, a suggested embedding dimension.
         table: of a categorical column, the embedding table it looks up; columns that share a vocabulary
             share a table.
-        hotness: of a list column, how many elements rows hold.
-        nullable: whether nulls were seen.
-        head: of a categorical column, what share of its table's lookups goes to the first 1, 2, 4, 8, ... ids;
-            so it tells how few ids are most of the data.
+        hotness: of a list column, the number of elements per row.
+        nullable: whether the column had nulls in fit.
+        lookup_cdf: of a categorical column, the shares of its table's lookups that go to the first 1, 2, 4, 8, ...
+            ids: the cumulative distribution of lookups by id. It is called "head" in `schema.json`.
     """
 
     name: str
@@ -83,52 +83,60 @@ class Column:
     table: str | None = None
     hotness: Hotness | None = None
     nullable: bool = False
-    head: tuple[float, ...] | None = None
+    lookup_cdf: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
         if not self.name or not isinstance(self.name, str):
-            raise SchemaError(f"a column's name must be a non-empty string, not {self.name!r}")
+            raise SchemaError(f"a column's name must be a non-empty string; got {self.name!r}")
         if self.dtype not in DTYPES:
-            raise SchemaError(f"column {self.name!r}: unknown dtype {self.dtype!r}; known: {', '.join(DTYPES)}")
+            raise SchemaError(
+                f"column {self.name!r}: unknown dtype {self.dtype!r}; supported: {', '.join(DTYPES)}"
+            )
         try:
             tags = tuple(sorted({Tag(tag) for tag in self.tags}))
         except ValueError as error:
-            raise SchemaError(f"column {self.name!r}: {error}; known: {', '.join(Tag)}") from None
+            raise SchemaError(f"column {self.name!r}: {error}; supported: {', '.join(Tag)}") from None
         object.__setattr__(self, "tags", tags)
         if self.cardinality is not None and self.cardinality < 1:
-            raise SchemaError(f"column {self.name!r}: cardinality must be at least 1, not {self.cardinality}")
-        if self.head is not None:
-            object.__setattr__(self, "head", _rising_shares(self.name, self.head))
+            raise SchemaError(f"column {self.name!r}: cardinality must be an integer >= 1; got {self.cardinality}")
+        if self.lookup_cdf is not None:
+            object.__setattr__(self, "lookup_cdf", _check_cdf(self.name, self.lookup_cdf))
 
     @property
     def is_list(self) -> bool:
+        """Whether each row of the column is a list."""
         return Tag.LIST in self.tags
 
     @property
     def width(self) -> int | None:
-        """Of a list column of numbers that are no ids, such as an embedding: how many each row has by `hotness`,
-        where all have as many; else None."""
+        """The length of the rows of a list column of numbers that are not ids, such as an embedding; None where
+        lengths differ, and for other columns."""
         hot = self.hotness
-        numbers = self.is_list and Tag.CATEGORICAL not in self.tags
-        return hot.max if numbers and hot is not None and hot.min == hot.max > 0 else None
+        has_numbers = self.is_list and Tag.CATEGORICAL not in self.tags
+        return hot.max if has_numbers and hot is not None and hot.min == hot.max > 0 else None
 
     def evolve(self, *, add_tags: Iterable[Tag | str] = (), **changes: Any) -> Column:
-        """This column with some fields changed and tags added."""
+        """Return this column with some fields changed and tags added."""
         tags = (*changes.pop("tags", self.tags), *(Tag(tag) for tag in add_tags))
         return replace(self, tags=tags, **changes)
 
     def to_dict(self) -> dict[str, Any]:
-        """As plain JSON values; facts that do not apply are left out."""
-        kept = {name: value for name, value in asdict(self).items() if value not in (None, (), False)}
+        """Convert to JSON values, without fields that do not apply."""
+        values = {
+            _JSON_NAMES.get(name, name): value
+            for name, value in asdict(self).items()
+            if value not in (None, (), False)
+        }
         if self.tags:
-            kept["tags"] = [str(tag) for tag in self.tags]
-        if self.head is not None:
-            kept["head"] = list(self.head)
-        return kept
+            values["tags"] = [str(tag) for tag in self.tags]
+        if self.lookup_cdf is not None:
+            values["head"] = list(self.lookup_cdf)
+        return values
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Column:
-        unknown = set(values) - {field.name for field in fields(cls)}
+        """Convert from the result of `to_dict`. Raise `SchemaError` for anything else."""
+        unknown = set(values) - {_JSON_NAMES.get(field.name, field.name) for field in fields(cls)}
         if unknown:
             raise SchemaError(f"column {values.get('name')!r}: unknown fields {sorted(unknown)}")
         missing = {"name", "dtype"} - set(values)
@@ -136,19 +144,21 @@ class Column:
             raise SchemaError(f"column {values.get('name')!r}: missing fields {sorted(missing)}")
         values = dict(values)
         for name, kind in _KINDS.items():
-            given = values.get(name)
-            if given is not None and (not isinstance(given, kind) or (kind is int and isinstance(given, bool))):
-                raise SchemaError(f"column {values['name']!r}: {name} must be {kind.__name__}, not {given!r}")
+            value = values.get(name)
+            if value is not None and (not isinstance(value, kind) or (kind is int and isinstance(value, bool))):
+                raise SchemaError(f"column {values['name']!r}: {name} must be {kind.__name__}; got {value!r}")
         if values.get("hotness") is not None:
             try:
                 values["hotness"] = _hotness(**values["hotness"])
             except TypeError as error:
                 raise SchemaError(f"column {values['name']!r}: bad hotness: {error}") from None
         values["tags"] = tuple(values.get("tags", ()))
-        return cls(**values)
+        fields_by_json_name = {_JSON_NAMES.get(field.name, field.name): field.name for field in fields(cls)}
+        return cls(**{fields_by_json_name[name]: value for name, value in values.items()})
 
 
-_KINDS: dict[str, type] = {
+_JSON_NAMES = {"lookup_cdf": "head"}  # of fields that have another name in `schema.json`
+_KINDS: dict[str, type] = {  # by name in `schema.json`
     "name": str,
     "dtype": str,
     "tags": list,
@@ -162,19 +172,22 @@ _KINDS: dict[str, type] = {
 
 
 def _hotness(min: int, mean: float, max: int) -> Hotness:
-    """Raises `TypeError` for what no list column has."""
+    """Return a `Hotness`. Raise `TypeError` for values that are not numbers."""
     if not (type(min) is int and type(max) is int and type(mean) in (int, float)):
-        raise TypeError(f"min, mean and max must be numbers, found {min!r}, {mean!r}, {max!r}")
+        raise TypeError(f"min, mean and max must be numbers; got {min!r}, {mean!r}, {max!r}")
     return Hotness(min, mean, max)
 
 
-def _rising_shares(column: str, head: Iterable[float]) -> tuple[float, ...] | None:
+def _check_cdf(column: str, lookup_cdf: Iterable[float]) -> tuple[float, ...] | None:
     try:
-        shares = tuple(map(float, head))
+        shares = tuple(map(float, lookup_cdf))
     except (TypeError, ValueError):
         shares = (-1.0,)
     if any(not low <= high for low, high in pairwise((0.0, *shares, 1.0))):
-        raise SchemaError(f"column {column!r}: head must be rising shares from 0 to 1, not {head!r}")
+        raise SchemaError(
+            f"column {column!r}: lookup_cdf ('head' in schema.json) must be increasing shares from 0 to 1; "
+            f"got {lookup_cdf!r}"
+        )
     return shares or None
 
 
@@ -197,9 +210,10 @@ class Schema:
                 raise SchemaError(f"two columns are named {column.name!r}")
             self._columns[column.name] = column
 
-    # ---- reading it ----------------------------------------------------------------------------------------
+    # ---- reading -------------------------------------------------------------------------------------------
     @property
     def names(self) -> list[str]:
+        """The names of the columns, in order."""
         return list(self._columns)
 
     def __getitem__(self, name: str) -> Column:
@@ -223,48 +237,52 @@ class Schema:
     __hash__ = None  # type: ignore[assignment]
 
     def select(self, *tags: Tag | str) -> Schema:
-        """The columns that carry every one of `tags`."""
-        wanted = {Tag(tag) for tag in tags}
-        return Schema(column for column in self if wanted <= set(column.tags))
+        """Return the columns that have all of `tags`."""
+        required = {Tag(tag) for tag in tags}
+        return Schema(column for column in self if required <= set(column.tags))
 
     def without(self, *tags: Tag | str) -> Schema:
-        """The columns that carry none of `tags`."""
-        unwanted = {Tag(tag) for tag in tags}
-        return Schema(column for column in self if not unwanted & set(column.tags))
+        """Return the columns that have none of `tags`."""
+        excluded = {Tag(tag) for tag in tags}
+        return Schema(column for column in self if not excluded & set(column.tags))
 
     def subset(self, names: Iterable[str]) -> Schema:
-        """The named columns, in the order given. Raises `KeyError` for an unknown name."""
+        """Return the named columns, in the order of `names`. Raise `KeyError` for an unknown name."""
         return Schema(self[name] for name in names)
 
     @property
     def features(self) -> Schema:
-        """What a model reads: every column that is neither a target nor a weight."""
+        """The columns that a model reads: those that are neither targets nor weights."""
         return Schema(column for column in self if not {Tag.TARGET, Tag.WEIGHT} & set(column.tags))
 
     @property
     def targets(self) -> Schema:
+        """The columns with the tag TARGET."""
         return self.select(Tag.TARGET)
 
     @property
     def categorical(self) -> Schema:
+        """The columns with the tag CATEGORICAL."""
         return self.select(Tag.CATEGORICAL)
 
     @property
     def continuous(self) -> Schema:
+        """The columns with the tag CONTINUOUS."""
         return self.select(Tag.CONTINUOUS)
 
     # ---- on disk -------------------------------------------------------------------------------------------
     def to_dict(self) -> dict[str, Any]:
+        """Convert to JSON values."""
         return {"kerasrec_schema": VERSION, "columns": [column.to_dict() for column in self]}
 
     @classmethod
     def from_dict(cls, values: Any) -> Schema:
-        """Raises `SchemaError` for what `to_dict` of a known version cannot have written."""
+        """Convert from the result of `to_dict`. Raise `SchemaError` for anything else."""
         if not isinstance(values, Mapping) or "kerasrec_schema" not in values:
-            raise SchemaError("this is not a kerasrec schema: it has no 'kerasrec_schema' version")
+            raise SchemaError("not a kerasrec schema: there is no 'kerasrec_schema' version")
         if values["kerasrec_schema"] != VERSION:
             raise SchemaError(
-                f"the schema is of version {values['kerasrec_schema']!r}; this kerasrec reads version {VERSION}"
+                f"the schema has version {values['kerasrec_schema']!r}; this kerasrec reads version {VERSION}"
             )
         columns = values.get("columns")
         if not isinstance(columns, list) or not all(isinstance(column, Mapping) for column in columns):
@@ -272,7 +290,7 @@ class Schema:
         return cls(Column.from_dict(column) for column in columns)
 
     def save(self, path: str | os.PathLike[str]) -> Path:
-        """Write it to `path`, or to `schema.json` inside it where `path` is a folder."""
+        """Write the schema to `path`, or to `schema.json` in it if `path` is a folder."""
         path = _schema_file(path)
         lines = ",\n".join("  " + json.dumps(column.to_dict(), ensure_ascii=False) for column in self)
         checksum = with_checksum(self.to_dict())[KEY]
@@ -285,17 +303,17 @@ class Schema:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Schema:
-        """Read what `save` wrote. Raises `FileNotFoundError`, or `SchemaError` naming the file."""
+        """Read a schema that `save` wrote. Raise `FileNotFoundError`, or `SchemaError` naming the file."""
         path = _schema_file(path)
         if not path.exists():
-            raise FileNotFoundError(f"no schema at {path}; a dataset written by kerasrec has one beside its data")
-        if wrong := what_is_wrong(path):
-            raise SchemaError(f"{path}: not readable as JSON: {wrong}")
+            raise FileNotFoundError(f"no schema at {path}; Dataset.to_parquet writes one beside the data")
+        if problem := what_is_wrong(path):
+            raise SchemaError(f"{path}: not readable as JSON: {problem}")
         return cls.from_json(path.read_bytes(), str(path))
 
     @classmethod
     def from_json(cls, text: bytes, name: str) -> Schema:
-        """Raises `SchemaError` naming the file `name`, of which `text` is what it holds."""
+        """Read a schema from the contents `text` of the file `name`. Raise `SchemaError` naming the file."""
         try:
             values = parse_json(text, name)
         except ValueError as error:
@@ -336,6 +354,6 @@ def _schema_file(path: str | os.PathLike[str]) -> Path:
 
 
 def suggest_embedding_dim(cardinality: int) -> int:
-    """A width for a table of `cardinality` rows: 1.6 * cardinality ** 0.56 (fastai's rule, as NVTabular uses
-    it), rounded up to a multiple of 8 and kept within [8, 512]."""
+    """Return an embedding dimension for `cardinality` rows: 1.6 * cardinality ** 0.56 (fastai's rule, which
+    NVTabular uses), rounded up to a multiple of 8 and clipped to [8, 512]."""
     return min(512, max(8, 8 * round(1.6 * cardinality**0.56 / 8 + 0.4999)))

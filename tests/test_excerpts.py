@@ -16,7 +16,7 @@ def test_excerpt():
     assert excerpt("short") == "'short'"
     assert excerpt(1.5) == "1.5"
     assert excerpt(date(2020, 1, 2)) == "datetime.date(2020, 1, 2)"
-    assert excerpt(HUGE) == f"'{'x' * 199}... (3,000,002 in all)"
+    assert excerpt(HUGE) == f"'{'x' * 199}... (3,000,002 characters)"
 
 
 @pytest.mark.parametrize("dtype", ["int", "float", "list"])

@@ -19,7 +19,7 @@ columns = st.builds(
     table=st.none() | st.text(min_size=1, max_size=8),
     hotness=st.none() | hotness,
     nullable=st.booleans(),
-    head=st.none() | st.lists(st.floats(0, 1), min_size=1, max_size=9).map(sorted).map(tuple),
+    lookup_cdf=st.none() | st.lists(st.floats(0, 1), min_size=1, max_size=9).map(sorted).map(tuple),
 )
 schemas = st.lists(columns, max_size=6, unique_by=lambda column: column.name).map(Schema)
 
@@ -52,10 +52,10 @@ def test_file_round_trip(tmp_path):
             '{"kerasrec_schema": 1, "columns": [{"name": "a", "dtype": "int32", "cardinality": "9"}]}',
             "must be int",
         ),
-        ('{"kerasrec_schema": 1, "columns": [{"name": "a", "dtype": "int32", "cardinality": 0}]}', "at least 1"),
+        ('{"kerasrec_schema": 1, "columns": [{"name": "a", "dtype": "int32", "cardinality": 0}]}', "integer >= 1"),
         ('{"kerasrec_schema": 1, "columns": [{"name": "a", "dtype": "int32", "hotness": {"min": 1}}]}', "hotness"),
-        ('{"kerasrec_schema": 1, "columns": [{"name": "a", "dtype": "int8", "head": [0.5, 0.4]}]}', "rising"),
-        ('{"kerasrec_schema": 1, "columns": [{"name": "a", "dtype": "int8", "head": ["x"]}]}', "rising"),
+        ('{"kerasrec_schema": 1, "columns": [{"name": "a", "dtype": "int8", "head": [0.5, 0.4]}]}', "increasing"),
+        ('{"kerasrec_schema": 1, "columns": [{"name": "a", "dtype": "int8", "head": ["x"]}]}', "increasing"),
         (
             '{"kerasrec_schema": 1, "columns": [{"name": "a", "dtype": "int8"}, {"name": "a", "dtype": "int8"}]}',
             "two columns are named 'a'",

@@ -13,8 +13,8 @@ from typing import Any
 import polars as pl
 
 from kerasrec.etl.run import dask_cluster
-from kerasrec.etl.run.column_expr import Value, reads, select
-from kerasrec.etl.run.column_stats import nulls
+from kerasrec.etl.run.column_expr import ColumnExpr, columns_read, select
+from kerasrec.etl.run.column_stats import null_count
 from kerasrec.etl.run.parquet_parts import ParquetParts, naming_folder
 from kerasrec.etl.run.progress import bar
 from kerasrec.etl.sources import polars_engine
@@ -42,7 +42,7 @@ class Dataset:
     """
 
     schema: Schema
-    values: list[Value]
+    values: list[ColumnExpr]
     source: Source
     null_origin: Callable[[Source, str], str | None]
 
@@ -53,12 +53,12 @@ class Dataset:
         """Return the rows as a lazy Polars frame, not checked for nulls."""
         return self._lazy()
 
-    def _lazy(self, *, numbered: bool = False) -> pl.LazyFrame:
+    def _lazy(self, *, row_numbers: bool = False) -> pl.LazyFrame:
         values = [
             replace(value, column=column, expr=value.expr.cast(column_type(column)))
             for column, value in zip(self.schema, self.values, strict=True)
         ]
-        return select(self.source.lazy(), values, numbered=numbered)
+        return select(self.source.lazy(), values, row_numbers=row_numbers)
 
     def collect(self) -> pl.DataFrame:
         """Compute all rows in memory.
@@ -68,7 +68,7 @@ class Dataset:
                 column and the row.
         """
         with self.source.explain_errors():
-            self.source.check(reads(self.values))
+            self.source.check(columns_read(self.values))
             frame = self.source.collect(self.lazy())
         self._check(frame, 0)
         return frame
@@ -165,7 +165,7 @@ class Dataset:
                 writing = thread.submit(write, frame)
 
             for part in self.parts(PART_ROWS):
-                part.source.check(reads(self.values))
+                part.source.check(columns_read(self.values))
                 polars_engine.batches(part.lazy(), self.source.engine, take, rows, few=part._has_few(PART_ROWS))
             if writing is not None:
                 writing.result()
@@ -177,7 +177,7 @@ class Dataset:
     def parts(self, rows: int) -> list[Dataset]:
         """Return the same rows as several datasets, each of at most `rows` raw rows of one file (a CSV file is one
         part); as one dataset, where an operator needs all rows."""
-        if any(value.whole for value in self.values):
+        if any(value.needs_all_rows for value in self.values):
             return [self]
         return [replace(self, source=source) for source in self.source.parts(rows)]
 
@@ -187,7 +187,7 @@ class Dataset:
 
     def _check(self, frame: pl.DataFrame, start: int) -> None:
         """Raise `SchemaError` where `frame`, whose first row is row `start`, does not fit the schema."""
-        wrong = {c.name: nulls(pl.col(c.name), c) for c in self.schema}
+        wrong = {c.name: null_count(pl.col(c.name), c) for c in self.schema}
         for column in self.schema.select(Tag.BINARY):
             x = pl.col(column.name)
             wrong[column.name] += (~x.is_in([0.0, 1.0])).sum()
@@ -224,7 +224,7 @@ class Dataset:
         dropped = bool(rows.masks or self.source.filters)
         if dropped:  # find its number before rows were dropped
             with self.source.explain_errors():
-                row = self._lazy(numbered=True).select(ROW).slice(row, 1).collect(engine="streaming").item()
+                row = self._lazy(row_numbers=True).select(ROW).slice(row, 1).collect(engine="streaming").item()
         if rows.maker is not None:
             return f"{self.source.name}: row {row} of the output of {rows.maker!r}"
         return self.source.locate(row if dropped else self.source.start + row)

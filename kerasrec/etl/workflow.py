@@ -1,4 +1,4 @@
-"""Workflow: from raw columns to a model's columns, learned once, applied to files and inside a served model."""
+"""Workflow: turns raw columns into a model's columns, for files and inside a served model."""
 
 from __future__ import annotations
 
@@ -15,11 +15,14 @@ import polars as pl
 
 from kerasrec.etl import storage
 from kerasrec.etl.dataset import Dataset
-from kerasrec.etl.operator.graph import in_order, raw_of
+from kerasrec.etl.operator.graph import raw_inputs, topological_order
 from kerasrec.etl.operator.operator import Columns, as_node
+from kerasrec.etl.ops.categorify import Categorify
 from kerasrec.etl.run import dask_cluster
-from kerasrec.etl.run import fit as graphs
-from kerasrec.etl.run.column_expr import Value, reads
+from kerasrec.etl.run.column_expr import ColumnExpr, columns_read
+from kerasrec.etl.run.evaluate import evaluate, raw_names
+from kerasrec.etl.run.fit import describe, fit, has_out_of_fold_values, levels, refuse_nulls
+from kerasrec.etl.run.gather import Gather, gather
 from kerasrec.etl.run.null_origin import null_origin
 from kerasrec.etl.run.progress import bar
 from kerasrec.etl.sources import polars_engine
@@ -37,15 +40,15 @@ if TYPE_CHECKING:
 class Workflow:
     """A graph of operators that turns raw columns into features and targets.
 
-    Every output column is categorical (ids), a target, or continuous. Ids and other integers keep their type, as
-    they may be keys; floats, booleans and targets come out as float32, computed in the raw column's own precision
-    until then. Sources are anything that `fit` lists.
+    Every output column is categorical (ids), a target, or continuous. Ids and other integers keep their dtype, as
+    they may be keys; floats, booleans and targets are output as float32, but computed in the raw column's
+    precision.
 
     Args:
         columns: a node, as `>>` and `+` make them, or a list of nodes and names.
 
     Raises:
-        ValueError: two outputs of one name, or two vocabularies of one name.
+        ValueError: two outputs or two vocabularies have the same name.
 
     Example:
 
@@ -58,17 +61,17 @@ class Workflow:
 
     def __init__(self, columns: Columns):
         self._root = as_node(columns)
-        made = [name for node in in_order(self._root) if node.op for name in node.op.vocabularies(node.inputs)]
-        twice = sorted(name for name, count in Counter(made).items() if count > 1)
-        if twice:
+        ops = [(node.op, node.inputs) for node in topological_order(self._root) if node.op is not None]
+        tables = Counter(table for op, inputs in ops for table in op.vocabularies(inputs))
+        if duplicates := sorted(table for table, count in tables.items() if count > 1):
             raise ValueError(
-                f"two vocabularies are named {', '.join(map(repr, twice))}; name one with Categorify(table=...), "
-                "or put the columns that share one under the same Categorify"
+                f"two vocabularies are named {', '.join(map(repr, duplicates))}; name one with "
+                "Categorify(table=...), or pass columns that share a vocabulary to the same Categorify"
             )
         self._inputs: list[Column] | None = None
         self._fitted_on: list[str] | None = None
         self._module: tf.Module | None = None
-        self._values: dict[tuple[bool, bool], list[Value]] = {}
+        self._values: dict[tuple[bool, bool], list[ColumnExpr]] = {}
 
     # ---- learning and applying -------------------------------------------------------------------------------
     def fit(
@@ -80,51 +83,53 @@ class Workflow:
         progress: bool = True,
         verify: bool = True,
     ) -> Workflow:
-        """Learn vocabularies, means and the like. Memory holds those, and never all rows.
+        """Learn vocabularies, means and other statistics, which fit in memory where the rows need not.
 
         Args:
             source: a path, a glob, a folder or a list of paths of Parquet or CSV files; an Arrow table; a pandas
-                frame; a Polars frame, lazy or not; a part that `SplitByTime` or `SplitLeaveOneOut` made.
-            client: a `distributed.Client`, on whose cluster the rows are read; the source must then be files that
-                all workers see, under the same path. What is learned is the same, up to the order in which floats
-                are added up.
-            engine: "gpu" has cuDF, Polars' GPU engine, compute the queries that it takes (docs/gpu).
-            progress: whether a terminal shows a progress bar.
-            verify: whether pages of Parquet files that have checksums are compared with them (docs/etl.md).
+                frame; a Polars frame, lazy or not; a part that `SplitByTime` or `SplitLeaveOneOut` returned.
+            client: a `distributed.Client`, on whose cluster to read the rows; the source must then be files that
+                all workers see under the same path. The result is the same, up to the order of float additions.
+            engine: "gpu" runs the queries that it supports on cuDF, Polars' GPU engine (docs/gpu).
+            progress: whether to show a progress bar on a terminal.
+            verify: whether to verify the page checksums of Parquet files that have them (docs/etl.md).
 
         Returns:
             The workflow itself.
 
         Raises:
-            SchemaError: a column that is missing, of a type its operator does not take, or still null after its
-                operators; a file that cannot be read, is damaged or changes while it is read, no rows at all. The
-                message names file and column.
-            FileNotFoundError: no such file.
-            TypeError: a source that is not files, with `client`.
+            SchemaError: a column is missing, has a dtype that its operator does not take, or nulls after all
+                operators; a file cannot be read, is damaged, or changes while it is read; there are no rows. The
+                message names the file and the column.
+            FileNotFoundError: there is no such file.
+            TypeError: `client` with a source that is not files.
             ImportError, RuntimeError: `engine="gpu"` without the extra `kerasrec[gpu]`, or without a GPU.
         """
-        source = _on(engine, source, verify=verify).select(graphs.raw_names(self._root))
-        gathering = None
+        source = _on(engine, source, verify=verify).select(raw_names(self._root))
+        self.__dict__.update(self._fit(source, client, progress).__dict__)
+        return self
+
+    def _fit(self, source: Source, client: Any, progress: bool) -> Workflow:
+        """Return a fitted copy, so that a failed fit changes nothing."""
+        gather_statistics: Gather = gather
         if client is not None:
-            source, gathering = dask_cluster.shared(source, client), dask_cluster.gatherer(client)
-        root = copy.deepcopy(self._root)  # so that a failed fit changes nothing
-        with bar("fit", len(graphs.levels(root)) + 1, "passes", show=progress) as advance:
-            inputs = graphs.fit(root, source, advance, gathering)
-            raw = {column.name: Value(column, source.clean(column)) for column in inputs}
-            made = graphs.evaluate(root, raw, fitted=True)
-            graphs.refuse_nulls(
-                source, list(raw), made, gathering, partial(null_origin, root, raw, source, fitted=True)
-            )
-            for value in made:
+            source, gather_statistics = dask_cluster.shared(source, client), dask_cluster.gather_on(client)
+        root = copy.deepcopy(self._root)
+        with bar("fit", len(levels(root)) + 1, "passes", show=progress) as advance:
+            inputs = fit(root, source, advance, gather_statistics)
+            raw = {column.name: ColumnExpr(column, source.clean(column)) for column in inputs}
+            outputs = evaluate(root, raw, fitted=True)
+            origin = partial(null_origin, root, raw, source, fitted=True)
+            refuse_nulls(source, list(raw), outputs, origin, gather_statistics)
+            for value in outputs:
                 _finished(value.column)
             fitted = copy.copy(self)
             fitted._root, fitted._inputs, fitted._fitted_on = root, inputs, None
             fitted._module, fitted._values = None, {}
-            if graphs.tells_rows_apart(root):
+            if has_out_of_fold_values(root):
                 fitted._fitted_on = fingerprint(source, list(fitted.input_schema.features))
             advance(1)
-        self.__dict__.update(fitted.__dict__)
-        return self
+        return fitted
 
     def transform(
         self,
@@ -135,32 +140,32 @@ class Workflow:
         engine: str = "cpu",
         verify: bool = True,
     ) -> Dataset:
-        """The source's rows as the model takes them; nothing is computed before they are collected or written.
+        """Return the source's rows as a model takes them, computed when they are collected or written.
 
-        `TargetEncoding` has other values for the rows that were fitted, which must not see their own targets. They
-        are recognised, in whatever form they come (files, copies of them, a frame that was read from them), if all
-        of them come in their order. Some of the fitted files are refused. Other parts of the fitted rows, or those
-        rows in another order, cannot be told from new ones: say `fitted=True`.
+        `TargetEncoding` has out-of-fold values for the rows used in fit. Those are recognised in whatever form
+        they come (files, copies of them, a frame read from them), if all of them come in the same order. If the
+        source is some of the files used in fit, an error is raised. Other parts of the rows, or the rows in
+        another order, are taken for new ones: pass `fitted=True`.
 
         Args:
-            source: as for `fit`; columns may have a narrower type than those that were fitted.
-            targets: false leaves the targets out, for rows that are to be scored and hold none. As in a served
-                model, no row is dropped then (`Filter`, `DropNA`) and none is added (`NegativeSampling`).
-            fitted: whether these are rows that were fitted; by default that is found out. True for parts of
-                them, or another order, needs a column that deals the folds, `TargetEncoding(fold=...)`; false
-                gives fitted rows what a served model would.
-            engine: as for `fit`; it also computes the dataset's `collect` and `to_parquet`.
+            source: as for `fit`; columns may have narrower dtypes than in fit.
+            targets: False omits the targets, for rows to predict that have none. As in a served model, no row is
+                then dropped (`Filter`, `DropNA`) or added (`NegativeSampling`).
+            fitted: whether these rows were used in fit; by default, this is detected. True for a part of them, or
+                for another order, needs a column of folds, `TargetEncoding(fold=...)`; False gives the rows the
+                encodings of a served model.
+            engine: as for `fit`; also for the dataset's `collect` and `to_parquet`.
             verify: as for `fit`.
 
         Raises:
-            SchemaError: a missing column or one of another type; a file that cannot be read; fitted files among
-                others.
-            ValueError: `fitted=True`, but folds go by the positions of rows, and those have changed.
+            SchemaError: a column is missing or of another dtype; a file cannot be read; the source is some, but
+                not all, of the files used in fit, or has further ones.
+            ValueError: `fitted=True`, but folds depend on row positions, which have changed.
             RuntimeError: the workflow is not fitted.
             ImportError, RuntimeError: `engine="gpu"`, as `fit` does.
         """
         if isinstance(source, Dataset):
-            raise TypeError("these rows are transformed already")
+            raise TypeError("source is a Dataset, which is already transformed; pass raw rows")
         inputs = self.input_schema
         types = {column.name: column_type(column) for column in inputs}
         source = _on(engine, source, types, verify=verify)
@@ -172,21 +177,21 @@ class Workflow:
 
     def _transform(self, source: Source, targets: bool, fitted: bool) -> Dataset:
         inputs = self.input_schema
-        wanted = self.output_schema if targets else self.output_schema.features
-        made = self._outputs(served=not targets, fitted=fitted)
-        needed = reads(value for value in made if value.column.name in wanted)
+        schema = self.output_schema if targets else self.output_schema.features
+        outputs = self._outputs(served=not targets, fitted=fitted)
+        needed = columns_read(value for value in outputs if value.column.name in schema)
         optional = inputs.targets.names if targets else ()
         names = [name for name in inputs.names if name in needed]
         source.require(names, optional=optional)
         source = source.select(names)
         raw = {
-            column.name: Value(column, source.clean(column) if column.name in needed else pl.lit(None))
+            column.name: ColumnExpr(column, source.clean(column) if column.name in needed else pl.lit(None))
             for column in self._fitted_inputs()
         }
-        values = graphs.evaluate(self._root, raw, fitted=fitted, served=not targets)
+        values = evaluate(self._root, raw, fitted=fitted, served=not targets)
         by_name = {value.column.name: value for value in values}
         origin = partial(null_origin, self._root, raw, fitted=fitted, served=not targets)
-        return Dataset(wanted, [by_name[name] for name in wanted.names], source, origin)
+        return Dataset(schema, [by_name[name] for name in schema.names], source, origin)
 
     def fit_transform(
         self,
@@ -197,17 +202,17 @@ class Workflow:
         progress: bool = True,
         verify: bool = True,
     ) -> Dataset:
-        """`fit`, then `transform`, of the same source."""
+        """Fit on a source and transform it; target encodings are out-of-fold."""
         source = _on(engine, source, verify=verify)
         fitted = self.fit(source, client=client, engine=engine, progress=progress, verify=verify)
         return fitted._transform(source, targets=True, fitted=True)
 
-    # ---- facts -----------------------------------------------------------------------------------------------
+    # ---- schemas ---------------------------------------------------------------------------------------------
     @property
     def input_schema(self) -> Schema:
-        """The raw columns as they were when fitted; those that no feature is made from are tagged TARGET."""
-        made = Schema(value.column for value in self._outputs())
-        features = raw_of(self._root, made.features.names)
+        """The raw columns as they were in fit; those that no feature depends on have the tag TARGET."""
+        outputs = Schema(value.column for value in self._outputs())
+        features = raw_inputs(self._root, outputs.features.names)
         return Schema(
             column if column.name in features else column.evolve(add_tags=[Tag.TARGET])
             for column in self._fitted_inputs()
@@ -215,27 +220,27 @@ class Workflow:
 
     @property
     def output_schema(self) -> Schema:
-        """The columns that `transform` makes."""
+        """The columns that `transform` outputs."""
         return Schema(_finished(value.column) for value in self._outputs())
 
     def vocabulary(self, table: str) -> pl.DataFrame:
-        """What the ids of an embedding table stand for: columns id, value, count, from id 1 (null) and 2
-        (values that are not in the vocabulary) on.
+        """Return the values of an embedding table's ids: columns id, value and count, from ids 1 (null) and 2 (out
+        of vocabulary) on.
 
         Raises:
-            KeyError: no operator made such a table.
+            KeyError: no operator learned a vocabulary of that table.
         """
         self._fitted_inputs()
-        there: list[str] = []
-        for node in in_order(self._root):
-            names = node.op.vocabularies(node.inputs) if node.op is not None else []
-            if table in names and table in node.op.frames:  # type: ignore[union-attr]
-                return node.op.vocabulary(table)  # type: ignore[union-attr]
-            there += names
-        raise KeyError(f"no vocabulary {table!r}; available: {', '.join(there)}")
+        available: list[str] = []
+        for node in topological_order(self._root):
+            tables = node.op.vocabularies(node.inputs) if node.op is not None else []
+            if table in tables and isinstance(node.op, Categorify):
+                return node.op.vocabulary(table)
+            available += tables
+        raise KeyError(f"no vocabulary {table!r}; available: {', '.join(available)}")
 
     def __repr__(self) -> str:
-        rows = [("output", "operators", "raw columns"), *graphs.describe(self._root)]
+        rows = [("output", "operators", "raw columns"), *describe(self._root)]
         widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
         state = "fitted" if self._inputs is not None else "not fitted"
         lines = (" <- ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
@@ -243,32 +248,32 @@ class Workflow:
 
     # ---- TensorFlow ------------------------------------------------------------------------------------------
     def raw_columns(self, features: Iterable[str]) -> Schema:
-        """Those of `input_schema` that some features are made from."""
-        needed = raw_of(self._root, features)
+        """Return the columns of `input_schema` that some features depend on."""
+        needed = raw_inputs(self._root, features)
         return Schema(column for column in self._fitted_inputs() if column.name in needed)
 
     def raw_signature(self) -> dict[str, tuple[str, tuple[int | None, ...]]]:
-        """The tensors that `tensorflow` takes: dtype ("int64", "string", ...) and shape by name.
+        """Return the dtype ("int64", "string", ...) and shape of each tensor that `tensorflow` takes, by name.
 
-        A column X is `X` (batch,); a list column `X__values` (n,) and `X__offsets` (batch + 1,) int64; one that
-        held nulls when fitted comes with `X__valid` bool, of the values' shape. Targets are absent.
+        A column X is `X` (batch,); a list column is `X__values` (n,) and `X__offsets` (batch + 1,) int64; one that
+        had nulls in fit also has `X__valid` bool, of the shape of the values. Targets are absent.
         """
         return signature(self.input_schema.features)
 
     def tensorflow(self, raw: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
-        """The features of raw rows, on tensors named as in `raw_signature`.
+        """Compute the features of raw rows, given tensors named as in `raw_signature`.
 
-        A feature X is `X` (batch,) in the dtype of `output_schema`, a list `X__values` (n,) and `X__offsets`
-        (batch + 1,). What would be null in a float feature is NaN; in an integer one it is an error.
+        A feature X is `X` (batch,) in the dtype of `output_schema`, a list is `X__values` (n,) and `X__offsets`
+        (batch + 1,). A null in a float feature becomes NaN; in an integer feature it is an error.
         """
         return self.tensorflow_module()(raw)
 
     def tensorflow_module(self, features: Schema | None = None) -> tf.Module:
-        """A `tf.Module` that does what `tensorflow` does and tracks the vocabularies, for a SavedModel.
+        """Return a `tf.Module` that does what `tensorflow` does and tracks the vocabularies, for a SavedModel.
 
         Args:
-            features: the columns of `output_schema` that are to be made, perhaps of other types; the module then
-                takes the tensors of `raw_columns(features.names)` and holds nothing that those do not need.
+            features: columns of `output_schema` to compute, possibly with other dtypes; the module then takes the
+                tensors of `raw_columns(features.names)` and has nothing that they do not need.
         """
         from kerasrec.etl.run.serving_graph import WorkflowModule
 
@@ -284,23 +289,23 @@ class Workflow:
         """Write `workflow.json` and the vocabularies, as Parquet, into a new folder.
 
         Raises:
-            FileExistsError: `folder` exists and `overwrite` is false, or it holds other files.
+            FileExistsError: `folder` exists and `overwrite` is false, or it has other files.
             RuntimeError: the workflow is not fitted.
         """
         return storage.save(Path(folder), self._root, self._fitted_inputs(), self._fitted_on, overwrite=overwrite)
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str], *, trust: bool | Collection[str] = False) -> Workflow:
-        """Read what `save` wrote. It runs no code of the file's, whoever wrote that, but for what `trust` allows.
+        """Read a workflow that `save` wrote. No code from the files runs, except for what `trust` allows.
 
         Args:
-            trust: names of modules whose functions `LambdaOp` may import and call, those of their submodules too;
-                true for any module.
+            trust: names of modules whose functions `LambdaOp` may import and call, including their submodules;
+                True for any module.
 
         Raises:
             FileNotFoundError: there is no workflow in `folder`.
-            SchemaError: one that is broken or of another version; a `LambdaOp` whose module is not trusted; an
-                expression that calls a Python function or a plugin. The message names the file.
+            SchemaError: the workflow is invalid or of another version; a `LambdaOp` has a module that is not
+                trusted; an expression calls a Python function or a plugin. The message names the file.
         """
         root, inputs, fitted_on = storage.load(Path(folder), trust)
         workflow = cls(root)
@@ -313,15 +318,16 @@ class Workflow:
     # ---- helpers ---------------------------------------------------------------------------------------------
     def _fitted_inputs(self) -> list[Column]:
         if self._inputs is None:
-            raise RuntimeError("the workflow is not fitted yet: call fit(source) first")
+            raise RuntimeError("the workflow is not fitted; call fit(source) first")
         return self._inputs
 
-    def _outputs(self, *, served: bool = False, fitted: bool = False) -> list[Value]:
-        """Kept, as a large vocabulary costs some time whenever an expression of it is made."""
+    def _outputs(self, *, served: bool = False, fitted: bool = False) -> list[ColumnExpr]:
+        """Return the outputs by raw column names; cached, as expressions of a large vocabulary take time to
+        make."""
         key = served, fitted
         if key not in self._values:
-            raw = {column.name: Value(column, pl.col(column.name)) for column in self._fitted_inputs()}
-            self._values[key] = graphs.evaluate(self._root, raw, served=served, fitted=fitted)
+            raw = {column.name: ColumnExpr(column, pl.col(column.name)) for column in self._fitted_inputs()}
+            self._values[key] = evaluate(self._root, raw, served=served, fitted=fitted)
         return self._values[key]
 
 
@@ -331,14 +337,14 @@ def _on(engine: str, source: Any, types: Mapping[str, pl.DataType] | None = None
 
 
 def _finished(column: Column) -> Column:
-    """An output column as it leaves the workflow: ids and integers as they are, since an integer may be a key; any
-    other number as float32, and so targets and weights."""
+    """Describe an output column as it leaves the workflow: ids and integers, which may be keys, keep their dtype;
+    other numbers, targets and weights become float32."""
     if Tag.CATEGORICAL in column.tags:
         return column
     if column.dtype == "string":
-        raise SchemaError(f"column {column.name!r} still holds strings after its operators; Categorify it")
+        raise SchemaError(f"column {column.name!r} is still string after its operators; Categorify it")
     if column.dtype == "datetime":
-        raise SchemaError(f"column {column.name!r} still holds dates after its operators; take its TimeFeatures")
+        raise SchemaError(f"column {column.name!r} is still datetime after its operators; use TimeFeatures")
     tags = () if Tag.TARGET in column.tags else (Tag.CONTINUOUS,)
     exact = is_integer(column.dtype) and not {Tag.TARGET, Tag.WEIGHT} & set(column.tags)
     return column.evolve(dtype=column.dtype if exact else "float32", add_tags=tags, nullable=False)

@@ -56,7 +56,7 @@ def embedding_features(
             _width(column, embedding_dim),
             combiners[column.name],
             initializers[column.name],
-            head=column.head,
+            head=column.lookup_cdf,
             regularizer=regularizers[column.name],
         )
         owner, first = tables.setdefault(name, (column.name, table))

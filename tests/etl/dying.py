@@ -48,4 +48,4 @@ class DiesOnce(Elementwise):
         return [pl.concat([frame for part in parts for frame in part]).sum()]
 
     def finalize(self, statistics: Sequence[pl.DataFrame], columns: Sequence[Column]) -> None:
-        self.facts: dict[str, Any] = {"rows": statistics[0].item()}
+        self.state: dict[str, Any] = {"rows": statistics[0].item()}

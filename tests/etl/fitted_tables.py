@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from tensorflow_runs import run
 
 from kerasrec.etl import Operator, Workflow
-from kerasrec.etl.run import fit as engine
-from kerasrec.etl.run.column_expr import Value
+from kerasrec.etl.run.column_expr import ColumnExpr
+from kerasrec.etl.run.evaluate import evaluate
+from kerasrec.etl.run.fit import fit
 from kerasrec.etl.sources.scan import scan
 from kerasrec.etl.sources.types import is_float, to_polars
 from kerasrec.schema import Column, Schema
@@ -51,20 +52,20 @@ class FittedTable:
         self.types = types
         nodes = [[name] >> op for name, op in ops.items()]
         self.root = sum(nodes[1:], nodes[0])
-        self.inputs = engine.fit(self.root, scan(self.frame(values)), lambda done: None)
-        self.outputs = [value.column for value in engine.evaluate(self.root, self._raw(values))]
+        self.inputs = fit(self.root, scan(self.frame(values)), lambda done: None)
+        self.outputs = [value.column for value in evaluate(self.root, self._raw(values))]
 
     def frame(self, values: Values) -> pl.DataFrame:
         return pl.DataFrame(
             {name: pl.Series(values[name], dtype=dtype, strict=False) for name, dtype in self.types.items()}
         )
 
-    def _raw(self, values: Values) -> dict[str, Value]:
+    def _raw(self, values: Values) -> dict[str, ColumnExpr]:
         source = scan(self.frame(values))
-        return {column.name: Value(column, source.clean(column)) for column in self.inputs}
+        return {column.name: ColumnExpr(column, source.clean(column)) for column in self.inputs}
 
     def polars(self, values: Values) -> pl.DataFrame:
-        made = engine.evaluate(self.root, self._raw(values))
+        made = evaluate(self.root, self._raw(values))
         expressions = [value.expr.alias(value.column.name) for value in made]
         return self.frame(values).lazy().select(expressions).collect(engine="streaming")
 

@@ -143,10 +143,10 @@ def test_the_head_counts_lookups(data: Any) -> None:
     ids = [*looked_up["u"], *looked_up["v"]]
     column = workflow.output_schema["u"]
     ends = [1, 2, 4, 8, 16][: (column.cardinality - 1).bit_length() + 1]
-    assert column.head == pytest.approx([sum(each < end for each in ids) / len(ids) for end in ends])
-    assert workflow.output_schema["v"].head == column.head
+    assert column.lookup_cdf == pytest.approx([sum(each < end for each in ids) / len(ids) for end in ends])
+    assert workflow.output_schema["v"].lookup_cdf == column.lookup_cdf
 
 
 def test_no_head_without_lookups() -> None:
     frame = pl.DataFrame({"x": [[]]}, schema={"x": pl.List(pl.String)})
-    assert etl.Workflow(["x"] >> etl.Categorify()).fit(frame).output_schema["x"].head is None
+    assert etl.Workflow(["x"] >> etl.Categorify()).fit(frame).output_schema["x"].lookup_cdf is None

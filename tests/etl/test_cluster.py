@@ -17,7 +17,7 @@ from dying import DiesOnce
 from polars.testing import assert_frame_equal
 
 from kerasrec import etl
-from kerasrec.etl.operator.graph import in_order
+from kerasrec.etl.operator.graph import topological_order
 from kerasrec.etl.run import dask_cluster
 from kerasrec.schema import SchemaError
 
@@ -72,7 +72,7 @@ def graph() -> etl.Workflow:
 
 
 def learned(workflow: etl.Workflow) -> list[tuple[dict[str, Any], dict[str, pl.DataFrame]]]:
-    return [(node.op.facts, node.op.frames) for node in in_order(workflow._root) if node.op is not None]
+    return [(node.op.state, node.op.frames) for node in topological_order(workflow._root) if node.op is not None]
 
 
 def assert_same_state(one: etl.Workflow, other: etl.Workflow) -> None:

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from kerasrec import etl
-from kerasrec.etl.run import fit as engine
-from kerasrec.etl.run.column_expr import Value
+from kerasrec.etl.run import gather
+from kerasrec.etl.run.column_expr import ColumnExpr
+from kerasrec.etl.run.evaluate import evaluate
 from kerasrec.etl.sources.scan import scan
 from kerasrec.schema import SchemaError, Tag
 
@@ -63,8 +64,8 @@ def test_against_pandas(rows: list[Any], partition: list[str], shifts: list[int]
 def test_large_integers_are_exact(rows: list[Any]) -> None:
     """Before the workflow makes float32 of them; as long as the difference is an int64."""
     source = scan(frame(rows))
-    raw = {name: Value(source.column(name), source.clean(source.column(name))) for name in SCHEMA}
-    (value,) = engine.evaluate(["n"] >> etl.DifferenceLag("user"), raw)
+    raw = {name: ColumnExpr(source.column(name), source.clean(source.column(name))) for name in SCHEMA}
+    (value,) = evaluate(["n"] >> etl.DifferenceLag("user"), raw)
     got = source.frame.select(value.expr).collect().to_series()
     assert (got.dtype, value.column.dtype) == (pl.Int64, "int64")
     last: dict[Any, Any] = {}
@@ -80,7 +81,7 @@ def test_large_integers_are_exact(rows: list[Any]) -> None:
 
 @pytest.mark.parametrize("suffix", ["parquet", "csv"])
 def test_across_files_and_batches(tmp_path: Path, suffix: str) -> None:
-    rows = engine.BATCH_ROWS + 40_000
+    rows = gather.BATCH_ROWS + 40_000
     rng = np.random.default_rng(3)
     data = pl.DataFrame({"user": rng.integers(0, 9000, rows), "t": np.cumsum(rng.integers(0, 3, rows))})
     (tmp_path / "raw").mkdir()

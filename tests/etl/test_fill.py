@@ -42,7 +42,7 @@ def test_medians_of_many(lazy: bool) -> None:
     }
     frame = pl.DataFrame({name: pl.Series(values[:30_000]) for name, values in columns.items()})
     workflow = etl.Workflow(frame.columns >> etl.FillMedian()).fit(frame.lazy() if lazy else frame)
-    told = {name: facts["median"] for name, facts in workflow._root.op.facts.items()}
+    told = {name: facts["median"] for name, facts in workflow._root.op.state.items()}
     for name in frame.columns:
         assert told[name] == pytest.approx(np.median(frame[name].to_numpy()), rel=5e-6), name
     assert told["counts"] == np.median(frame["counts"].to_numpy())

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from kerasrec import etl
-from kerasrec.etl.run import fit as engine
+from kerasrec.etl.run import gather
 from kerasrec.schema import SchemaError, Tag
 
 ROW = st.tuples(
@@ -62,7 +62,7 @@ def test_kept_rows_are_those_of_pandas(rows: list[Any]) -> None:
 
 
 def test_columnar_and_batches_learn_the_same(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(engine, "BATCH_ROWS", 7)
+    monkeypatch.setattr(gather, "BATCH_ROWS", 7)
     rng = np.random.default_rng(0)
     data = pl.DataFrame({"x": rng.normal(size=100), "c": rng.choice(["a", "b", "c", None], 100).tolist()})
     data.write_csv(tmp_path / "a.csv")
@@ -193,11 +193,11 @@ class Shift(etl.Elementwise):
 
 
 def test_operators_that_look_at_other_rows(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(engine, "BATCH_ROWS", 3)
+    monkeypatch.setattr(gather, "BATCH_ROWS", 3)
     data = pl.DataFrame({"x": [float(i * i) for i in range(20)]})
     data.write_csv(tmp_path / "a.csv")
     work = etl.Workflow(["x"] >> Shift() >> etl.DropNA() >> etl.Normalize())
-    means = [work.fit(source)._root.op.facts["x"]["mean"] for source in (data, tmp_path / "a.csv", data.lazy())]
+    means = [work.fit(source)._root.op.state["x"]["mean"] for source in (data, tmp_path / "a.csv", data.lazy())]
     assert means == [pytest.approx(np.mean(np.arange(19.0) ** 2))] * 3
     with pytest.raises(SchemaError, match=r"Shift\(\) looks at other rows of column 'x'.*behind .*\(DropNA\(\)\)"):
         etl.Workflow(["x"] >> etl.DropNA() >> Shift()).fit(data)

@@ -73,7 +73,7 @@ def test_without_a_gpu_the_call_says_what_is_missing(file: Path, tmp_path: Path)
 
 
 def test_another_engine(file: Path) -> None:
-    with pytest.raises(ValueError, match='engine must be "cpu" or "gpu", not \'cuda\''):
+    with pytest.raises(ValueError, match='engine must be "cpu" or "gpu"; got \'cuda\''):
         numbers().fit(file, engine="cuda")
 
 

@@ -26,7 +26,7 @@ def test_an_operator_applied_twice_learns_twice() -> None:
     frame = pl.DataFrame({"a": [0.0, 2.0], "b": [0.0, 20.0]})
     got = etl.Workflow((["a"] >> op) + (["b"] >> op)).fit_transform(frame).collect()
     assert got.rows() == [(-1.0, -1.0), (1.0, 1.0)]
-    assert op.facts == {}
+    assert op.state == {}
 
 
 def test_a_node_used_twice() -> None:

@@ -16,8 +16,9 @@ from polars.testing import assert_frame_equal
 import kerasrec as kr
 from kerasrec import etl
 from kerasrec.etl.ops.groupby import AGGREGATIONS, NUMERIC, ORDERED
-from kerasrec.etl.run import fit as engine
-from kerasrec.etl.run.column_expr import Value, select
+from kerasrec.etl.run import gather
+from kerasrec.etl.run.column_expr import ColumnExpr, select
+from kerasrec.etl.run.evaluate import evaluate
 from kerasrec.etl.sources.scan import scan
 from kerasrec.schema import Schema, SchemaError, Tag
 
@@ -35,8 +36,8 @@ def made(op: etl.Groupby, frame: pl.DataFrame) -> pl.DataFrame:
     """The operator's outputs as they are, before a workflow casts them; their types are those it told of."""
     source = scan(frame)
     columns = [source.column(name).evolve(nullable=True) for name in frame.columns]
-    raw = {column.name: Value(column, source.clean(column)) for column in columns}
-    values = engine.evaluate(frame.columns >> op, raw)
+    raw = {column.name: ColumnExpr(column, source.clean(column)) for column in columns}
+    values = evaluate(frame.columns >> op, raw)
     got = select(source.lazy(), values).collect(engine="streaming")
     for value in values:
         assert scan(got).column(value.column.name).dtype == value.column.dtype
@@ -136,7 +137,7 @@ def by_hand(data: pl.DataFrame) -> tuple[list[list[int]], list[float], list[floa
 
 
 def test_from_raw_events_to_the_loader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "BATCH_ROWS", 17)
+    monkeypatch.setattr(gather, "BATCH_ROWS", 17)
     data = events()
     lists, prices, clicked = by_hand(data)
     (tmp_path / "raw").mkdir()

@@ -14,7 +14,7 @@ from polars.testing import assert_frame_equal
 from served_frames import assert_served_as_transformed, parts, transformed
 
 from kerasrec import etl
-from kerasrec.etl.lookup.key_index import Keys
+from kerasrec.etl.lookup.key_index import KeyIndex
 from kerasrec.schema import Column, SchemaError, Tag
 
 pandas = pytest.importorskip("pandas")
@@ -124,7 +124,7 @@ def test_keys_find_their_rows(data: Any) -> None:
     known = data.draw(st.lists(element, unique=True, max_size=8))
     asked = known + data.draw(st.lists(element, max_size=8))
     schema = {f"c{i}": dtype for i, dtype in enumerate(dtypes)}
-    keys = Keys(pl.DataFrame(known, schema=schema, orient="row"))
+    keys = KeyIndex(pl.DataFrame(known, schema=schema, orient="row"))
     rows = pl.DataFrame(asked, schema=schema, orient="row")
     at = rows.lazy().select(keys.position([pl.col(name) for name in schema])).collect(engine="streaming")
     places = {key: i for i, key in enumerate(known)}

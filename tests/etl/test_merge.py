@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kerasrec import etl
-from kerasrec.etl.run.column_stats import Observe
+from kerasrec.etl.run.column_stats import ColumnStats
 from kerasrec.etl.sources.types import column_type
 from kerasrec.schema import Column, Tag
 
@@ -29,7 +29,7 @@ CASES = {
     "fill median": (etl.FillMedian, [NUMBER, LIST]),
     "min max": (etl.NormalizeMinMax, [NUMBER, LIST]),
     "value count": (etl.ValueCount, [LIST]),
-    "observe": (Observe, [NUMBER, WORD, LIST]),
+    "observe": (ColumnStats, [NUMBER, WORD, LIST]),
 }
 ROW = st.tuples(
     st.none() | st.integers(-1, 3).map(float),
@@ -67,9 +67,9 @@ def test_any_split(case: str, rows: list[Any], cuts: list[int]) -> None:
     for split in (flat, nested):
         assert split.frames.keys() == whole.frames.keys()
         assert all(split.frames[name].equals(whole.frames[name]) for name in whole.frames)
-        assert split.facts.keys() == whole.facts.keys()
-        for name, facts in whole.facts.items():
-            assert split.facts[name] == pytest.approx(facts, rel=1e-12, abs=1e-12)
+        assert split.state.keys() == whole.state.keys()
+        for name, facts in whole.state.items():
+            assert split.state[name] == pytest.approx(facts, rel=1e-12, abs=1e-12)
 
 
 @pytest.mark.parametrize("count", [50, 500])
@@ -87,7 +87,7 @@ def test_queries_are_over_the_columns_that_they_read(count: int) -> None:
         (etl.NormalizeMinMax(), numbers),
         (etl.FillMedian(), numbers),
         (etl.ValueCount(), lists),
-        (Observe(), numbers + words + lists),
+        (ColumnStats(), numbers + words + lists),
         *((node.op, [*words, Column("y", "float64"), Column("fold", "int64")]) for node in keyed if node.op),
     ]
     for op, columns in cases:

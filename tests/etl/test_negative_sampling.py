@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from kerasrec import etl
-from kerasrec.etl.lookup.weighted_sampling import Draws
-from kerasrec.etl.run import fit as engine
-from kerasrec.etl.run.column_expr import Value, select
+from kerasrec.etl.lookup.weighted_sampling import WeightedSampler
+from kerasrec.etl.run import gather
+from kerasrec.etl.run.column_expr import ColumnExpr, select
+from kerasrec.etl.run.evaluate import evaluate
+from kerasrec.etl.run.fit import fit
 from kerasrec.etl.sources.scan import scan
 from kerasrec.schema import SchemaError, Tag
 
@@ -39,12 +41,12 @@ class Sampler:
 
     def __init__(self, op: etl.NegativeSampling, data: pl.DataFrame):
         self.root = data.columns >> op
-        self.inputs = engine.fit(self.root, scan(data), lambda done: None)
+        self.inputs = fit(self.root, scan(data), lambda done: None)
 
     def __call__(self, data: pl.DataFrame) -> pl.DataFrame:
         source = scan(data)
-        raw = {column.name: Value(column, source.clean(column)) for column in self.inputs}
-        return select(source.lazy(), engine.evaluate(self.root, raw)).collect(engine="streaming")
+        raw = {column.name: ColumnExpr(column, source.clean(column)) for column in self.inputs}
+        return select(source.lazy(), evaluate(self.root, raw)).collect(engine="streaming")
 
 
 def check(got: pl.DataFrame, rows: list[Any], fitted: list[Any], by: bool, label: bool, n: int) -> None:
@@ -91,7 +93,7 @@ def test_rows_and_their_negatives(
 
 def test_draws_have_their_chances() -> None:
     weights = np.array([5, 0, 1, 3, 1, 10])
-    draws = Draws(weights, np.array([0, 3, 1, 2, 3, 4, 5]))
+    draws = WeightedSampler(weights, np.array([0, 3, 1, 2, 3, 4, 5]))
     hashes = np.random.default_rng(0).integers(0, 2**64, 40_000, dtype=np.uint64)
     for begin, end, never in ((0, 0, []), (0, 2, [0, 3]), (2, 7, [1, 2, 3, 4, 5]), (6, 7, [5])):
         begins, ends = np.full(len(hashes), begin), np.full(len(hashes), end)
@@ -99,8 +101,8 @@ def test_draws_have_their_chances() -> None:
         shares = np.bincount(draws.draw(hashes, begins, ends), minlength=6) / len(hashes)
         assert (shares[chances == 0] == 0).all()
         np.testing.assert_allclose(shares, chances, atol=4 * 0.5 / np.sqrt(len(hashes)))
-    begins, ends = draws.alone(np.array([0, 5, -1]))
-    assert draws.left(begins, ends).tolist() == [15, 10, 20]
+    begins, ends = draws.single(np.array([0, 5, -1]))
+    assert draws.remaining(begins, ends).tolist() == [15, 10, 20]
 
 
 def test_popularity_counts_positives() -> None:
@@ -135,7 +137,7 @@ def workflow(**settings: Any) -> etl.Workflow:
 
 @pytest.mark.parametrize("by", [(), "user"])
 def test_draws_do_not_depend_on_batches(by: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "BATCH_ROWS", 17)
+    monkeypatch.setattr(gather, "BATCH_ROWS", 17)
     data = events()
     (tmp_path / "raw").mkdir()
     data.head(101).write_parquet(tmp_path / "raw" / "a.parquet", row_group_size=10)

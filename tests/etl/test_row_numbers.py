@@ -14,7 +14,11 @@ from polars.testing import assert_frame_equal
 
 from kerasrec import etl
 from kerasrec.etl import storage
-from kerasrec.etl.run import fit as engine
+from kerasrec.etl.operator.graph import topological_order
+from kerasrec.etl.run import gather
+from kerasrec.etl.run.column_expr import ColumnExpr
+from kerasrec.etl.run.evaluate import evaluate
+from kerasrec.etl.run.gather import Job
 from kerasrec.etl.sources.scan import scan
 from kerasrec.etl.sources.types import ROW
 from kerasrec.schema import Column, SchemaError
@@ -25,7 +29,7 @@ class Numbers(etl.Elementwise):
     """Each row's number; what was learned is the sum of number * value. Negative on the rows it was fitted on."""
 
     stateful: ClassVar[bool] = True
-    numbered: ClassVar[bool] = True
+    needs_row_numbers: ClassVar[bool] = True
 
     def column(self, column: Column) -> Column:
         return column.evolve(dtype="int64", nullable=False)
@@ -43,7 +47,7 @@ class Numbers(etl.Elementwise):
         return [pl.concat(frames).sum() for frames in zip(*parts, strict=True)]
 
     def finalize(self, statistics: Sequence[pl.DataFrame], columns: Sequence[Column]) -> None:
-        self.facts["total"] = statistics[0].item()
+        self.state["total"] = statistics[0].item()
 
 
 DATA = pl.DataFrame({"x": [i % 5 for i in range(40)], "y": range(40)})
@@ -62,12 +66,12 @@ def files(tmp_path: Path) -> Path:
 
 
 def test_every_source_counts_from_0(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "BATCH_ROWS", 7)
+    monkeypatch.setattr(gather, "BATCH_ROWS", 7)
     DATA.write_csv(files.parent / "a.csv")
     kept = [(i, i % 5) for i in range(40) if i % 5 > 1]
     for source in (DATA, files, files.parent / "a.csv", DATA.lazy()):
         work = make().fit(source)
-        (total,) = (n.op.facts["total"] for n in engine.in_order(work._root) if isinstance(n.op, Numbers))
+        (total,) = (n.op.state["total"] for n in topological_order(work._root) if isinstance(n.op, Numbers))
         assert total == sum(i * x for i, x in kept)
         other = work.transform(pl.concat([DATA, DATA])).collect()
         assert other["x"].to_list() == [float(i + 40 * k) for k in (0, 1) for i, _ in kept]
@@ -89,12 +93,12 @@ def test_parts_keep_their_numbers(files: Path) -> None:
         pieces = [replace(dataset, source=piece) for part in parts for piece in part.parts(4)]
         assert_frame_equal(pl.concat([piece.collect() for piece in pieces]), dataset.collect())
         # Statistics of the parts are merged into those of the whole.
-        node = next(n for n in engine.in_order(work._root) if isinstance(n.op, Numbers))
-        raw = {c.name: engine.Value(c, source.clean(c)) for c in work.input_schema}
+        node = next(n for n in topological_order(work._root) if isinstance(n.op, Numbers))
+        raw = {c.name: ColumnExpr(c, source.clean(c)) for c in work.input_schema}
         assert node.op is not None
-        job = engine.Job(node.op, engine.evaluate(node.parents[0], raw))
-        merged = node.op.merge([engine.gather(part, ["x", "y"], [job])[0] for part in parts])
-        assert merged[0].item() == node.op.facts["total"]
+        job = Job(node.op, evaluate(node.parents[0], raw))
+        merged = node.op.merge([gather.gather(part, ["x", "y"], [job])[0] for part in parts])
+        assert merged[0].item() == node.op.state["total"]
     bad = etl.Workflow(["y"]).fit(DATA).transform(files)
     bad = replace(bad, values=[replace(v, expr=v.expr.replace(30, None)) for v in bad.values])
     for part in scan(files).parts(5):

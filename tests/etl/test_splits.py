@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from polars.testing import assert_frame_equal
 
 from kerasrec import etl
-from kerasrec.etl.run import fit as engine
+from kerasrec.etl.run import gather
 from kerasrec.etl.sources.fingerprint import fingerprint
 from kerasrec.etl.sources.source import Source
 from kerasrec.schema import SchemaError
@@ -85,7 +85,7 @@ def events(count: int = 100) -> pl.DataFrame:
 
 
 def test_parts_are_sources(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "BATCH_ROWS", 7)
+    monkeypatch.setattr(gather, "BATCH_ROWS", 7)
     monkeypatch.setattr("kerasrec.etl.dataset.PART_ROWS", 11)
     data = events()
     (tmp_path / "raw").mkdir()

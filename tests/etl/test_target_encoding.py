@@ -36,14 +36,14 @@ def frame(rows: list[Any]) -> pl.DataFrame:
 def fold_of(row: int, kfold: int, seed: int) -> int:
     """SplitMix64 in plain Python."""
 
-    def mixed(x: int) -> int:
+    def splitmix64(x: int) -> int:
         m = 2**64 - 1
         x = (x + 0x9E3779B97F4A7C15) & m
         x = ((x ^ (x >> 30)) * 0xBF58476D1CE4E5B9) & m
         x = ((x ^ (x >> 27)) * 0x94D049BB133111EB) & m
         return x ^ (x >> 31)
 
-    return mixed((mixed(seed) + row) & (2**64 - 1)) % kfold
+    return splitmix64((splitmix64(seed) + row) & (2**64 - 1)) % kfold
 
 
 def encoded(
@@ -114,7 +114,7 @@ def test_any_split(rows: list[Any], cuts: list[int]) -> None:
         return [query.collect() for query in op.partial(numbered.slice(start, size).lazy(), columns)]
 
     def learned(statistics: list[pl.DataFrame]) -> dict[str, pl.DataFrame]:
-        op.frames, op.facts = {}, {}
+        op.frames, op.state = {}, {}
         op.finalize(statistics, columns)
         return op.frames
 
@@ -144,7 +144,7 @@ def test_both_implementations_make_the_same(seen: list[Any], new: list[Any]) -> 
 
 # ---- leaks ---------------------------------------------------------------------------------------
 def noise(rows: int, seed: int) -> pl.DataFrame:
-    """Keys that say nothing of the target, each with a handful of rows: what an own target leaks from."""
+    """KeyIndex that say nothing of the target, each with a handful of rows: what an own target leaks from."""
     rng = np.random.default_rng(seed)
     keys, targets = rng.integers(0, rows // 4, rows), rng.integers(0, 2, rows)
     return pl.DataFrame({"user": keys, "y": targets, "id": np.arange(rows)})

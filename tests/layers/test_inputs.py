@@ -101,7 +101,7 @@ def test_features_know_hotness_and_frequencies():
     """What the ETL counted reaches the plan; tables that differ in it alone are one."""
     hot = Hotness(0, 2.5, 9)
     columns = [
-        Column("u", "int32", (CAT,), cardinality=5, table="user", head=(0.0, 0.5, 0.75, 1.0)),
+        Column("u", "int32", (CAT,), cardinality=5, table="user", lookup_cdf=(0.0, 0.5, 0.75, 1.0)),
         Column("v", "int32", (CAT, Tag.LIST), cardinality=5, table="user", hotness=hot),
     ]
     features = embedding_features(Schema(columns), 4)

@@ -1,7 +1,7 @@
 """FarmHash's Fingerprint64 of many strings at once, in NumPy.
 
-Source: G. Pike, FarmHash, 2014. `Fingerprint64` is the part of it that is fixed for all time and all machines;
-`tf.strings.to_hash_bucket_fast`, `tf.fingerprint` and BigQuery's FARM_FINGERPRINT compute it.
+Source: G. Pike, FarmHash, 2014. `Fingerprint64` is the part of it that never changes and is the same on all
+machines; `tf.strings.to_hash_bucket_fast`, `tf.fingerprint` and BigQuery's FARM_FINGERPRINT compute it.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from numpy.typing import NDArray
 Words = NDArray[np.uint64]
 
 K0, K1, K2 = (np.uint64(k) for k in (0xC3A5C85C97CB3127, 0xB492B66FBE98F273, 0x9AE16A3B2F90404F))
-ROWS = 16_384  # hashed at a time, so that what is computed on the way stays in the cache
+ROWS = 16_384  # hashed at a time, so that intermediate arrays stay in the cache
 
 
 def fingerprint64(data: NDArray[np.uint8], starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Words:
-    """The fingerprints (n,) of the byte strings `data[starts[i]:starts[i] + lengths[i]]`."""
-    made = np.empty(len(starts), np.uint64)
-    data = np.concatenate([data, np.zeros(8, np.uint8)])  # so that 8 bytes can be read wherever a string begins
+    """Return the fingerprints (n,) of the byte strings `data[starts[i]:starts[i] + lengths[i]]`."""
+    fingerprints = np.empty(len(starts), np.uint64)
+    data = np.concatenate([data, np.zeros(8, np.uint8)])  # 8 bytes are read from wherever a string begins
     for first in range(0, len(starts), ROWS):
-        some = slice(first, first + ROWS)
-        made[some] = _hashed(_Bytes(data), starts[some], lengths[some])
-    return made
+        rows = slice(first, first + ROWS)
+        fingerprints[rows] = _hash(_Bytes(data), starts[rows], lengths[rows])
+    return fingerprints
 
 
 class _Bytes:
-    """Little-endian integers from any place in `data`."""
+    """Reads little-endian integers at any position of `data`."""
 
     def __init__(self, data: NDArray[np.uint8]):
         self.data = data
@@ -45,15 +45,15 @@ class _Bytes:
         return self.data[at].astype(np.uint64)
 
 
-def _hashed(data: _Bytes, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Words:
+def _hash(data: _Bytes, starts: NDArray[np.int64], lengths: NDArray[np.int64]) -> Words:
     kinds = np.searchsorted([1, 4, 8, 17, 33, 65], lengths, side="right")
-    if (kinds == kinds[:1]).all():  # as hexadecimal strings are
-        return _KINDS[kinds[0]](data, starts, lengths)
-    made = np.empty(len(starts), np.uint64)
+    if (kinds == kinds[:1]).all():  # usual for hexadecimal strings
+        return _BY_LENGTH[kinds[0]](data, starts, lengths)
+    fingerprints = np.empty(len(starts), np.uint64)
     for kind in np.unique(kinds):
         rows = np.flatnonzero(kinds == kind)
-        made[rows] = _KINDS[kind](data, starts[rows], lengths[rows])
-    return made
+        fingerprints[rows] = _BY_LENGTH[kind](data, starts[rows], lengths[rows])
+    return fingerprints
 
 
 def _u64(x: Any) -> Words:
@@ -115,14 +115,14 @@ def _length_33_to_64(data: _Bytes, s: NDArray[np.int64], n: NDArray[np.int64]) -
 def _ends(
     data: _Bytes, s: NDArray[np.int64], n: NDArray[np.int64], mul: Words, k: np.uint64
 ) -> tuple[Words, Words, Words, Words]:
-    """What the first and the last 16 bytes give."""
+    """Mix the first and the last 16 bytes."""
     a, b = data.fetch(s) * k, data.fetch(s + 8)
     c, d = data.fetch(s + n - 8) * mul, data.fetch(s + n - 16) * K2
     return _rotate(a + b, 43) + _rotate(c, 30) + d, a + _rotate(b + K2, 18) + c, a, b
 
 
 def _longer(data: _Bytes, s: NDArray[np.int64], n: NDArray[np.int64]) -> Words:
-    """Block after block of 64 bytes, of those strings that have one more."""
+    """Hash strings of more than 64 bytes, block by block, each time those that have another block."""
     seed, zero = np.full(len(s), 81, np.uint64), np.zeros(len(s), np.uint64)
     x = seed * K2 + data.fetch(s)
     y = seed * K1 + np.uint64(113)
@@ -131,8 +131,8 @@ def _longer(data: _Bytes, s: NDArray[np.int64], n: NDArray[np.int64]) -> Words:
     blocks = (n - 1) // 64
     for block in range(int(blocks.max())):
         rows = np.flatnonzero(blocks > block)
-        after = _block(data, s[rows] + 64 * block, tuple(each[rows] for each in state), K1, np.uint64(1))
-        state = tuple(_put(each, rows, new) for each, new in zip(state, after, strict=True))
+        after = _block(data, s[rows] + 64 * block, tuple(words[rows] for words in state), K1, np.uint64(1))
+        state = tuple(_put(words, rows, new) for words, new in zip(state, after, strict=True))
     x, y, z, v0, v1, w0, w1 = state
     mul = K1 + ((z & np.uint64(0xFF)) << np.uint64(1))
     w0 = w0 + _u64((n - 1) & 63)
@@ -171,7 +171,7 @@ def _put(values: Words, rows: NDArray[np.int64], new: Words) -> Words:
     return values
 
 
-_KINDS = (
+_BY_LENGTH = (
     _length_0,
     _length_1_to_3,
     _length_4_to_7,

@@ -1,7 +1,7 @@
-"""Rows of a frame found by their keys, in both faces: first a key's position, then values gathered from there.
+"""Looks up keys in a frame, in Polars and TensorFlow: first the position of a key, then values at that position.
 
-Beside a join, this keeps the rows' order, passes any number of them through, and is several times faster
-(`benchmarks/etl_keys.py`): a position is looked up once for all the values that are gathered from it.
+Unlike a join, this keeps the order of the rows and streams them, and it is several times faster
+(`benchmarks/etl_keys.py`): a position is found once for all values that are gathered from it.
 """
 
 from __future__ import annotations
@@ -24,47 +24,49 @@ if TYPE_CHECKING:
 
 Positions = np.ndarray[Any, np.dtype[np.int32]]
 Numbers = np.ndarray[Any, np.dtype[np.int64]]
-GAPS, FEW = 4, 65_536  # an array holds this many times as many places as there are values, or this many
-MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # Knuth's multiplicative hashing, 1973: 2**64 over the golden ratio
+MAX_GAPS, MIN_RANGE = 4, 65_536  # an array may have this many slots per value, or this many in all
+MULTIPLIER = np.uint64(0x9E3779B97F4A7C15)  # Knuth's multiplicative hashing, 1973: 2**64 / golden ratio
 
 
-class Keys:
-    """Finds rows by the values of one column or of several together. A null is a value like any other.
+class KeyIndex:
+    """Finds the positions of keys of one or several columns. A null is a value like any other.
 
     Args:
-        frame: the keys, no two alike; a key's position is its row here, and that of any other their number.
+        frame: the keys, all different. A key's position is its row; an unknown key's is the number of rows.
     """
 
     def __init__(self, frame: pl.DataFrame):
         self.size = len(frame)
         series = frame.get_columns()
-        self._columns = [_Values(one if len(series) == 1 else one.unique(maintain_order=True)) for one in series]
-        self._pairs: list[_Integers] = []  # positions of the keys' first columns together with the next one's
+        self._columns = [_Values(x if len(series) == 1 else x.unique(maintain_order=True)) for x in series]
+        self._pairs: list[
+            _Integers
+        ] = []  # indexes of the positions in the first columns and in the next one, as one number
         at = self._columns[0].find(series[0])
-        for column, one in zip(self._columns[1:], series[1:], strict=True):
-            codes = _code(at, column.find(one), len(column.values))
+        for column, values in zip(self._columns[1:], series[1:], strict=True):
+            codes = _code(at, column.find(values), len(column.values))
             last = len(self._pairs) == len(series) - 2
             self._pairs.append(_Integers(codes if last else np.unique(codes)))
             at = self._pairs[-1].find(codes)
 
     def find(self, series: Sequence[pl.Series]) -> Positions:
-        """The position of each row's key."""
+        """Return the position of each row's key."""
         at = self._columns[0].find(series[0])
-        for pair, column, one in zip(self._pairs, self._columns[1:], series[1:], strict=True):
-            at = pair.find(_code(at, column.find(one), len(column.values)))
+        for pair, column, values in zip(self._pairs, self._columns[1:], series[1:], strict=True):
+            at = pair.find(_code(at, column.find(values), len(column.values)))
         return np.where(at < 0, np.int32(self.size), at)
 
     def position(self, values: Sequence[pl.Expr]) -> pl.Expr:
-        """The position of each row's key, as Int32."""
-        together = pl.struct(x.alias(str(i)) for i, x in enumerate(values)) if len(values) > 1 else values[0]
-        return together.map_batches(self._find, return_dtype=pl.Int32(), is_elementwise=True)
+        """Return an expression of the position of each row's key, as Int32."""
+        keys = pl.struct(x.alias(str(i)) for i, x in enumerate(values)) if len(values) > 1 else values[0]
+        return keys.map_batches(self._find, return_dtype=pl.Int32(), is_elementwise=True)
 
     def _find(self, rows: pl.Series) -> pl.Series:
         series = rows.struct.unnest().get_columns() if len(self._columns) > 1 else [rows]
         return pl.Series(rows.name, self.find(series))
 
     def tensors(self, resources: list[Any]) -> Callable[[Sequence[TensorColumn]], tf.Tensor]:
-        """A function that gives the position of each row's key, as int64."""
+        """Return a function that returns the position of each row's key, as int64."""
         import tensorflow as tf
 
         columns = [column.tensor(resources) for column in self._columns]
@@ -72,40 +74,41 @@ class Keys:
         sizes = [len(column.values) for column in self._columns]
 
         def position(values: Sequence[TensorColumn]) -> tf.Tensor:
-            at = [find(x.values, x.valid) for find, x in zip(columns, values, strict=True)]
-            found = at[0]
-            for pair, size, more in zip(pairs, sizes[1:], at[1:], strict=True):
-                nowhere = tf.constant(-1, tf.int64)  # of a Python -1 a graph makes an int32
-                found = pair.lookup(tf.where((found < 0) | (more < 0), nowhere, found * size + more))
-            return tf.where(found < 0, tf.constant(self.size, tf.int64), found)
+            first, *others = [find(x.values, x.valid) for find, x in zip(columns, values, strict=True)]
+            at = first
+            for pair, size, other in zip(pairs, sizes[1:], others, strict=True):
+                missing = tf.constant(-1, tf.int64)  # in a graph, a Python -1 would be int32
+                at = pair.lookup(tf.where((at < 0) | (other < 0), missing, at * size + other))
+            return tf.where(at < 0, tf.constant(self.size, tf.int64), at)
 
         return position
 
 
-def _code(at: Positions, more: Positions, size: int) -> Numbers:
-    """One number for two positions, the second of which is below `size`; -1 where there is none."""
-    return np.where((at < 0) | (more < 0), -1, at.astype(np.int64) * size + more)
+def _code(first: Positions, second: Positions, size: int) -> Numbers:
+    """Encode two positions, the second below `size`, as one number; -1 where one of them is missing."""
+    return np.where((first < 0) | (second < 0), -1, first.astype(np.int64) * size + second)
 
 
 class _Values:
-    """Finds the positions of a column's values, no two alike, null perhaps among them; -1 where there is none."""
+    """Finds the positions of a column's values, which are all different and may include null; -1 for unknown
+    ones."""
 
     def __init__(self, values: pl.Series):
         self.values = values
-        self.words = values.drop_nulls()
+        self.non_null = values.drop_nulls()
         self.places = np.flatnonzero(values.is_not_null().to_numpy()).astype(np.int32)
         null = values.is_null().arg_true()
         self.null = int(null[0]) if len(null) else -1
         self._seed = 0
-        while len(np.unique(numbers := self._numbers(self.words))) < len(numbers):
+        while len(np.unique(numbers := self._numbers(self.non_null))) < len(numbers):
             self._seed += 1
         self._integers = _Integers(numbers)
 
     def find(self, x: pl.Series) -> Positions:
         at = self._integers.find(self._numbers(x))
-        if self.words.dtype == pl.String and len(self.words):  # two strings may have one hash
+        if self.non_null.dtype == pl.String and len(self.non_null):  # different strings may have the same hash
             at = np.where(
-                (self.words.gather(np.maximum(at, 0)) == x).fill_null(False).to_numpy(), at, np.int32(-1)
+                (self.non_null.gather(np.maximum(at, 0)) == x).fill_null(False).to_numpy(), at, np.int32(-1)
             )
         if self.null >= 0 or x.has_nulls():
             at = np.where(at < 0, np.int32(-1), self.places[at] if len(self.places) else at)
@@ -113,7 +116,7 @@ class _Values:
         return at
 
     def _numbers(self, x: pl.Series) -> Numbers:
-        """A number for each value; null may have any."""
+        """Return a number per value, an arbitrary one for null."""
         if x.dtype == pl.String:
             return x.hash(self._seed).to_numpy().view(np.int64)
         if x.dtype == pl.UInt64:
@@ -125,10 +128,10 @@ class _Values:
 
         from kerasrec.etl.lookup.tensor_column import table_key
 
-        if self.words.dtype == pl.String:
-            keys = tf.constant(self.words.to_list(), tf.string)
+        if self.non_null.dtype == pl.String:
+            keys = tf.constant(self.non_null.to_list(), tf.string)
         else:
-            keys = tf.constant(self._numbers(self.words), tf.int64)
+            keys = tf.constant(self._numbers(self.non_null), tf.int64)
         table = _table(keys, self.places, resources)
 
         def find(values: tf.Tensor, valid: tf.Tensor | None) -> tf.Tensor:
@@ -139,19 +142,20 @@ class _Values:
 
 
 class _Integers:
-    """Finds the positions of int64 values, no two alike, as int32; -1 where there is none.
+    """Finds the positions of int64 values, which are all different, as int32; -1 for unknown ones.
 
-    Values that lie close together are looked up in an array over their range, others in a hash table with linear
-    probing.
+    Dense values are looked up in an array over their range, others in a hash table with linear probing.
     """
 
     def __init__(self, values: Numbers):
         self.values, size = values, len(values)
         at = np.arange(size, dtype=np.int32)
         low, high = (int(values.min()), int(values.max())) if size else (0, 0)
-        self.low, self.bits = (low, 0) if high - low < max(FEW, GAPS * size) else (0, (2 * size).bit_length() + 1)
+        self.low, self.bits = (
+            (low, 0) if high - low < max(MIN_RANGE, MAX_GAPS * size) else (0, (2 * size).bit_length() + 1)
+        )
         if not self.bits:
-            self.table = np.full(high - low + 2, -1, np.int32)  # the last one for values out of range
+            self.table = np.full(high - low + 2, -1, np.int32)  # the last slot is for values out of range
             self.table[values - low] = at
             return
         self.table = np.full(1 << self.bits, -1, np.int32)
@@ -159,7 +163,7 @@ class _Integers:
         while len(at):
             free = self.table[slot] < 0
             self.table[slot[free]] = at[free]
-            rest = self.table[slot] != at  # the slot is another's
+            rest = self.table[slot] != at  # another value has the slot
             at, slot = at[rest], self._next(slot[rest])
 
     def find(self, x: Numbers) -> Positions:
@@ -171,8 +175,8 @@ class _Integers:
         wrong = np.flatnonzero((at >= 0) & (self.values[at] != x))
         while len(wrong):
             slot[wrong] = self._next(slot[wrong])
-            found = at[wrong] = self.table[slot[wrong]]
-            wrong = wrong[(found >= 0) & (self.values[found] != x[wrong])]
+            candidates = at[wrong] = self.table[slot[wrong]]
+            wrong = wrong[(candidates >= 0) & (self.values[candidates] != x[wrong])]
         return at
 
     def _slots(self, x: Numbers) -> Numbers:
@@ -183,7 +187,7 @@ class _Integers:
 
 
 def _table(keys: tf.Tensor, values: np.ndarray[Any, Any], resources: list[Any]) -> Any:
-    """A look-up table in TensorFlow; why one of this kind: see Categorify."""
+    """Return a TensorFlow lookup table; see `Categorify.tensor` for the reason for this class."""
     import tensorflow as tf
 
     table = tf.lookup.experimental.MutableHashTable(keys.dtype, tf.int64, -1, experimental_is_anonymous=True)
@@ -193,13 +197,13 @@ def _table(keys: tf.Tensor, values: np.ndarray[Any, Any], resources: list[Any]) 
 
 
 @dataclass
-class Gathered:
-    """Values out of a frame by the position of their key, and one more for keys that are not there.
+class ValueTable:
+    """Values by the position of their key, and a default for unknown keys.
 
     Attributes:
-        frame: one row a key.
-        names: columns of the same type; of several, position i stands for row i // n of column i % n.
-        default: the value for keys that are not there; None for null.
+        frame: one row per key.
+        names: n columns of one type; position i is row i // n of column i % n.
+        default: the value of unknown keys; None for null.
     """
 
     frame: pl.DataFrame
@@ -214,13 +218,14 @@ class Gathered:
         return pl.Series(values).extend_constant(self.default, len(self.names))
 
     def expression(self, at: pl.Expr) -> pl.Expr:
+        """Return the values at positions `at`."""
         return at.map_batches(self._gather, return_dtype=self.frame.schema[self.names[0]], is_elementwise=True)
 
     def _gather(self, at: pl.Series) -> pl.Series:
         return self.series.gather(at)
 
     def tensor(self, resources: list[Any]) -> Callable[[tf.Tensor], TensorColumn]:
-        """A function of positions. Lists give a list column, null lists as empty ones."""
+        """Return a function from positions to values. Lists make a list column; null lists are empty."""
         import tensorflow as tf
 
         from kerasrec.etl.lookup.tensor_column import TensorColumn
@@ -245,14 +250,17 @@ class Gathered:
         resources.append(splits)
 
         def lists(at: tf.Tensor) -> TensorColumn:
-            some = tf.ragged.range(tf.gather(splits, at), tf.gather(splits, at + 1))
-            return TensorColumn(tf.gather(values, some.values), tf.gather(valid, some.values), some.row_splits)
+            entries = tf.ragged.range(tf.gather(splits, at), tf.gather(splits, at + 1))
+            return TensorColumn(
+                tf.gather(values, entries.values), tf.gather(valid, entries.values), entries.row_splits
+            )
 
         return lists
 
 
-def in_order(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
-    """The rows of a frame in the order of its columns `names`, nulls last. (Strings are compared once a value.)"""
+def sort_by_keys(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
+    """Sort a frame by columns `names`, nulls last; faster than Polars, as each distinct string is compared
+    once."""
     code: Any = 0
     for name in names:
         values = _Values(frame[name].unique().sort(nulls_last=True))
@@ -263,10 +271,10 @@ def in_order(frame: pl.DataFrame, names: Sequence[str]) -> pl.DataFrame:
 
 
 def check_keys(columns: Sequence[Column], op: str) -> None:
-    """Raise `SchemaError` for columns whose values cannot be keys."""
+    """Raise `SchemaError` for columns that cannot be keys: lists and floats."""
     for column in columns:
         if column.is_list or is_float(column.dtype):
-            kind = "lists" if column.is_list else column.dtype
+            dtype = "a list" if column.is_list else column.dtype
             raise SchemaError(
-                f"column {column.name!r} holds {kind}; {op} takes keys of one string, integer or boolean a row"
+                f"column {column.name!r} is {dtype}; {op} takes one string, integer or boolean per row as a key"
             )

@@ -1,4 +1,4 @@
-"""Operators that map columns one by one, and how a function reaches the elements of list columns."""
+"""Operators that compute each output column from one input column."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from kerasrec.etl.operator.operator import Operator, Take
+from kerasrec.etl.operator.operator import Operator, SelectColumns
 from kerasrec.schema import Column
 
 if TYPE_CHECKING:
@@ -16,18 +16,18 @@ if TYPE_CHECKING:
 
 
 class Elementwise(Operator):
-    """An operator that maps each element of each column on its own; the elements of lists as well."""
+    """Base of operators that map each element of each column by itself, including the elements of lists."""
 
     def column(self, column: Column) -> Column:
-        """Facts of the output made from `column`."""
+        """Describe the output for `column`."""
         return column
 
     def expression(self, x: pl.Expr, column: Column) -> pl.Expr:
-        """The output elements, given the elements `x` of `column`."""
+        """Return the output elements, given the elements `x` of `column`."""
         return x
 
     def tensor(self, column: Column, resources: list[Any]) -> Callable[[TensorColumn], TensorColumn]:
-        """A function of the elements of `column` as tensors."""
+        """Return a function that maps the elements of `column` as tensors."""
         return lambda x: x
 
     def output(self, columns: Sequence[Column]) -> list[Column]:
@@ -35,7 +35,7 @@ class Elementwise(Operator):
 
     def expressions(self, columns: Sequence[Column], values: Sequence[pl.Expr]) -> list[pl.Expr]:
         return [
-            each(column, value, partial(self.expression, column=column))
+            map_elements(column, value, partial(self.expression, column=column))
             for column, value in zip(columns, values, strict=True)
         ]
 
@@ -46,21 +46,21 @@ class Elementwise(Operator):
         return lambda values: [function(x) for function, x in zip(functions, values, strict=True)]
 
 
-class Apart(Operator):
-    """An operator that learns of each column by a query of its own."""
+class PerColumn(Operator):
+    """Mixin of operators that compute the statistics of each column by a query of its own."""
 
-    def queries(self, take: Take, columns: Sequence[Column]) -> list[pl.LazyFrame]:
-        return [query for column in columns for query in self.partial(take([column.name]), [column])]
+    def queries(self, select: SelectColumns, columns: Sequence[Column]) -> list[pl.LazyFrame]:
+        return [query for column in columns for query in self.partial(select([column.name]), [column])]
 
 
-def each(column: Column, value: pl.Expr, function: Callable[[pl.Expr], pl.Expr]) -> pl.Expr:
-    """`function` of the elements of `column`, of a list column's in their lists."""
+def map_elements(column: Column, value: pl.Expr, function: Callable[[pl.Expr], pl.Expr]) -> pl.Expr:
+    """Apply `function` to the elements of `column`; within the lists of a list column."""
     return value.list.eval(function(pl.element())) if column.is_list else function(value)
 
 
 def elements(frame: pl.LazyFrame, column: Column) -> pl.LazyFrame:
-    """`column` of `frame` alone, a list column's elements one a row."""
+    """Return only `column` of `frame`, with one row per element of a list column."""
     if not column.is_list:
         return frame.select(column.name)
-    some = frame.select(column.name).filter(pl.col(column.name).list.len() > 0)
-    return some.select(pl.col(column.name).explode())
+    filled = frame.select(column.name).filter(pl.col(column.name).list.len() > 0)
+    return filled.select(pl.col(column.name).explode())

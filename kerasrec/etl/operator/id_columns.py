@@ -1,4 +1,4 @@
-"""The ids that operators make: 0 padding, 1 null, 2 unknown, and from 3 on what the operator tells apart."""
+"""The ids that operators output: 0 padding, 1 null, 2 out of vocabulary, and from 3 on values or buckets."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ NULL, UNKNOWN, FIRST = 1, 2, 3
 
 
 def id_dtype(cardinality: int) -> str:
-    """The type of ids below `cardinality`."""
+    """Return the dtype of ids below `cardinality`."""
     return "int32" if cardinality < 2**31 else "int64"
 
 
-def id_column(column: Column, cardinality: int, table: str, head: tuple[float, ...] | None = None) -> Column:
-    """`column` as one of ids below `cardinality`, looked up in the embedding table `table`."""
+def id_column(column: Column, cardinality: int, table: str, lookup_cdf: tuple[float, ...] | None = None) -> Column:
+    """Describe a column of ids below `cardinality` that look up the embedding table `table`."""
     return column.evolve(
         dtype=id_dtype(cardinality),
         add_tags=[Tag.CATEGORICAL],
@@ -23,14 +23,15 @@ def id_column(column: Column, cardinality: int, table: str, head: tuple[float, .
         embedding_dim=suggest_embedding_dim(cardinality),
         table=table,
         nullable=False,
-        head=head,
+        lookup_cdf=lookup_cdf,
     )
 
 
-def united(columns: Sequence[Column], name: str, op: str) -> Column:
-    """One column of strings, `name`, made of several scalar ones; it is a user's or an item's where all are."""
+def joint_column(columns: Sequence[Column], name: str, op: str) -> Column:
+    """Describe the string column `name` that joins several scalar columns; it has the USER or ITEM tag if all
+    have."""
     for column in columns:
         if column.is_list:
-            raise SchemaError(f"column {column.name!r} holds lists; {op} takes one value a row")
+            raise SchemaError(f"column {column.name!r} has lists; {op} takes one value per row")
     tags = [tag for tag in (Tag.USER, Tag.ITEM) if all(tag in column.tags for column in columns)]
     return Column(name, "string", tuple(tags), nullable=all(column.nullable for column in columns))

@@ -1,6 +1,6 @@
-"""Several columns' values as one string that tells all combinations apart, in Polars and in TensorFlow.
+"""Joins the values of several columns into one string that differs for each combination, in Polars and TensorFlow.
 
-A string is written as its number of bytes, ":" and itself, any other value as its text and ",", a null as ",".
+A string is written as its number of bytes, ":" and itself; any other value as its text and ","; a null as ",".
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from kerasrec.etl.lookup.tensor_column import TensorColumn
 
 
-def key(columns: Sequence[Column], values: Sequence[pl.Expr]) -> pl.Expr:
-    """The string of each row's values; null where all of them are."""
+def key_string(columns: Sequence[Column], values: Sequence[pl.Expr]) -> pl.Expr:
+    """Return the string of each row's values; null where all of them are null."""
 
     def part(column: Column, x: pl.Expr) -> pl.Expr:
         if column.dtype == "string":
@@ -30,8 +30,8 @@ def key(columns: Sequence[Column], values: Sequence[pl.Expr]) -> pl.Expr:
     return pl.when(pl.any_horizontal(x.is_not_null() for x in values)).then(pl.concat_str(parts))
 
 
-def key_tensor(columns: Sequence[Column]) -> Callable[[list[TensorColumn]], TensorColumn]:
-    """The same of tensors."""
+def key_string_tensor(columns: Sequence[Column]) -> Callable[[list[TensorColumn]], TensorColumn]:
+    """Return a function that computes `key_string` of tensors."""
     import tensorflow as tf
 
     from kerasrec.etl.lookup.tensor_column import any_valid

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from kerasrec.etl.lookup.tensor_column import TensorColumn
 
 
-Take = Callable[[Sequence[str]], pl.LazyFrame]  # makes a frame of some columns
-Trusted = Callable[[str], bool]  # whether functions of a module of this name may be called
+SelectColumns = Callable[[Sequence[str]], pl.LazyFrame]  # returns a frame with the named columns
+TrustModule = Callable[[str], bool]  # returns whether functions of the named module may be called
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80
@@ -30,21 +30,24 @@ _SHORT.maxstring = _SHORT.maxother = 80
 
 @dataclass(repr=False)
 class Operator:
-    """Base of all operators: columns in, columns out, on Polars and on TensorFlow.
+    """Base of all operators. An operator computes columns from columns, in Polars and in TensorFlow.
 
-    A subclass is a dataclass whose fields are its settings. Expressions and tensors hold elements in exactly
-    `Column.dtype`; NaN is null already, and a null list an empty one.
+    A subclass is a dataclass whose fields are its settings. Elements have exactly the type `Column.dtype`, in
+    expressions and in tensors; NaN has been replaced by null, and null lists by empty ones.
 
-    A stateful operator learns from the data in three steps, so that parts of it may lie on several machines:
-    `partial` of each part, `merge` of what came back (any number of times), `finalize` once. What it learned is in
-    `facts` (plain JSON values) and `frames` (small tables), and nowhere else.
+    A stateful operator learns from data in three steps, so the data may be spread over machines: `partial` for
+    each part, `merge` of the results (any number of times), and `finalize` once.
+
+    Attributes:
+        state: what the operator learned, as JSON values.
+        frames: what the operator learned, as tables.
     """
 
     stateful: ClassVar[bool] = False
-    windowed: ClassVar[bool] = False  # whether a row's output depends on other rows of the data that is passing
-    makes_rows: ClassVar[bool] = False  # see `ops.rows`
-    numbered: ClassVar[bool] = False  # whether `partial` wants a column `types.ROW`: each row's number
-    facts: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
+    windowed: ClassVar[bool] = False  # whether a row's output depends on other rows of the transformed data
+    makes_rows: ClassVar[bool] = False  # whether outputs have other rows than inputs: see `RowMaker`
+    needs_row_numbers: ClassVar[bool] = False  # whether the frame passed to `partial` has a column `types.ROW`
+    state: dict[str, Any] = field(default_factory=dict, init=False, repr=False, compare=False)
     frames: dict[str, pl.DataFrame] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __new__(cls, *args: Any, **settings: Any) -> Self:
@@ -56,22 +59,25 @@ class Operator:
         return self.apply(columns)
 
     def apply(self, columns: Columns) -> Node:
-        """What `columns >> self` is: a node with a copy of this operator, which may have more parents than one."""
+        """Return the node that `columns >> self` makes. It has a copy of this operator, and possibly further
+        parents."""
         return Node(self, [as_node(columns)])
 
     @property
     def settings(self) -> dict[str, Any]:
-        """The arguments that make this operator again."""
+        """The arguments that the operator was made with."""
         return {item.name: getattr(self, item.name) for item in fields(self) if item.init}
 
-    def saved(self, names: Sequence[str]) -> dict[str, Any]:
-        """The settings as plain JSON values, of an operator that reads columns `names`."""
+    def saved_settings(self, names: Sequence[str]) -> dict[str, Any]:
+        """Return the settings of an operator that reads columns `names` as JSON values."""
         return self.settings
 
     @classmethod
-    def restored(cls, settings: Mapping[str, Any], trusted: Trusted) -> Operator:
-        """An operator of the settings that `saved` gave, read from a file that a stranger may have written: it
-        must neither run code that is not `trusted` nor open files."""
+    def from_saved(cls, settings: Mapping[str, Any], trusted: TrustModule) -> Operator:
+        """Return an operator with the settings that `saved_settings` returned.
+
+        The file may come from a stranger: this must neither run code that is not `trusted` nor open files.
+        """
         return cls(**settings)
 
     def __repr__(self) -> str:
@@ -83,81 +89,85 @@ class Operator:
         )
         return f"{type(self).__name__}({', '.join(given)})"
 
-    # ---- names, known before any data is seen ----------------------------------------------------------------
+    # ---- names, known before any data is read ----------------------------------------------------------------
     def output_names(self, names: list[str]) -> list[str]:
-        """The columns made from columns `names`."""
+        """Return the names of the outputs for input columns `names`."""
         return list(names)
 
     def sources(self, names: list[str]) -> dict[str, list[str]]:
-        """For each output, which of the columns `names` it is made from."""
+        """Return, for each output, which of the input columns `names` it depends on."""
         return {output: [name] for output, name in zip(self.output_names(names), names, strict=True)}
 
     def vocabularies(self, names: list[str]) -> list[str]:
-        """Names of the embedding tables whose ids this operator makes."""
+        """Return the names of the embedding tables whose ids this operator outputs."""
         return []
 
-    # ---- the two faces ---------------------------------------------------------------------------------------
+    # ---- the two implementations -----------------------------------------------------------------------------
     def output(self, columns: Sequence[Column]) -> list[Column]:
-        """Facts of the columns made from `columns`.
+        """Describe the outputs for input `columns`.
 
         Raises:
-            SchemaError: a column of a type that the operator does not take.
+            SchemaError: the operator does not take a column's type.
         """
         raise NotImplementedError
 
     def expressions(self, columns: Sequence[Column], values: Sequence[pl.Expr]) -> list[pl.Expr]:
-        """Polars expressions of the outputs, given those of the inputs. They may use `pl.col(types.ROW)` as well,
-        each row's number."""
+        """Return Polars expressions of the outputs, given those of the inputs. `pl.col(types.ROW)` is the row
+        number."""
         raise NotImplementedError
 
     def fitted_expressions(self, columns: Sequence[Column], values: Sequence[pl.Expr]) -> list[pl.Expr]:
-        """`expressions` over the very rows that the operator was fitted on, where those need others: a row must
-        not see what was learned from itself."""
+        """Return the `expressions` for the rows that the operator was fitted on.
+
+        They differ for target encoding, which must not use a row's own target.
+        """
         return self.expressions(columns, values)
 
     def tensorflow(
         self, columns: Sequence[Column], resources: list[Any]
     ) -> Callable[[list[TensorColumn]], list[TensorColumn]]:
-        """A function of the inputs' tensors that makes the outputs'. Tables and variables it needs are made
-        here and appended to `resources`, so that a SavedModel tracks them."""
+        """Return a function from the inputs' tensors to the outputs'.
+
+        Lookup tables and variables are created here and appended to `resources`, so that a SavedModel tracks them.
+        """
         raise NotImplementedError
 
-    def unserved(self, columns: Sequence[Column], why: str) -> SchemaError:
-        """What `tensorflow` raises in an operator without that face."""
+    def unservable(self, columns: Sequence[Column], reason: str) -> SchemaError:
+        """Return the error that `tensorflow` raises in an operator that cannot be served."""
         names = ", ".join(repr(column.name) for column in columns)
-        return SchemaError(f"{self!r} of column {names} cannot be served to single raw rows: {why}")
+        return SchemaError(f"{self!r} of column {names} cannot be part of a served model: {reason}")
 
     # ---- learning --------------------------------------------------------------------------------------------
-    def queries(self, take: Take, columns: Sequence[Column]) -> list[pl.LazyFrame]:
-        """The queries of `partial`, each over the columns that it reads: planning a query takes time for each
-        column of its frame."""
-        return self.partial(take([column.name for column in columns]), columns)
+    def queries(self, select: SelectColumns, columns: Sequence[Column]) -> list[pl.LazyFrame]:
+        """Return the queries of `partial`, each over only the columns that it reads, as that is planned faster."""
+        return self.partial(select([column.name for column in columns]), columns)
 
     def partial(self, frame: pl.LazyFrame, columns: Sequence[Column]) -> list[pl.LazyFrame]:
-        """Queries for the statistics of `frame`, one part of the data; each makes a small frame."""
+        """Return queries for the statistics of `frame`, a part of the data; each yields a small frame."""
         return []
 
     def merge(self, parts: Sequence[Sequence[pl.DataFrame]]) -> list[pl.DataFrame]:
-        """Several parts' statistics as if of one part; in any order and grouping the same."""
+        """Merge the statistics of several parts; the result must not depend on their order or grouping."""
         raise NotImplementedError
 
     def finalize(self, statistics: Sequence[pl.DataFrame], columns: Sequence[Column]) -> None:
-        """Fill `facts` and `frames` from the whole data's statistics."""
+        """Set `state` and `frames` from the statistics of all data."""
 
 
 class Node:
-    """Columns, and where they come from.
+    """Columns of a graph of operators.
 
-    A node without an operator selects raw columns (no parents), or unites its parents' columns, or selects some of
-    them; one with an operator applies it to its parents' columns. You rarely make one:
-    `["age"] >> FillMissing() >> Normalize()` does, `cats + conts` unites nodes, `node["age", "city"]` and
-    `node - ["city"]` select columns. Lists and single names count as selections on either side.
+    A node with an operator applies it to its parents' columns. One without an operator selects raw columns (no
+    parents), or combines its parents' columns, or selects some of them. Nodes are made by `>>`, `+`, `-` and `[]`:
+    `["age"] >> FillMissing() >> Normalize()` applies operators, `cats + conts` combines nodes, `node["age",
+    "city"]` and `node - ["city"]` select columns. A name or a list of names stands for raw columns.
 
     Attributes:
-        op: the node's own copy of the operator; its fitted state lives there.
-        inputs: names of the columns that the operator reads.
-        outputs: names of the columns that the node makes.
-        maker: the node whose operator made the rows that the columns have; None where they are the source's.
+        op: the node's own copy of the operator, with its fitted state.
+        parents: the nodes whose columns are the inputs.
+        inputs: the names of the input columns.
+        outputs: the names of the output columns.
+        row_maker: the node whose operator made the rows of the outputs; None where they are the source's.
     """
 
     def __init__(self, op: Operator | None, parents: Sequence[Node], names: Sequence[str] | None = None):
@@ -166,28 +176,28 @@ class Node:
         self.inputs = [name for parent in parents for name in parent.outputs]
         self.outputs: list[str] = list(self.inputs if names is None else names)
         if not self.outputs:
-            raise ValueError("no columns are left")
+            raise ValueError("the selection has no columns; name at least one")
         known = set(self.inputs)
         if parents and (unknown := [name for name in self.outputs if name not in known]):
-            raise ValueError(f"no columns {unknown}; available: {', '.join(self.inputs)}")
-        self.maker = _maker(self)
+            raise ValueError(f"no column {', '.join(map(repr, unknown))}; available: {', '.join(self.inputs)}")
+        self.row_maker = _row_maker(self)
         if self.op is not None:
-            unique(self.inputs, f"the columns that {self.op} reads")
+            check_unique(self.inputs, f"the inputs of {self.op}")
             self.outputs = self.op.output_names(self.inputs)
-        unique(self.outputs, "the output columns")
+        check_unique(self.outputs, "the output columns")
         for name in self.outputs:
             check_name(name)
 
     @cached_property
     def sources(self) -> dict[str, list[str]]:
-        """For each output, the inputs that it is made from; a node without parents makes its own."""
+        """For each output, the inputs that it depends on; a raw column depends on itself."""
         return {name: [name] for name in self.outputs} if self.op is None else self.op.sources(self.inputs)
 
     def __rshift__(self, op: Operator) -> Node:
         if isinstance(op, type) and issubclass(op, Operator):
-            raise TypeError(f"an operator is applied as an instance: write {op.__name__}()")
+            raise TypeError(f">> takes an instance of an operator; write {op.__name__}()")
         if not isinstance(op, Operator):
-            raise TypeError(f"only an operator can follow >>, not {op!r}")
+            raise TypeError(f">> takes an operator; got {op!r}")
         return op.apply(self)
 
     def __add__(self, other: Columns) -> Node:
@@ -204,13 +214,13 @@ class Node:
         return Node(None, [self], [name for name in self.outputs if name not in others])
 
     def __iter__(self) -> Iterator[str]:
-        raise TypeError("a node is no list of columns; its names are in node.outputs")
+        raise TypeError("a node cannot be iterated over; its column names are in node.outputs")
 
     def __repr__(self) -> str:
         before = " + ".join(map(repr, self.parents)) if self.parents else repr(self.outputs)
         if self.op is None:
-            some = self.parents and self.outputs != self.inputs
-            return f"({before})[{', '.join(map(repr, self.outputs))}]" if some else before
+            is_selection = self.parents and self.outputs != self.inputs
+            return f"({before})[{', '.join(map(repr, self.outputs))}]" if is_selection else before
         return f"({before}) >> {self.op!r}" if len(self.parents) > 1 else f"{before} >> {self.op!r}"
 
 
@@ -218,7 +228,7 @@ Columns = Node | str | Iterable["Node | str"]
 
 
 def as_node(columns: Columns) -> Node:
-    """A node of what may stand beside `>>` and `+`: a node, a name, or a list of either."""
+    """Convert an operand of `>>` or `+` to a node: a node, a name, or a list of either."""
     if isinstance(columns, Node):
         return columns
     if isinstance(columns, str):
@@ -227,27 +237,30 @@ def as_node(columns: Columns) -> Node:
     if parts and all(isinstance(part, str) for part in parts):
         return Node(None, [], parts)  # type: ignore[arg-type]
     if not parts or not all(isinstance(part, str | Node) for part in parts):
-        raise TypeError(f"expected column names or nodes, not {parts!r}")
+        raise TypeError(f"expected column names or nodes; got {parts!r}")
     return Node(None, [as_node(part) for part in parts])
 
 
-def _maker(node: Node) -> Node | None:
-    """The node that makes the rows of `node`. Raises `ValueError` where its parents' rows are not the same."""
-    makers = {id(parent.maker): parent for parent in node.parents}
-    if len(makers) > 1:
-        rows = (
+def _row_maker(node: Node) -> Node | None:
+    """Return the node that made the rows of `node`. Raise `ValueError` where its parents have different rows."""
+    parents = {id(parent.row_maker): parent for parent in node.parents}
+    if len(parents) > 1:
+        origins = (
             f"{', '.join(map(repr, parent.outputs))} "
-            + (f"of rows that {parent.maker.op!r} makes" if parent.maker else "of the source's rows")
-            for parent in makers.values()
+            + (f"(rows of {parent.row_maker.op!r})" if parent.row_maker else "(the source's rows)")
+            for parent in parents.values()
         )
-        raise ValueError(f"columns of different rows cannot stand side by side: {'; '.join(rows)}")
+        raise ValueError(
+            f"cannot combine columns that come from different rows: {'; '.join(origins)}. Apply the operator that "
+            "makes rows to all of them"
+        )
     if node.op is not None and node.op.makes_rows:
         return node
-    return node.parents[0].maker if node.parents else None
+    return node.parents[0].row_maker if node.parents else None
 
 
-def unique(names: Sequence[str], what: str) -> None:
-    """Raise `ValueError` where a name stands twice."""
-    twice = sorted(name for name, count in Counter(names).items() if count > 1)
-    if twice:
-        raise ValueError(f"{what} hold {', '.join(map(repr, twice))} twice; Rename one of the two")
+def check_unique(names: Sequence[str], what: str) -> None:
+    """Raise `ValueError` where a name occurs twice."""
+    duplicates = sorted(name for name, count in Counter(names).items() if count > 1)
+    if duplicates:
+        raise ValueError(f"{what} have {', '.join(map(repr, duplicates))} more than once; Rename all but one")

@@ -1,4 +1,4 @@
-"""Operators that change the rows: they drop some, or make new ones."""
+"""Bases of operators that change the rows: they drop some, or make new ones."""
 
 from __future__ import annotations
 
@@ -15,48 +15,48 @@ if TYPE_CHECKING:
     from kerasrec.etl.lookup.tensor_column import TensorColumn
 
 
-class KeepsRows(Elementwise):
-    """An operator that keeps some rows, and their values as they are.
+class RowFilter(Elementwise):
+    """Base of operators that drop rows and leave values unchanged.
 
-    A row that is dropped here is dropped from every column that is united with these. Served rows, and those of
-    `transform(..., targets=False)`, are never dropped: each gets its prediction.
+    A row dropped here is dropped from every column that is combined with these. Served rows, and those of
+    `transform(..., targets=False)`, are never dropped: each gets a prediction.
     """
 
     @property
-    def drops(self) -> bool:
-        """Whether it may drop rows at all."""
+    def drops_rows(self) -> bool:
+        """Whether it drops any rows with its current settings."""
         return True
 
-    def keeps(self, columns: Sequence[Column]) -> pl.Expr:
-        """True where a row stays, over the columns by name."""
+    def predicate(self, columns: Sequence[Column]) -> pl.Expr:
+        """Return an expression over the columns by name that is true for the rows to keep."""
         raise NotImplementedError
 
     def rowwise(self, columns: Sequence[Column]) -> bool:
-        """Whether a row stays for what it holds alone, whatever other rows there are."""
+        """Return whether `predicate` of a row depends on that row only."""
         return True
 
 
-class MakesRows(Operator):
-    """An operator whose outputs are columns of other rows than its inputs.
+class RowMaker(Operator):
+    """Base of operators whose outputs have other rows than their inputs.
 
     Attributes:
-        passes: whether rows that are served pass through it as they are, but for targets it adds.
+        served_unchanged: whether a served model keeps the rows unchanged, except for targets that are added.
     """
 
     makes_rows: ClassVar[bool] = True
-    passes: ClassVar[bool] = False
+    served_unchanged: ClassVar[bool] = False
 
     @property
-    def whole(self) -> bool:
-        """Whether it needs all of the data at once to make any row."""
+    def needs_all_rows(self) -> bool:
+        """Whether it needs all data at once to make any row."""
         return True
 
-    def decides_by(self, names: list[str]) -> list[str]:
-        """Which of the inputs `names` say what rows there are, whichever outputs are wanted."""
+    def row_inputs(self, names: list[str]) -> list[str]:
+        """Return which of the inputs `names` determine the rows, whichever outputs are computed."""
         return list(names)
 
     def rows(self, frame: pl.LazyFrame, columns: Sequence[Column]) -> pl.LazyFrame:
-        """The outputs by name, given a frame of the inputs by name (with their `types.ROW` if `numbered`)."""
+        """Return the outputs by name, given the inputs by name (and `types.ROW` if `needs_row_numbers`)."""
         raise NotImplementedError
 
     def tensorflow(
@@ -64,6 +64,6 @@ class MakesRows(Operator):
     ) -> Callable[[list[TensorColumn]], list[TensorColumn]]:
         names = ", ".join(repr(column.name) for column in columns)
         raise SchemaError(
-            f"{self!r} makes other rows out of columns {names}, so it cannot be part of a served model, which "
-            "answers row by row: transform those rows first, and fit a second Workflow on what comes out"
+            f"{self!r} of columns {names} makes other rows, so a served model, which predicts row by row, cannot "
+            "have it: transform the raw rows with one Workflow and fit a second one on the result"
         )

@@ -1,4 +1,4 @@
-"""Settings that may be one value for all columns or a dict by column."""
+"""Settings that may be one value for all columns, or a dict by column."""
 
 from __future__ import annotations
 
@@ -6,22 +6,29 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 
-def setting(value: Any, name: str) -> Any:
-    """What a setting, which may be a dict by name, says for `name`; None where it says nothing."""
+def setting_for(value: Any, name: str) -> Any:
+    """Return the setting for `name`; None where a dict does not have it."""
     return value.get(name) if isinstance(value, Mapping) else value
 
 
-def all_of(value: Any) -> list[Any]:
-    """What a setting says, for whichever name."""
+def setting_values(value: Any) -> list[Any]:
+    """Return all values of a setting, whatever columns they are for."""
     return list(value.values()) if isinstance(value, Mapping) else [value]
 
 
-def check_names(op: str, argument: str, value: Any, names: Sequence[str], *, all_of_them: bool = False) -> None:
-    """Raise `ValueError` where a setting that is a dict names others than `names`, or not `all_of_them`."""
+def check_names(op: str, argument: str, value: Any, names: Sequence[str], *, required: bool = False) -> None:
+    """Raise `ValueError` where a setting that is a dict has other keys than `names`, or lacks one that is
+    `required`."""
     if not isinstance(value, Mapping):
         return
     known = set(names)
     if unknown := [name for name in value if name not in known]:
-        raise ValueError(f"{op}: {argument} names {unknown}, but the columns are: {', '.join(names)}")
-    if all_of_them and (missing := [name for name in names if name not in value]):
-        raise ValueError(f"{op}: {argument} says nothing of column {', '.join(map(repr, missing))}")
+        unknown_names = ", ".join(map(repr, unknown))
+        raise ValueError(f"{op}: {argument}: no column {unknown_names}; available: {', '.join(names)}")
+    if required and (missing := [name for name in names if name not in value]):
+        raise ValueError(f"{op}: {argument} has no entry for column {', '.join(map(repr, missing))}; add one")
+
+
+def as_tuple(names: str | Sequence[str]) -> tuple[str, ...]:
+    """Return one name or several as a tuple."""
+    return (names,) if isinstance(names, str) else tuple(names)

@@ -1,4 +1,4 @@
-"""Polars expressions that users hand to operators: checked, saved, read again."""
+"""Polars expressions that users pass to operators: checks, saving and loading."""
 
 from __future__ import annotations
 
@@ -11,68 +11,66 @@ from typing import Any
 
 import polars as pl
 
-# What Polars calls, in its JSON, the parts of an expression that run other code than its own: pickled functions
-# (of map_batches, map_elements, map_groups, rolling_map, fold, reduce, name.map), libraries', other queries.
+# Names, in Polars' JSON, of parts of an expression that run other code than Polars' own: pickled functions (of
+# map_batches, map_elements, map_groups, rolling_map, fold, reduce, name.map), plugins, other queries.
 CODE = re.compile(
     r"anonymous|callback|fold|^map$|opaque|pickle|plugin|python|reduce|scan$|subplan|udf", re.IGNORECASE
 )
-BLOB = 16  # bytes; pickled functions are longer, and nothing but literals and categories has as many
+BLOB = 16  # bytes; pickled functions are longer, and only literals and categories have as many otherwise
 
 
 def check(expr: Any, names: Sequence[str], op: str) -> pl.Expr:
-    """`expr`, where it is one and reads columns `names` only.
+    """Return `expr` if it is an expression over columns `names` only.
 
     Raises:
-        TypeError: another thing than an expression.
-        ValueError: it reads a column that is not there.
+        TypeError: it is not an expression.
+        ValueError: it reads another column.
     """
     if not isinstance(expr, pl.Expr):
-        raise TypeError(f"{op} takes a Polars expression, or a function that makes one, not {expr!r}")
+        raise TypeError(f"{op} takes a Polars expression or a function that returns one; got {expr!r}")
     unknown = sorted(set(expr.meta.root_names()) - {*names, ""})
     if unknown:
-        raise ValueError(f"{op} reads columns {unknown}, which it is not given; available: {', '.join(names)}")
+        raise ValueError(f"{op}: no column {', '.join(map(repr, unknown))}; available: {', '.join(names)}")
     return expr
 
 
 def is_rowwise(expr: pl.Expr, types: Mapping[str, pl.DataType]) -> bool:
-    """Whether the expression's value in a row surely depends on that row alone."""
+    """Return whether the expression's value in a row is known to depend on that row only."""
     try:
         return expr.meta.is_row_separable() and all(is_rowwise(e, types) for e in expr.meta.pop(schema=types))
     except (pl.exceptions.PolarsError, AttributeError):
-        return False  # Polars cannot tell of some, as of a Python function or `list.eval`; before 2 of none
+        return False  # Polars does not know of some, such as Python functions and `list.eval`; before 2 of none
 
 
-def looks_around(expr: pl.Expr, types: Mapping[str, pl.DataType]) -> bool:
-    """Whether the expression's value in a row surely depends on other rows, as by a mean or a sort."""
+def reads_other_rows(expr: pl.Expr, types: Mapping[str, pl.DataType]) -> bool:
+    """Return whether the expression's value in a row is known to depend on other rows, as a mean does."""
     try:
         separable = expr.meta.is_row_separable()
-        return not separable or any(looks_around(e, types) for e in expr.meta.pop(schema=types))
-    except (pl.exceptions.PolarsError, AttributeError):  # it cannot be told, or not by this version of Polars
+        return not separable or any(reads_other_rows(e, types) for e in expr.meta.pop(schema=types))
+    except (pl.exceptions.PolarsError, AttributeError):  # this version of Polars does not know
         return False
 
 
 def to_json(expr: pl.Expr) -> dict[str, str]:
-    """An expression as JSON values.
+    """Convert an expression to JSON values.
 
     Raises:
-        ValueError: it calls a Python function or a plugin, which no file should bring.
+        ValueError: it calls a Python function or a plugin.
     """
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Polars says that its JSON may change from version to version
+        warnings.simplefilter("ignore")  # that the JSON format may change between versions of Polars
         text = expr.meta.serialize(format="json")
     if part := _code(json.loads(text)):
-        raise ValueError(
-            f"an expression that calls a Python function or a plugin cannot be saved: {expr} ({part})"
-        )
+        raise ValueError(f"cannot save an expression that calls a Python function or a plugin: {expr} ({part})")
     return {"polars": pl.__version__, "expression": text}
 
 
 def from_json(values: Mapping[str, str]) -> pl.Expr:
-    """Read what `to_json` made. Nothing of it runs, whoever wrote it.
+    """Convert the result of `to_json` back to an expression. No code in it runs, whoever wrote it.
 
     Raises:
-        ValueError: it calls a Python function or a plugin; it is broken, or this version of Polars does not read
-            that of the one that wrote it.
+        ValueError: it calls a Python function or a plugin; it is invalid, or this version of Polars does not read
+            the format of the version that wrote it.
     """
     try:
         tree = json.loads(values["expression"])
@@ -81,9 +79,9 @@ def from_json(values: Mapping[str, str]) -> pl.Expr:
         raise ValueError("an expression is nested too deeply") from None
     if part:
         raise ValueError(
-            f"an expression calls a Python function or a plugin ({part}), which a file must not bring"
+            f"an expression calls a Python function or a plugin ({part}), which is not loaded from files"
         )
-    # Polars gets what was looked at: of a key that stands twice, JSON readers take one or the other.
+    # Polars must read what was checked: JSON readers differ in which of two equal keys they take.
     text = json.dumps(tree)
     try:
         return pl.Expr.deserialize(io.StringIO(text), format="json")
@@ -94,19 +92,19 @@ def from_json(values: Mapping[str, str]) -> pl.Expr:
 
 
 def _code(tree: Any) -> str | None:
-    """What names code in an expression's JSON, at any depth; None where it has none."""
-    waiting = [(tree, False)]  # each with whether it is in a literal
-    while waiting:
-        part, literal = waiting.pop()
+    """Return a part of an expression's JSON, at any depth, that is code; None where there is none."""
+    stack = [(tree, False)]  # parts, and whether they are in a literal
+    while stack:
+        part, literal = stack.pop()
         if isinstance(part, dict):
             for key, value in part.items():
                 if CODE.search(key):
                     return key
-                waiting.append((value, literal or key in ("Literal", "Enum", "Categorical")))
+                stack.append((value, literal or key in ("Literal", "Enum", "Categorical")))
         elif isinstance(part, list):
             if all(isinstance(item, int) for item in part):
                 if not literal and len(part) >= BLOB and all(0 <= item < 256 for item in part):
                     return f"{len(part):,} bytes"
                 continue
-            waiting += [(item, literal) for item in part]
+            stack += [(item, literal) for item in part]
     return None

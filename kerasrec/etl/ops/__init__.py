@@ -1,4 +1,4 @@
-"""The operators, one a file."""
+"""The operators, one per file."""
 
 from kerasrec.etl.operator.elementwise import Elementwise
 from kerasrec.etl.operator.operator import Operator

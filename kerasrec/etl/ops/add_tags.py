@@ -1,4 +1,4 @@
-"""AddTags: whose features columns are."""
+"""AddTags: marks columns as features of the user or of the item."""
 
 from __future__ import annotations
 
@@ -8,18 +8,22 @@ from dataclasses import dataclass
 from kerasrec.etl.operator.elementwise import Elementwise
 from kerasrec.schema import Column, Tag
 
-OFFERED = (Tag.USER, Tag.ITEM)
+ALLOWED = (Tag.USER, Tag.ITEM)
 
 
 @dataclass(repr=False)
 class AddTags(Elementwise):
-    """Adds the tags "user" or "item" to columns; values stay as they are. What else a schema says of a column
-    is set by the operators that make it so (`Categorify`, `Target`, ...).
+    """Add the tags "user" or "item" to columns.
 
-    NVTabular's `AddTags` takes any tag; its `TagAsUserFeatures` and `TagAsItemFeatures` are these two.
+    Values and dtypes stay the same. All other tags and facts in a schema are set by the operator that makes them
+    true (`Categorify`, `Target`, ...). NVTabular's `AddTags` takes any tag; its `TagAsUserFeatures` and
+    `TagAsItemFeatures` are `AddTags("user")` and `AddTags("item")`.
+
+    Args:
+        tags: "user", "item", or both.
 
     Raises:
-        ValueError: another tag than these two.
+        ValueError: another tag.
 
     Example:
 
@@ -30,8 +34,8 @@ class AddTags(Elementwise):
 
     def __post_init__(self) -> None:
         self.tags = [self.tags] if isinstance(self.tags, str) else [str(tag) for tag in self.tags]
-        if other := sorted(set(self.tags) - set(OFFERED)):
-            raise ValueError(f"AddTags takes {', '.join(OFFERED)}; {', '.join(other)} cannot be set by hand")
+        if other := sorted(set(self.tags) - set(ALLOWED)):
+            raise ValueError(f"AddTags: tags must be of {', '.join(ALLOWED)}; got {', '.join(other)}")
 
     def column(self, column: Column) -> Column:
         return column.evolve(add_tags=self.tags)

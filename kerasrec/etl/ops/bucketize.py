@@ -1,4 +1,4 @@
-"""Bucketize: which interval a number falls into."""
+"""Bucketize: replaces numbers by the id of their interval."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import polars as pl
 
 from kerasrec.etl.operator.elementwise import Elementwise
 from kerasrec.etl.operator.id_columns import FIRST, NULL, id_column
-from kerasrec.etl.operator.settings import check_names, setting
+from kerasrec.etl.operator.settings import check_names, setting_for
 from kerasrec.etl.sources.types import float_of, to_polars
 from kerasrec.schema import Column
 
@@ -22,14 +22,22 @@ if TYPE_CHECKING:
 
 @dataclass(repr=False)
 class Bucketize(Elementwise):
-    """Replaces numbers by the id of their interval, as a categorical column: 3 below the first boundary, 4 from
-    it on, ..., 3 + len(boundaries) from the last on. As everywhere, id 0 is padding, 1 null (2 is not used).
+    """Replace numbers by the id of their interval.
+
+    The output is a categorical int32 column: 3 for values below the first boundary, 4 from there on, ...,
+    3 + len(boundaries) from the last boundary on. Id 0 is padding and 1 is null, as for every operator that
+    outputs ids; 2 is unused. Elements of lists are replaced one by one.
+
+    NVTabular's `Bucketize` takes only the dict, and outputs ids 0 to len(boundaries), with no id for nulls.
 
     Args:
-        boundaries: increasing numbers; a value equal to one falls above it. They are taken in the column's own
-            precision: 0.1 is float32's 0.1 for a float32 column. Or a dict of such by column.
+        boundaries: increasing numbers, or a dict of such by column. A value equal to a boundary is above it. They
+            are compared in the column's precision: for a float32 column, 0.1 is float32's 0.1.
 
-    NVTabular's `Bucketize` takes the dict only, and makes ids 0 to len(boundaries) with no place for nulls.
+    Raises:
+        ValueError: boundaries that are not finite and increasing, a dict that lacks a column or has an unknown
+            one.
+        SchemaError: (in fit) a column of strings or dates.
 
     Example:
 
@@ -40,12 +48,12 @@ class Bucketize(Elementwise):
 
     def __post_init__(self) -> None:
         if isinstance(self.boundaries, Mapping):
-            self.boundaries = {name: _checked(some) for name, some in self.boundaries.items()}
+            self.boundaries = {name: _checked(numbers) for name, numbers in self.boundaries.items()}
         else:
             self.boundaries = _checked(self.boundaries)
 
     def output_names(self, names: list[str]) -> list[str]:
-        check_names("Bucketize", "boundaries", self.boundaries, names, all_of_them=True)
+        check_names("Bucketize", "boundaries", self.boundaries, names, required=True)
         return list(names)
 
     def vocabularies(self, names: list[str]) -> list[str]:
@@ -53,24 +61,24 @@ class Bucketize(Elementwise):
 
     def column(self, column: Column) -> Column:
         float_of(column, "Bucketize")
-        return id_column(column, FIRST + len(setting(self.boundaries, column.name)) + 1, column.name)
+        return id_column(column, FIRST + len(setting_for(self.boundaries, column.name)) + 1, column.name)
 
     def expression(self, x: pl.Expr, column: Column) -> pl.Expr:
         dtype = to_polars(float_of(column, "Bucketize"))
         x = x.cast(dtype)
-        passed = pl.sum_horizontal(
-            (x >= pl.lit(b, dtype)).cast(pl.Int32) for b in setting(self.boundaries, column.name)
+        index = pl.sum_horizontal(
+            (x >= pl.lit(b, dtype)).cast(pl.Int32) for b in setting_for(self.boundaries, column.name)
         )
         first, null = pl.lit(FIRST, pl.Int32), pl.lit(NULL, pl.Int32)
-        return pl.when(x.is_null()).then(null).otherwise(passed.cast(pl.Int32) + first)
+        return pl.when(x.is_null()).then(null).otherwise(index.cast(pl.Int32) + first)
 
     def tensor(self, column: Column, resources: list[Any]) -> Callable[[TensorColumn], TensorColumn]:
         import tensorflow as tf
 
-        dtype, numbers = float_of(column, "Bucketize"), setting(self.boundaries, column.name)
+        dtype, numbers = float_of(column, "Bucketize"), setting_for(self.boundaries, column.name)
 
         def bucketize(x: TensorColumn) -> TensorColumn:
-            # TensorFlow's own Bucketize op keeps its boundaries in float32.
+            # TensorFlow's own Bucketize op has float32 boundaries.
             boundaries = tf.constant(numbers, dtype)
             ids = FIRST + tf.searchsorted(boundaries, tf.cast(x.values, dtype), side="right")
             if x.valid is not None:
@@ -82,7 +90,7 @@ class Bucketize(Elementwise):
 
 def _checked(boundaries: Sequence[float]) -> list[float]:
     numbers = [float(boundary) for boundary in boundaries]
-    rising = all(a < b for a, b in itertools.pairwise(numbers))
-    if not numbers or not all(map(math.isfinite, numbers)) or not rising:
-        raise ValueError(f"Bucketize needs finite boundaries in increasing order, not {numbers}")
+    increasing = all(a < b for a, b in itertools.pairwise(numbers))
+    if not numbers or not all(map(math.isfinite, numbers)) or not increasing:
+        raise ValueError(f"Bucketize: boundaries must be finite and increasing; got {numbers}")
     return numbers

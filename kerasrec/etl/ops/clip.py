@@ -1,4 +1,4 @@
-"""Clip: bounds for values."""
+"""Clip: bounds values from below and above."""
 
 from __future__ import annotations
 
@@ -18,14 +18,18 @@ if TYPE_CHECKING:
 
 @dataclass(repr=False)
 class Clip(Elementwise):
-    """Raises values below `min` to it and lowers those above `max`; nulls stay null.
+    """Bound values: those below `min` become `min`, those above `max` become `max`. Nulls stay null.
 
-    An integer column stays one where both bounds are values of its type, otherwise it becomes float64.
-
-    NVTabular's `Clip` takes `min_value` and `max_value`.
+    An integer column keeps its dtype if both bounds are values of it, otherwise it becomes float64; floats keep
+    theirs. NVTabular's `Clip` has `min_value` and `max_value`.
 
     Args:
-        min, max: the bounds; at least one.
+        min: the least value.
+        max: the greatest value; at least one of the two is needed.
+
+    Raises:
+        ValueError: no bound, NaN, or min > max.
+        SchemaError: (in fit) a column of strings or dates.
 
     Example:
 
@@ -39,7 +43,7 @@ class Clip(Elementwise):
         bounds = [bound for bound in (self.min, self.max) if bound is not None]
         if not bounds or any(bound != bound for bound in bounds) or bounds != sorted(bounds):
             raise ValueError(
-                f"Clip needs a min, a max, or both with min <= max, not {self.min!r} and {self.max!r}"
+                f"Clip takes a min, a max, or both with min <= max; got {self.min!r} and {self.max!r}"
             )
 
     def column(self, column: Column) -> Column:

@@ -1,4 +1,4 @@
-"""DropLowCardinality: leaves out categorical columns that tell next to nothing."""
+"""DropLowCardinality: drops categorical columns with few values."""
 
 from __future__ import annotations
 
@@ -18,14 +18,16 @@ if TYPE_CHECKING:
 
 @dataclass(repr=False)
 class DropLowCardinality(Operator):
-    """Drops the categorical columns with fewer than `min_cardinality` ids of values; others stay as they are.
-    Which are dropped is known when the workflow is fitted.
+    """Drop the categorical columns that have fewer than `min_cardinality` values; other columns stay unchanged.
 
-    NVTabular's `DropLowCardinality` compares the greatest id, by default with 4; here ids of values are counted,
-    from 3 on, so 2 means the same.
+    Fitting decides which columns are dropped. NVTabular's `DropLowCardinality` compares the greatest id, by
+    default with 4; here only the ids of values count, which start at 3, so 2 has the same effect.
 
     Args:
-        min_cardinality: the fewest ids that a column must have; 2 drops columns of one value.
+        min_cardinality: the least number of values of a column to keep; 2 drops constant columns.
+
+    Raises:
+        ValueError: `min_cardinality` below 1.
 
     Example:
 
@@ -36,7 +38,7 @@ class DropLowCardinality(Operator):
 
     def __post_init__(self) -> None:
         if self.min_cardinality < 1:
-            raise ValueError(f"DropLowCardinality: min_cardinality must be at least 1, not {self.min_cardinality}")
+            raise ValueError(f"DropLowCardinality: min_cardinality must be >= 1; got {self.min_cardinality}")
 
     def _keeps(self, column: Column) -> bool:
         return column.cardinality is None or column.cardinality - FIRST >= self.min_cardinality

@@ -1,4 +1,4 @@
-"""DropNA: no rows with nulls."""
+"""DropNA: drops rows with nulls."""
 
 from __future__ import annotations
 
@@ -7,20 +7,19 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from kerasrec.etl.operator.row_operators import KeepsRows
+from kerasrec.etl.operator.row_operators import RowFilter
 from kerasrec.schema import Column
 
 
 @dataclass(repr=False)
-class DropNA(KeepsRows):
-    """Drops the rows in which any of the columns is null or NaN, or of a list column any element is. (A null list
-    counts as an empty one, which is no null.)
+class DropNA(RowFilter):
+    """Drop the rows in which any of the columns is null or NaN, or any element of a list column is.
 
-    The row is dropped from every output that is united with these columns. Operators behind learn from the kept
-    rows only. Served rows, and those of `transform(..., targets=False)`, are never dropped: a null stays one.
-    Rows stream.
+    A null list counts as an empty list, so it is kept. The row is dropped from every output that is combined with
+    these columns; later operators learn from the remaining rows. Served rows, and those of `transform(...,
+    targets=False)`, are never dropped, and keep their nulls. Rows are streamed; values and dtypes stay the same.
 
-    NVTabular's `Dropna` does the same, but keeps lists with null elements, and drops null lists.
+    NVTabular's `Dropna` keeps lists with null elements, and drops null lists.
 
     Example:
 
@@ -30,10 +29,10 @@ class DropNA(KeepsRows):
     def column(self, column: Column) -> Column:
         return column.evolve(nullable=False)
 
-    def keeps(self, columns: Sequence[Column]) -> pl.Expr:
-        return pl.all_horizontal(_there(column) for column in columns)
+    def predicate(self, columns: Sequence[Column]) -> pl.Expr:
+        return pl.all_horizontal(_is_complete(column) for column in columns)
 
 
-def _there(column: Column) -> pl.Expr:
+def _is_complete(column: Column) -> pl.Expr:
     x = pl.col(column.name)
     return x.list.len() == x.list.drop_nulls().list.len() if column.is_list else x.is_not_null()

@@ -1,4 +1,4 @@
-"""FillMedian: the median for nulls."""
+"""FillMedian: replaces nulls by the median."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 import polars as pl
 
-from kerasrec.etl.operator.elementwise import Apart, elements
+from kerasrec.etl.operator.elementwise import PerColumn, elements
 from kerasrec.etl.ops.fill_missing import Fill
 from kerasrec.etl.sources.types import float_of
 from kerasrec.schema import Column, SchemaError
@@ -18,21 +18,22 @@ DIGITS = 6
 
 
 @dataclass(repr=False)
-class FillMedian(Apart, Fill):
-    """Replaces nulls (and NaN) by the median of the values seen when fitted, the mean of the two middle ones where
-    their number is even. Integers and booleans become float64.
+class FillMedian(PerColumn, Fill):
+    """Replace nulls (and NaN) by the median of the fitted values: the mean of the two middle values if their
+    number is even.
 
-    Values are counted by their first six decimal digits, with the least and the greatest of each: at most 900,000
-    counters for each power of ten that a column spans, however many rows there are. So the median is exact unless
-    three or more different values share the six digits of the middle one; then it is within 5e-6 of its size.
+    Integers and booleans become float64; floats keep their dtype. In list columns, null elements are replaced.
 
-    NVTabular's `FillMedian` is Dask's approximate quantile; the column of flags has the same name there.
+    Values are counted by their first six decimal digits, each with the least and the greatest value: at most
+    900,000 counters per power of ten that a column spans, however many rows there are. So the median is exact
+    unless three or more different values share the six digits of the middle value; then its relative error is at
+    most 5e-6. NVTabular's `FillMedian` is an approximate quantile of Dask.
 
     Args:
-        add_binary_cols: whether each column `x` is followed by one `x_filled`, 1 where a null was filled, else 0.
+        add_binary_cols: whether to add a boolean column `x_filled` per column `x`, true where a null was filled.
 
-    Raises (when fitted):
-        SchemaError: a column of strings, of nulls only, or whose median is infinite.
+    Raises:
+        SchemaError: (in fit) a column of strings or dates, of nulls only, or with an infinite median.
 
     Example:
 
@@ -46,7 +47,7 @@ class FillMedian(Apart, Fill):
         return column.evolve(dtype=float_of(column, "FillMedian"), nullable=False)
 
     def fill(self, column: Column) -> Any:
-        return self.facts[column.name]["median"]
+        return self.state[column.name]["median"]
 
     # ---- learning --------------------------------------------------------------------------------------------
     def partial(self, frame: pl.LazyFrame, columns: Sequence[Column]) -> list[pl.LazyFrame]:
@@ -57,41 +58,41 @@ class FillMedian(Apart, Fill):
             .with_columns(
                 digits=pl.col("least").round_sig_figs(DIGITS), greatest="least", count=pl.lit(1, pl.Int64)
             )
-            .pipe(_counted)
+            .pipe(_count_by_digits)
             for column in columns
         ]
 
     def merge(self, parts: Sequence[Sequence[pl.DataFrame]]) -> list[pl.DataFrame]:
-        return [_counted(pl.concat(frames).lazy()).collect() for frames in zip(*parts, strict=True)]
+        return [_count_by_digits(pl.concat(frames).lazy()).collect() for frames in zip(*parts, strict=True)]
 
     def finalize(self, statistics: Sequence[pl.DataFrame], columns: Sequence[Column]) -> None:
         for column, frame in zip(columns, statistics, strict=True):
             if frame.is_empty():
-                raise SchemaError(f"column {column.name!r} holds no value to take a median of")
+                raise SchemaError(f"column {column.name!r} has no value, so it has no median; use FillMissing")
             median = _median(frame.sort("least"))
             if not math.isfinite(median):
-                raise SchemaError(f"column {column.name!r}: its median is {median}; Clip it before FillMedian")
-            self.facts[column.name] = {"median": median}
+                raise SchemaError(f"column {column.name!r}: the median is {median}; Clip it before FillMedian")
+            self.state[column.name] = {"median": median}
 
 
-def _counted(frame: pl.LazyFrame) -> pl.LazyFrame:
+def _count_by_digits(frame: pl.LazyFrame) -> pl.LazyFrame:
     return frame.group_by("digits").agg(
         pl.col("count").sum(), least=pl.col("least").min(), greatest=pl.col("greatest").max()
     )
 
 
 def _median(counters: pl.DataFrame) -> float:
-    """The median, given counters in increasing order."""
+    """Return the median, given counters in increasing order."""
     ends = counters["count"].cum_sum()
     total = int(ends[-1])
 
     def at(rank: int) -> float:
         row = counters.row(int(ends.search_sorted(rank, side="right")), named=True)
         before = int(ends.search_sorted(rank, side="right"))
-        place = rank - (int(ends[before - 1]) if before else 0)
-        if place == 0 or row["least"] == row["greatest"]:
+        offset = rank - (int(ends[before - 1]) if before else 0)
+        if offset == 0 or row["least"] == row["greatest"]:
             return float(row["least"])
-        if place == row["count"] - 1:
+        if offset == row["count"] - 1:
             return float(row["greatest"])
         return float(row["least"] / 2 + row["greatest"] / 2)
 

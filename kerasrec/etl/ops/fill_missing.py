@@ -1,4 +1,4 @@
-"""FillMissing: a value for nulls."""
+"""FillMissing: replaces nulls by a given value."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from kerasrec.etl.operator.elementwise import Elementwise, each
+from kerasrec.etl.operator.elementwise import Elementwise, map_elements
 from kerasrec.etl.sources.types import to_dtype, to_polars
 from kerasrec.schema import Column
 
@@ -18,34 +18,34 @@ if TYPE_CHECKING:
 
 @dataclass(repr=False)
 class Fill(Elementwise):
-    """What the operators that fill nulls share: `fill` says with what."""
+    """Base of the operators that fill nulls; `fill` returns the value."""
 
     def fill(self, column: Column) -> Any:
-        """The value for nulls of `column`, of the type that `column()` says."""
+        """Return the value for nulls of `column`, of the dtype of the output."""
         raise NotImplementedError
 
     @property
-    def tells(self) -> bool:
-        """Whether a second column says which values were filled."""
+    def adds_flags(self) -> bool:
+        """Whether a boolean column is added that marks the values that were filled."""
         return bool(self.settings["add_binary_cols"])
 
     def output_names(self, names: list[str]) -> list[str]:
-        return [*names, *(f"{name}_filled" for name in names)] if self.tells else list(names)
+        return [*names, *(f"{name}_filled" for name in names)] if self.adds_flags else list(names)
 
     def sources(self, names: list[str]) -> dict[str, list[str]]:
-        made = self.output_names(names)
-        return {output: [name] for output, name in zip(made, names * (len(made) // len(names)), strict=True)}
+        outputs = self.output_names(names)
+        return {output: [name] for output, name in zip(outputs, names * (len(outputs) // len(names)), strict=True)}
 
     def output(self, columns: Sequence[Column]) -> list[Column]:
         filled = [self.column(column) for column in columns]
-        if not self.tells:
+        if not self.adds_flags:
             return filled
         return filled + [c.evolve(name=f"{c.name}_filled", dtype="bool", nullable=False) for c in columns]
 
     def expressions(self, columns: Sequence[Column], values: Sequence[pl.Expr]) -> list[pl.Expr]:
         filled = super().expressions(columns, values)
-        pairs = zip(columns, values, strict=True) if self.tells else ()
-        return filled + [each(column, value, pl.Expr.is_null) for column, value in pairs]
+        pairs = zip(columns, values, strict=True) if self.adds_flags else ()
+        return filled + [map_elements(column, value, pl.Expr.is_null) for column, value in pairs]
 
     def tensorflow(
         self, columns: Sequence[Column], resources: list[Any]
@@ -58,7 +58,7 @@ class Fill(Elementwise):
             mask = tf.zeros_like(x.values, tf.bool) if x.valid is None else tf.logical_not(x.valid)
             return x.evolve(values=mask, valid=None)
 
-        return lambda values: filled(values) + ([null(x) for x in values] if self.tells else [])
+        return lambda values: filled(values) + ([null(x) for x in values] if self.adds_flags else [])
 
     def expression(self, x: pl.Expr, column: Column) -> pl.Expr:
         dtype = to_polars(self.column(column).dtype)
@@ -80,16 +80,16 @@ class Fill(Elementwise):
 
 @dataclass(repr=False)
 class FillMissing(Fill):
-    """Replaces nulls (and NaN, which counts as null) by a value; in a list column, null elements.
+    """Replace nulls, and NaN, which counts as null, by a value. In list columns, null elements are replaced.
 
-    NVTabular's `FillMissing` takes `fill_val`; the column of flags has the same name there.
+    Columns keep their dtype. NVTabular's `FillMissing` has `fill_val` and the same `add_binary_cols`.
 
     Args:
-        value: what to put there; it must be a value of the columns' own type, which stays as it is.
-        add_binary_cols: whether each column `x` is followed by one `x_filled`, 1 where a null was filled, else 0.
+        value: the value for nulls; it must be a value of the columns' dtype.
+        add_binary_cols: whether to add a boolean column `x_filled` per column `x`, true where a null was filled.
 
-    Raises (when fitted):
-        SchemaError: `value` is none of a column's type.
+    Raises:
+        SchemaError: (in fit) `value` is not a value of a column's dtype.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Filter: the rows that a condition holds for."""
+"""Filter: keeps the rows for which a condition is true."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import polars as pl
 
 from kerasrec.etl.operator import user_expressions
-from kerasrec.etl.operator.row_operators import KeepsRows
+from kerasrec.etl.operator.row_operators import RowFilter
 from kerasrec.etl.sources.types import column_type
 from kerasrec.schema import Column
 
@@ -17,27 +17,26 @@ Condition = pl.Expr | Callable[[Mapping[str, pl.Expr]], pl.Expr]
 
 
 @dataclass(repr=False)
-class Filter(KeepsRows):
-    """Keeps the rows for which `f` is true; where it is false or null, the row is dropped.
+class Filter(RowFilter):
+    """Keep the rows for which `f` is true; drop those for which it is false or null.
 
-    The row is dropped from every output that is united with these columns. Operators behind learn from the kept
-    rows only, those before from all. Values, types and tags stay as they are. Served rows, and those of
+    The row is dropped from every output that is combined with these columns. Later operators learn from the
+    remaining rows, earlier ones from all. Values, dtypes and tags stay the same. Served rows, and those of
     `transform(..., targets=False)`, are never dropped.
 
-    `f` sees the columns as they come in here, after the operators before. It may look at several rows, for
-    instance `pl.len().over("user") >= 5` keeps users with five rows or more; Polars then holds the columns that it
-    reads in memory, otherwise rows stream.
+    `f` reads the columns as the operators before made them. It may read several rows: `pl.len().over("user") >= 5`
+    keeps users with five rows or more. Polars then holds the columns that it reads in memory; otherwise rows are
+    streamed.
+
+    NVTabular's `Filter` takes a function of a frame: one like `lambda df: df["price"] > 0` works here unchanged,
+    one that returns a frame does not.
 
     Args:
-        f: a Polars expression over the columns by name, or a function that makes one of {name: expression}.
+        f: a Polars expression over the columns by name, or a function from {name: expression} to one.
 
     Raises:
         TypeError: `f` is neither.
-        ValueError: it reads a column that it is not given; or, when the workflow is saved, it calls a Python
-            function.
-
-    NVTabular's `Filter` takes a function of a frame: `lambda df: df["price"] > 0` works here as it stands, one
-    that returns a frame does not.
+        ValueError: `f` reads a column that is not before `>>`; (in `Workflow.save`) it calls a Python function.
 
     Example:
 
@@ -51,12 +50,12 @@ class Filter(KeepsRows):
         if isinstance(self.f, Mapping):
             self.f = user_expressions.from_json(self.f)
         if not isinstance(self.f, pl.Expr) and not callable(self.f):
-            raise TypeError(f"Filter takes a Polars expression, or a function that makes one, not {self.f!r}")
+            raise TypeError(f"Filter takes a Polars expression or a function that returns one; got {self.f!r}")
 
     def output_names(self, names: list[str]) -> list[str]:
-        # The first time that the names are known: from here on the condition is an expression.
-        made = self.f if isinstance(self.f, pl.Expr) else self.f({name: pl.col(name) for name in names})
-        self.f = user_expressions.check(made, names, "Filter")
+        # Called as soon as the names are known; from here on the condition is an expression.
+        condition = self.f if isinstance(self.f, pl.Expr) else self.f({name: pl.col(name) for name in names})
+        self.f = user_expressions.check(condition, names, "Filter")
         return list(names)
 
     @property
@@ -66,7 +65,7 @@ class Filter(KeepsRows):
     def __repr__(self) -> str:
         return f"Filter({self.f})"
 
-    def keeps(self, columns: Sequence[Column]) -> pl.Expr:
+    def predicate(self, columns: Sequence[Column]) -> pl.Expr:
         return self._condition()
 
     def rowwise(self, columns: Sequence[Column]) -> bool:

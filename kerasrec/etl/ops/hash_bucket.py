@@ -1,4 +1,4 @@
-"""HashBucket: values to ids by hashing, with nothing to learn."""
+"""HashBucket: replaces values by ids from a hash, without fitting."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from kerasrec.etl.lookup.hashing import hash_tensor, hashes, refuse_measures
+from kerasrec.etl.lookup.hashing import check_hashable, hash_tensor, hashes
 from kerasrec.etl.operator.elementwise import Elementwise
 from kerasrec.etl.operator.id_columns import FIRST, NULL, id_column, id_dtype
-from kerasrec.etl.operator.settings import all_of, check_names, setting
+from kerasrec.etl.operator.settings import check_names, setting_for, setting_values
 from kerasrec.etl.sources.types import to_polars
 from kerasrec.schema import Column
 
@@ -21,21 +21,24 @@ if TYPE_CHECKING:
 
 @dataclass(repr=False)
 class HashBucket(Elementwise):
-    """Replaces strings, integers or booleans by 3 + hash % num_buckets, as a categorical column: 0 is padding, 1
-    null, 2 not used. Nothing is learned, so no value is ever unknown; different values may share an id.
+    """Replace strings, integers or booleans by the id 3 + hash % num_buckets.
 
-    The hash is fixed for all time (`kerasrec.etl.lookup.hashing`): for strings FarmHash's Fingerprint64, as
-    `tf.strings.to_hash_bucket_fast` and `keras.layers.Hashing` have it; for integers SplitMix64.
+    The output is a categorical column of int32 (int64 for 2**31 ids or more); id 0 is padding, 1 null, 2 unused.
+    Nothing is learned, so no value is out of vocabulary, and different values may share an id. Elements of lists
+    are replaced one by one.
 
-    NVTabular's `HashBucket` makes ids 0 to num_buckets - 1, nulls among them, by the hash of cuDF or pandas.
+    The hash never changes (`kerasrec.etl.lookup.hashing`): FarmHash's Fingerprint64 for strings, as in
+    `tf.strings.to_hash_bucket_fast` and `keras.layers.Hashing`, and SplitMix64 for integers. NVTabular's
+    `HashBucket` has ids 0 to num_buckets - 1, including those of nulls, from a hash of cuDF or pandas.
 
     Args:
-        num_buckets: how many ids to spread values over, or a dict of such by column.
-        table: a name under which all the columns share one embedding table; by default each has its own, named
-            after it.
+        num_buckets: the number of ids, or a dict of such by column.
+        table: a name under which all columns share one embedding table; by default each column has its own, named
+            after the column.
 
-    Raises (when fitted):
-        SchemaError: a column of floats.
+    Raises:
+        ValueError: `num_buckets` below 1, a dict that lacks a column, or a dict together with `table`.
+        SchemaError: (in fit) a column of floats or dates.
 
     Example:
 
@@ -48,26 +51,28 @@ class HashBucket(Elementwise):
     def __post_init__(self) -> None:
         check_buckets("HashBucket", self.num_buckets)
         if self.table and isinstance(self.num_buckets, Mapping):
-            raise ValueError(f"HashBucket: columns that share table {self.table!r} have one num_buckets")
+            raise ValueError(
+                f"HashBucket: num_buckets must be one integer for columns that share table {self.table!r}"
+            )
 
     def output_names(self, names: list[str]) -> list[str]:
-        check_names("HashBucket", "num_buckets", self.num_buckets, names, all_of_them=True)
+        check_names("HashBucket", "num_buckets", self.num_buckets, names, required=True)
         return list(names)
 
     def vocabularies(self, names: list[str]) -> list[str]:
         return [self.table] if self.table else list(names)
 
     def column(self, column: Column) -> Column:
-        refuse_measures(column, "HashBucket")
-        return id_column(column, FIRST + setting(self.num_buckets, column.name), self.table or column.name)
+        check_hashable(column, "HashBucket")
+        return id_column(column, FIRST + setting_for(self.num_buckets, column.name), self.table or column.name)
 
     def expression(self, x: pl.Expr, column: Column) -> pl.Expr:
-        return bucket(hashes(x, column.dtype), setting(self.num_buckets, column.name)).fill_null(NULL)
+        return bucket(hashes(x, column.dtype), setting_for(self.num_buckets, column.name)).fill_null(NULL)
 
     def tensor(self, column: Column, resources: list[Any]) -> Callable[[TensorColumn], TensorColumn]:
         import tensorflow as tf
 
-        num_buckets = setting(self.num_buckets, column.name)
+        num_buckets = setting_for(self.num_buckets, column.name)
 
         def encode(x: TensorColumn) -> TensorColumn:
             ids = bucket_tensor(hash_tensor(x.values), num_buckets)
@@ -79,20 +84,20 @@ class HashBucket(Elementwise):
 
 
 def check_buckets(op: str, num_buckets: Any, least: int = 1) -> None:
-    """Raise `ValueError` where a number of buckets, or one in a dict of them, is none."""
-    for number in all_of(num_buckets):
+    """Raise `ValueError` where `num_buckets`, or a value of that dict, is not an integer >= `least`."""
+    for number in setting_values(num_buckets):
         if not isinstance(number, int) or isinstance(number, bool) or number < least:
-            raise ValueError(f"{op}: num_buckets must be at least {least}, not {number!r}")
+            raise ValueError(f"{op}: num_buckets must be an integer >= {least}; got {number!r}")
 
 
 def bucket(hashed: pl.Expr, num_buckets: int, first: int = FIRST) -> pl.Expr:
-    """Ids from `first` on, of UInt64 hashes; null where they are."""
+    """Return ids from `first` on for UInt64 hashes; null where they are null."""
     dtype = to_polars(id_dtype(first + num_buckets))
     return (hashed % pl.lit(num_buckets, pl.UInt64)).cast(dtype) + pl.lit(first, dtype)
 
 
 def bucket_tensor(hashed: Any, num_buckets: int, first: int = FIRST) -> Any:
-    """The same of a tensor of hashes."""
+    """Return ids from `first` on for a tensor of hashes."""
     import tensorflow as tf
 
     dtype = id_dtype(first + num_buckets)

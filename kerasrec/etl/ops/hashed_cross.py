@@ -1,4 +1,4 @@
-"""HashedCross: combinations of several columns' values to ids by hashing."""
+"""HashedCross: replaces combinations of values by ids from a hash."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from kerasrec.etl.lookup.hashing import cross_tensors, crossed, hash_tensor, hashes, refuse_measures
-from kerasrec.etl.operator.id_columns import FIRST, NULL, id_column, id_dtype, united
+from kerasrec.etl.lookup.hashing import check_hashable, cross_hashes, cross_tensors, hash_tensor, hashes
+from kerasrec.etl.operator.id_columns import FIRST, NULL, id_column, id_dtype, joint_column
 from kerasrec.etl.operator.operator import Operator
 from kerasrec.etl.ops.hash_bucket import bucket, bucket_tensor, check_buckets
 from kerasrec.etl.sources.types import to_polars
@@ -21,25 +21,26 @@ if TYPE_CHECKING:
 
 @dataclass(repr=False)
 class HashedCross(Operator):
-    """One categorical column of several: 3 + hash % num_buckets of the combination of their values. 0 is padding,
-    1 stands for nulls in all of them (a null beside a value is a value of its own), 2 is not used.
+    """Combine several columns into one of ids: 3 + hash % num_buckets of the combination of their values.
 
-    The order of the columns counts. Values are hashed as by `HashBucket`.
+    The output is a categorical column of int32 (int64 for 2**31 ids or more); id 0 is padding, 1 means that all
+    columns are null (a null beside a value counts as a value), 2 is unused. The order of the columns matters.
+    Values are hashed as by `HashBucket`.
 
     NVTabular's `HashedCross` crosses each inner list of `[["a", "b"], ["a", "c"]]`; here each cross is an
     operator. It combines hashes by xor, so that all pairs of equal values fall into one bucket; here they do not.
 
     Args:
-        num_buckets: how many ids to spread combinations over.
-        name: of the new column and its embedding table; by default the columns' with "_X_" between.
+        num_buckets: the number of ids.
+        name: the name of the new column and its embedding table; by default the columns' names joined by "_X_".
 
     Raises:
-        ValueError: fewer than two columns.
-        SchemaError: (when fitted) a column of lists or of floats.
+        ValueError: fewer than two columns, or `num_buckets` below 1.
+        SchemaError: (in fit) a column of lists, floats or dates.
 
     Example:
 
-    >>> cross = ["city", "device"] >> HashedCross(10_000)  # makes column city_X_device
+    >>> cross = ["city", "device"] >> HashedCross(10_000)  # outputs city_X_device
     """
 
     num_buckets: int
@@ -50,7 +51,7 @@ class HashedCross(Operator):
 
     def output_names(self, names: list[str]) -> list[str]:
         if len(names) < 2:
-            raise ValueError(f"HashedCross needs two columns or more, not {names}")
+            raise ValueError(f"HashedCross combines two columns or more; got {names}")
         return [self.name or "_X_".join(names)]
 
     def sources(self, names: list[str]) -> dict[str, list[str]]:
@@ -61,16 +62,16 @@ class HashedCross(Operator):
 
     def output(self, columns: Sequence[Column]) -> list[Column]:
         for column in columns:
-            refuse_measures(column, "HashedCross")
+            check_hashable(column, "HashedCross")
         (name,) = self.output_names([column.name for column in columns])
-        return [id_column(united(columns, name, "HashedCross"), FIRST + self.num_buckets, name)]
+        return [id_column(joint_column(columns, name, "HashedCross"), FIRST + self.num_buckets, name)]
 
     def expressions(self, columns: Sequence[Column], values: Sequence[pl.Expr]) -> list[pl.Expr]:
-        hashed = crossed([hashes(x, column.dtype) for x, column in zip(values, columns, strict=True)])
+        hashed = cross_hashes([hashes(x, column.dtype) for x, column in zip(values, columns, strict=True)])
         ids = bucket(hashed, self.num_buckets)
-        nothing = pl.all_horizontal(x.is_null() for x in values)
+        all_null = pl.all_horizontal(x.is_null() for x in values)
         null = pl.lit(NULL, to_polars(id_dtype(FIRST + self.num_buckets)))
-        return [pl.when(nothing).then(null).otherwise(ids)]
+        return [pl.when(all_null).then(null).otherwise(ids)]
 
     def tensorflow(
         self, columns: Sequence[Column], resources: list[Any]

@@ -1,4 +1,4 @@
-"""JoinExternal: columns of another frame, for the rows that share its key."""
+"""JoinExternal: adds columns of another frame, looked up by key."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from kerasrec.etl.lookup.key_index import Gathered, Keys, check_keys
-from kerasrec.etl.operator.keyed import tags_of
-from kerasrec.etl.operator.operator import Operator, Trusted
-from kerasrec.etl.operator.row_operators import KeepsRows
-from kerasrec.etl.operator.settings import check_names
+from kerasrec.etl.lookup.key_index import KeyIndex, ValueTable, check_keys
+from kerasrec.etl.operator.keyed import common_tags
+from kerasrec.etl.operator.operator import Operator, TrustModule
+from kerasrec.etl.operator.row_operators import RowFilter
+from kerasrec.etl.operator.settings import as_tuple, check_names
 from kerasrec.etl.sources.external_frame import check_types, of_types, read
 from kerasrec.etl.sources.scan import scan
 from kerasrec.etl.sources.source import Source
@@ -24,32 +24,33 @@ if TYPE_CHECKING:
 
 
 @dataclass(repr=False)
-class JoinExternal(KeepsRows):
-    """The columns before `>>`, and for each row those of the external row that has the same key.
+class JoinExternal(RowFilter):
+    """Add to each row the columns of the external row with the same key.
 
-    Where there is no such row, the external columns are null (lists are empty); `how="inner"` drops the row as
-    `Filter` does, but for rows that are served, which get the nulls. A null is a key like any other, as in pandas.
-    Rows keep their number and order, so an external key may stand in one row only.
+    Where there is no such row, the new columns are null (lists are empty); with `how="inner"` the row is dropped,
+    as by `Filter`, except for served rows, which get nulls. A null is a key like any other, as in pandas. The
+    number and the order of rows stay the same, so an external key must be unique. New columns have the dtypes of
+    the external frame.
 
-    The external frame is read when the operator is made, and is its state from then on: it lies in memory, is
-    saved with the workflow and goes into a served model. Files that change later are read by a new operator.
+    The external frame is read when the operator is created. From then on it is part of the operator: it is kept in
+    memory, saved with the workflow and included in a served model; later changes of its files have no effect.
 
-    NVTabular's `JoinExternal`, with its names. There, an external key that stands in several rows makes several
-    rows of one, `drop_duplicates_ext` drops rows that are equal in all columns, and keys that are called otherwise
-    in the external frame come out as well.
+    NVTabular's `JoinExternal` has the same arguments. There, an external key in several rows multiplies rows,
+    `drop_duplicates_ext` drops rows that are equal in all columns, and the external key columns are output if
+    their names differ from `on`.
 
     Args:
-        df_ext: the external frame: whatever `Workflow.fit` takes.
-        on: the key, a column before `>>` or several.
+        df_ext: the external frame: anything that `Workflow.fit` takes.
+        on: the key: one column before `>>`, or several.
         how: "left" or "inner".
-        on_ext: what the key's columns are called in the external frame; by default as in `on`.
-        columns_ext: which of the external columns come out; by default all but the key's.
-        drop_duplicates_ext: whether of the external rows that share a key the first is taken.
+        on_ext: the names of the key's columns in the external frame; by default those of `on`.
+        columns_ext: the external columns to add; by default all but the key.
+        drop_duplicates_ext: whether to take the first of several external rows with the same key.
 
     Raises:
-        ValueError: another `how`; a key that is not there; an external column called as one before `>>`, or none.
-        SchemaError: an external column that is not there or of an unknown type, a key that stands in several rows
-            there; (when fitted) keys of different types, or of lists or floats.
+        ValueError: another `how`; an unknown key; an external column named like one before `>>`; no column to add.
+        SchemaError: an external column that is missing or of an unsupported dtype, a key that is not unique there;
+            (in fit) keys of different dtypes, of lists or of floats.
 
     Example:
 
@@ -68,38 +69,42 @@ class JoinExternal(KeepsRows):
 
     def __post_init__(self, df_ext: Any) -> None:
         if self.how not in ("left", "inner"):
-            raise ValueError(f"JoinExternal: how must be 'left' or 'inner', not {self.how!r}")
-        self.on = _several(self.on)
-        self.on_ext = self.on if self.on_ext is None else _several(self.on_ext)
+            raise ValueError(f"JoinExternal: how must be 'left' or 'inner'; got {self.how!r}")
+        self.on = as_tuple(self.on)
+        self.on_ext = self.on if self.on_ext is None else as_tuple(self.on_ext)
         if not self.on or len(self.on) != len(self.on_ext):
-            raise ValueError(f"JoinExternal: on has {len(self.on)} columns, on_ext {len(self.on_ext)}")
+            raise ValueError(
+                "JoinExternal: on and on_ext must have equally many columns; "
+                f"got {len(self.on)} and {len(self.on_ext)}"
+            )
         if self.columns_ext is not None:
-            self.columns_ext = _several(self.columns_ext)
-            own = {there for here, there in zip(self.on, self.on_ext, strict=True) if here == there}
+            self.columns_ext = as_tuple(self.columns_ext)
+            own = {external for name, external in zip(self.on, self.on_ext, strict=True) if name == external}
             self.columns_ext = tuple(name for name in self.columns_ext if name not in own)
-        if df_ext is not None or self.columns_ext is None:  # else the operator was saved, and so is its frame
+        if df_ext is not None or self.columns_ext is None:  # otherwise the frame is loaded with the operator
             self.frames["external"] = self._read(scan(df_ext))
 
     def _read(self, source: Source) -> pl.DataFrame:
-        """The external rows: their keys under the names `_keys`, and `columns_ext`."""
+        """Read the external rows: their keys under the names `_keys`, and `columns_ext`."""
         assert self.on_ext is not None
         if self.columns_ext is None:
             self.columns_ext = tuple(name for name in source.types if name not in self.on_ext)
         if not self.columns_ext and self.how == "left":
-            raise ValueError(f"JoinExternal: no column of {source.name} is to be joined")
-        wanted = list(dict.fromkeys([*self.on_ext, *self.columns_ext]))
-        source.require(wanted)
-        columns = {name: source.column(name) for name in wanted}
+            raise ValueError(f"JoinExternal: {source.name} has no column to add besides the key")
+        names = list(dict.fromkeys([*self.on_ext, *self.columns_ext]))
+        source.require(names)
+        columns = {name: source.column(name) for name in names}
         check_keys([columns[name] for name in self.on_ext], f"JoinExternal, in {source.name},")
-        named = {key: columns[name] for key, name in zip(self._keys, self.on_ext, strict=True)}
-        frame = read(source, named | {name: columns[name] for name in self.columns_ext})
+        keys_ext = {key: columns[name] for key, name in zip(self._keys, self.on_ext, strict=True)}
+        frame = read(source, keys_ext | {name: columns[name] for name in self.columns_ext})
         if self.drop_duplicates_ext:
             return frame.unique(self._keys, keep="first", maintain_order=True)
         keys = frame.select(self._keys)
-        if len(twice := keys.filter(keys.is_duplicated())):
+        if len(duplicates := keys.filter(keys.is_duplicated())):
+            key = dict(zip(self.on_ext, duplicates.row(0), strict=True))
             raise SchemaError(
-                f"{source.name}: key {dict(zip(self.on_ext, twice.row(0), strict=True))} stands in several rows, "
-                "but each row is joined to one; drop_duplicates_ext=True takes the first"
+                f"{source.name}: key {key} is in several rows; make it unique, or pass drop_duplicates_ext=True "
+                "to take the first"
             )
         return frame
 
@@ -113,14 +118,14 @@ class JoinExternal(KeepsRows):
         return [f"{mark}{name}" for name in self.on_ext]
 
     @property
-    def drops(self) -> bool:
+    def drops_rows(self) -> bool:
         return self.how == "inner"
 
-    def saved(self, names: Sequence[str]) -> dict[str, Any]:
+    def saved_settings(self, names: Sequence[str]) -> dict[str, Any]:
         return {"df_ext": None, **self.settings}
 
     @classmethod
-    def restored(cls, settings: Mapping[str, Any], trusted: Trusted) -> Operator:
+    def from_saved(cls, settings: Mapping[str, Any], trusted: TrustModule) -> Operator:
         return cls(**{**settings, "df_ext": None})
 
     # ---- names -----------------------------------------------------------------------------------------------
@@ -144,15 +149,15 @@ class JoinExternal(KeepsRows):
         if keys is None:
             return list(columns)
         if "external" not in self.frames:
-            raise TypeError("JoinExternal: df_ext is None")
+            raise TypeError("JoinExternal: df_ext is None; pass a frame or files")
         check_keys(keys, "JoinExternal")
-        known_as = dict(zip(self._keys, self.on_ext or (), strict=True))
-        check_types(keys, self.frames["external"], known_as, "the external frame")
-        tags = tags_of(keys)
+        external_names = dict(zip(self._keys, self.on_ext or (), strict=True))
+        check_types(keys, self.frames["external"], external_names, "the external frame")
+        tags = common_tags(keys)
         return [*columns, *(self._column(name).evolve(add_tags=tags) for name in self.columns_ext or ())]
 
     def _column(self, name: str) -> Column:
-        """Facts of a column of the external frame."""
+        """Describe a column of the external frame."""
         dtype: Any = self.frames["external"].schema[name]
         is_list = isinstance(dtype, pl.List)
         element = to_name(dtype.inner if is_list else dtype)
@@ -160,40 +165,42 @@ class JoinExternal(KeepsRows):
         return Column(name, element, (Tag.LIST,) if is_list else (), nullable=True)
 
     def _key_columns(self, columns: Sequence[Column]) -> list[Column] | None:
-        """The key's columns; None where some are not among `columns`, as nobody wants what they are read for."""
-        given = {column.name: column for column in columns}
-        return [given[name] for name in self.on] if all(name in given for name in self.on) else None
+        """Return the key's columns; None where some are not among `columns`, as no output that needs them is
+        computed."""
+        by_name = {column.name: column for column in columns}
+        return [by_name[name] for name in self.on] if all(name in by_name for name in self.on) else None
 
-    def _external(self, keys: Sequence[Column]) -> tuple[pl.DataFrame, Keys]:
-        """The external rows whose key fits the types of columns `keys`, and what finds them; made once."""
+    def _external(self, keys: Sequence[Column]) -> tuple[pl.DataFrame, KeyIndex]:
+        """Return the external rows whose key fits the dtypes of columns `keys`, and an index of them; built
+        once."""
         types = tuple(to_polars(column.dtype) for column in keys)
-        cache = self.__dict__.setdefault("_found", {})
+        cache = self.__dict__.setdefault("_indexes", {})
         if types not in cache:
             frame = of_types(self.frames["external"], dict(zip(self._keys, types, strict=True)))
-            cache[types] = frame, Keys(frame.select(self._keys))
+            cache[types] = frame, KeyIndex(frame.select(self._keys))
         return cache[types]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_found"}
+        return {name: value for name, value in self.__dict__.items() if name != "_indexes"}
 
-    def keeps(self, columns: Sequence[Column]) -> pl.Expr:
+    def predicate(self, columns: Sequence[Column]) -> pl.Expr:
         keys = self._key_columns(columns)
         assert keys is not None
-        _, found = self._external(keys)
-        return found.position([pl.col(column.name) for column in keys]) < found.size
+        _, index = self._external(keys)
+        return index.position([pl.col(column.name) for column in keys]) < index.size
 
     def expressions(self, columns: Sequence[Column], values: Sequence[pl.Expr]) -> list[pl.Expr]:
         keys = self._key_columns(columns)
         if keys is None:
             return list(values)
-        frame, found = self._external(keys)
-        given = {column.name: value for column, value in zip(columns, values, strict=True)}
-        at = found.position([given[column.name] for column in keys])
-        made = list(values)
+        frame, index = self._external(keys)
+        by_name = {column.name: value for column, value in zip(columns, values, strict=True)}
+        at = index.position([by_name[column.name] for column in keys])
+        outputs = list(values)
         for name in self.columns_ext or ():
-            column, x = self._column(name), Gathered(frame, [name]).expression(at)
-            made.append(x.fill_null(pl.lit([], dtype=column_type(column))) if column.is_list else x)
-        return made
+            column, x = self._column(name), ValueTable(frame, [name]).expression(at)
+            outputs.append(x.fill_null(pl.lit([], dtype=column_type(column))) if column.is_list else x)
+        return outputs
 
     def tensorflow(
         self, columns: Sequence[Column], resources: list[Any]
@@ -201,17 +208,13 @@ class JoinExternal(KeepsRows):
         keys = self._key_columns(columns)
         if keys is None:
             return list
-        frame, found = self._external(keys)
-        find = found.tensors(resources)
-        takers = [Gathered(frame, [name]).tensor(resources) for name in self.columns_ext or ()]
-        places = [list(columns).index(column) for column in keys]
+        frame, index = self._external(keys)
+        find = index.tensors(resources)
+        gathers = [ValueTable(frame, [name]).tensor(resources) for name in self.columns_ext or ()]
+        key_positions = [list(columns).index(column) for column in keys]
 
         def look_up(values: list[TensorColumn]) -> list[TensorColumn]:
-            at = find([values[place] for place in places])
-            return [*values, *(take(at) for take in takers)]
+            at = find([values[i] for i in key_positions])
+            return [*values, *(gather(at) for gather in gathers)]
 
         return look_up
-
-
-def _several(names: str | Sequence[str]) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names)

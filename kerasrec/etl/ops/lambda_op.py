@@ -1,4 +1,4 @@
-"""LambdaOp: a user's own Polars expression."""
+"""LambdaOp: applies a user's own Polars expression."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from kerasrec.etl.operator.operator import Operator, Trusted
-from kerasrec.etl.operator.user_expressions import looks_around
+from kerasrec.etl.operator.operator import Operator, TrustModule
+from kerasrec.etl.operator.user_expressions import reads_other_rows
 from kerasrec.etl.sources.types import column_type, plain_type, to_name, to_polars
 from kerasrec.schema import Column, SchemaError, Tag
 
@@ -22,28 +22,27 @@ if TYPE_CHECKING:
 
 @dataclass(repr=False)
 class LambdaOp(Operator):
-    """A function of a Polars expression, applied to each column by itself, or (with `name`) to all at once.
+    """Apply a function of Polars expressions to each column, or with `name` to all columns at once.
 
-    The type of the result is what Polars infers. It may be a list where the column is none, and vice versa. Rows
-    must not depend on each other: `x.mean()` would be another number in each file, and none where a row is served.
+    The output has the dtype that Polars infers; it may be a list column even if the input is not, and vice versa.
+    Rows must be independent: `x.mean()` would differ between files, and is undefined for a served row.
 
-    NVTabular's `LambdaOp` gives `f` a cuDF or pandas series and, as a second argument, the whole frame; other
-    columns that it reads are its `dependency`. Here those come through `name`.
+    NVTabular's `LambdaOp` passes `f` a cuDF or pandas series, and as a second argument the whole frame, of which
+    it reads the columns in `dependency`. Here `name` is for functions of several columns.
 
     Args:
-        f: a function of the column as an expression, `pl.Expr`; where it takes two arguments, of that and of the
-            column's facts, `kerasrec.Column`. Or where it stands: "module:function".
-        name: makes one column of that name of all columns; `f` gets an expression for each.
-        tf: the same function on tensors, for single raw rows to be served: of (batch,) tensors, of a
-            `tf.RaggedTensor` for a list column; it gives back one of the two. A null in any column is a null in
-            the result, whatever stands there. Without it, a model cannot be exported with this column.
+        f: a function of the column as an expression, `pl.Expr`; if it takes two arguments, the second is the
+            column's description, `kerasrec.Column`. Or "module:function".
+        name: the name of one new column, computed from all columns; `f` gets an expression for each.
+        tf: the same function of tensors, needed in served models: of (batch,) tensors, and of `tf.RaggedTensor`s
+            for list columns; it returns one of the two. A null in any input makes the result null.
 
     Raises:
-        SchemaError: (when fitted) `f` does not fit a column's type, makes no type that kerasrec knows, or (where
-            Polars can tell) makes a row of others; (when served) there is no `tf`.
-        ValueError: (when saved) a lambda, or a function of a script or inside of another: a workflow saves where a
-            function stands, not what it does, and importing it must give the same one. To load it again takes
-            `Workflow.load(..., trust=["its_module"])`, as importing runs code.
+        SchemaError: (in fit) `f` does not fit a column's dtype, returns an unsupported dtype, or (if Polars knows)
+            depends on other rows; (when served) there is no `tf`.
+        ValueError: (in `Workflow.save`) `f` is a lambda, or is defined in a script or in another function: a
+            workflow saves the name of a function, not its code. Loading it takes `Workflow.load(...,
+            trust=["its_module"])`, as an import runs code.
 
     Example:
 
@@ -59,7 +58,7 @@ class LambdaOp(Operator):
     def __post_init__(self) -> None:
         self.f, self.tf = _imported(self.f), _imported(self.tf)
         if not callable(self.f):
-            raise TypeError(f"LambdaOp takes a function of Polars expressions, not {self.f!r}")
+            raise TypeError(f"LambdaOp takes a function of Polars expressions; got {self.f!r}")
 
     def output_names(self, names: list[str]) -> list[str]:
         return list(names) if self.name is None else [self.name]
@@ -67,91 +66,93 @@ class LambdaOp(Operator):
     def sources(self, names: list[str]) -> dict[str, list[str]]:
         return {name: [name] for name in names} if self.name is None else {self.name: names}
 
-    def saved(self, names: Sequence[str]) -> dict[str, Any]:
+    def saved_settings(self, names: Sequence[str]) -> dict[str, Any]:
         columns = ", ".join(map(repr, names))
-        return {"f": _place(self.f, columns), "name": self.name, "tf": _place(self.tf, columns)}
+        return {"f": _saved_name(self.f, columns), "name": self.name, "tf": _saved_name(self.tf, columns)}
 
     @classmethod
-    def restored(cls, settings: Mapping[str, Any], trusted: Trusted) -> Operator:
-        given = [place for place in (settings.get("f"), settings.get("tf")) if place is not None]
-        for place in given:
-            module = str(place).partition(":")[0]
+    def from_saved(cls, settings: Mapping[str, Any], trusted: TrustModule) -> Operator:
+        paths = [path for path in (settings.get("f"), settings.get("tf")) if path is not None]
+        for path in paths:
+            module = str(path).partition(":")[0]
             if not trusted(module):
                 raise SchemaError(
-                    f"LambdaOp calls {place!r}, and to import that runs code; if you trust whoever wrote the "
-                    f"workflow, load it with trust=[{module!r}], or trust=True for any module"
+                    f"LambdaOp calls {path!r}, whose import runs code; if you trust the author of the workflow, "
+                    f"load it with trust=[{module!r}], or trust=True for any module"
                 )
         op = cls(**settings)
-        for f, place in zip([f for f in (op.f, op.tf) if f is not None], given, strict=True):
-            if place != _defined(f):  # such as os.system by way of a trusted module that imports os
-                raise SchemaError(f"LambdaOp: {place!r} is {_defined(f)!r}, which is not what a workflow saves")
+        for f, path in zip([f for f in (op.f, op.tf) if f is not None], paths, strict=True):
+            if path != _qualified_name(f):  # such as os.system through a trusted module that imports os
+                raise SchemaError(f"LambdaOp: {path!r} is another function, {_qualified_name(f)!r}")
         return op
 
     def _calls(self, columns: Sequence[Column]) -> list[Sequence[Column]]:
-        """The columns of each call of `f`."""
+        """Return the columns of each call of `f`."""
         return [[column] for column in columns] if self.name is None else [columns]
 
     def _result(self, columns: Sequence[Column], values: Sequence[pl.Expr]) -> tuple[str, pl.Expr, pl.DataType]:
-        """One call: the new column's name, `f`'s expression, and its type."""
+        """Call `f`; return the new column's name, expression and type."""
         name = self.name or columns[0].name
         names = ", ".join(repr(column.name) for column in columns)
-        facts = [columns[0]] if self.name is None and _takes_two(self.f) else []
+        description = [columns[0]] if self.name is None and _takes_two(self.f) else []
 
         def call(values: Sequence[pl.Expr]) -> pl.Expr:
-            made = self.f(*values, *facts)  # type: ignore[operator]
-            if not isinstance(made, pl.Expr):
-                raise SchemaError(f"LambdaOp of column {names} made {made!r}, which is no Polars expression")
-            return made
+            result = self.f(*values, *description)  # type: ignore[operator]
+            if not isinstance(result, pl.Expr):
+                raise SchemaError(f"LambdaOp of column {names} must return a Polars expression; got {result!r}")
+            return result
 
         types = pl.LazyFrame(schema={column.name: column_type(column) for column in columns})
         try:
-            asked = call([pl.col(column.name) for column in columns]).alias(name)
-            dtype = types.select(asked).collect_schema()[name]
+            expression = call([pl.col(column.name) for column in columns]).alias(name)
+            dtype = types.select(expression).collect_schema()[name]
         except pl.exceptions.PolarsError as error:
             reason = str(error).split("\n")[0]
-            raise SchemaError(f"LambdaOp of column {names} does not fit its type: {reason}") from error
-        if looks_around(asked, types.collect_schema()):
-            raise SchemaError(f"LambdaOp of column {names} makes a row of others, not of itself alone: {asked}")
+            raise SchemaError(f"LambdaOp of column {names} does not fit its dtype: {reason}") from error
+        if reads_other_rows(expression, types.collect_schema()):
+            raise SchemaError(
+                f"LambdaOp of column {names} depends on other rows, which is not supported: {expression}"
+            )
         return name, call(values), dtype
 
     def output(self, columns: Sequence[Column]) -> list[Column]:
-        made = []
-        for given in self._calls(columns):
-            name, _, dtype = self._result(given, [pl.col(column.name) for column in given])
+        outputs = []
+        for inputs in self._calls(columns):
+            name, _, dtype = self._result(inputs, [pl.col(column.name) for column in inputs])
             is_list = isinstance(dtype, pl.List | pl.Array)
             known = to_name(plain_type(dtype.inner if isinstance(dtype, pl.List | pl.Array) else dtype))
             if known is None:
                 raise SchemaError(
-                    f"LambdaOp makes column {name!r} of type {dtype}; kerasrec takes numbers, strings, booleans, "
+                    f"LambdaOp returns column {name!r} of type {dtype}; supported are numbers, strings, booleans, "
                     "dates, and lists of those"
                 )
-            tags = [t for t in (Tag.USER, Tag.ITEM) if all(t in column.tags for column in given)]
-            made.append(Column(name, known, (*tags, *((Tag.LIST,) if is_list else ())), nullable=True))
-        return made
+            tags = [t for t in (Tag.USER, Tag.ITEM) if all(t in column.tags for column in inputs)]
+            outputs.append(Column(name, known, (*tags, *((Tag.LIST,) if is_list else ())), nullable=True))
+        return outputs
 
     def expressions(self, columns: Sequence[Column], values: Sequence[pl.Expr]) -> list[pl.Expr]:
-        value = dict(zip((column.name for column in columns), values, strict=True))
-        made = []
-        for given, column in zip(self._calls(columns), self.output(columns), strict=True):
-            _, x, dtype = self._result(given, [value[each.name] for each in given])
+        by_name = dict(zip((column.name for column in columns), values, strict=True))
+        outputs = []
+        for inputs, column in zip(self._calls(columns), self.output(columns), strict=True):
+            _, x, dtype = self._result(inputs, [by_name[input.name] for input in inputs])
             x = (x.arr.to_list() if isinstance(dtype, pl.Array) else x).cast(column_type(column))
             if column.is_list:
                 x = x.fill_null(pl.lit([], dtype=column_type(column)))
             if to_polars(column.dtype).is_float():
                 x = x.list.eval(pl.element().fill_nan(None)) if column.is_list else x.fill_nan(None)
-            made.append(x)
-        return made
+            outputs.append(x)
+        return outputs
 
     def tensorflow(
         self, columns: Sequence[Column], resources: list[Any]
     ) -> Callable[[list[TensorColumn]], list[TensorColumn]]:
         if self.tf is None:
-            raise self.unserved(columns, "it has no TensorFlow function; give LambdaOp one as tf=")
-        made = self.output(columns)
+            raise self.unservable(columns, "it has no TensorFlow function; pass one as LambdaOp(tf=...)")
+        outputs = self.output(columns)
 
         def apply(values: list[TensorColumn]) -> list[TensorColumn]:
             calls = [[x] for x in values] if self.name is None else [values]
-            return [self._tensor(given, column) for given, column in zip(calls, made, strict=True)]
+            return [self._tensor(inputs, column) for inputs, column in zip(calls, outputs, strict=True)]
 
         return apply
 
@@ -165,53 +166,53 @@ class LambdaOp(Operator):
 
         result = self.tf(*map(tensor, values))  # type: ignore[operator, misc]
         if isinstance(result, tf.RaggedTensor) != column.is_list:
-            kinds = ("a list", "no list") if column.is_list else ("no list", "a list")
-            raise SchemaError(f"LambdaOp of column {column.name!r}: f makes {kinds[0]}, but tf {kinds[1]}")
+            kinds = ("lists", "no lists") if column.is_list else ("no lists", "lists")
+            raise SchemaError(f"LambdaOp of column {column.name!r}: f returns {kinds[0]}, but tf {kinds[1]}")
         masks = [x.valid for x in values if x.valid is not None and (x.offsets is not None) == column.is_list]
-        made, offsets = (result.flat_values, result.row_splits) if column.is_list else (result, None)
-        made = tf.cast(made, column.dtype)
-        if made.dtype.is_floating:
-            masks.append(tf.logical_not(tf.math.is_nan(made)))
-        return type(values[0])(made, reduce(tf.logical_and, masks) if masks else None, offsets)
+        flat, offsets = (result.flat_values, result.row_splits) if column.is_list else (result, None)
+        flat = tf.cast(flat, column.dtype)
+        if flat.dtype.is_floating:
+            masks.append(tf.logical_not(tf.math.is_nan(flat)))
+        return type(values[0])(flat, reduce(tf.logical_and, masks) if masks else None, offsets)
 
 
 def _takes_two(f: Any) -> bool:
     try:
         parameters = inspect.signature(f).parameters.values()
-    except (TypeError, ValueError):  # some functions written in C do not tell
+    except (TypeError, ValueError):  # some functions written in C have no signature
         return False
-    by_place = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
-    return sum(p.kind in by_place and p.default is p.empty for p in parameters) == 2
+    positional = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    return sum(p.kind in positional and p.default is p.empty for p in parameters) == 2
 
 
 def _imported(f: Any) -> Any:
-    """What stands at "module:name"."""
+    """Import "module:name"."""
     if not isinstance(f, str):
         return f
     module, _, name = f.partition(":")
     try:
         return reduce(getattr, name.split("."), importlib.import_module(module))
     except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"LambdaOp: there is no function {f!r} to import: {error}") from None
+        raise ValueError(f'LambdaOp: cannot import {f!r}: {error}; expected "module:function"') from None
 
 
-def _defined(f: Any) -> str:
-    """The "module:name" that a function says of itself."""
+def _qualified_name(f: Any) -> str:
+    """Return "module:name" by the function's own attributes."""
     return f"{getattr(f, '__module__', None)}:{getattr(f, '__qualname__', None)}"
 
 
-def _place(f: Any, columns: str) -> str | None:
-    """ "module:name" of a function; raises where importing that would not give `f`."""
+def _saved_name(f: Any, columns: str) -> str | None:
+    """Return "module:name" of a function. Raise `ValueError` where importing that does not return `f`."""
     if f is None:
         return None
-    place = _defined(f)
+    path = _qualified_name(f)
     try:
-        same = not place.startswith("__main__:") and _imported(place) is f
+        same = not path.startswith("__main__:") and _imported(path) is f
     except ValueError:
         same = False
     if not same:
         raise ValueError(
-            f"LambdaOp of column {columns} cannot be saved: {f!r} cannot be imported by another program; "
-            "define it by name, at the top of a module"
+            f"LambdaOp of column {columns} cannot be saved, as another program cannot import {f!r}; define "
+            "a named function at the top level of a module"
         )
-    return place
+    return path

@@ -1,4 +1,4 @@
-"""ListSlice: a part of each list."""
+"""ListSlice: keeps a slice of each list."""
 
 from __future__ import annotations
 
@@ -18,22 +18,23 @@ if TYPE_CHECKING:
 
 @dataclass(repr=False)
 class ListSlice(Operator):
-    """Each list's elements from `start` up to `end`, as Python's `x[start:end]`: `ListSlice(10)` keeps the first
-    10, `ListSlice(1, 11)` the 10 after the first, `ListSlice(-10)` the last 10.
+    """Keep the elements of each list from `start` up to `end`, like Python's `x[start:end]`.
 
-    As NVTabular's `ListSlice`; `pad_value` must be of the elements' type here. The schema's `hotness` is worked
-    out from that of whole lists, its mean roughly; put `ValueCount` after it to have the new lengths counted.
+    `ListSlice(10)` keeps the first 10, `ListSlice(1, 11)` the 10 after the first, `ListSlice(-10)` the last 10.
+    Dtypes stay the same. The schema's `hotness` is computed from that of the complete lists, the mean only
+    roughly; add `ValueCount` to count the new lengths. NVTabular's `ListSlice` has the same arguments.
 
     Args:
-        start: the first element to keep, counted from the end where negative; alone and not negative, the end.
-        end: the first element that is not kept.
-        pad: whether shorter lists are filled up at their end, so that all have one length. `start` and `end` must
-            then count from the same end.
-        pad_value: with what.
+        start: the first element to keep, counted from the end if negative; if it is the only argument and not
+            negative, it is `end`.
+        end: the first element after the slice.
+        pad: whether to pad shorter lists at the end, so that all have the same length; `start` and `end` must then
+            both count from the beginning, or both from the end.
+        pad_value: the value to pad with, of the elements' dtype.
 
     Raises:
-        ValueError: a slice that holds nothing, or one that cannot be padded.
-        SchemaError: (when fitted) a column that holds no lists; a `pad_value` that is none of its type.
+        ValueError: a slice that is always empty, or one that cannot be padded.
+        SchemaError: (in fit) a column that is not one of lists; a `pad_value` that is not of its dtype.
 
     Example:
 
@@ -49,16 +50,16 @@ class ListSlice(Operator):
         if self.end is None and self.start >= 0:
             self.start, self.end = 0, self.start
         same_side = self.end is None or (self.start < 0) == (self.end < 0)
-        if self.end == 0 or (same_side and self._most is not None and self._most <= 0):
-            raise ValueError(f"ListSlice: nothing lies from {self.start} up to {self.end}")
+        if self.end == 0 or (same_side and self._max_length is not None and self._max_length <= 0):
+            raise ValueError(f"ListSlice: the slice from {self.start} up to {self.end} is always empty")
         if self.pad and not same_side:
             raise ValueError(
-                f"ListSlice: lists cannot be padded where {self.start} to {self.end} has no set length"
+                f"ListSlice: pad=True needs start and end on the same side; got {self.start} and {self.end}"
             )
 
     @property
-    def _most(self) -> int | None:
-        """The most elements that a slice can hold, where that is known."""
+    def _max_length(self) -> int | None:
+        """The greatest length of a slice, where it is known."""
         if self.end is None:
             return -self.start
         return self.end - self.start if (self.start < 0) == (self.end < 0) else None
@@ -71,40 +72,40 @@ class ListSlice(Operator):
 
     def _column(self, column: Column) -> Column:
         if not column.is_list:
-            raise SchemaError(f"column {column.name!r} is {column.dtype}: ListSlice takes columns of lists")
+            raise SchemaError(f"column {column.name!r} is {column.dtype}: ListSlice takes list columns")
         if self.pad:
             to_dtype(self.pad_value, column, "ListSlice")
-            assert self._most is not None
-            return column.evolve(hotness=Hotness(self._most, float(self._most), self._most))
+            assert self._max_length is not None
+            return column.evolve(hotness=Hotness(self._max_length, float(self._max_length), self._max_length))
         if (hot := column.hotness) is None:
             return column
         if self.end is not None and self.start < 0 < self.end:
-            return column.evolve(hotness=None)  # the longer the list, the longer or the shorter such a slice
-        least, most = self._length(hot.min), self._length(hot.max)
-        mean = float(min(max(self._length(round(hot.mean)), least), most))
-        return column.evolve(hotness=Hotness(least, mean, most))
+            return column.evolve(hotness=None)  # the slice may get longer or shorter with the list
+        shortest, longest = self._length(hot.min), self._length(hot.max)
+        mean = float(min(max(self._length(round(hot.mean)), shortest), longest))
+        return column.evolve(hotness=Hotness(shortest, mean, longest))
 
     def expressions(self, columns: Sequence[Column], values: Sequence[pl.Expr]) -> list[pl.Expr]:
         return [self._expression(x, column) for x, column in zip(values, columns, strict=True)]
 
     def _expression(self, x: pl.Expr, column: Column) -> pl.Expr:
         length = x.list.len().cast(pl.Int64)
-        first = _place(length, self.start)
-        last = length if self.end is None else _place(length, self.end)
+        first = _position(length, self.start)
+        last = length if self.end is None else _position(length, self.end)
         x = x.list.slice(first, (last - first).clip(0))
         if not self.pad:
             return x
         value = pl.Series([to_dtype(self.pad_value, column, "ListSlice")], dtype=to_polars(column.dtype))
         fill = pl.lit(
-            pl.Series([value.extend_constant(value[0], (self._most or 1) - 1)], dtype=column_type(column))
+            pl.Series([value.extend_constant(value[0], (self._max_length or 1) - 1)], dtype=column_type(column))
         )
-        return x.list.concat(fill.first()).list.head(self._most or 1)
+        return x.list.concat(fill.first()).list.head(self._max_length or 1)
 
     def tensorflow(
         self, columns: Sequence[Column], resources: list[Any]
     ) -> Callable[[list[TensorColumn]], list[TensorColumn]]:
-        values = [to_dtype(self.pad_value, column, "ListSlice") if self.pad else None for column in columns]
-        return lambda given: [self._tensor(x, value) for x, value in zip(given, values, strict=True)]
+        pad_values = [to_dtype(self.pad_value, column, "ListSlice") if self.pad else None for column in columns]
+        return lambda values: [self._tensor(x, value) for x, value in zip(values, pad_values, strict=True)]
 
     def _tensor(self, x: TensorColumn, pad_value: Any) -> TensorColumn:
         import tensorflow as tf
@@ -112,19 +113,19 @@ class ListSlice(Operator):
         offsets = tf.cast(x.offsets, tf.int64)
         begins, lengths = offsets[:-1], offsets[1:] - offsets[:-1]
 
-        def place(at: int) -> tf.Tensor:
+        def position(at: int) -> tf.Tensor:
             return tf.maximum(lengths + at, 0) if at < 0 else tf.minimum(lengths, at)
 
-        first = place(self.start)
-        kept = tf.maximum((lengths if self.end is None else place(self.end)) - first, 0)
+        first = position(self.start)
+        kept = tf.maximum((lengths if self.end is None else position(self.end)) - first, 0)
         if self.pad:
-            steps = tf.range(self._most, dtype=tf.int64)[None, :]
-            real = steps < kept[:, None]
-            nowhere = tf.size(x.values, tf.int64)  # one past the last element, where the padding is put
-            at = tf.reshape(tf.where(real, (begins + first)[:, None] + steps, nowhere), [-1])
+            steps = tf.range(self._max_length, dtype=tf.int64)[None, :]
+            in_list = steps < kept[:, None]
+            pad_at = tf.size(x.values, tf.int64)  # the padding value is appended after the last element
+            at = tf.reshape(tf.where(in_list, (begins + first)[:, None] + steps, pad_at), [-1])
             values = tf.concat([x.values, tf.constant([pad_value], x.values.dtype)], 0)
             valid = None if x.valid is None else tf.concat([x.valid, [True]], 0)
-            kept = tf.fill(tf.shape(kept), tf.constant(self._most, tf.int64))
+            kept = tf.fill(tf.shape(kept), tf.constant(self._max_length, tf.int64))
         else:
             at, values, valid = (
                 tf.ragged.range(begins + first, begins + first + kept).flat_values,
@@ -138,6 +139,6 @@ class ListSlice(Operator):
         )
 
 
-def _place(length: pl.Expr, at: int) -> pl.Expr:
-    """Where index `at` falls in a list of `length`."""
+def _position(length: pl.Expr, at: int) -> pl.Expr:
+    """Return the position of index `at`, which may be negative, in a list of `length`."""
     return (length + at).clip(0) if at < 0 else pl.min_horizontal(length, pl.lit(at, pl.Int64))

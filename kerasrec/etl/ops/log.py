@@ -1,4 +1,4 @@
-"""LogOp: the logarithm of 1 + x."""
+"""LogOp: computes the logarithm of 1 + x."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ if TYPE_CHECKING:
 
 @dataclass(repr=False)
 class LogOp(Elementwise):
-    """log(1 + x), for counts and amounts that range over magnitudes.
+    """Compute log(1 + x), for counts and amounts that span orders of magnitude.
 
-    Values of -1 and below have no logarithm and become null: put `Clip(min=0)` before, or `FillMissing` after. (A
-    column that still holds nulls at the end is refused, so they do not pass unseen.) NVTabular's `LogOp` makes NaN
-    and -inf of them.
+    Integers become float64; floats keep their dtype. Values of -1 and below have no logarithm and become null: add
+    `Clip(min=0)` before, or `FillMissing` after (nulls that remain at the end are an error). NVTabular's `LogOp`
+    makes NaN and -inf of them.
+
+    Raises:
+        SchemaError: (in fit) a column of strings or dates.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""NegativeSampling: beside each positive, items that it might have been."""
+"""NegativeSampling: adds negative items after each positive row."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import numpy as np
 import polars as pl
 
-from kerasrec.etl.lookup.hashing import mixed, refuse_measures
-from kerasrec.etl.lookup.weighted_sampling import Draws
+from kerasrec.etl.lookup.hashing import check_hashable, splitmix64
+from kerasrec.etl.lookup.weighted_sampling import WeightedSampler
 from kerasrec.etl.operator.id_columns import FIRST
-from kerasrec.etl.operator.row_operators import MakesRows
-from kerasrec.etl.operator.settings import check_names
+from kerasrec.etl.operator.row_operators import RowMaker
+from kerasrec.etl.operator.settings import as_tuple, check_names
 from kerasrec.etl.sources.types import ROW, column_type
 from kerasrec.schema import Column, SchemaError, Tag
 
@@ -22,45 +22,48 @@ if TYPE_CHECKING:
     from kerasrec.etl.lookup.tensor_column import TensorColumn
 
 COUNT, INDEX, BEGIN, END = "__count__", "__index__", "__begin__", "__end__"
-MOST = 2**52  # what weights add up to at most
+MAX_TOTAL = 2**52  # of the weights
 
 
 @dataclass(repr=False)
-class NegativeSampling(MakesRows):
-    """Puts `n_per_positive` negatives behind each positive: the same row with another item, and 0 as its target.
+class NegativeSampling(RowMaker):
+    """Add `n_per_positive` negatives after each positive row: copies with another item and target 0.
 
-    Items are drawn from those that the fitted rows held, with replacement, in proportion to how often they were a
-    positive there to the power of `popularity`, and never the positive's own item. With `by`, neither any that was
-    a positive of the same user (or session, or whatever the columns say), in the fitted rows or in those that are
-    transformed. Draws are exact: whom little is left to draw from gets that, and whom nothing gets no negatives. A
-    row's draws depend on `seed` and on its number only.
+    Items are drawn with replacement from the items of the fitted rows, in proportion to their number of positives
+    there to the power of `popularity`, and never the positive's own item. With `by`, they are also not positives
+    of the same user (or session, or whatever the columns are), neither in the fitted rows nor in the transformed
+    ones. Draws are exact: if few items remain, only those are drawn; if none does, a row gets no negatives. A
+    row's
+        draws depend only on
+    `seed` and the row's number.
 
-    Without a column `target` every row is a positive, and the operator makes that column. With one, a row is a
-    positive where it is above 0, and other rows stay as they are, without negatives. A null item, and an id that
-    `Categorify` gave to nulls or unknown values, is never drawn; in `by`, it is nobody's.
+    Without a column `target`, all rows are positives, and the operator adds the column (float32). With one, a row
+    is positive if its target is above 0; other rows stay as they are, without negatives. A null item is never
+    drawn, nor is the id that `Categorify` gives to nulls or to values out of vocabulary; in `by`, such values
+    belong to nobody.
 
-    Merlin Models' `UniformNegativeSampling` draws from the batch's items while it trains (`n_per_positive`,
-    `seed`), and may draw positives of the same user; NVTabular has no such operator. Under `transform(...,
-    targets=False)` and in a served model each row passes as it is. Put Categorify in front: it should count
-    events, not negatives.
+    Dtypes stay the same. In a served model, and with `transform(..., targets=False)`, rows pass unchanged. Place
+    `Categorify` before, so that it counts events and not negatives. Rows are streamed. The state is the catalog of
+    items; with `by`, also the distinct pairs of group and item, which are collected again in memory when rows are
+    transformed (so building `Dataset.lazy()` reads the rows once).
 
-    Rows stream. State is the catalog; with `by`, the distinct pairs of group and item too, which are gathered
-    anew, in memory, whenever rows are transformed (to draw up `Dataset.lazy()`, then, reads them once).
+    NVTabular has no such operator. Merlin Models' `UniformNegativeSampling` (`n_per_positive`, `seed`) draws from
+    the items of the batch in training, and may draw positives of the same user.
 
     Args:
-        item: the column of the items' ids.
-        n_per_positive: how many negatives.
-        item_features: columns that go with the item; a drawn one brings its own, those of the first row that was
-            fitted with it.
-        by: the user, the session, ...: whose positives are no negatives.
+        item: the column of item ids.
+        n_per_positive: the number of negatives per positive.
+        item_features: columns that belong to the item; a drawn item brings its own, from the first fitted row with
+            it.
+        by: the columns (user, session, ...) whose positives are excluded.
         popularity: 0 draws uniformly, 1 by popularity, 0.75 as word2vec does.
-        target: the column of the labels.
-        seed: of the draws.
+        target: the column of labels.
+        seed: the seed of the draws.
 
     Raises:
-        ValueError: columns that are not given, numbers out of range.
-        SchemaError: (when fitted) an item that is a float or a list, a group that is a list, labels that are
-            strings or lists, a source without any item.
+        ValueError: an unknown column, or a number out of range.
+        SchemaError: (in fit) an item of floats, dates or lists, a group of lists, labels of strings or lists, or
+            no item at all.
 
     Example:
 
@@ -70,8 +73,8 @@ class NegativeSampling(MakesRows):
     """
 
     stateful: ClassVar[bool] = True
-    numbered: ClassVar[bool] = True
-    passes: ClassVar[bool] = True
+    needs_row_numbers: ClassVar[bool] = True
+    served_unchanged: ClassVar[bool] = True
     item: str
     n_per_positive: int = 1
     item_features: str | Sequence[str] = ()
@@ -81,60 +84,58 @@ class NegativeSampling(MakesRows):
     seed: int = 0
 
     def __post_init__(self) -> None:
-        self.item_features = _several(self.item_features)
-        self.by = _several(self.by)
+        self.item_features = as_tuple(self.item_features)
+        self.by = as_tuple(self.by)
         if self.n_per_positive < 1 or self.popularity < 0 or not 0 <= self.seed < 2**64:
             raise ValueError(
-                f"NegativeSampling takes n_per_positive >= 1, popularity >= 0 and 0 <= seed < 2**64, "
-                f"not {self.n_per_positive}, {self.popularity} and {self.seed}"
+                f"NegativeSampling takes n_per_positive >= 1, popularity >= 0 and 0 <= seed < 2**64; "
+                f"got {self.n_per_positive}, {self.popularity} and {self.seed}"
             )
         if self.item in (*self.item_features, *self.by) or set(self.item_features) & {*self.by, self.target}:
-            raise ValueError("NegativeSampling: item, item_features, by and target name a column twice")
+            raise ValueError("NegativeSampling: item, item_features, by and target must be different columns")
 
     @property
-    def whole(self) -> bool:
+    def needs_all_rows(self) -> bool:
         return bool(self.by)
 
-    # ---- names and facts -------------------------------------------------------------------------------------
+    # ---- names and types -------------------------------------------------------------------------------------
     def output_names(self, names: list[str]) -> list[str]:
-        for argument, wanted in (
+        for argument, columns in (
             ("item", [self.item]),
             ("item_features", self.item_features),
             ("by", self.by),
         ):
-            check_names("NegativeSampling", argument, dict.fromkeys(wanted), names)
+            check_names("NegativeSampling", argument, dict.fromkeys(columns), names)
         if reserved := {COUNT, INDEX, BEGIN, END} & {*names, self.target}:
-            raise SchemaError(
-                f"column {min(reserved)!r}: the name is reserved in NegativeSampling; rename the column"
-            )
+            raise SchemaError(f"column {min(reserved)!r}: NegativeSampling reserves the name; rename the column")
         return names if self.target in names else [*names, self.target]
 
     def sources(self, names: list[str]) -> dict[str, list[str]]:
         return {self.target: [self.item]} | {name: [name] for name in names}
 
-    def decides_by(self, names: list[str]) -> list[str]:
+    def row_inputs(self, names: list[str]) -> list[str]:
         return [name for name in names if name in (self.item, *self.by, self.target)]
 
     def output(self, columns: Sequence[Column]) -> list[Column]:
-        made = []
+        outputs = []
         for column in columns:
             if column.is_list and column.name in (self.item, *self.by, self.target):
-                raise SchemaError(f"column {column.name!r} holds lists: NegativeSampling takes one value a row")
+                raise SchemaError(f"column {column.name!r} has lists; NegativeSampling takes one value per row")
             if column.name == self.item:
-                refuse_measures(column, "NegativeSampling")
+                check_hashable(column, "NegativeSampling")
             if column.name in (self.item, *self.item_features):
-                column = column.evolve(head=None)
+                column = column.evolve(lookup_cdf=None)
             if column.name == self.target:
                 if column.dtype == "string":
                     raise SchemaError(f"column {column.name!r} is string; NegativeSampling takes numbers")
                 if Tag.TARGET not in column.tags:
                     column = column.evolve(add_tags=[Tag.TARGET, Tag.BINARY])
-            made.append(column)
+            outputs.append(column)
         if all(column.name != self.target for column in columns):
-            made.append(Column(self.target, "float32", (Tag.TARGET, Tag.BINARY)))
-        return made
+            outputs.append(Column(self.target, "float32", (Tag.TARGET, Tag.BINARY)))
+        return outputs
 
-    # ---- each row as it is -----------------------------------------------------------------------------------
+    # ---- served rows, unchanged ------------------------------------------------------------------------------
     def expressions(self, columns: Sequence[Column], values: Sequence[pl.Expr]) -> list[pl.Expr]:
         extra = len(self.output(columns)) - len(columns)
         return [*values, *[pl.lit(1.0, pl.Float32)] * extra]
@@ -142,7 +143,7 @@ class NegativeSampling(MakesRows):
     def tensorflow(
         self, columns: Sequence[Column], resources: list[Any]
     ) -> Callable[[list[TensorColumn]], list[TensorColumn]]:
-        extra = len(self.output(columns)) - len(columns)  # a target: no feature is made of it
+        extra = len(self.output(columns)) - len(columns)  # a target, which no feature depends on
         return lambda values: [*values, *values[:1] * extra]
 
     # ---- learning --------------------------------------------------------------------------------------------
@@ -150,23 +151,23 @@ class NegativeSampling(MakesRows):
         known = frame.filter(_is_known(columns, self.item))
         positive = self._positive(columns)
         features = [pl.col(name).sort_by(ROW).first() for name in self.item_features]
-        counted = known.group_by(self.item).agg(
+        counts = known.group_by(self.item).agg(
             positive.sum().cast(pl.Int64).alias(COUNT), *features, *([pl.col(ROW).min()] if features else [])
         )
-        return [counted, *([self._pairs(known.filter(positive), columns).unique()] if self.by else [])]
+        return [counts, *([self._pairs(known.filter(positive), columns).unique()] if self.by else [])]
 
     def merge(self, parts: Sequence[Sequence[pl.DataFrame]]) -> list[pl.DataFrame]:
-        counted, *pairs = (pl.concat(frames) for frames in zip(*parts, strict=True))
+        counts, *pairs = (pl.concat(frames) for frames in zip(*parts, strict=True))
         if self.item_features:
-            counted = counted.sort(ROW)
-        first = [pl.col(name).first() for name in (*self.item_features, ROW) if name in counted.columns]
-        counted = counted.group_by(self.item, maintain_order=True).agg(pl.col(COUNT).sum(), *first)
-        return [counted, *(frame.unique() for frame in pairs)]
+            counts = counts.sort(ROW)
+        first = [pl.col(name).first() for name in (*self.item_features, ROW) if name in counts.columns]
+        counts = counts.group_by(self.item, maintain_order=True).agg(pl.col(COUNT).sum(), *first)
+        return [counts, *(frame.unique() for frame in pairs)]
 
     def finalize(self, statistics: Sequence[pl.DataFrame], columns: Sequence[Column]) -> None:
         catalog = statistics[0].select(self.item, *self.item_features, COUNT).sort(self.item)
         if not len(catalog):
-            raise SchemaError(f"NegativeSampling: column {self.item!r} holds no item to draw")
+            raise SchemaError(f"NegativeSampling: column {self.item!r} has no item to draw")
         self.frames["catalog"] = catalog
         if self.by:
             pairs = statistics[1].join(self._indexes(), on=self.item).drop(self.item)
@@ -178,12 +179,12 @@ class NegativeSampling(MakesRows):
         return (pl.col(self.target).cast(pl.Float64) > 0).fill_null(False)
 
     def _pairs(self, positives: pl.LazyFrame, columns: Sequence[Column], item: str | None = None) -> pl.LazyFrame:
-        """Whose positives which items are."""
+        """Return the groups of positive rows, each with the item."""
         known = [_is_known(columns, name) for name in self.by]
         return positives.filter(known).select(*self.by, item or self.item).drop_nulls()
 
     def _indexes(self) -> pl.DataFrame:
-        """Where the items stand in the catalog."""
+        """Return the items with their positions in the catalog."""
         return self.frames["catalog"].select(self.item).with_row_index(INDEX)
 
     # ---- rows ------------------------------------------------------------------------------------------------
@@ -196,14 +197,14 @@ class NegativeSampling(MakesRows):
             pairs = pl.concat(
                 [self.frames["positives"].lazy(), self._pairs(frame.filter(positive), columns, INDEX)]
             )
-            found = pairs.unique().sort(*self.by, INDEX).collect(engine="streaming")
-            excluded = found[INDEX].to_numpy().astype(np.int64)
-            sizes = found.group_by(self.by, maintain_order=True).len(END)
+            exclusions = pairs.unique().sort(*self.by, INDEX).collect(engine="streaming")
+            excluded = exclusions[INDEX].to_numpy().astype(np.int64)
+            sizes = exclusions.group_by(self.by, maintain_order=True).len(END)
             groups = sizes.with_columns(pl.col(END).cast(pl.Int64).cum_sum())
             groups = groups.with_columns(pl.col(END).shift(1, fill_value=0).alias(BEGIN))
             frame = frame.join(groups.lazy(), on=self.by, how="left", maintain_order="left")
         return frame.with_columns(positive.alias(COUNT)).map_batches(
-            partial(self._sampled, columns=columns, draws=Draws(self._weights(), excluded)),
+            partial(self._add_negatives, columns=columns, sampler=WeightedSampler(self._weights(), excluded)),
             schema={column.name: column_type(column) for column in self.output(columns)},
             streamable=True,
             predicate_pushdown=False,
@@ -214,52 +215,50 @@ class NegativeSampling(MakesRows):
     def _weights(self) -> Any:
         counts = self.frames["catalog"][COUNT].to_numpy().astype(float)
         exact = counts**self.popularity
-        if float(self.popularity).is_integer() and exact.sum() <= MOST:
+        if float(self.popularity).is_integer() and exact.sum() <= MAX_TOTAL:
             return exact.astype(np.int64)
-        return np.maximum(np.rint(exact * (MOST / exact.sum())), exact > 0).astype(np.int64)
+        return np.maximum(np.rint(exact * (MAX_TOTAL / exact.sum())), exact > 0).astype(np.int64)
 
-    def _sampled(self, rows: pl.DataFrame, columns: Sequence[Column], draws: Draws) -> pl.DataFrame:
-        """Some rows, each positive with its negatives behind it."""
-        begins, ends = draws.alone(rows[INDEX].cast(pl.Int64).fill_null(-1).to_numpy())
-        if self.by:  # a row's own item is among the group's
+    def _add_negatives(
+        self, rows: pl.DataFrame, columns: Sequence[Column], sampler: WeightedSampler
+    ) -> pl.DataFrame:
+        """Add its negatives after each positive row."""
+        begins, ends = sampler.single(rows[INDEX].cast(pl.Int64).fill_null(-1).to_numpy())
+        if self.by:  # the items of the group include the row's own
             grouped = rows[END].is_not_null().to_numpy()
             begins = np.where(grouped, rows[BEGIN].fill_null(0).to_numpy(), begins)
             ends = np.where(grouped, rows[END].fill_null(0).to_numpy(), ends)
-        sampled = rows[COUNT].to_numpy() & (draws.left(begins, ends) > 0)
+        sampled = rows[COUNT].to_numpy() & (sampler.remaining(begins, ends) > 0)
         copies = 1 + self.n_per_positive * sampled
-        of = np.repeat(np.arange(len(rows)), copies)
-        nth = np.arange(len(of)) - np.repeat(np.cumsum(copies) - copies, copies)
+        row_of = np.repeat(np.arange(len(rows)), copies)
+        nth = np.arange(len(row_of)) - np.repeat(np.cumsum(copies) - copies, copies)
         negative = nth > 0
-        at = of[negative]
-        drawn = draws.draw(self._hashes(rows[ROW].gather(at), nth[negative]), begins[at], ends[at])
+        at = row_of[negative]
+        drawn = sampler.draw(self._hashes(rows[ROW].gather(at), nth[negative]), begins[at], ends[at])
 
-        source = of.copy()
+        source = row_of.copy()
         source[negative] = len(rows) + drawn
-        made = []
+        outputs = []
         for column in self.output(columns):
             if column.name in (self.item, *self.item_features):
                 catalog = self.frames["catalog"][column.name].cast(column_type(column))
-                made.append(pl.concat([rows[column.name], catalog]).gather(source))
+                outputs.append(pl.concat([rows[column.name], catalog]).gather(source))
             elif column.name == self.target:
-                label = rows[column.name].gather(of) if column.name in rows.columns else None
-                zero = pl.Series(column.name, np.where(negative, 0, 1)).cast(column_type(column))
-                made.append(zero if label is None else zero.zip_with(pl.Series(negative), label))
+                label = rows[column.name].gather(row_of) if column.name in rows.columns else None
+                default = pl.Series(column.name, np.where(negative, 0, 1)).cast(column_type(column))
+                outputs.append(default if label is None else default.zip_with(pl.Series(negative), label))
             else:
-                made.append(rows[column.name].gather(of))
-        return pl.DataFrame(made)
+                outputs.append(rows[column.name].gather(row_of))
+        return pl.DataFrame(outputs)
 
     def _hashes(self, row: pl.Series, nth: Any) -> Any:
-        seed = pl.select(mixed(pl.lit(self.seed, pl.UInt64))).item()
+        seed = pl.select(splitmix64(pl.lit(self.seed, pl.UInt64))).item()
         numbers = pl.DataFrame({"row": row.cast(pl.UInt64), "nth": pl.Series(nth, dtype=pl.UInt64)})
-        mixed_row = mixed(pl.col("row") ^ pl.lit(seed, pl.UInt64))
-        return numbers.select(mixed(mixed_row + pl.col("nth"))).to_series().to_numpy()
+        mixed_row = splitmix64(pl.col("row") ^ pl.lit(seed, pl.UInt64))
+        return numbers.select(splitmix64(mixed_row + pl.col("nth"))).to_series().to_numpy()
 
 
 def _is_known(columns: Sequence[Column], name: str) -> pl.Expr:
-    """Whether a value of a key is one, and neither null nor the id of all unknown ones."""
+    """Return whether a key has a value, neither null nor out of vocabulary."""
     column = next(column for column in columns if column.name == name)
     return pl.col(name) >= FIRST if Tag.CATEGORICAL in column.tags else pl.col(name).is_not_null()
-
-
-def _several(names: str | Sequence[str]) -> tuple[str, ...]:
-    return (names,) if isinstance(names, str) else tuple(names)

@@ -1,4 +1,4 @@
-"""Normalize: mean 0, standard deviation 1."""
+"""Normalize: scales to mean 0 and standard deviation 1."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 
 @dataclass(repr=False)
 class Normalize(Aggregates, Elementwise):
-    """(x - mean) / std, with the mean and the population standard deviation of the values seen when fitted.
+    """Compute (x - mean) / std, with the mean and the population standard deviation of the fitted values.
 
-    Nulls stay null and are not counted. A column of one value only becomes 0. The two statistics are computed in
-    float64, centred (Chan, Golub and LeVeque, 1979, merges parts), so a large mean costs no digits.
+    Integers become float64; floats keep their dtype. Nulls stay null and do not count. A constant column becomes
+    0. The statistics are computed in float64 and centred (parts are merged as in Chan, Golub and LeVeque, 1979),
+    so a large mean costs no precision. NVTabular's `Normalize` divides by the standard deviation of a sample (n -
+    1).
 
-    NVTabular's `Normalize` divides by a sample's standard deviation (n - 1), and takes `out_dtype`; here
-    floats leave a workflow as float32.
+    Raises:
+        SchemaError: (in fit) a column of strings or dates, of nulls only, or with infinities.
 
     Example:
 
@@ -35,8 +37,9 @@ class Normalize(Aggregates, Elementwise):
     """
 
     def column(self, column: Column) -> Column:
-        whole = self.facts.get(column.name, {}).get("nulls") == 0  # says so without another pass over the data
-        return column.evolve(dtype=float_of(column, "Normalize"), nullable=column.nullable and not whole)
+        # Without nulls in the fitted data, no pass over the data is needed to check for them.
+        has_no_nulls = self.state.get(column.name, {}).get("nulls") == 0
+        return column.evolve(dtype=float_of(column, "Normalize"), nullable=column.nullable and not has_no_nulls)
 
     def expression(self, x: pl.Expr, column: Column) -> pl.Expr:
         dtype = to_polars(float_of(column, "Normalize"))
@@ -57,9 +60,10 @@ class Normalize(Aggregates, Elementwise):
         return normalize
 
     def _moments(self, column: Column) -> tuple[float, float]:
-        """The mean, and 1 / std: both faces multiply, as Polars turns a division by a constant into that."""
-        facts = self.facts[column.name]
-        return facts["mean"], 1 / facts["std"]
+        """Return the mean and 1 / std: both implementations multiply, as Polars does for division by a
+        constant."""
+        state = self.state[column.name]
+        return state["mean"], 1 / state["std"]
 
     # ---- learning --------------------------------------------------------------------------------------------
     def aggregates(self, x: pl.Expr, column: Column) -> dict[str, pl.Expr]:
@@ -74,9 +78,9 @@ class Normalize(Aggregates, Elementwise):
         }
 
     def merged(self, part: Callable[[str], pl.Expr]) -> dict[str, pl.Expr]:
-        """By Chan's formula; parts without values have null moments."""
+        """Merge by Chan's formula; parts without values have null moments."""
         count, mean = part("count"), part("mean")
-        overall = pl.when(count.sum() > 0).then((mean * count).sum() / count.sum())  # not 0 / 0, which is NaN
+        overall = pl.when(count.sum() > 0).then((mean * count).sum() / count.sum())  # 0 / 0 would be NaN
         return {
             "count": count.sum(),
             "nulls": part("nulls").sum(),
@@ -86,13 +90,13 @@ class Normalize(Aggregates, Elementwise):
             "max": part("max").max(),
         }
 
-    def learn(self, column: Column, told: Mapping[str, Any]) -> None:
-        if not told["count"]:
-            raise SchemaError(f"column {column.name!r} holds no value to normalize by")
-        if not (math.isfinite(told["min"]) and math.isfinite(told["max"])):
-            raise SchemaError(f"column {column.name!r} holds infinities; Clip them before Normalize")
-        # Where 1 / std would overflow the column's precision, its values count as one.
+    def learn(self, column: Column, results: Mapping[str, Any]) -> None:
+        if not results["count"]:
+            raise SchemaError(f"column {column.name!r} has no value, so Normalize has no mean")
+        if not (math.isfinite(results["min"]) and math.isfinite(results["max"])):
+            raise SchemaError(f"column {column.name!r} has infinities; Clip them before Normalize")
+        # Where 1 / std would overflow, the column counts as constant.
         tiny = np.finfo(float_of(column, "Normalize")).tiny
-        std = 0.0 if told["min"] == told["max"] else math.sqrt(told["squares"] / told["count"])
-        mean = told["mean"] if std > tiny else told["min"]
-        self.facts[column.name] = {"mean": mean, "std": std if std > tiny else 1.0, "nulls": told["nulls"]}
+        std = 0.0 if results["min"] == results["max"] else math.sqrt(results["squares"] / results["count"])
+        mean = results["mean"] if std > tiny else results["min"]
+        self.state[column.name] = {"mean": mean, "std": std if std > tiny else 1.0, "nulls": results["nulls"]}

@@ -1,4 +1,4 @@
-"""NormalizeMinMax: from 0 to 1."""
+"""NormalizeMinMax: scales to the range from 0 to 1."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ if TYPE_CHECKING:
 
 @dataclass(repr=False)
 class NormalizeMinMax(Aggregates, Elementwise):
-    """(x - min) / (max - min), with the least and the greatest value seen when fitted.
+    """Compute (x - min) / (max - min), with the least and the greatest fitted value.
 
-    Nulls stay null. A column of one value only becomes 0 (NVTabular: 0.5); a value outside of what was seen falls
-    outside of 0 to 1, as in NVTabular's `NormalizeMinMax`: `Clip(0, 1)` after it where that must not be.
+    Integers become float64; floats keep their dtype. Nulls stay null. A constant column becomes 0 (0.5 in
+    NVTabular). A value outside the fitted range is scaled to one outside 0 to 1, as in NVTabular's
+    `NormalizeMinMax`; add `Clip(0, 1)` to prevent that.
 
-    Raises (when fitted):
-        SchemaError: a column of strings, of nulls only, with infinities, or whose range is beyond its precision.
+    Raises:
+        SchemaError: (in fit) a column of strings or dates, of nulls only, with infinities, or with a range beyond
+            its precision.
 
     Example:
 
@@ -55,9 +57,10 @@ class NormalizeMinMax(Aggregates, Elementwise):
         return normalize
 
     def _range(self, column: Column) -> tuple[float, float]:
-        """The least value, and 1 / (max - min): both faces multiply, as Polars makes that of a division."""
-        least, greatest = self.facts[column.name]["min"], self.facts[column.name]["max"]
-        # Where 1 / (max - min) would overflow the column's precision, its values count as one.
+        """Return min and 1 / (max - min): both implementations multiply, as Polars does for division by a
+        constant."""
+        least, greatest = self.state[column.name]["min"], self.state[column.name]["max"]
+        # Where 1 / (max - min) would overflow, the column counts as constant.
         tiny = np.finfo(float_of(column, "NormalizeMinMax")).tiny
         return least, 1 / (greatest - least) if greatest - least > tiny else 1.0
 
@@ -69,15 +72,15 @@ class NormalizeMinMax(Aggregates, Elementwise):
     def merged(self, part: Callable[[str], pl.Expr]) -> dict[str, pl.Expr]:
         return {"min": part("min").min(), "max": part("max").max()}
 
-    def learn(self, column: Column, told: Mapping[str, Any]) -> None:
-        if told["min"] is None:
-            raise SchemaError(f"column {column.name!r} holds no value to normalize by")
+    def learn(self, column: Column, results: Mapping[str, Any]) -> None:
+        if results["min"] is None:
+            raise SchemaError(f"column {column.name!r} has no value, so NormalizeMinMax has no range")
         limit = np.finfo(float_of(column, "NormalizeMinMax")).max
-        if not (math.isfinite(told["min"]) and math.isfinite(told["max"])):
-            raise SchemaError(f"column {column.name!r} holds infinities; Clip them before NormalizeMinMax")
-        if told["max"] - told["min"] > limit:
+        if not (math.isfinite(results["min"]) and math.isfinite(results["max"])):
+            raise SchemaError(f"column {column.name!r} has infinities; Clip them before NormalizeMinMax")
+        if results["max"] - results["min"] > limit:
             raise SchemaError(
-                f"column {column.name!r} ranges from {told['min']} to {told['max']}, which is too far for "
+                f"column {column.name!r} ranges from {results['min']} to {results['max']}, too large a range for "
                 f"{float_of(column, 'NormalizeMinMax')}; Clip it before NormalizeMinMax"
             )
-        self.facts[column.name] = dict(told)
+        self.state[column.name] = dict(results)

@@ -1,4 +1,4 @@
-"""ReduceDtypeSize: ids in the narrowest type that holds them."""
+"""ReduceDtypeSize: casts ids to the narrowest integer dtype, float64 to float32."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 @dataclass(repr=False)
 class ReduceDtypeSize(Elementwise):
-    """Ids become int8, int16 or int32, whichever holds the column's cardinality, so files and batches are smaller;
-    float64 becomes float32.
+    """Cast ids to the narrowest of int8, int16 and int32 that fits the column's cardinality, and float64 to
+    float32.
 
-    NVTabular's `ReduceDtypeSize` also narrows other integers to the range seen when fitted, where a greater value
-    wraps round later. Here those stay as they are.
+    Files and batches get smaller. NVTabular's `ReduceDtypeSize` also narrows other integers to the fitted range,
+    where a greater value overflows later; here those stay the same.
 
     Example:
 

@@ -1,4 +1,4 @@
-"""Rename: other names for columns."""
+"""Rename: gives columns other names."""
 
 from __future__ import annotations
 
@@ -11,17 +11,18 @@ from kerasrec.schema import Column
 
 @dataclass(repr=False)
 class Rename(Elementwise):
-    """Gives columns other names; a vocabulary keeps the name it has.
+    """Give columns other names; embedding tables keep theirs, and dtypes stay the same.
 
-    NVTabular's `Rename` takes a function `f`, `postfix` or (for one column) `name`; dicts and `prefix` are ours.
+    NVTabular's `Rename` has a function `f`, `postfix` or (for one column) `name`, but neither dicts nor `prefix`.
 
     Args:
-        names: new names by old ones, where columns that are not in it keep theirs; or a function of a name, called
-            once, when the graph is drawn; or, of one column alone, its new name.
-        prefix, postfix: put before and after every name, of those columns that `names` does not hold.
+        names: new names by old ones; or a function of a name, called once when the graph is built; or, for a
+            single column, its new name.
+        prefix: put before every name that `names` does not change.
+        postfix: put after every name that `names` does not change.
 
     Raises:
-        ValueError: `names` holds a column that is not there, or is one name for several columns.
+        ValueError: `names` has an unknown column, or is one name for several columns.
 
     Example:
 
@@ -37,17 +38,17 @@ class Rename(Elementwise):
     def output_names(self, names: list[str]) -> list[str]:
         if isinstance(self.names, str):
             if len(names) != 1:
-                raise ValueError(f"Rename: {self.names!r} is one name, but there are columns {', '.join(names)}")
+                raise ValueError(f"Rename: {self.names!r} is one name for {', '.join(names)}; pass a dict")
             self.names = {names[0]: self.names}
         elif callable(self.names):
             self.names = {name: self.names(name) for name in names}
         unknown = sorted(set(self.names) - set(names))
         if unknown:
-            raise ValueError(f"Rename: no columns {unknown}; available: {', '.join(names)}")
+            raise ValueError(f"Rename: no column {', '.join(map(repr, unknown))}; available: {', '.join(names)}")
         return [self.names.get(name, f"{self.prefix}{name}{self.postfix}") for name in names]
 
     def output(self, columns: Sequence[Column]) -> list[Column]:
-        given = self.names
-        assert isinstance(given, Mapping)  # the graph asked for the names before
-        names = [given.get(column.name, f"{self.prefix}{column.name}{self.postfix}") for column in columns]
+        renamed = self.names
+        assert isinstance(renamed, Mapping)  # output_names was called before
+        names = [renamed.get(column.name, f"{self.prefix}{column.name}{self.postfix}") for column in columns]
         return [column.evolve(name=name) for column, name in zip(columns, names, strict=True)]

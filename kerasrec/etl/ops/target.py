@@ -1,4 +1,4 @@
-"""Target: what the model learns to predict."""
+"""Target: marks columns as what the model predicts."""
 
 from __future__ import annotations
 
@@ -18,16 +18,18 @@ if TYPE_CHECKING:
 
 @dataclass(repr=False)
 class Target(Elementwise):
-    """Marks columns as targets. One whose fitted values are all 0 or 1 is tagged BINARY, any other REGRESSION.
+    """Mark columns as targets: BINARY if all fitted values are 0 or 1, else REGRESSION.
 
-    NVTabular tags targets by hand, `AddTags(["target", "binary_classification"])`, and checks nothing.
+    With `threshold` the output is float32, otherwise float64, or the dtype of a column of floats. NVTabular sets
+    the tags by hand, `AddTags(["target", "binary_classification"])`, and checks nothing.
 
     Args:
-        threshold: where given, values from it on become 1 and those below 0.
-        binary: true refuses values other than 0 and 1; false tags REGRESSION whatever the values are.
+        threshold: if given, values >= threshold become 1 and values below become 0.
+        binary: True refuses values other than 0 and 1; False always tags REGRESSION.
 
-    Raises (when fitted):
-        SchemaError: strings, lists, or under `binary=True` another value than 0 and 1.
+    Raises:
+        SchemaError: (in fit) a column of strings, dates or lists, or with `binary=True` a value other than 0 and
+            1.
 
     Example:
 
@@ -40,8 +42,8 @@ class Target(Elementwise):
 
     def column(self, column: Column) -> Column:
         if column.is_list:
-            raise SchemaError(f"column {column.name!r} holds lists, which cannot be a target")
-        kind = Tag.BINARY if self.facts.get(column.name, {}).get("binary") else Tag.REGRESSION
+            raise SchemaError(f"column {column.name!r} has lists, which cannot be a target")
+        kind = Tag.BINARY if self.state.get(column.name, {}).get("binary") else Tag.REGRESSION
         dtype = "float32" if self.threshold is not None else float_of(column, "Target")
         return column.evolve(dtype=dtype, add_tags=[Tag.TARGET, kind])
 
@@ -67,7 +69,7 @@ class Target(Elementwise):
     # ---- learning --------------------------------------------------------------------------------------------
     def partial(self, frame: pl.LazyFrame, columns: Sequence[Column]) -> list[pl.LazyFrame]:
         values = [self.expression(pl.col(c.name), c).cast(pl.Float64) for c in columns]
-        # The least value that is neither 0 nor 1; null where there is none.
+        # The least value other than 0 and 1; null where there is none.
         return [
             frame.select(
                 x.filter((x != 0) & (x != 1)).min().alias(c.name) for x, c in zip(values, columns, strict=True)
@@ -80,5 +82,5 @@ class Target(Elementwise):
     def finalize(self, statistics: Sequence[pl.DataFrame], columns: Sequence[Column]) -> None:
         for name, other in statistics[0].row(0, named=True).items():
             if self.binary and other is not None:
-                raise SchemaError(f"column {name!r} holds {other!r}; a binary target holds 0 and 1 only")
-            self.facts[name] = {"binary": other is None and self.binary is not False}
+                raise SchemaError(f"column {name!r} has a value {other!r}; Target(binary=True) takes only 0 and 1")
+            self.state[name] = {"binary": other is None and self.binary is not False}

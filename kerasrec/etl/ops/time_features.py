@@ -1,4 +1,4 @@
-"""TimeFeatures: what the clock and the calendar say of a moment."""
+"""TimeFeatures: hour, weekday, day and month of dates and times."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from kerasrec.etl.operator.elementwise import each
+from kerasrec.etl.operator.elementwise import map_elements
 from kerasrec.etl.operator.id_columns import FIRST, NULL, id_column
 from kerasrec.etl.operator.operator import Operator
 from kerasrec.etl.sources.types import is_integer
@@ -25,22 +25,23 @@ ENCODINGS = ("ids", "cyclic", "number")
 
 @dataclass(repr=False)
 class TimeFeatures(Operator):
-    """New columns of what the clock and the calendar say of each moment: `t_hour` (0 to 23), `t_weekday` (0 is
-    Monday), `t_is_weekend` (Saturday or Sunday), `t_day` (1 to 31), `t_month` (1 to 12), of a column `t` of dates,
-    of times, or of integers that count from 1970 on. All in UTC; a time without a zone is taken as it stands.
+    """Output features of the clock and the calendar.
 
-    NVTabular has no such operator; there it is a `LambdaOp` for each feature.
+    For a column `t` of dates, times, or integers that count from 1970: `t_hour` (0 to 23), `t_weekday` (0 is
+    Monday), `t_is_weekend` (1 for Saturday and Sunday), `t_day` (1 to 31) and `t_month` (1 to 12), in UTC; a time
+    without a zone is not converted. Ids are int32, numbers float64. NVTabular has no such operator; one writes a
+    `LambdaOp` per feature.
 
     Args:
-        features: which of the five.
-        encode: "ids" makes categorical columns, 3 + the place among the feature's values, with null as 1; "number"
-            the values themselves; "cyclic" two columns, `t_hour_sin` and `t_hour_cos`, by which 23 and 0 are
-            neighbours (`is_weekend` stays a number).
-        unit: what integers count: "s", "ms", "us" or "ns". Not needed for dates and times.
+        features: some of "hour", "weekday", "is_weekend", "day", "month".
+        encode: "ids" outputs categorical columns, with 1 for null and 3 for the feature's first value; "number"
+            the values themselves; "cyclic" two columns, `t_hour_sin` and `t_hour_cos`, in which 23 is next to 0
+            (`is_weekend` remains a number).
+        unit: the unit of integers: "s", "ms", "us" or "ns". Not needed for dates and times.
 
     Raises:
         ValueError: an unknown feature, encoding or unit.
-        SchemaError: (when fitted) a column of another type, or integers without `unit`. Text is parsed before:
+        SchemaError: (in fit) a column of another dtype, or integers without `unit`. Parse text before:
             `LambdaOp(lambda x: x.str.to_datetime("%Y-%m-%d"))`.
 
     Example:
@@ -56,21 +57,21 @@ class TimeFeatures(Operator):
         self.features = [self.features] if isinstance(self.features, str) else list(self.features)
         unknown = [feature for feature in self.features if feature not in FEATURES]
         if unknown or not self.features:
-            raise ValueError(f"TimeFeatures knows {', '.join(FEATURES)}, not {unknown}")
+            raise ValueError(f"TimeFeatures: features must be of {', '.join(FEATURES)}; got {unknown}")
         if self.encode not in ENCODINGS:
-            raise ValueError(f"TimeFeatures: encode is one of {', '.join(ENCODINGS)}, not {self.encode!r}")
+            raise ValueError(f"TimeFeatures: encode must be one of {', '.join(ENCODINGS)}; got {self.encode!r}")
         if self.unit is not None and self.unit not in UNITS:
-            raise ValueError(f"TimeFeatures: unit is one of {', '.join(UNITS)}, not {self.unit!r}")
+            raise ValueError(f"TimeFeatures: unit must be one of {', '.join(UNITS)}; got {self.unit!r}")
 
     # ---- names -----------------------------------------------------------------------------------------------
-    def _endings(self, feature: str) -> list[str]:
+    def _suffixes(self, feature: str) -> list[str]:
         if self.encode == "cyclic" and feature != "is_weekend":
             return [f"{feature}_sin", f"{feature}_cos"]
         return [feature]
 
     def output_names(self, names: list[str]) -> list[str]:
-        endings = [ending for feature in self.features for ending in self._endings(feature)]
-        return [f"{name}_{ending}" for name in names for ending in endings]
+        suffixes = [suffix for feature in self.features for suffix in self._suffixes(feature)]
+        return [f"{name}_{suffix}" for name in names for suffix in suffixes]
 
     def sources(self, names: list[str]) -> dict[str, list[str]]:
         return {output: [name] for name in names for output in self.output_names([name])}
@@ -78,47 +79,51 @@ class TimeFeatures(Operator):
     def vocabularies(self, names: list[str]) -> list[str]:
         return self.output_names(names) if self.encode == "ids" else []
 
-    # ---- the two faces ---------------------------------------------------------------------------------------
+    # ---- the two implementations -----------------------------------------------------------------------------
     def _per_second(self, column: Column) -> int:
         if column.dtype == "datetime":
             return UNITS["us"]
         if not is_integer(column.dtype) or column.dtype == "uint64":
-            raise SchemaError(f"column {column.name!r} is {column.dtype}: TimeFeatures takes dates and integers")
+            raise SchemaError(
+                f"column {column.name!r} is {column.dtype}: TimeFeatures takes dates, times and integers"
+            )
         if self.unit is None:
-            raise SchemaError(f"column {column.name!r} is {column.dtype}: tell TimeFeatures the unit of integers")
+            raise SchemaError(
+                f"column {column.name!r} is {column.dtype}: pass TimeFeatures(unit=...), one of s, ms, us, ns"
+            )
         return UNITS[self.unit]
 
     def output(self, columns: Sequence[Column]) -> list[Column]:
-        made = []
+        outputs = []
         for column in columns:
             self._per_second(column)
             for feature in self.features:
-                for ending in self._endings(feature):
-                    new = column.evolve(name=f"{column.name}_{ending}", dtype="float64")
+                for suffix in self._suffixes(feature):
+                    new = column.evolve(name=f"{column.name}_{suffix}", dtype="float64")
                     if self.encode == "ids":
                         new = id_column(new, FIRST + FEATURES[feature][1], new.name)
-                    made.append(new)
-        return made
+                    outputs.append(new)
+        return outputs
 
     def expressions(self, columns: Sequence[Column], values: Sequence[pl.Expr]) -> list[pl.Expr]:
-        def function(column: Column, feature: str, ending: str) -> Callable[[pl.Expr], pl.Expr]:
+        def function(column: Column, feature: str, suffix: str) -> Callable[[pl.Expr], pl.Expr]:
             def apply(x: pl.Expr) -> pl.Expr:
                 value = _value(feature, x.cast(pl.Int64), self._per_second(column))
                 if self.encode == "ids":
                     ids = (value + (FIRST - FEATURES[feature][0])).cast(pl.Int32)
                     return ids.fill_null(pl.lit(NULL, pl.Int32))
                 number = value.cast(pl.Float64)
-                if ending == feature:
+                if suffix == feature:
                     return number
-                return getattr(number * _turn(feature), ending[-3:])()
+                return getattr(number * _angle(feature), suffix[-3:])()
 
             return apply
 
         return [
-            each(column, x, function(column, feature, ending))
+            map_elements(column, x, function(column, feature, suffix))
             for column, x in zip(columns, values, strict=True)
             for feature in self.features
-            for ending in self._endings(feature)
+            for suffix in self._suffixes(feature)
         ]
 
     def tensorflow(
@@ -126,31 +131,31 @@ class TimeFeatures(Operator):
     ) -> Callable[[list[TensorColumn]], list[TensorColumn]]:
         import tensorflow as tf
 
-        def tensor(x: TensorColumn, column: Column, feature: str, ending: str) -> TensorColumn:
+        def tensor(x: TensorColumn, column: Column, feature: str, suffix: str) -> TensorColumn:
             value = _value(feature, tf.cast(x.values, tf.int64), self._per_second(column))
             if self.encode == "ids":
                 ids = tf.cast(value + (FIRST - FEATURES[feature][0]), tf.int32)
                 return x.evolve(values=ids if x.valid is None else tf.where(x.valid, ids, NULL), valid=None)
             number = tf.cast(value, tf.float64)
-            if ending != feature:
-                number = getattr(tf.math, ending[-3:])(number * _turn(feature))
+            if suffix != feature:
+                number = getattr(tf.math, suffix[-3:])(number * _angle(feature))
             return x.evolve(values=number)
 
         return lambda values: [
-            tensor(x, column, feature, ending)
+            tensor(x, column, feature, suffix)
             for column, x in zip(columns, values, strict=True)
             for feature in self.features
-            for ending in self._endings(feature)
+            for suffix in self._suffixes(feature)
         ]
 
 
-def _turn(feature: str) -> float:
-    """The angle from one value to the next."""
+def _angle(feature: str) -> float:
+    """Return the angle from one value to the next."""
     return 2 * math.pi / FEATURES[feature][1]
 
 
 def _value(feature: str, x: Any, per_second: int) -> Any:
-    """The feature of int64 numbers, an expression or a tensor, by whole divisions that round down."""
+    """Return the feature of int64 numbers (an expression or a tensor), by integer divisions that round down."""
     seconds = x // per_second
     days = seconds // 86_400
     if feature == "hour":
@@ -159,7 +164,7 @@ def _value(feature: str, x: Any, per_second: int) -> Any:
         since_monday = days + 3  # 1970 began on a Thursday
         weekday = since_monday - since_monday // 7 * 7
         return weekday if feature == "weekday" else weekday // 5
-    # The date by Howard Hinnant's "chrono-compatible low-level date algorithms" (2013): years begin in March.
+    # By Howard Hinnant's "chrono-compatible low-level date algorithms" (2013), in which years begin in March.
     since = days + 719_468
     of_era = since - since // 146_097 * 146_097
     year = (of_era - of_era // 1_460 + of_era // 36_524 - of_era // 146_096) // 365

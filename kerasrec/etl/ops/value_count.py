@@ -1,4 +1,4 @@
-"""ValueCount: how many elements lists hold."""
+"""ValueCount: counts the elements of lists."""
 
 from __future__ import annotations
 
@@ -17,14 +17,13 @@ if TYPE_CHECKING:
 
 @dataclass(repr=False)
 class ValueCount(Aggregates):
-    """Learns the least, the mean and the greatest number of elements of list columns and notes them in the schema,
-    as `hotness`; values stay as they are.
+    """Learn the least, the mean and the greatest length of list columns, and note them in the schema as `hotness`.
 
-    Raw list columns are counted in any case, so this is for lists whose lengths an operator changed. NVTabular's
-    `ValueCount` notes the least and the greatest only.
+    Values and dtypes stay the same. Raw list columns are always counted, so this is for lists whose length an
+    operator changed. NVTabular's `ValueCount` notes the least and the greatest length only.
 
-    Raises (when fitted):
-        SchemaError: a column that holds no lists.
+    Raises:
+        SchemaError: (in fit) a column that is not one of lists.
 
     Example:
 
@@ -36,9 +35,9 @@ class ValueCount(Aggregates):
     def output(self, columns: Sequence[Column]) -> list[Column]:
         for column in columns:
             if not column.is_list:
-                raise SchemaError(f"column {column.name!r} is {column.dtype}: ValueCount takes columns of lists")
+                raise SchemaError(f"column {column.name!r} is {column.dtype}: ValueCount takes list columns")
         return [
-            column.evolve(hotness=Hotness(**self.facts[column.name])) if column.name in self.facts else column
+            column.evolve(hotness=Hotness(**self.state[column.name])) if column.name in self.state else column
             for column in columns
         ]
 
@@ -60,6 +59,6 @@ class ValueCount(Aggregates):
         sums = {name: part(name).sum() for name in ("rows", "total")}
         return sums | {"min": part("min").min(), "max": part("max").max()}
 
-    def learn(self, column: Column, told: Mapping[str, Any]) -> None:
-        mean = told["total"] / max(told["rows"], 1)
-        self.facts[column.name] = {"min": told["min"] or 0, "mean": mean, "max": told["max"] or 0}
+    def learn(self, column: Column, results: Mapping[str, Any]) -> None:
+        mean = results["total"] / max(results["rows"], 1)
+        self.state[column.name] = {"min": results["min"] or 0, "mean": mean, "max": results["max"] or 0}

@@ -1,4 +1,4 @@
-"""What the engine itself wants to know of columns: rows, nulls, lengths of lists."""
+"""Statistics of all columns that fitting needs: numbers of rows and nulls, lengths of lists."""
 
 from __future__ import annotations
 
@@ -13,23 +13,28 @@ from kerasrec.schema import Column, Hotness
 
 
 @dataclass(repr=False)
-class Observe(Aggregates):
-    """Learns how many rows and nulls columns hold, and how long their lists are, and notes it in their facts."""
+class ColumnStats(Aggregates):
+    """Learns the number of rows and nulls of columns and the lengths of lists, and notes them in the schema."""
 
     of_elements: ClassVar[bool] = False
 
     def output(self, columns: Sequence[Column]) -> list[Column]:
-        return [self._noted(column) if column.name in self.facts else column for column in columns]
+        return [self._describe(column) if column.name in self.state else column for column in columns]
 
-    def _noted(self, column: Column) -> Column:
-        told = self.facts[column.name]
-        column = column.evolve(nullable=told["nulls"] > 0)
+    def _describe(self, column: Column) -> Column:
+        stats = self.state[column.name]
+        column = column.evolve(nullable=stats["nulls"] > 0)
         if not column.is_list:
             return column
-        return column.evolve(hotness=Hotness(told["shortest"], told["elements"] / told["rows"], told["longest"]))
+        mean = stats["elements"] / stats["rows"]
+        return column.evolve(hotness=Hotness(stats["shortest"], mean, stats["longest"]))
+
+    def has_rows(self) -> bool:
+        """Return whether all columns have rows."""
+        return all(stats["rows"] for stats in self.state.values())
 
     def aggregates(self, x: pl.Expr, column: Column) -> dict[str, pl.Expr]:
-        counts = {"rows": pl.len(), "nulls": nulls(x, column)}
+        counts = {"rows": pl.len(), "nulls": null_count(x, column)}
         if column.is_list:
             length = x.list.len()
             counts |= {"elements": length.sum(), "shortest": length.min(), "longest": length.max()}
@@ -39,10 +44,10 @@ class Observe(Aggregates):
         sums = {name: part(name).sum() for name in ("rows", "nulls", "elements")}
         return sums | {"shortest": part("shortest").min(), "longest": part("longest").max()}
 
-    def learn(self, column: Column, told: Mapping[str, Any]) -> None:
-        self.facts[column.name] = dict(told)
+    def learn(self, column: Column, results: Mapping[str, Any]) -> None:
+        self.state[column.name] = dict(results)
 
 
-def nulls(x: pl.Expr, column: Column) -> pl.Expr:
-    """How many nulls `x` holds; of a list column, how many elements are null."""
+def null_count(x: pl.Expr, column: Column) -> pl.Expr:
+    """Return the number of nulls of a column; of a list column, that of null elements."""
     return (x.list.len() - x.list.drop_nulls().list.len()).sum() if column.is_list else x.null_count()

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 import polars as pl
 
 from kerasrec._version import __version__
-from kerasrec.etl.run import fit as engine
+from kerasrec.etl.run.gather import Gather, Job, gather
 from kerasrec.etl.sources import polars_engine
 from kerasrec.etl.sources.raw_columns import FileColumns
 from kerasrec.etl.sources.source import Source
@@ -63,11 +63,11 @@ def shared(source: Source, client: Any) -> Source:
     return replace(source, files=files, versions=versions, columns=source.columns.absolute())
 
 
-def gatherer(client: Any) -> Callable[[Source, Sequence[str], Sequence[engine.Job]], Statistics]:
-    """Return `fit.gather` on a cluster, for sources that are `shared`."""
+def gather_on(client: Any) -> Gather:
+    """Return `gather` on a cluster, for sources that are `shared`."""
 
-    def gather(source: Source, names: Sequence[str], jobs: Sequence[engine.Job]) -> Statistics:
-        apart = [job for job in jobs if not job.whole]
+    def gather_parts(source: Source, names: Sequence[str], jobs: Sequence[Job]) -> Statistics:
+        apart = [job for job in jobs if not job.needs_all_rows]
         tasks = []
         if apart:
             operators = _share(client, "operators", apart)
@@ -77,13 +77,13 @@ def gatherer(client: Any) -> Callable[[Source, Sequence[str], Sequence[engine.Jo
                 groups = [tasks[first : first + FAN_IN] for first in range(0, len(tasks), FAN_IN)]
                 tasks = [_submit(client, "merge", _merged, operators, group) for group in groups]
         # One worker computes from all rows what cannot be merged.
-        alone = [job for job in jobs if job.whole]
+        alone = [job for job in jobs if job.needs_all_rows]
         tasks += [_submit(client, "all rows", _statistics, source, names, [job]) for job in alone]
         results = iter([statistics for several in client.gather(tasks) for statistics in several])
         by_job = {id(job): next(results) for job in [*apart, *alone]}
         return [by_job[id(job)] for job in jobs]
 
-    return gather
+    return gather_parts
 
 
 def write(
@@ -135,14 +135,14 @@ def _identity(value: T) -> T:
     return value
 
 
-def _statistics(part: Source, names: Sequence[str], jobs: Sequence[engine.Job]) -> Statistics:
+def _statistics(part: Source, names: Sequence[str], jobs: Sequence[Job]) -> Statistics:
     try:
-        return engine.gather(part, names, jobs)
+        return gather(part, names, jobs)
     except FileNotFoundError as error:
         raise FileNotFoundError(f"on a worker: {error}; all workers must see the files") from None
 
 
-def _merged(jobs: Sequence[engine.Job], parts: Sequence[Statistics]) -> Statistics:
+def _merged(jobs: Sequence[Job], parts: Sequence[Statistics]) -> Statistics:
     return [job.op.merge(statistics) for job, statistics in zip(jobs, zip(*parts, strict=True), strict=True)]
 
 

@@ -1,4 +1,4 @@
-"""A bar for long work, on terminals only."""
+"""Progress bars on terminals."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from contextlib import contextmanager
 
 @contextmanager
 def bar(title: str, total: int | None, unit: str, *, show: bool = True) -> Iterator[Callable[[int], None]]:
-    """Yield a function to call with each number of units done. Silent where standard error is not a terminal."""
+    """Show a progress bar if standard error is a terminal; yield a function to call with each number of units
+    done."""
     if not (show and sys.stderr.isatty()):
         yield lambda done: None
         return
