@@ -95,7 +95,7 @@ class Column:
         try:
             tags = tuple(sorted({Tag(tag) for tag in self.tags}))
         except ValueError as error:
-            raise SchemaError(f"column {self.name!r}: {error}; supported: {', '.join(Tag)}") from None
+            raise SchemaError(f"column {self.name!r}: {error}; tags: {', '.join(Tag)}") from None
         object.__setattr__(self, "tags", tags)
         if self.cardinality is not None and self.cardinality < 1:
             raise SchemaError(f"column {self.name!r}: cardinality must be an integer >= 1; got {self.cardinality}")

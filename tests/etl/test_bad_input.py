@@ -198,7 +198,7 @@ def test_a_column_of_untyped_nulls_has_the_fitted_type() -> None:
 
 
 def test_strings_left_at_the_end() -> None:
-    with pytest.raises(SchemaError, match="column 'c' still holds strings after its operators; Categorify it"):
+    with pytest.raises(SchemaError, match="column 'c' is still string after its operators; Categorify it"):
         etl.Workflow(["c"]).fit(GOOD)
 
 

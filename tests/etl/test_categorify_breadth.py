@@ -164,22 +164,22 @@ def test_settings_by_column() -> None:
 # ---- what is refused -----------------------------------------------------------------------------
 def test_bad_arguments() -> None:
     for wrong, message in [
-        ({"min_count": {"x": 0}}, "min_count must be at least 1, not 0"),
-        ({"max_size": {"x": 2}}, "2 is too small"),
-        ({"num_buckets": -1}, "num_buckets must be at least 0, not -1"),
-        ({"vocabs": {"x": ["a", "a"]}}, "the vocabulary given for 'x' holds a null, or a value twice"),
-        ({"vocabs": {"x": [None]}}, "the vocabulary given for 'x' holds a null"),
+        ({"min_count": {"x": 0}}, "min_count must be an integer >= 1; got 0"),
+        ({"max_size": {"x": 2}}, "max_size includes the 3 special ids; got 2"),
+        ({"num_buckets": -1}, "num_buckets must be an integer >= 0; got -1"),
+        ({"vocabs": {"x": ["a", "a"]}}, "'x' must have distinct values and no null"),
+        ({"vocabs": {"x": [None]}}, "'x' must have distinct values and no null"),
     ]:
         with pytest.raises(ValueError, match=message):
             etl.Categorify(**wrong)
     for wrong, message in [
-        ({"min_count": {"z": 2}}, r"Categorify: min_count names \['z'\], but the columns are: x, y"),
-        ({"max_size": 6, "num_buckets": 4}, "the buckets and the 3 special ids of 'x' pass its max_size"),
-        ({"vocabs": {"x": []}, "combo": True}, r"vocabs names \['x'\], but the columns are: x_y"),
+        ({"min_count": {"z": 2}}, r"Categorify: min_count: no column 'z'; available: x, y"),
+        ({"max_size": 6, "num_buckets": 4}, "max_size of 'x' must be at least num_buckets . 3"),
+        ({"vocabs": {"x": []}, "combo": True}, r"vocabs: no column 'x'; available: x_y"),
     ]:
         with pytest.raises(ValueError, match=message):
             ["x", "y"] >> etl.Categorify(**wrong)
-    with pytest.raises(ValueError, match="needs two columns or more"):
+    with pytest.raises(ValueError, match="combines two columns or more"):
         ["x"] >> etl.Categorify(combo=True)
 
 
@@ -190,11 +190,11 @@ def test_bad_columns() -> None:
         (
             ["x", "l"],
             etl.Categorify(combo=True),
-            r"'l' holds lists; Categorify\(combo=True\) takes one value a row",
+            r"'l' has lists; Categorify\(combo=True\) takes one value per row",
         ),
-        (["i"], etl.Categorify(vocabs={"i": ["a"]}), "the vocabulary given for 'i' is not of its type, Int8"),
-        (["i"], etl.Categorify(vocabs={"i": [1000]}), "the vocabulary given for 'i' is not of its type, Int8"),
-        (["x"], etl.Categorify(vocabs={"x": [1]}), "the vocabulary given for 'x' is not of its type, String"),
+        (["i"], etl.Categorify(vocabs={"i": ["a"]}), "vocabs: values for 'i' must be of type Int8"),
+        (["i"], etl.Categorify(vocabs={"i": [1000]}), "vocabs: values for 'i' must be of type Int8"),
+        (["x"], etl.Categorify(vocabs={"x": [1]}), "vocabs: values for 'x' must be of type String"),
     ]:
         with pytest.raises(SchemaError, match=message):
             etl.Workflow(names >> op).fit(frame)

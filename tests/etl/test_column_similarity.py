@@ -128,21 +128,29 @@ def test_files_save_and_load(tmp_path: Path) -> None:
 def test_errors() -> None:
     weighted = pl.DataFrame({"id": [1, 2], "f": [[1, 2], [3]], "w": [[1.0, 2.0], [1.0, 2.0]]})
     for make, error, message in [
-        (lambda: etl.ColumnSimilarity(TOPICS, metric="l2"), ValueError, "one of tfidf, cosine, inner, not 'l2'"),
-        (lambda: etl.ColumnSimilarity(None), TypeError, "not NoneType"),
-        (lambda: etl.ColumnSimilarity(TOPICS.select("page")), SchemaError, "columns page; expected id, feature"),
-        (lambda: etl.ColumnSimilarity(weighted), SchemaError, "id 2 has other numbers of features and of weights"),
+        (lambda: etl.ColumnSimilarity(TOPICS, metric="l2"), ValueError, "one of tfidf, cosine, inner; got 'l2'"),
+        (lambda: etl.ColumnSimilarity(None), TypeError, "got NoneType"),
+        (
+            lambda: etl.ColumnSimilarity(TOPICS.select("page")),
+            SchemaError,
+            "expected columns id, feature and optionally weight; got page",
+        ),
+        (
+            lambda: etl.ColumnSimilarity(weighted),
+            SchemaError,
+            "id 2 has different numbers of features and weights",
+        ),
         (
             lambda: etl.ColumnSimilarity(TOPICS, weighted.drop("w")),
             SchemaError,
             "different types: Int64, String",
         ),
-        (lambda: etl.ColumnSimilarity(long([(1, "p", np.inf)])), SchemaError, "the weight of id 1 is inf"),
-        (lambda: ["n"] >> etl.ColumnSimilarity(TOPICS), ValueError, r"\['n'\] is no pair of"),
+        (lambda: etl.ColumnSimilarity(long([(1, "p", np.inf)])), SchemaError, "a weight of id 1 is inf"),
+        (lambda: ["n"] >> etl.ColumnSimilarity(TOPICS), ValueError, r"\['n'\] is not a pair of"),
         (
             lambda: ["n"] >> etl.ColumnSimilarity(TOPICS, pairs=[["n", "m"]]),
             ValueError,
-            r"'m'\] is no pair",
+            r"'m'\] is not a pair",
         ),
         (
             lambda: etl.Workflow(["page", "n"] >> etl.ColumnSimilarity(TOPICS)).fit(ROWS),

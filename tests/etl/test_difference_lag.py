@@ -121,16 +121,16 @@ def test_names_nodes_and_save(tmp_path: Path) -> None:
 def test_errors() -> None:
     lists = ROWS.with_columns(tags=pl.lit([1]))
     for make, error, message in [
-        (lambda: etl.DifferenceLag("user", 0), ValueError, r"numbers of rows other than 0, not \[0\]"),
-        (lambda: etl.DifferenceLag("user", []), ValueError, "numbers of rows other than 0"),
-        (lambda: ["user"] >> etl.DifferenceLag("user"), ValueError, r"no column to make differences of"),
+        (lambda: etl.DifferenceLag("user", 0), ValueError, r"integers other than 0; got \[0\]"),
+        (lambda: etl.DifferenceLag("user", []), ValueError, "integers other than 0"),
+        (lambda: ["user"] >> etl.DifferenceLag("user"), ValueError, r"no column to compute differences of"),
         (
             lambda: etl.Workflow(["user"] >> etl.DifferenceLag("day")).fit(lists),
             SchemaError,
             "'user' is string; DifferenceLag",
         ),
-        (lambda: etl.Workflow(["tags"] >> etl.DifferenceLag("day")).fit(lists), SchemaError, "'tags' holds lists"),
-        (lambda: etl.Workflow(["day"] >> etl.DifferenceLag("x")).fit(lists), SchemaError, "'x' holds float64"),
+        (lambda: etl.Workflow(["tags"] >> etl.DifferenceLag("day")).fit(lists), SchemaError, "'tags' has lists"),
+        (lambda: etl.Workflow(["day"] >> etl.DifferenceLag("x")).fit(lists), SchemaError, "'x' is float64"),
         (
             lambda: etl.Workflow(["x", "user"] >> etl.DropNA() >> etl.DifferenceLag("user")).fit(lists),
             SchemaError,
@@ -139,9 +139,9 @@ def test_errors() -> None:
     ]:
         with pytest.raises(error, match=message):
             make()  # type: ignore[no-untyped-call]
-    with pytest.raises(ValueError, match="no partition column"):
+    with pytest.raises(ValueError, match="partition_cols must have at least one column"):
         ["x"] >> etl.DifferenceLag([])
     pytest.importorskip("tensorflow")
     workflow = etl.Workflow(["x"] >> etl.DifferenceLag("user") >> etl.FillMissing()).fit(ROWS)
-    with pytest.raises(SchemaError, match="column 'x' cannot be served to single raw rows: the diff"):
+    with pytest.raises(SchemaError, match="column 'x' cannot be part of a served model: the diff"):
         workflow.tensorflow_module()

@@ -139,7 +139,7 @@ def test_other_types_of_the_same_values(change: dict[str, Any], tmp_path: Path) 
         ({"tags": pl.Series([[1.0], [], [1.0, 0.5]])}, "row 2: column 'tags': 0.5 is not a value of int64"),
         (
             {"tags": pl.Series([[1.0], [2.0**53], []])},
-            "row 1: column 'tags': 9007199254740992.0 is a float so large",
+            "row 1: column 'tags': 9007199254740992.0 is too large a float",
         ),
         ({"city": [None, 3.5, None]}, "row 1: column 'city' is Float64, but the workflow was fitted on string"),
         (
@@ -197,7 +197,7 @@ def test_values_of_python_and_pandas() -> None:
     assert wire["s__valid"].tolist() == [False, False]
     with pytest.raises(ValueError, match=r"column 'id', row 0: Decimal\('1.5'\) is not a value of int64"):
         kr.serving.rows([{"id": Decimal("1.5"), "x": 1}], schema)
-    with pytest.raises(ValueError, match="column 'id', row 0: 9007199254740992.0 is a float so large"):
+    with pytest.raises(ValueError, match="column 'id', row 0: 9007199254740992.0 is too large a float"):
         kr.serving.rows([{"id": 2.0**53, "x": 1}], schema)
 
 

@@ -98,9 +98,9 @@ def test_selected_columns() -> None:
     assert work.transform(data.select("user"), targets=False).collect()["user"].to_list() == [3, 2, 3]
     assert (good - ["clicked"]).outputs == ["user", "rating"]
     assert repr(good["user"]).endswith("['user']")
-    with pytest.raises(ValueError, match=r"no columns \['age'\]; available: user, rating, clicked"):
+    with pytest.raises(ValueError, match=r"no column 'age'; available: user, rating, clicked"):
         good["age"]
-    with pytest.raises(ValueError, match="no columns are left"):
+    with pytest.raises(ValueError, match="the selection has no columns"):
         good - ["user", "rating", "clicked"]
 
 
@@ -130,7 +130,7 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
     node = ["x"] >> etl.Filter(pl.col("x").map_batches(lambda x: x > 0, return_dtype=pl.Boolean))
     work = etl.Workflow(node).fit(data)
     assert len(work.transform(data).collect()) == 2
-    with pytest.raises(ValueError, match="calls a Python function or a plugin cannot be saved"):
+    with pytest.raises(ValueError, match="cannot save an expression that calls a Python function"):
         work.save(tmp_path / "v")
     assert [path.name for path in tmp_path.iterdir()] == ["w"]
 
@@ -153,7 +153,7 @@ def test_errors_name_the_row_of_the_file(tmp_path: Path) -> None:
 def test_nothing_left() -> None:
     data = pl.DataFrame({"x": [1.0, 2.0], "y": [1, 2]})
     work = etl.Workflow((["x"] >> etl.Filter(pl.col("x") > 5)) + ["y"])
-    with pytest.raises(SchemaError, match=r"the frame: no rows are left to fit on behind Filter\("):
+    with pytest.raises(SchemaError, match=r"the frame: no rows are left to fit on after Filter\("):
         work.fit(data)
     work.fit(data * 10)
     assert work.transform(data).collect().shape == (0, 2)
@@ -170,11 +170,11 @@ def test_nulls_that_a_filter_drops_are_no_nulls() -> None:
 
 
 def test_mistakes() -> None:
-    with pytest.raises(ValueError, match=r"Filter reads columns \['y'\], which it is not given; available: x"):
+    with pytest.raises(ValueError, match=r"Filter: no column 'y'; available: x"):
         ["x"] >> etl.Filter(pl.col("y") > 0)
-    with pytest.raises(TypeError, match="Filter takes a Polars expression, or a function that makes one, not 3"):
+    with pytest.raises(TypeError, match="Filter takes a Polars expression or a function that returns one; got 3"):
         etl.Filter(3)  # type: ignore[arg-type]
-    with pytest.raises(TypeError, match="not True"):
+    with pytest.raises(TypeError, match="got True"):
         ["x"] >> etl.Filter(lambda c: True)  # type: ignore[arg-type,return-value]
     with pytest.raises(SchemaError, match="the frame: .*Boolean"):
         etl.Workflow(["x"] >> etl.Filter(pl.col("x") + 1)).fit(pl.DataFrame({"x": [1.0]}))
@@ -199,5 +199,5 @@ def test_operators_that_look_at_other_rows(monkeypatch: pytest.MonkeyPatch, tmp_
     work = etl.Workflow(["x"] >> Shift() >> etl.DropNA() >> etl.Normalize())
     means = [work.fit(source)._root.op.state["x"]["mean"] for source in (data, tmp_path / "a.csv", data.lazy())]
     assert means == [pytest.approx(np.mean(np.arange(19.0) ** 2))] * 3
-    with pytest.raises(SchemaError, match=r"Shift\(\) looks at other rows of column 'x'.*behind .*\(DropNA\(\)\)"):
+    with pytest.raises(SchemaError, match=r"Shift\(\) of column 'x' reads other rows.*after .*\(DropNA\(\)\)"):
         etl.Workflow(["x"] >> etl.DropNA() >> Shift()).fit(data)

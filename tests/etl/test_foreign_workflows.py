@@ -96,7 +96,7 @@ def test_functions_and_plugins_are_refused(tmp_path: Path) -> None:
         assert not (tmp_path / "made").exists()
         refused(folder, values, "Python function or a plugin", trust=True)
         assert not (tmp_path / "made").exists(), name
-        with pytest.raises(ValueError, match="cannot be saved"):
+        with pytest.raises(ValueError, match="cannot save"):
             user_expressions.to_json(expr)
     # Polars does unpickle them, so it is not for another reason that nothing was made.
     text = serialized(calls(tmp_path / "made")["map_batches"]())
@@ -117,7 +117,7 @@ def test_no_way_round(tmp_path: Path) -> None:
         ("{" + trap[1:-1] + "," + harmless[1:-1] + "}", "Python function"),
         ('{"Function":{"input":[],"function":{"Unheard":[' + ",".join(["1"] * 20) + "]}}}", "20 bytes"),
         ('{"Alias":[' * 100_000 + "1" + ',"x"]}' * 100_000, "nested too deeply"),
-        ("{", "broken"),
+        ("{", "invalid workflow"),
         ('{"Column":1}', "cannot be read"),
     ]:
         setting["expression"] = expression
@@ -191,4 +191,4 @@ def test_only_files_of_its_folder_are_read(tmp_path: Path) -> None:
     # A source that the file names is not read.
     node = next(node for node in values["nodes"] if node.get("op") == "JoinExternal")
     node["settings"] |= {"df_ext": str(tmp_path / "other.parquet"), "columns_ext": None}
-    refused(folder, values, "broken")
+    refused(folder, values, "invalid workflow")

@@ -40,9 +40,9 @@ def test_rename() -> None:
     node = ["a", "b"] >> etl.Rename({"a": "x"}, prefix="p_", postfix="_q")
     assert node.outputs == ["x", "p_b_q"]
     assert trace(node, "p_b_q")[0] == ["b"]
-    with pytest.raises(ValueError, match=r"Rename: no columns \['c'\]; available: a"):
+    with pytest.raises(ValueError, match=r"Rename: no column 'c'; available: a"):
         ["a"] >> etl.Rename({"c": "d"})
-    with pytest.raises(ValueError, match="the output columns hold 'b' twice"):
+    with pytest.raises(ValueError, match="the output columns have 'b' more than once"):
         ["a", "b"] >> etl.Rename({"a": "b"})
 
 
@@ -51,18 +51,18 @@ def test_tags() -> None:
     workflow.fit(pl.DataFrame({"a": [1], "b": [2]}))
     assert workflow.output_schema.select("user").names == ["a"]
     assert workflow.output_schema.select("item").names == ["b"]
-    with pytest.raises(ValueError, match="AddTags takes user, item; target cannot be set by hand"):
+    with pytest.raises(ValueError, match="AddTags: tags must be of user, item; got target"):
         etl.AddTags(["target"])
 
 
 def test_mistakes() -> None:
     with pytest.raises(TypeError, match=r"write Normalize\(\)"):
         (["a"] >> etl.FillMissing()) >> etl.Normalize  # type: ignore[operator]
-    with pytest.raises(TypeError, match="only an operator can follow >>"):
+    with pytest.raises(TypeError, match=">> takes an operator; got"):
         (["a"] >> etl.FillMissing()) >> ["b"]  # type: ignore[operator]
     with pytest.raises(TypeError, match="expected column names or nodes"):
         etl.Workflow([])
-    with pytest.raises(ValueError, match="hold 'a' twice"):
+    with pytest.raises(ValueError, match="have 'a' more than once"):
         etl.Workflow(["a", "a"])
     with pytest.raises(ValueError, match="two vocabularies are named 'a'"):
         etl.Workflow((["a"] >> etl.Categorify()) + (["a"] >> etl.Categorify() >> etl.Rename(postfix="2")))

@@ -78,13 +78,13 @@ def test_value_count(lazy: bool, tmp_path: Path) -> None:
 
 def test_what_is_refused() -> None:
     for bounds in [(0,), (3, 3), (4, 2), (-2, -2), (-1, 0)]:
-        with pytest.raises(ValueError, match="ListSlice: nothing lies from"):
+        with pytest.raises(ValueError, match="ListSlice: the slice from .* is always empty"):
             etl.ListSlice(*bounds)
-    with pytest.raises(ValueError, match="lists cannot be padded where 1 to -1 has no set length"):
+    with pytest.raises(ValueError, match="pad=True needs start and end on the same side; got 1 and -1"):
         etl.ListSlice(1, -1, pad=True)
     frame = pl.DataFrame({"x": [1], "l": [[1]]})
     for op in (etl.ListSlice(2), etl.ValueCount()):
-        with pytest.raises(SchemaError, match=f"'x' is int64: {type(op).__name__} takes columns of lists"):
+        with pytest.raises(SchemaError, match=f"'x' is int64: {type(op).__name__} takes list columns"):
             etl.Workflow(["x"] >> op).fit(frame)
     with pytest.raises(SchemaError, match=r"'l' is int64, and ListSlice\('a'\) is not a value of that type"):
         etl.Workflow(["l"] >> etl.ListSlice(2, pad=True, pad_value="a")).fit(frame)

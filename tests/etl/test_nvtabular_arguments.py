@@ -30,19 +30,19 @@ GIVEN: dict[str, tuple[dict[str, Any], list[str]]] = {
     "Rename": ({}, ["f", "name"]),
     "TargetEncoding": ({"target": "y"}, [*STORED, "out_col", "out_dtype", "drop_folds"]),
 }
-WAY_OUT = r"(here|leave it out|\(.*\)|>>|AddTags|Rename)"
+WAY_OUT = r"(use |leave it out|>>)"
 
 
 @pytest.mark.parametrize(("op", "argument"), [(op, name) for op, (_, names) in GIVEN.items() for name in names])
 def test_named_as_here(op: str, argument: str) -> None:
-    with pytest.raises(TypeError, match=f"^{op} takes no {argument}=: .*{WAY_OUT}"):
+    with pytest.raises(TypeError, match=f"^{op} has no argument '{argument}': .*{WAY_OUT}"):
         getattr(etl, op)(**{**GIVEN[op][0], argument: 1})
 
 
 def test_other_arguments_and_copies() -> None:
-    with pytest.raises(TypeError, match="Clip takes no minimum=; its arguments are: min, max"):
+    with pytest.raises(TypeError, match="Clip has no argument 'minimum'; available: min, max"):
         etl.Clip(minimum=1)  # type: ignore[call-arg]
-    with pytest.raises(TypeError, match="LogOp takes no base=; its arguments are: none"):
+    with pytest.raises(TypeError, match="LogOp has no argument 'base'; available: none"):
         etl.LogOp(base=2)  # type: ignore[call-arg]
     for op in (etl.Clip(min=1), etl.Categorify(min_count={"a": 2})):
         assert copy.deepcopy(op) == op == pickle.loads(pickle.dumps(op))

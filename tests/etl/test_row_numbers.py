@@ -125,7 +125,7 @@ def test_the_fitted_rows_are_known_again(files: Path, tmp_path: Path, monkeypatc
         (copied / file.name).write_bytes(file.read_bytes())
     assert first(work, copied) == -2
     assert first(work, DATA) == -2  # in another form
-    with pytest.raises(SchemaError, match="fitted on this file, but not on just these files"):
+    with pytest.raises(SchemaError, match="some, but not all, of these files were used in fit"):
         first(work, files / "a.parquet")
     assert first(make().fit(DATA.lazy()), DATA.lazy()) == -2
     assert make().fit_transform(DATA.lazy()).collect()["x"][0] == -2

@@ -65,7 +65,7 @@ def test_cuts_in_a_zone_that_is_an_offset(tmp_path):
     pq.write_table(pa.table({"at": at, "x": [1, 2]}), tmp_path / "a.parquet")
     _, test = etl.SplitByTime("at", at=["2024-03-02T00:00+05:30"])(tmp_path / "a.parquet")
     assert etl.Workflow(["x"]).fit_transform(test).collect()["x"].to_list() == [2]
-    with pytest.raises(ValueError, match="without a zone, and the column's zone is an offset"):
+    with pytest.raises(ValueError, match="it has no time zone, and that of the column is an offset"):
         etl.SplitByTime("at", at=["2024-03-02"])(tmp_path / "a.parquet")
 
 

@@ -148,25 +148,25 @@ def test_mistakes(tmp_path: Path) -> None:
         (lambda: etl.SplitByTime("t", (0.5, 0.6)), r"above 0 and of sum 1, not \(0.5, 0.6\)"),
         (lambda: etl.SplitByTime("t", (1.0,)), "two or more"),
         (lambda: etl.SplitByTime("t", (0.5, 0.5), [3]), "fractions or at, not both"),
-        (lambda: etl.SplitByTime("t", at="2024"), "at is a list of times, not '2024'"),
-        (lambda: etl.SplitByTime("t", at=[3, 3])(events()), r"at must ascend, not \[3, 3\]"),
+        (lambda: etl.SplitByTime("t", at="2024"), "at must be a list of times; got '2024'"),
+        (lambda: etl.SplitByTime("t", at=[3, 3])(events()), r"at must be ascending; got \[3, 3\]"),
         (
             lambda: etl.SplitByTime("t", at=["x"])(events()),
-            "'x' is no time in column 't', which is Int64: no number",
+            "'x' is not a time of column 't', which is Int64: it is not a number",
         ),
-        (lambda: etl.SplitLeaveOneOut("u", parts=4), "2 or 3 parts, not .* 4"),
+        (lambda: etl.SplitLeaveOneOut("u", parts=4), "2 or 3 parts; got .* 4"),
     ):
         with pytest.raises(ValueError, match=message):
             wrong()
     when = pl.DataFrame({"t": [datetime.datetime(2024, 1, 1)], "w": ["2024"], "l": [[1]]})
     for at, message in (
         ("soon", "Invalid isoformat"),
-        (3, "no date"),
-        ("2024-01-01T00:00Z", "a time zone, which"),
+        (3, "not a date"),
+        ("2024-01-01T00:00Z", "has a time zone, but"),
     ):
-        with pytest.raises(ValueError, match=f"is no time in column 't', which is Datetime.*: {message}"):
+        with pytest.raises(ValueError, match=f"is not a time of column 't', which is Datetime.*: {message}"):
             etl.SplitByTime("t", at=[at])(when)  # type: ignore[list-item]
-    with pytest.raises(ValueError, match="a time of day, which the column has not"):
+    with pytest.raises(ValueError, match="has a time of day, but the column has dates"):
         etl.SplitByTime("t", at=["2024-01-01T10:00"])(when.with_columns(pl.col("t").dt.date()))
     events(5).with_columns(t=pl.Series([1.0, 2, 3, np.nan, None])).write_parquet(tmp_path / "a.parquet")
     events(5).cast({"t": pl.Float64}).write_parquet(tmp_path / "b.parquet")

@@ -266,10 +266,10 @@ def test_one_row_and_no_row() -> None:
 
 def test_bad_arguments() -> None:
     for op, message in [
-        (lambda: etl.TargetEncoding("y", kfold=0), "kfold must be a number of folds, 1 or more, not 0"),
-        (lambda: etl.TargetEncoding("y", p_smooth=-1), "p_smooth must be at least 0, not -1"),
+        (lambda: etl.TargetEncoding("y", kfold=0), "kfold must be an integer >= 1; got 0"),
+        (lambda: etl.TargetEncoding("y", p_smooth=-1), "p_smooth must be finite and >= 0; got -1"),
         (lambda: ["user"] >> etl.TargetEncoding("y", keys=["item"]), r"no columns \['item'\] among"),
-        (lambda: ["y"] >> etl.TargetEncoding("y"), "TargetEncoding: no key among the columns: y"),
+        (lambda: ["y"] >> etl.TargetEncoding("y"), "TargetEncoding: no column to use as a key; available: y"),
     ]:
         with pytest.raises(ValueError, match=message):
             op()  # type: ignore[no-untyped-call]
@@ -282,11 +282,11 @@ def test_bad_columns() -> None:
     endless = pl.lit(float("inf"))
     for keys, op, message in [
         (["user"], etl.TargetEncoding("word"), "'word' is string; TargetEncoding takes numbers"),
-        (["user"], etl.TargetEncoding("tags"), "'tags' holds lists, which cannot be a target"),
-        (["user"], etl.TargetEncoding("none"), "'none' holds no value to encode by"),
-        (["user"], etl.TargetEncoding("huge"), "'huge' holds infinities"),
-        (["x"], etl.TargetEncoding("y"), "'x' holds float64; TargetEncoding takes keys"),
-        (["user"], etl.TargetEncoding("y", fold="word"), "'word' deals the folds, so it must hold integers"),
+        (["user"], etl.TargetEncoding("tags"), "'tags' has lists, which cannot be a target"),
+        (["user"], etl.TargetEncoding("none"), "'none' has no value to encode by"),
+        (["user"], etl.TargetEncoding("huge"), "'huge' has infinities"),
+        (["x"], etl.TargetEncoding("y"), "'x' is float64; TargetEncoding takes one string"),
+        (["user"], etl.TargetEncoding("y", fold="word"), "'word' assigns folds, so it must be of integers"),
     ]:
         with pytest.raises(SchemaError, match=message):
             etl.Workflow(keys >> op).fit(rows.with_columns(huge=endless))

@@ -155,18 +155,18 @@ def test_dates_are_saved_and_served(tmp_path: Path) -> None:
 
 def test_what_is_refused() -> None:
     for wrong, message in [
-        ({"features": ["hour", "era"]}, r"TimeFeatures knows hour, .*, not \['era'\]"),
-        ({"features": []}, "TimeFeatures knows"),
-        ({"encode": "onehot"}, "encode is one of ids, cyclic, number, not 'onehot'"),
-        ({"unit": "h"}, "unit is one of s, ms, us, ns, not 'h'"),
+        ({"features": ["hour", "era"]}, r"features must be of hour, .*; got \['era'\]"),
+        ({"features": []}, "features must be of"),
+        ({"encode": "onehot"}, "encode must be one of ids, cyclic, number; got 'onehot'"),
+        ({"unit": "h"}, "unit must be one of s, ms, us, ns; got 'h'"),
     ]:
         with pytest.raises(ValueError, match=message):
             etl.TimeFeatures(**wrong)
     words = pl.DataFrame({"t": ["2024-01-01"]})
     for names, op, source, message in [
-        (["n"], etl.TimeFeatures(), FRAME, "'n' is int64: tell TimeFeatures the unit"),
-        (["t"], etl.TimeFeatures(), words, "'t' is string: TimeFeatures takes dates and integers"),
-        (["t"], etl.Categorify(), FRAME, "'t' is datetime: Categorify takes .*; TimeFeatures tells its parts"),
+        (["n"], etl.TimeFeatures(), FRAME, "'n' is int64: pass TimeFeatures.unit"),
+        (["t"], etl.TimeFeatures(), words, "'t' is string: TimeFeatures takes dates, times and integers"),
+        (["t"], etl.Categorify(), FRAME, "'t' is datetime: Categorify takes .*; use TimeFeatures"),
         (
             ["t"],
             etl.Normalize(),
@@ -174,7 +174,7 @@ def test_what_is_refused() -> None:
             "'t' is datetime; Normalize takes numbers: TimeFeatures makes numbers of dates",
         ),
         (["t"], etl.FillMissing(0), FRAME, r"'t' is datetime, and FillMissing\(0\) is not a value of that type"),
-        (["d"], etl.Rename("e"), FRAME, "'e' still holds dates after its operators; take its TimeFeatures"),
+        (["d"], etl.Rename("e"), FRAME, "'e' is still datetime after its operators; use TimeFeatures"),
     ]:
         with pytest.raises(SchemaError, match=message):
             etl.Workflow(names >> op).fit(source)

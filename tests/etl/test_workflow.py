@@ -171,7 +171,7 @@ def test_not_fitted(tmp_path: Path) -> None:
         lambda: make().save(tmp_path / "w"),
         lambda: make().vocabulary("user"),
     ):
-        with pytest.raises(RuntimeError, match=r"not fitted yet: call fit\(source\) first"):
+        with pytest.raises(RuntimeError, match=r"the workflow is not fitted; call fit\(source\) first"):
             use()
     assert list(tmp_path.iterdir()) == []
 
@@ -211,12 +211,12 @@ def test_load_refuses_what_save_did_not_write(fitted: etl.Workflow, tmp_path: Pa
     version = {**json.loads(text), "kerasrec_workflow": 99}
     for broken, message in [
         (text[:-20], "not readable as JSON"),
-        ("[]", "this is not a kerasrec workflow"),
-        (json.dumps(version), "the workflow is of version 99"),
-        (text.replace('"Normalize"', '"Sqrt"'), "broken: KeyError: 'Sqrt'"),
-        (text.replace('"parents": [0]', '"parents": [50]'), "broken: IndexError"),
-        (text.replace('"facts"', '"fact"'), "broken"),
-        (text.replace('"nodes"', '"knots"'), "broken: KeyError: 'nodes'"),
+        ("[]", "not a kerasrec workflow"),
+        (json.dumps(version), "the workflow has version 99"),
+        (text.replace('"Normalize"', '"Sqrt"'), "invalid workflow: KeyError: 'Sqrt'"),
+        (text.replace('"parents": [0]', '"parents": [50]'), "invalid workflow: IndexError"),
+        (text.replace('"facts"', '"fact"'), "invalid workflow"),
+        (text.replace('"nodes"', '"knots"'), "invalid workflow: KeyError: 'nodes'"),
     ]:
         assert broken != text
         file.write_text(broken)

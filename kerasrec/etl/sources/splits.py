@@ -1,4 +1,4 @@
-"""Splits of raw rows into those to train on, to validate on and to test on."""
+"""Splits raw rows into parts to train, validate and test on."""
 
 from __future__ import annotations
 
@@ -19,33 +19,35 @@ from kerasrec.etl.sources.source import Source
 from kerasrec.etl.sources.types import ROW, plain_type
 from kerasrec.schema import SchemaError
 
-Moment = int | float | str | datetime.date
+Time = int | float | str | datetime.date
 
 
 @dataclass
 class SplitByTime:
-    """Earlier rows to train on, later ones to validate and test on: one cut through time, the same for all users.
+    """Split rows by time: earlier rows to train on, later ones to validate and test on, with the same cuts for all
+    users.
 
-    With `fractions`, the cut is the time at which that share of the rows has passed; rows of one moment are never
-    torn apart, they all belong to the later part. So where many rows share a moment, the earlier part is smaller
-    than asked for.
+    With `fractions`, a cut is the time by which that share of the rows has passed. Rows with equal times are never
+    separated; they belong to the later part. So where many rows have the same time, the earlier part is smaller
+    than its fraction.
 
-    A split is no node of a graph: it takes raw data, whatever `Workflow.fit` does, and gives sources, which
-    `fit` and `transform` take. They read the data as it lies when they are used, nothing is copied; errors call
-    rows by their numbers in the files. Fractions take the time column in memory, 8 bytes a row; times nothing.
+    A split is not part of a graph: it takes raw data, anything that `Workflow.fit` takes, and returns sources that
+        `fit`
+    and `transform` take. Nothing is copied; the data is read when it is used, and errors name rows by their
+    numbers in the files. `fractions` read the time column into memory, 8 bytes per row; `at` does not.
 
-    NVTabular has no such operator; its examples filter a frame by hand.
+    NVTabular has no such operator; its examples filter a frame.
 
     Args:
         time: a column of numbers, dates or datetimes.
-        fractions: of the rows, earliest part first; at least two, of sum 1. By default (0.8, 0.1, 0.1).
-        at: instead, ascending, the times at which the second part begins, and the third, ...: numbers, dates,
-            datetimes or ISO 8601 strings; a time without a zone is in the column's.
+        fractions: the shares of the rows, earliest part first; at least two, of sum 1. By default (0.8, 0.1, 0.1).
+        at: instead of fractions, the ascending times at which the second part begins, the third, ...: numbers,
+            dates, datetimes or ISO 8601 strings; a time without a zone is in the column's zone.
 
     Raises:
-        ValueError: fractions that are none, times that do not ascend, or both.
-        SchemaError: (when called) no such column, one that holds no times, a null in it; the message names the
-            row.
+        ValueError: invalid fractions, times that do not ascend, or both arguments.
+        SchemaError: (when called) no such column, a column that is not of times, or a null in it; the message
+            names the row.
 
     Example:
 
@@ -57,7 +59,7 @@ class SplitByTime:
 
     time: str
     fractions: Sequence[float] | None = None
-    at: Sequence[Moment] | None = None
+    at: Sequence[Time] | None = None
 
     def __post_init__(self) -> None:
         if self.at is None and self.fractions is None:
@@ -65,13 +67,13 @@ class SplitByTime:
         if self.at is not None and self.fractions is not None:
             raise ValueError("SplitByTime takes fractions or at, not both")
         if self.at is not None and (isinstance(self.at, str) or not len(self.at)):
-            raise ValueError(f"SplitByTime: at is a list of times, not {self.at!r}")
+            raise ValueError(f"SplitByTime: at must be a list of times; got {self.at!r}")
         f = self.fractions
         if f is not None and (len(f) < 2 or min(f) <= 0 or abs(sum(f) - 1) > 1e-6):
-            raise ValueError(f"SplitByTime: fractions are two or more, above 0 and of sum 1, not {tuple(f)}")
+            raise ValueError(f"SplitByTime: fractions must be two or more numbers > 0 of sum 1; got {tuple(f)}")
 
     def __call__(self, source: Any) -> list[Source]:
-        """The parts of `source`, the earliest first."""
+        """Return the parts of `source`, the earliest first."""
         source = scan(source)
         dtype = _time_type(source, self.time)
         x = _time(source, self.time)
@@ -90,42 +92,42 @@ class SplitByTime:
                     self.time,
                     times.filter(pl.col(self.time).is_null()).head(1).collect(engine="streaming"),
                 )
-            cuts = [_moment(moment, dtype, self.time) for moment in self.at or ()]
+            cuts = [_moment(time, dtype, self.time) for time in self.at or ()]
             if any(late <= early for early, late in itertools.pairwise(cuts)):
-                raise ValueError(f"SplitByTime: at must ascend, not {self.at!r}")
-        # A cut that lies behind all rows, as those of few rows may: nothing is left for the parts behind.
+                raise ValueError(f"SplitByTime: at must be ascending; got {self.at!r}")
+        # With few rows, a cut may be None: after all rows, so that the later parts are empty.
         after = [pl.lit(True), *(pl.lit(False) if cut is None else x >= cut for cut in cuts), pl.lit(False)]
-        words = ["", *(f"{self.time} from {cut!r}" for cut in cuts), ""]
+        bounds = ["", *(f"{self.time} from {cut!r}" for cut in cuts), ""]
         return [
-            _part(source, f"{words[i]} up to {words[i + 1]}", after[i] & ~after[i + 1])
+            _part(source, f"{bounds[i]} up to {bounds[i + 1]}", after[i] & ~after[i + 1])
             for i in range(len(cuts) + 1)
         ]
 
 
 @dataclass
 class SplitLeaveOneOut:
-    """Each user's last row to test on, the one before it to validate on, the rest to train on: the usual split for
-    sequential recommenders.
+    """Split off each user's last row to test on, and the one before to validate on: the usual split for sequential
+    recommenders.
 
-    Rows are in the order of `time`, where that ties or is not given in that of the source. A user of fewer rows
-    than there are parts is left to train on as a whole, so each user of the other parts was trained on; so are
-    rows whose user is null.
+    Rows are ordered by `time`, rows with equal times as in the source. All rows of a user with fewer rows than
+    there are parts are in the training part, so every user of the other parts is also in it; so are rows whose
+    user is null.
 
-    As with `SplitByTime`, parts are sources. The columns `user` and `time` are sorted in memory; after that, 1
-    byte a row is kept for as long as the parts are.
+    As with `SplitByTime`, the parts are sources. The columns `user` and `time` are sorted in memory; after that, 1
+    byte per row is held as long as the parts exist.
 
-    NVTabular has no such operator; Merlin's examples cut the last item off each session's list instead
-    (`ListSlice` does that here).
+    NVTabular has no such operator; Merlin's examples remove the last item of each session's list instead, as
+    `ListSlice` can.
 
     Args:
-        user: the column of users, or sessions; several are a key together.
-        time: the column that rows are in order of.
-        parts: 3 for train, valid, test; 2 for train, test.
+        user: the column of users or sessions; several columns are a key together.
+        time: the column that orders the rows; by default they are in the order of the source.
+        parts: 3 for train, valid and test; 2 for train and test.
 
     Raises:
         ValueError: another number of parts.
-        SchemaError: (when called) no such column, users that are lists, times that are none, or null; the message
-            names the row.
+        SchemaError: (when called) no such column, users that are lists, times that are not times, or null; the
+            message names the row.
 
     Example:
 
@@ -140,17 +142,17 @@ class SplitLeaveOneOut:
         self.user = (self.user,) if isinstance(self.user, str) else tuple(self.user)
         if self.parts not in (2, 3) or not self.user:
             raise ValueError(
-                f"SplitLeaveOneOut takes users and 2 or 3 parts, not {list(self.user)} and {self.parts}"
+                f"SplitLeaveOneOut takes users and 2 or 3 parts; got {list(self.user)} and {self.parts}"
             )
 
     def __call__(self, source: Any) -> list[Source]:
-        """The parts of `source`: to train, to validate if there are three, to test."""
+        """Return the parts of `source`: train, valid if there are three, and test."""
         source = scan(source)
         source.require(self.user)
         for name in self.user:
             if isinstance(source.types[name], pl.List | pl.Array):
                 raise SchemaError(
-                    f"{source.name}: column {name!r} is {source.types[name]}; users are single values"
+                    f"{source.name}: column {name!r} is {source.types[name]}; a user must be one value per row"
                 )
         frame = source.select([*self.user, *([] if self.time is None else [self.time])]).lazy()
         times = []
@@ -175,30 +177,30 @@ class SplitLeaveOneOut:
         numbers = rows[ROW].to_numpy()
         for i in range(1, self.parts):
             part[numbers[(first + sizes)[long] - (self.parts - i)]] = i
-        words = f"one left out of {self.user} by {self.time}"
+        description = f"one left out of {self.user} by {self.time}"
         return [
             _part(
                 source,
-                f"{words}, part {i} of {self.parts}",
+                f"{description}, part {i} of {self.parts}",
                 pl.col(ROW).map_batches(
-                    partial(_is_part, part=part, wanted=i), return_dtype=pl.Boolean(), is_elementwise=True
+                    partial(_is_part, part=part, number=i), return_dtype=pl.Boolean(), is_elementwise=True
                 ),
             )
             for i in range(self.parts)
         ]
 
 
-def _is_part(rows: pl.Series, part: np.ndarray, wanted: int) -> pl.Series:
-    return pl.Series(rows.name, part[rows.to_numpy()] == wanted)
+def _is_part(rows: pl.Series, part: np.ndarray, number: int) -> pl.Series:
+    return pl.Series(rows.name, part[rows.to_numpy()] == number)
 
 
-def _part(source: Source, words: str, keep: pl.Expr) -> Source:
-    """The rows of `source` for which `keep` is true."""
-    return replace(source, filters={**source.filters, f"{len(source.filters)}: {words}": keep})
+def _part(source: Source, description: str, keep: pl.Expr) -> Source:
+    """Return the rows of `source` for which `keep` is true."""
+    return replace(source, filters={**source.filters, f"{len(source.filters)}: {description}": keep})
 
 
 def _time(source: Source, name: str) -> pl.Expr:
-    """A column of times as numbers; NaN is null."""
+    """Return a column of times as numbers; NaN is null."""
     dtype = source.types[name]
     x = pl.col(name).cast(plain_type(dtype)) if isinstance(dtype, pl.Decimal) else pl.col(name)
     return x.to_physical().fill_nan(None)
@@ -212,7 +214,7 @@ def _time_type(source: Source, name: str) -> pl.DataType:
     if not (dtype.is_integer() or dtype.is_float() or isinstance(dtype, pl.Date | pl.Datetime)):
         raise SchemaError(
             f"{source.name}: column {name!r} is {dtype}; times are numbers, dates or datetimes: pass a LazyFrame "
-            "in which it is one (pl.scan_csv(..., try_parse_dates=True), or .str.to_datetime())"
+            "that converts it (pl.scan_csv(..., try_parse_dates=True), or .str.to_datetime())"
         )
     return dtype
 
@@ -223,34 +225,34 @@ def _refuse_null_times(source: Source, name: str, rows: pl.DataFrame) -> None:
         raise SchemaError(f"{place}: column {name!r} is null; a row without a time belongs to no part")
 
 
-def _moment(moment: Moment, dtype: pl.DataType, name: str) -> int | float:
-    """A time as a number, in the unit of the column."""
+def _moment(time: Time, dtype: pl.DataType, name: str) -> int | float:
+    """Return a time as a number, in the unit of the column."""
     try:
         if not dtype.is_temporal():
-            if isinstance(moment, bool) or not isinstance(moment, int | float) or moment != moment:
-                raise TypeError("no number")
-            return moment
-        given = datetime.datetime.fromisoformat(moment) if isinstance(moment, str) else moment
-        if not isinstance(given, datetime.date):
-            raise TypeError("no date")
-        if not isinstance(given, datetime.datetime):
-            given = datetime.datetime(given.year, given.month, given.day)
+            if isinstance(time, bool) or not isinstance(time, int | float) or time != time:
+                raise TypeError("it is not a number")
+            return time
+        when = datetime.datetime.fromisoformat(time) if isinstance(time, str) else time
+        if not isinstance(when, datetime.date):
+            raise TypeError("it is not a date")
+        if not isinstance(when, datetime.datetime):
+            when = datetime.datetime(when.year, when.month, when.day)
         zone = getattr(dtype, "time_zone", None)
-        if zone == OFFSET and given.tzinfo is None:
+        if zone == OFFSET and when.tzinfo is None:
             raise TypeError(
-                "a time without a zone, and the column's zone is an offset: write 2024-03-01T00:00+05:30"
+                "it has no time zone, and that of the column is an offset: write 2024-03-01T00:00+05:30"
             )
         if zone is not None:
-            given = given.replace(tzinfo=ZoneInfo(zone)) if given.tzinfo is None else given
-            given = given.astimezone(datetime.UTC)
-        elif given.tzinfo is not None:
-            raise TypeError("a time zone, which the column has not")
-        if isinstance(dtype, pl.Date) and given.time() != datetime.time():
-            raise TypeError("a time of day, which the column has not")
-        value = pl.Series([given.replace(tzinfo=None)], dtype=pl.Datetime("us"))
+            when = when.replace(tzinfo=ZoneInfo(zone)) if when.tzinfo is None else when
+            when = when.astimezone(datetime.UTC)
+        elif when.tzinfo is not None:
+            raise TypeError("it has a time zone, but the column has none")
+        if isinstance(dtype, pl.Date) and when.time() != datetime.time():
+            raise TypeError("it has a time of day, but the column has dates")
+        value = pl.Series([when.replace(tzinfo=None)], dtype=pl.Datetime("us"))
         plain = pl.Datetime(dtype.time_unit) if isinstance(dtype, pl.Datetime) else dtype
         return value.cast(plain).to_physical().item()
     except (TypeError, ValueError, pl.exceptions.PolarsError) as error:
         raise ValueError(
-            f"SplitByTime: {moment!r} is no time in column {name!r}, which is {dtype}: {error}"
+            f"SplitByTime: {time!r} is not a time of column {name!r}, which is {dtype}: {error}"
         ) from None
