@@ -1,4 +1,4 @@
-"""Data to try kerasrec on: a click log of any size from a known model, MovieLens 100k, Criteo's display ads."""
+"""Datasets to try kerasrec on: a synthetic click log of any size, MovieLens 100k, Criteo's display ads."""
 
 from kerasrec.datasets import additive, criteo, metrics, movielens, synthetic
 

@@ -1,8 +1,8 @@
-"""Additive models: an intercept and a bias for each value of each column, no interactions.
+"""Additive models: an intercept and a bias per value of each column, without interactions.
 
-The honest yardstick for a recommender: on rating data it is the user + item bias model (Koren, Bell, Volinsky,
+They are a baseline for recommenders: on rating data it is the user + item bias model (Koren, Bell, Volinsky,
 "Matrix Factorization Techniques for Recommender Systems", IEEE Computer 2009, eq. 4), and with the logistic loss
-a ridge logistic regression on one-hot ids. What a model with embeddings is worth is what it adds to this.
+a ridge logistic regression on one-hot ids. The gain over this is what embeddings are worth.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from kerasrec.files import globs
 
 @dataclass(frozen=True)
 class AdditiveScore:
-    """AUC and log loss of an additive model on rows it was not fitted on."""
+    """AUC and log loss of an additive model on validation rows."""
 
     auc: float
     logloss: float
@@ -34,16 +34,16 @@ class Additive:
 
         sum over rows of loss + sum over columns c of ridge_c / 2 * sum of squared biases of c
 
-    where loss is half the squared error or the log loss. Rows of one column have one id each, so a column's
-    Hessian is diagonal and a step costs two `bincount`s. The intercept bears no penalty.
+    where loss is half the squared error or the log loss. A row has one id per column, so the
+    Hessian of a column is diagonal and a step takes two `bincount`s. The intercept has no penalty.
 
     Args:
         loss: "logistic" (targets 0 or 1) or "squared".
-        ridge: the penalty, above 0, one number or one a column: how many rows of doubt a bias meets.
-        sweeps: how often to go through the columns.
+        ridge: the penalty > 0, one number or one per column, in units of rows.
+        sweeps: the number of passes through the columns.
 
     Raises:
-        ValueError: an unknown loss, or a ridge that is not above 0.
+        ValueError: an unknown loss, or a ridge that is not > 0.
 
     Example:
 
@@ -53,9 +53,9 @@ class Additive:
 
     def __init__(self, loss: str = "logistic", ridge: float | Sequence[float] = 10.0, sweeps: int = 10):
         if loss not in ("logistic", "squared"):
-            raise ValueError(f"loss must be 'logistic' or 'squared', not {loss!r}")
+            raise ValueError(f"loss must be 'logistic' or 'squared'; got {loss!r}")
         if np.min(ridge) <= 0:
-            raise ValueError(f"ridge must be above 0, not {ridge!r}")
+            raise ValueError(f"ridge must be > 0; got {ridge!r}")
         self.loss, self.ridge, self.sweeps = loss, ridge, sweeps
         self.intercept = 0.0
         self.biases: list[NDArray[np.float64]] = []
@@ -76,7 +76,7 @@ class Additive:
                 gradient = np.bincount(column, slope, size) - ridge * bias
                 hessian = np.bincount(column, curvature, size)
                 share = hessian / (hessian + ridge)
-                # The intercept moves along with each column: one after the other they would creep.
+                # The intercept moves along with each column, as separate steps would converge slowly.
                 shift = (slope.sum() - share @ gradient) / (hessian @ (1 - share))
                 step = (gradient - hessian * shift) / (hessian + ridge)
                 self.intercept += float(shift)
@@ -85,14 +85,14 @@ class Additive:
         return self
 
     def _derivatives(self, total: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
-        """The loss's negative gradient and its curvature in each row's sum."""
+        """Return the loss's negative gradient and its curvature with respect to each row's sum."""
         if self.loss == "squared":
             return y - total, np.ones_like(y)
         p = 1 / (1 + np.exp(-total))
         return y - p, p * (1 - p)
 
     def predict(self, columns: Sequence[ArrayLike]) -> NDArray[np.float64]:
-        """Predictions (rows,); an id that is negative or was never seen adds nothing."""
+        """Return predictions (rows,); a negative or unseen id contributes 0."""
         total = np.full(len(np.asarray(columns[0])), self.intercept)
         for column, bias in zip(columns, self.biases, strict=True):
             known = np.append(bias, 0.0)
@@ -102,7 +102,7 @@ class Additive:
 
 
 def number_ids(train: pl.Series, *others: pl.Series) -> list[NDArray[np.int64]]:
-    """Values as ids 0, 1, ...: null and a list of values are values; -1 is for what `train` does not have."""
+    """Number values 0, 1, ...; null and each list count as values; values that `train` does not have get -1."""
     columns = [train, *others]
     if isinstance(train.dtype, pl.List):
         columns = [s.cast(pl.List(pl.String)).list.join(",") for s in columns]
@@ -118,7 +118,7 @@ def number_ids(train: pl.Series, *others: pl.Series) -> list[NDArray[np.int64]]:
 
 
 def number_quantiles(train: pl.Series, *others: pl.Series, bins: int = 64) -> list[NDArray[np.int64]]:
-    """Numbers as ids of `train`'s quantile bins, bin 0 for null."""
+    """Replace numbers by their quantile bin in `train`, with bin 0 for null."""
     values = train.drop_nulls().to_numpy()
     edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)[1:-1])) if len(values) else np.empty(0)
     return [
@@ -142,14 +142,14 @@ def score_additive(
     Args:
         train, valid: paths or globs.
         target: the column of 0s and 1s.
-        ids: columns whose values get a bias each, nulls and lists as values of their own.
-        numbers: columns cut into 64 quantiles, which get a bias each.
+        ids: columns with a bias per value; nulls and lists are values.
+        numbers: columns with a bias per quantile, of 64.
         ridge: as in `Additive`.
-        max_rows: how many of each to read from the start.
+        max_rows: the most rows to read of each, from the start.
     """
-    wanted = [*ids, *numbers, target]
+    columns = [*ids, *numbers, target]
     files = [globs.files(Path(path)) for path in (train, valid)]
-    a, b = (pl.scan_parquet(some, glob=False).select(wanted).head(max_rows).collect() for some in files)
+    a, b = (pl.scan_parquet(paths, glob=False).select(columns).head(max_rows).collect() for paths in files)
     pairs = [number_ids(a[name], b[name]) for name in ids]
     pairs += [number_quantiles(a[name], b[name]) for name in numbers]
     model = Additive("logistic", ridge).fit([pair[0] for pair in pairs], a[target])

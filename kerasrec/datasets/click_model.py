@@ -1,14 +1,18 @@
-"""The world behind the synthetic click log: how its columns are drawn and what makes a click likely.
+"""The model of the synthetic click log: how its columns are drawn, and the true probability of a click.
 
-The log odds of a click are a sum of terms of what the row shows, so the best possible score is known exactly:
+Columns: `user`, `item`, `site` (codes, power laws), `device` (string), `city`, `category`, `advertiser`, `hour`
+(int64), `genres` (list of strings, some empty or null), `age`, `past_clicks` (int64), `price`, `seconds` (float32,
+heavy tails), all but `item`, `advertiser` and `hour` with some nulls; and `clicked`, 0 or 1.
+
+The log odds of a click are a sum of terms of the row's values, so the best possible score is known exactly:
 
 - a bias for each value of each categorical column,
 - dot products of two columns' hidden vectors: city x category, hour x category, user x item, site x advertiser,
   and city x the mean vector of the item's genres,
 - slopes: price by city, seconds by device, past clicks by site, age by category.
 
-A null is a value like any other: what is hidden in a row plays no part. Effects fade with an id's rank and are
-zero past the first `_HEAD` ranks, since nobody can learn what an id does that is seen once or twice.
+A null is a value like any other: values hidden by nulls have no effect. Effects decrease with an id's rank and are
+zero after the first `_HEAD` ranks, as the effect of an id that occurs once or twice cannot be learned.
 """
 
 from __future__ import annotations
@@ -31,10 +35,10 @@ GENRES = (
 )
 CITIES, CATEGORIES, ADVERTISERS, SITES = 32, 24, 1_000, 2_000
 DEVICES = ("phone", "tablet", "desktop", "television", "console")
-STEP = 2.0**-12  # log odds are multiples of this, so that rows can be counted by their log odds
+STEP = 2.0**-12  # log odds are multiples of this, so that rows can be counted by log odds
 _HEAD = 4096
 _CLICK_RATE = 0.25
-# Spread (standard deviation, in log odds) of each term over the rows.
+# The standard deviation of each term over the rows, in log odds.
 _BIASES = {
     "user": 0.3,
     "item": 0.3,
@@ -62,8 +66,8 @@ _SLOPES = {
 
 @dataclass
 class Block:
-    """Rows by column: categorical ones as ranks (the last level is null), continuous ones with NaN for null,
-    genres as an (n, 4) array of indices with -1 where there is none."""
+    """Rows by column: categorical columns as ranks (the last level is null), continuous ones with NaN for null,
+    genres as an (n, 4) array of indices with -1 for none."""
 
     ids: dict[str, NDArray[np.int64]]
     floats: dict[str, NDArray[np.float64]]
@@ -72,12 +76,12 @@ class Block:
 
 
 class World:
-    """The columns' distributions and the true click model, all drawn from one seed.
+    """The distributions of the columns and the true click model, all drawn from one seed.
 
     Args:
-        seed: draws the effects; rows are drawn by whoever calls `draw`.
-        users, items: how many ids there are to draw from.
-        exponent: of the power law that draws users and items.
+        seed: of the effects; `draw` takes the generator for rows.
+        users, items: the numbers of ids to draw from.
+        exponent: of the power law of users and items.
     """
 
     def __init__(self, seed: int, users: int, items: int, exponent: float):
@@ -93,7 +97,8 @@ class World:
         self._calibrate(self.draw(np.random.default_rng([seed, 1]), 1 << 17))
 
     def _effects(self, rng: np.random.Generator, name: str, width: int) -> NDArray[np.float64]:
-        """Effects of a column's ranks, (levels or head + 1, width); the last row is for the tail, of none."""
+        """Draw the effects of a column's ranks, (levels or head + 1, width); the last row, of the tail, is
+        zero."""
         if name == "genres":
             return rng.normal(size=(len(GENRES), width))
         head = min(self.levels[name] + 1, _HEAD)  # + 1: null
@@ -102,7 +107,7 @@ class World:
 
     # ---- rows ----------------------------------------------------------------------------------------------
     def draw(self, rng: np.random.Generator, rows: int) -> Block:
-        """Draw what a row shows; users and items bring their own attributes."""
+        """Draw rows; users and items have fixed attributes."""
         user, item, site = (column(rng.random(rows)) for column in (self.user, self.item, self.site))
         evening = 1.2 + np.sin((np.arange(24) - 14) * np.pi / 12)
         ids = {
@@ -123,19 +128,21 @@ class World:
             "seconds": np.round(3600 * np.exp(0.9 * _logit(rng.random(rows) * 0.999999 + 5e-7)), 1),
             "past_clicks": np.floor(2 * ((1 - rng.random(rows)) ** -0.8 - 1)),
         }
-        floats = {name: x.astype(np.float32).astype(np.float64) for name, x in floats.items()}  # as it is stored
+        floats = {
+            name: x.astype(np.float32).astype(np.float64) for name, x in floats.items()
+        }  # the precision in files
         for name, share in (("price", 0.02), ("seconds", 0.05), ("past_clicks", 0.1)):
             floats[name][rng.random(rows) < share] = np.nan
-        how_many = np.searchsorted((0.05, 0.35, 0.7, 0.9), unit(item, 17))
+        genre_counts = np.searchsorted((0.05, 0.35, 0.7, 0.9), unit(item, 17))
         step = np.array((1, 5, 7, 11))[scramble(item, 18) % 4]  # coprime with 24: an item's genres differ
         genres: NDArray = (self.genre(unit(item, 19))[:, None] + step[:, None] * np.arange(4)) % len(GENRES)
         null_genres = rng.random(rows) < 0.02
-        genres[(np.arange(4) >= how_many[:, None]) | null_genres[:, None]] = -1
+        genres[(np.arange(4) >= genre_counts[:, None]) | null_genres[:, None]] = -1
         return Block(ids, floats, genres, null_genres)
 
     # ---- the truth -----------------------------------------------------------------------------------------
     def log_odds(self, block: Block) -> NDArray[np.float64]:
-        """The true log odds of a click, float64, multiples of `STEP` within +-12."""
+        """Return the true log odds of a click, float64, multiples of `STEP` within +-12."""
         raw = reduce(np.add, self._terms(block).values()) + self._intercept
         return np.clip(np.rint(raw / STEP) * STEP, -12, 12)
 
@@ -148,7 +155,7 @@ class World:
                 "ij,ij->i", self._look_up(a, block, left), self._look_up(b, block, right)
             )
         for (slope, name), table in self._slopes.items():
-            terms[slope, name] = self._look_up(table, block, name)[:, 0] * self._shown(block, slope)
+            terms[slope, name] = self._look_up(table, block, name)[:, 0] * self._standardized(block, slope)
         return terms
 
     def _look_up(self, table: NDArray[np.float64], block: Block, name: str) -> NDArray[np.float64]:
@@ -158,8 +165,8 @@ class World:
         total = reduce(np.add, (vectors.take(block.genres[:, j], axis=0) for j in range(4)))
         return total / np.maximum((block.genres >= 0).sum(1), 1)[:, None]
 
-    def _shown(self, block: Block, name: str) -> NDArray[np.float64]:
-        """A continuous column as the model sees it: about standard, null as zero, an average age as null."""
+    def _standardized(self, block: Block, name: str) -> NDArray[np.float64]:
+        """Return a continuous column as the model uses it: roughly standardized, with zero for null."""
         x = block.floats[name]
         if name == "age":
             return np.nan_to_num((x - 42) / 19)
@@ -167,11 +174,11 @@ class World:
         return (np.log1p(np.nan_to_num(x)) - centre) / spread
 
     def _calibrate(self, sample: Block) -> None:
-        """Scale every term to its spread on a sample, and find the intercept that gives the click rate."""
+        """Scale every term to its standard deviation on a sample, and find the intercept for the click rate."""
         self._intercept = 0.0
         self._standard: dict[str, tuple[float, float]] = {}
         for name in ("price", "seconds", "past_clicks"):
-            x = self._shown(sample, name)
+            x = self._standardized(sample, name)
             self._standard[name] = float(x.mean()), float(x.std())
         terms = self._terms(sample)
         for name, spread in _BIASES.items():
@@ -189,7 +196,7 @@ class World:
 
 
 def to_table(block: Block, clicked: NDArray[np.bool_], levels: dict[str, int]) -> pa.Table:
-    """The block as a log has it: codes, integers, nulls, lists."""
+    """Convert a block to a table of codes, integers, nulls and lists."""
     columns: dict[str, pa.Array | pa.DictionaryArray] = {}
     for name, salt, prefix in (("user", 21, "u_"), ("item", 22, ""), ("site", 23, "")):
         columns[name] = _nullable(codes(block.ids[name], salt, prefix), block.ids[name] == levels[name])
@@ -197,15 +204,15 @@ def to_table(block: Block, clicked: NDArray[np.bool_], levels: dict[str, int]) -
     columns["device"] = pa.DictionaryArray.from_arrays(device, pa.array(DEVICES))
     for name in ("city", "category", "advertiser", "hour"):
         columns[name] = pa.array(block.ids[name], mask=block.ids[name] == levels[name])
-    there = block.genres >= 0
-    offsets = np.concatenate([[0], np.cumsum(there.sum(1))]).astype(np.int32)
-    names = pa.DictionaryArray.from_arrays(pa.array(block.genres[there].astype(np.int32)), pa.array(GENRES))
+    present = block.genres >= 0
+    offsets = np.concatenate([[0], np.cumsum(present.sum(1))]).astype(np.int32)
+    names = pa.DictionaryArray.from_arrays(pa.array(block.genres[present].astype(np.int32)), pa.array(GENRES))
     columns["genres"] = pa.ListArray.from_arrays(
         pa.array(offsets), names, mask=pa.array(block.null_genres) if block.null_genres.any() else None
     )
     for name, x in block.floats.items():
-        whole = name in ("age", "past_clicks")
-        values = np.nan_to_num(x).astype(np.int64) if whole else x.astype(np.float32)
+        is_integer = name in ("age", "past_clicks")
+        values = np.nan_to_num(x).astype(np.int64) if is_integer else x.astype(np.float32)
         columns[name] = pa.array(values, mask=np.isnan(x))
     columns["clicked"] = pa.array(clicked.astype(np.int64))
     return pa.table(columns)
@@ -217,5 +224,5 @@ def _nullable(names: pa.DictionaryArray, null: NDArray[np.bool_]) -> pa.Dictiona
 
 
 def _logit(u: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Uniform to logistic: its exponential has a power law's tail."""
+    """Map uniform to logistic numbers, whose exponentials have a power-law tail."""
     return np.log(u / (1 - u))

@@ -1,8 +1,8 @@
-"""Criteo's display advertising log: a week of traffic, whether an ad was clicked, 13 integers, 26 hashed ids.
+"""Criteo's display advertising log: a week of ad impressions with a click label, 13 integers and 26 hashed ids.
 
 Criteo AI Lab publishes it at https://ailab.criteo.com/ressources/ ("Kaggle Display Advertising Challenge
 dataset"): accept the terms there, download, unpack, and pass `train.txt` (11 GB, 45,840,617 rows, tabs, no
-header). Copies cut from it go about as CSV files with a header, `Id,Label,I1,...,I13,C1,...,C26`; both are read.
+header). Samples of it circulate as CSV files with a header, `Id,Label,I1,...,I13,C1,...,C26`; both forms are read.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ _CHUNK = 1 << 24  # bytes
 
 
 def scan(path: str | os.PathLike[str]) -> pl.LazyFrame:
-    """Open Criteo's TSV (no header) or CSV (header) without reading it into memory.
+    """Open Criteo's TSV (no header) or CSV (header) as a lazy frame.
 
-    Every line's fields are counted once up front, since a CSV reader fills a short line up with nulls.
+    The fields of every line are counted first, as a CSV reader silently fills short lines with nulls.
 
     Returns:
-        A lazy frame: `label` (int64, 0 or 1), `I1` ... `I13` (int64, counts, some nulls, I2 down to -2 or so),
+        A lazy frame: `label` (int64, 0 or 1), `I1` ... `I13` (int64, counts, some nulls, I2 from about -2),
         `C1` ... `C26` (strings of eight hexadecimal digits, some nulls).
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError: there is no such file.
         ValueError: an empty file, a header that lacks a column, or a line with too few or too many fields,
             naming file and line. A number that does not parse is reported by Polars when the frame is read.
 
@@ -38,7 +38,9 @@ def scan(path: str | os.PathLike[str]) -> pl.LazyFrame:
     """
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(f"{path}: no such file; kerasrec.datasets.criteo says where to get it")
+        raise FileNotFoundError(
+            f"{path}: no such file; see kerasrec.datasets.criteo for where to get it"
+        )
     with path.open("rb") as file:
         first = file.readline().rstrip(b"\r\n").decode("utf-8", "replace")
     if not first:

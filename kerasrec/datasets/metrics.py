@@ -1,4 +1,4 @@
-"""AUC and log loss in float64, on arrays in memory and on counts that rows of any number add up to."""
+"""AUC and log loss in float64, of arrays and of counts of rows."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def auc(labels: ArrayLike, scores: ArrayLike) -> float:
-    """Area under the ROC curve: the share of (positive, negative) pairs that the scores order rightly, a tie
-    counting half (the Mann-Whitney statistic).
+    """Return the area under the ROC curve: the share of (positive, negative) pairs in the right order, where ties
+    count half (the Mann-Whitney statistic).
 
     Args:
         labels: 0 or 1, any shape.
-        scores: of as many elements; the higher, the likelier a 1.
+        scores: as many; the higher, the more likely a 1.
 
     Returns:
         A number in [0, 1]; NaN where there are no positives or no negatives.
 
     Raises:
-        ValueError: the two differ in size, or a label is neither 0 nor 1.
+        ValueError: sizes differ, or a label is neither 0 nor 1.
 
     Example:
 
@@ -31,9 +31,9 @@ def auc(labels: ArrayLike, scores: ArrayLike) -> float:
 
 
 def auc_of_counts(positives: ArrayLike, negatives: ArrayLike) -> float:
-    """`auc` of rows counted by their score: element i holds the rows at the i-th lowest score.
+    """Return the `auc` of rows counted by score: element i counts the rows with the i-th lowest score.
 
-    Exact, since rows of one score are ties, and additive over any number of chunks of rows.
+    This is exact, as rows with equal scores are ties, and counts of chunks of rows can be added up.
     """
     pos, neg = np.asarray(positives, np.float64), np.asarray(negatives, np.float64)
     pairs = pos.sum() * neg.sum()
@@ -41,14 +41,14 @@ def auc_of_counts(positives: ArrayLike, negatives: ArrayLike) -> float:
 
 
 def log_loss(labels: ArrayLike, probabilities: ArrayLike, epsilon: float = 1e-7) -> float:
-    """Mean of -log(the probability given to what happened), in nats.
+    """Return the mean of -log(predicted probability of the label), in nats.
 
     Args:
         labels: 0 or 1, any shape.
-        probabilities: of a 1, as many elements; clipped to [epsilon, 1 - epsilon].
+        probabilities: of a 1, as many; clipped to [epsilon, 1 - epsilon].
 
     Raises:
-        ValueError: the two differ in size, or a label is neither 0 nor 1.
+        ValueError: sizes differ, or a label is neither 0 nor 1.
     """
     truth, p = _binary(labels, probabilities)
     p = np.clip(p, epsilon, 1 - epsilon)
@@ -56,7 +56,7 @@ def log_loss(labels: ArrayLike, probabilities: ArrayLike, epsilon: float = 1e-7)
 
 
 def rmse(targets: ArrayLike, predictions: ArrayLike) -> float:
-    """Root of the mean squared difference."""
+    """Return the root of the mean squared difference."""
     difference = np.ravel(targets).astype(np.float64) - np.ravel(predictions)
     return float(np.sqrt(np.mean(difference**2)))
 
@@ -64,7 +64,7 @@ def rmse(targets: ArrayLike, predictions: ArrayLike) -> float:
 def _binary(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     truth, scores = np.ravel(labels).astype(np.float64), np.ravel(scores).astype(np.float64)
     if truth.shape != scores.shape:
-        raise ValueError(f"{truth.size} labels, but {scores.size} scores")
+        raise ValueError(f"{truth.size} labels, but {scores.size} scores; pass equally many")
     if not np.isin(truth, (0, 1)).all():
         raise ValueError("labels must be 0 or 1")
     return truth, scores

@@ -32,11 +32,11 @@ SPLITS = ("u1", "u2", "u3", "u4", "u5", "ua", "ub")
 
 
 def load(folder: str | os.PathLike[str], split: str = "u1") -> tuple[pl.DataFrame, pl.DataFrame]:
-    """Read one of the standard splits, each rating with what is known of its user and its film.
+    """Read one of the standard splits: ratings with the attributes of the user and the film.
 
     Args:
-        folder: where `u.user`, `u.item`, `u.genre` and the split's `.base` and `.test` lie.
-        split: "u1" to "u5" (five folds of 80,000 / 20,000), "ua" or "ub" (ten ratings a user held out).
+        folder: the folder with `u.user`, `u.item`, `u.genre`, and the split's `.base` and `.test`.
+        split: "u1" to "u5" (five folds of 80,000 / 20,000), "ua" or "ub" (ten test ratings per user).
 
     Returns:
         Train and test frames: `user`, `item` (int64), `age` (int64, years), `gender` ("M", "F"), `occupation`,
@@ -44,7 +44,7 @@ def load(folder: str | os.PathLike[str], split: str = "u1") -> tuple[pl.DataFram
         (1-5, int64), `timestamp` (seconds since 1970).
 
     Raises:
-        ValueError: an unknown split, or a line that does not read as it should, naming file and line.
+        ValueError: an unknown split, or an invalid line; the message names the file and the line.
         FileNotFoundError: a file is missing.
 
     Example:
@@ -54,7 +54,7 @@ def load(folder: str | os.PathLike[str], split: str = "u1") -> tuple[pl.DataFram
     (80000, 20000)
     """
     if split not in SPLITS:
-        raise ValueError(f"unknown split {split!r}; MovieLens 100k has {', '.join(SPLITS)}")
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}; got {split!r}")
     folder = Path(folder)
     users, items = _users(folder / "u.user"), _items(folder / "u.item", _genres(folder / "u.genre"))
     train, test = (_ratings(folder / f"{split}.{part}", users, items) for part in ("base", "test"))
@@ -62,16 +62,16 @@ def load(folder: str | os.PathLike[str], split: str = "u1") -> tuple[pl.DataFram
 
 
 def download(folder: str | os.PathLike[str], url: str = URL) -> Path:
-    """Fetch the archive from GroupLens and unpack it to `folder`, unless it is there.
+    """Download the archive from GroupLens and unpack it to `folder`, unless that exists.
 
-    The archive's size and MD5 are checked before anything is unpacked; `folder` appears only when complete.
+    The archive's size and MD5 are verified before it is unpacked; `folder` appears only when it is complete.
 
     Returns:
         `folder`, for `load`.
 
     Raises:
-        ConnectionError: the archive cannot be fetched.
-        ValueError: what came is not the archive.
+        ConnectionError: the download fails.
+        ValueError: the downloaded file is not the archive.
     """
     folder = Path(folder)
     if (folder / "u.data").exists():
@@ -82,7 +82,7 @@ def download(folder: str | os.PathLike[str], url: str = URL) -> Path:
     except (URLError, OSError) as error:
         reason = getattr(error, "reason", error)
         raise ConnectionError(
-            f"cannot fetch {url}: {reason}. Without a connection, pass the folder of an unpacked ml-100k.zip"
+            f"cannot download {url}: {reason}. Without a connection, pass the folder of an unpacked ml-100k.zip"
         ) from None
     md5 = hashlib.md5(archive, usedforsecurity=False).hexdigest()
     if (len(archive), md5) != (SIZE, MD5):
@@ -96,13 +96,13 @@ def download(folder: str | os.PathLike[str], url: str = URL) -> Path:
 
 
 def _ratings(path: Path, users: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
-    """Ratings, joined with their users and films, in the file's order."""
+    """Read ratings, joined with their users and films, in the order of the file."""
     known_users, known_items = set(users["user"]), set(items["item"])
     rows = []
     for line, fields in _lines(path, "\t", 4):
-        user, item, rating, timestamp = (_whole(path, line, field) for field in fields)
+        user, item, rating, timestamp = (_integer(path, line, field) for field in fields)
         if not 1 <= rating <= 5:
-            raise ValueError(f"{path}, line {line}: a rating is 1 to 5, not {rating}")
+            raise ValueError(f"{path}, line {line}: a rating must be from 1 to 5; got {rating}")
         for kind, number, known in (("user", user, known_users), ("item", item, known_items)):
             if number not in known:
                 raise ValueError(f"{path}, line {line}: {kind} {number} is not in u.{kind}")
@@ -127,7 +127,7 @@ def _ratings(path: Path, users: pl.DataFrame, items: pl.DataFrame) -> pl.DataFra
 
 def _users(path: Path) -> pl.DataFrame:
     rows = [
-        (_whole(path, line, user), _whole(path, line, age), gender, occupation)
+        (_integer(path, line, user), _integer(path, line, age), gender, occupation)
         for line, (user, age, gender, occupation, _) in _lines(path, "|", 5)
     ]
     return pl.DataFrame(rows, schema=["user", "age", "gender", "occupation"], orient="row")
@@ -137,21 +137,23 @@ def _items(path: Path, genres: list[str]) -> pl.DataFrame:
     rows = []
     for line, (item, _title, _released, _video, _url, *flags) in _lines(path, "|", 5 + len(genres)):
         if not set(flags) <= {"0", "1"}:
-            raise ValueError(f"{path}, line {line}: genre flags must be 0 or 1, not {excerpt('|'.join(flags))}")
-        rows.append((_whole(path, line, item), [g for g, flag in zip(genres, flags, strict=True) if flag == "1"]))
+            raise ValueError(f"{path}, line {line}: genre flags must be 0 or 1; got {excerpt('|'.join(flags))}")
+        rows.append(
+            (_integer(path, line, item), [g for g, flag in zip(genres, flags, strict=True) if flag == "1"])
+        )
     return pl.DataFrame(rows, schema={"item": pl.Int64, "genres": pl.List(pl.String)}, orient="row")
 
 
 def _genres(path: Path) -> list[str]:
-    """Genre names in the order of u.item's flags."""
-    named = {_whole(path, line, index): name for line, (name, index) in _lines(path, "|", 2)}
+    """Read the genre names, in the order of the flags in u.item."""
+    named = {_integer(path, line, index): name for line, (name, index) in _lines(path, "|", 2)}
     if sorted(named) != list(range(len(named))):
-        raise ValueError(f"{path}: genres must be numbered 0, 1, ...; found {sorted(named)}")
+        raise ValueError(f"{path}: genres must be numbered 0, 1, ...; got {sorted(named)}")
     return [named[index] for index in range(len(named))]
 
 
 def _lines(path: Path, separator: str, count: int) -> Iterator[tuple[int, list[str]]]:
-    """Line numbers from 1 and fields; blank lines are left out. The files are in Latin-1."""
+    """Yield line numbers from 1 and fields, without blank lines. The files are in Latin-1."""
     if not path.exists():
         raise FileNotFoundError(f"{path} is missing; is {path.parent} the folder of MovieLens 100k?")
     with path.open(encoding="latin-1", newline="\n") as file:
@@ -163,8 +165,8 @@ def _lines(path: Path, separator: str, count: int) -> Iterator[tuple[int, list[s
                 yield number, fields
 
 
-def _whole(path: Path, line: int, field: str) -> int:
+def _integer(path: Path, line: int, field: str) -> int:
     try:
         return int(field)
     except ValueError:
-        raise ValueError(f"{path}, line {line}: not a whole number: {excerpt(field)}") from None
+        raise ValueError(f"{path}, line {line}: not an integer: {excerpt(field)}") from None

@@ -1,4 +1,4 @@
-"""A stream of tables as Parquet files of a stated number of rows."""
+"""Writes tables into Parquet files of a set number of rows."""
 
 from __future__ import annotations
 
@@ -21,10 +21,11 @@ class Parts:
         self._files = self._rows = 0
 
     def write(self, table: pa.Table) -> None:
+        """Append rows."""
         while len(table):
             if self._writer is None:
                 path = self._folder / f"part-{self._files:05d}.parquet"
-                # Without Arrow's own schema in the file, dictionaries are read back as plain strings.
+                # Without the Arrow schema in the file, dictionaries are read back as plain strings.
                 self._writer = pq.ParquetWriter(path, table.schema, store_schema=False, write_page_checksum=True)
                 self._files, self._rows = self._files + 1, 0
             part = table.slice(0, self._rows_per_file - self._rows)
@@ -46,6 +47,6 @@ class Parts:
     def __exit__(self, kind: object, *_: object) -> None:
         if kind is None:
             self._close()
-        elif self._writer is not None:  # of a file that is thrown away: what went wrong first is what is raised
+        elif self._writer is not None:  # the file is thrown away, and the first error is the one to raise
             with suppress(Exception):
                 self._writer.close()

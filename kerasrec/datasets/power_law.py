@@ -1,4 +1,4 @@
-"""Ids as real logs have them: few frequent, most rare, named by codes that say nothing of their rank."""
+"""Ids with power-law frequencies, as in real logs, and codes for them that do not reveal their rank."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-_HEAD = 1 << 14  # ranks whose probability is summed one by one; past them an integral is right to 1e-9
+_HEAD = 1 << 14  # ranks whose probabilities are summed one by one; after them an integral is accurate to 1e-9
 
 
 class Zipf:
     """A truncated power law over `size` ranks: P(r) proportional to (r + 1) ** -exponent, r = 0 ... size - 1.
 
-    Drawn by the inverse of its distribution function, so no mass piles up on the last rank as it does with
+    It is sampled by the inverse of its distribution function, so the last rank is not too frequent, as with
     `minimum(zipf(a), size - 1)`. Memory does not grow with `size`.
 
     Args:
-        size: how many ranks there are, at most 2 ** 32.
-        exponent: the slope; 0 is uniform, 1 is Zipf's own law.
+        size: the number of ranks, at most 2 ** 32.
+        exponent: the slope; 0 is uniform, 1 is Zipf's law.
     """
 
     def __init__(self, size: int, exponent: float):
         if not 1 <= size <= 1 << 32:
-            raise ValueError(f"a power law needs 1 to 2**32 ranks, not {size}")
+            raise ValueError(f"size must be from 1 to 2**32 ranks; got {size}")
         self.size = size
         self._head = min(size, _HEAD)
         self._power = 1.0 - exponent
@@ -31,14 +31,14 @@ class Zipf:
         self._cdf = head / (head[-1] + self._high - self._low)
 
     def _primitive(self, x: float) -> float:
-        """The integral of x ** -exponent."""
+        """Return the integral of x ** -exponent."""
         return np.log(x) if self._power == 0 else x**self._power / self._power
 
     def __call__(self, uniform: NDArray[np.floating]) -> NDArray[np.int64]:
-        """Uniform numbers in [0, 1) to ranks."""
+        """Convert uniform numbers in [0, 1) to ranks."""
         ranks = np.searchsorted(self._cdf, uniform, side="right")
         (tail,) = np.nonzero(ranks == self._head)
-        if self.size == self._head:  # only rounding can lead past the last rank
+        if self.size == self._head:  # only by rounding
             ranks[tail] = self.size - 1
         elif tail.size:
             share = (uniform[tail] - self._cdf[-1]) / (1 - self._cdf[-1])
@@ -49,7 +49,7 @@ class Zipf:
 
 
 def scramble(ranks: NDArray[np.integer], salt: int) -> NDArray[np.uint32]:
-    """A one-to-one map of 32-bit numbers that looks random (the finaliser of MurmurHash3)."""
+    """Permute 32-bit numbers pseudo-randomly (the finaliser of MurmurHash3)."""
     x = ranks.astype(np.uint32) ^ np.uint32(salt * 0x9E3779B9 & 0xFFFFFFFF)
     x = (x ^ (x >> np.uint32(16))) * np.uint32(0x85EBCA6B)
     x = (x ^ (x >> np.uint32(13))) * np.uint32(0xC2B2AE35)
@@ -57,12 +57,12 @@ def scramble(ranks: NDArray[np.integer], salt: int) -> NDArray[np.uint32]:
 
 
 def unit(ranks: NDArray[np.integer], salt: int) -> NDArray:
-    """A fixed number strictly between 0 and 1 for each rank, as if uniform: what an id is, not what it does."""
+    """Return a fixed pseudo-random number in (0, 1) per rank, for attributes of an id."""
     return (scramble(ranks, salt) + 0.5) / 2.0**32
 
 
 def codes(ranks: NDArray[np.integer], salt: int, prefix: str = "") -> pa.DictionaryArray:
-    """The ranks' names, such as `u_7f00af31`: a prefix and eight hexadecimal digits, distinct per rank."""
+    """Return a distinct name per rank, such as `u_7f00af31`: a prefix and eight hexadecimal digits."""
     distinct, index = np.unique(ranks, return_inverse=True)
     nibbles = scramble(distinct, salt)[:, None] >> np.arange(28, -1, -4, dtype=np.uint32) & np.uint32(15)
     digits = np.frombuffer(b"0123456789abcdef", np.uint8)[nibbles]

@@ -1,11 +1,12 @@
-"""A click log of any size from a known model, with the best score that any model can reach on it."""
+"""A synthetic click log of any size, with the best score that any model can reach on it."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -22,13 +23,17 @@ from kerasrec.datasets.parts import Parts
 from kerasrec.files import write_aside
 
 FILENAME = "click_log.json"
-BLOCK_ROWS = 1 << 16  # rows drawn from one seed; a row does not depend on how many are written, or where
+BLOCK_ROWS = 1 << 16  # rows per seed; a row does not depend on the number of rows or files
 _STREAMS = {"train": 2, "valid": 3}
+_FILES = (
+    FILENAME,
+    *(f"{parent}{split}/part-*.parquet" for parent in ("", "truth/") for split in ("train", "valid")),
+)
 
 
 @dataclass(frozen=True)
 class Split:
-    """One part of a click log: its size, and what the true probabilities themselves score on its rows."""
+    """A split of a click log: its size, and the scores of the true probabilities on its rows."""
 
     rows: int
     clicks: int
@@ -38,10 +43,10 @@ class Split:
 
 @dataclass(frozen=True)
 class ClickLog:
-    """Where a click log lies, what is in it, and the best that a model can do on it.
+    """A click log on disk, and the best score that a model can reach on it.
 
-    `distinct` counts the ids present in each categorical column over both splits, nulls left out. Under
-    `truth/` lie the true probabilities in the rows' order, apart from the data so that no model sees them.
+    `distinct` has the number of distinct ids of each categorical column over both splits, without nulls. The true
+    probabilities are in `truth/`, in the order of the rows, apart from the data so that no model reads them.
     """
 
     folder: Path
@@ -59,28 +64,28 @@ class ClickLog:
 
     @property
     def valid(self) -> str:
-        """A glob of the held-out files."""
+        """A glob of the validation files."""
         return str(self.folder / "valid" / "*.parquet")
 
     @property
     def auc_bound(self) -> float:
-        """The true probabilities' AUC on the held-out rows."""
+        """The AUC of the true probabilities on the validation rows."""
         return self.splits["valid"].auc_bound
 
     @property
     def logloss_bound(self) -> float:
-        """The true probabilities' log loss on the held-out rows, in nats."""
+        """The log loss of the true probabilities on the validation rows, in nats."""
         return self.splits["valid"].logloss_bound
 
     def bias_baseline(self, *, ridge: float = 50.0, max_rows: int = 2_000_000) -> AdditiveScore:
-        """What a model without interactions reaches on the held-out rows.
+        """Score a model without interactions on the validation rows.
 
-        It is a ridge logistic regression with a bias for each value of each column: ids, sets of genres,
-        continuous columns cut into 64 quantiles.
+        It is a ridge logistic regression with a bias per value of each column: ids, sets of genres, and continuous
+        columns cut into 64 quantiles.
 
         Args:
-            ridge: the penalty on a bias: ridge / 2 * bias ** 2, against the sum of the rows' log losses.
-            max_rows: how many training rows to read, and how many held-out ones; bounds its memory.
+            ridge: the penalty of a bias, ridge / 2 * bias ** 2, against the sum of the rows' log losses.
+            max_rows: the most rows to read of each split, which bounds the memory.
         """
         return score_additive(
             self.train,
@@ -94,20 +99,20 @@ class ClickLog:
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> ClickLog:
-        """Open what `click_log` wrote. Raises `FileNotFoundError`, or `ValueError` naming the file."""
+        """Open a click log on disk. Raise `FileNotFoundError`, or `ValueError` naming the file."""
         path = Path(folder) / FILENAME
         if not path.exists():
-            raise FileNotFoundError(f"no click log in {folder}: it would hold {FILENAME}")
+            raise FileNotFoundError(f"no click log in {folder}: there is no {FILENAME}")
         try:
             values = json.loads(path.read_text(encoding="utf-8"))
             values["splits"] = {name: Split(**split) for name, split in values["splits"].items()}
             return cls(folder=Path(folder), **values)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{path}: not a click log's facts: {error!r}") from None
+            raise ValueError(f"{path}: not the description of a click log: {error!r}") from None
 
     def _save(self, path: Path) -> None:
-        facts: dict[str, Any] = {k: v for k, v in asdict(self).items() if k != "folder"}
-        path.write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+        values: dict[str, Any] = {k: v for k, v in asdict(self).items() if k != "folder"}
+        path.write_text(json.dumps(values, indent=2) + "\n", encoding="utf-8")
 
     def __repr__(self) -> str:
         lines = [f"ClickLog at {self.folder} (seed {self.seed})"]
@@ -134,32 +139,24 @@ def click_log(
     overwrite: bool = False,
     progress: bool = True,
 ) -> ClickLog:
-    """Write a click log to `folder/train/` and `folder/valid/` as Parquet, in memory that does not grow with it.
-
-    Columns: `user`, `item`, `site` (codes, power laws), `device` (string), `city`, `category`, `advertiser`,
-    `hour` (int64), `genres` (list of strings, sometimes empty or null), `age`, `past_clicks` (int64), `price`,
-    `seconds` (float32, heavy tails), all but `item`, `advertiser` and `hour` with some nulls; and `clicked`,
-    0 or 1, drawn from the true probability that `kerasrec.datasets.click_model` describes.
-
-    The bounds are exact: log odds are multiples of 2 ** -12, so clicks and non-clicks counted per value of the
-    log odds give the AUC (ties count half) and the log loss of all rows in a fixed memory.
+    """Write a click log as Parquet to `folder/train/` and `folder/valid/`; its columns are in `click_model`.
 
     Args:
-        folder: where to; it takes this name only when all is written.
-        rows: how many, both splits together.
-        seed: decides everything: the model, and the rows one block after the other.
-        valid_fraction: the share of rows held out, strictly between 0 and 1; at least one row a split.
-        users, items: how many ids there are to draw from; each costs a byte of memory.
+        folder: the path to write to; it appears only when it is complete.
+        rows: the number of rows of both splits.
+        seed: of the model and of the rows, which are drawn block by block.
+        valid_fraction: the share of validation rows, in (0, 1); each split has at least one row.
+        users, items: the numbers of ids to draw from; each id takes a byte of memory.
         exponent: of the power law P(rank) ~ rank ** -exponent of users and items.
-        rows_per_file: where one Parquet file ends and the next begins; changes no row.
-        overwrite: whether a `folder` that exists is replaced.
+        rows_per_file: the rows of a Parquet file; it does not change the rows.
+        overwrite: whether to replace an existing `folder`.
         progress: whether to show a progress bar.
 
     Returns:
-        A `ClickLog`; it is saved beside the data as `click_log.json`.
+        A `ClickLog`, which is also saved in the folder as `click_log.json`.
 
     Raises:
-        ValueError: an argument out of its range.
+        ValueError: an argument is out of range.
         FileExistsError: `folder` exists and `overwrite` is false.
 
     Example:
@@ -169,70 +166,101 @@ def click_log(
     """
     valid_rows = round(rows * valid_fraction)
     if not 0 < valid_rows < rows:
-        raise ValueError(f"{rows} rows with valid_fraction={valid_fraction} leave a split empty")
+        raise ValueError(f"{rows} rows with valid_fraction={valid_fraction} leave a split empty; pass more rows")
     if rows_per_file < 1:
-        raise ValueError(f"rows_per_file must be at least 1, not {rows_per_file}")
+        raise ValueError(f"rows_per_file must be an integer >= 1; got {rows_per_file}")
     world = World(seed, users, items, exponent)
-    seen = {name: np.zeros(world.levels[name] + 1, bool) for name in CATEGORICAL}
+    present = {name: np.zeros(world.levels[name] + 1, bool) for name in CATEGORICAL}
+    sizes = {"train": rows - valid_rows, "valid": valid_rows}
+    with write_aside(folder, overwrite=overwrite, files=_FILES) as aside, _bar(rows, progress) as advance:
+        splits = {
+            name: _write_split(aside, name, _blocks(world, seed, name, size), rows_per_file, present, advance)
+            for name, size in sizes.items()
+        }
+        distinct = {name: int(ids[:-1].sum()) for name, ids in present.items()}  # the last one is null
+        log = ClickLog(Path(folder), seed, users, items, exponent, splits, distinct)
+        log._save(aside / FILENAME)
+    return log
+
+
+@contextmanager
+def _bar(rows: int, show: bool) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar; yield a function to call with each number of rows written."""
     bar = Progress(
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
         TextColumn("rows"),
         TimeRemainingColumn(),
-        disable=not progress,
+        disable=not show,
     )
-    files = (
-        FILENAME,
-        *(f"{place}{split}/part-*.parquet" for place in ("", "truth/") for split in ("train", "valid")),
-    )
-    with write_aside(folder, overwrite=overwrite, files=files) as aside, bar:
+    with bar:
         task = bar.add_task("click log", total=rows)
-        splits = {}
-        for name, size in {"train": rows - valid_rows, "valid": valid_rows}.items():
-            tally = _Tally()
-            with (
-                Parts(aside / name, rows_per_file) as data,
-                Parts(aside / "truth" / name, rows_per_file) as truth,
-            ):
-                for table, log_odds, clicked, ids in _blocks(world, seed, name, size):
-                    data.write(table)
-                    truth.write(pa.table({"true_probability": 1 / (1 + np.exp(-log_odds))}))
-                    tally.add(log_odds, clicked)
-                    for column, values in ids.items():
-                        seen[column][values] = True
-                    bar.update(task, advance=len(table))
-            splits[name] = tally.split()
-        distinct = {name: int(present[:-1].sum()) for name, present in seen.items()}  # the last one is null
-        log = ClickLog(Path(folder), seed, users, items, exponent, splits, distinct)
-        log._save(aside / FILENAME)
-    return log
+        yield lambda count: bar.update(task, advance=count)
 
 
-def _blocks(world: World, seed: int, split: str, rows: int) -> Iterator[tuple[Any, ...]]:
-    """Blocks of rows in order, drawn two at a time so that one is drawn while another is written."""
+def _write_split(
+    folder: Path,
+    name: str,
+    blocks: Iterator[_Block],
+    rows_per_file: int,
+    present: dict[str, NDArray[np.bool_]],
+    advance: Callable[[int], None],
+) -> Split:
+    """Write the rows of a split and their true probabilities; mark their ids in `present`.
 
-    def draw(block: int) -> tuple[Any, ...]:
-        rng = np.random.default_rng([seed, _STREAMS[split], block])
+    The bounds are exact: log odds are multiples of 2 ** -12, so counts of clicks and of other rows per value of
+        the
+    log odds give the AUC (ties count half) and the log loss of all rows in constant memory.
+    """
+    tally = _Tally()
+    with Parts(folder / name, rows_per_file) as data, Parts(folder / "truth" / name, rows_per_file) as truth:
+        for block in blocks:
+            data.write(block.table)
+            truth.write(pa.table({"true_probability": 1 / (1 + np.exp(-block.log_odds))}))
+            tally.add(block.log_odds, block.clicked)
+            for column, ids in block.ids.items():
+                present[column][ids] = True
+            advance(len(block.table))
+    return tally.split()
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Consecutive rows: as a table, with their true log odds, clicks and ids."""
+
+    table: pa.Table
+    log_odds: NDArray[np.float64]
+    clicked: NDArray[np.bool_]
+    ids: dict[str, NDArray[np.int64]]
+
+
+def _blocks(world: World, seed: int, split: str, rows: int) -> Iterator[_Block]:
+    """Yield the rows of a split in blocks; the next ones are drawn by threads while one is written."""
+
+    def draw(index: int) -> _Block:
+        rng = np.random.default_rng([seed, _STREAMS[split], index])
         drawn = world.draw(rng, BLOCK_ROWS)
         log_odds = world.log_odds(drawn)
         clicked = rng.random(BLOCK_ROWS) < 1 / (1 + np.exp(-log_odds))
-        kept = min(BLOCK_ROWS, rows - block * BLOCK_ROWS)
-        table = to_table(drawn, clicked, world.levels).slice(0, kept)
-        return table, log_odds[:kept], clicked[:kept], {name: ids[:kept] for name, ids in drawn.ids.items()}
+        size = min(BLOCK_ROWS, rows - index * BLOCK_ROWS)
+        table = to_table(drawn, clicked, world.levels).slice(0, size)
+        return _Block(
+            table, log_odds[:size], clicked[:size], {name: ids[:size] for name, ids in drawn.ids.items()}
+        )
 
     with ThreadPoolExecutor(2) as pool:
-        waiting = []
-        for block in range(-(-rows // BLOCK_ROWS)):
-            waiting.append(pool.submit(draw, block))
-            if len(waiting) > 2:
-                yield waiting.pop(0).result()
-        for future in waiting:
+        pending: list[Future[_Block]] = []
+        for index in range(-(-rows // BLOCK_ROWS)):
+            pending.append(pool.submit(draw, index))
+            if len(pending) > 2:
+                yield pending.pop(0).result()
+        for future in pending:
             yield future.result()
 
 
 class _Tally:
-    """Rows counted by the true log odds: element i is for (i - half) * STEP."""
+    """Counts rows by their true log odds: element i counts those with (i - half) * STEP."""
 
     def __init__(self) -> None:
         self._half = round(12 / STEP)

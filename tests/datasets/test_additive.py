@@ -58,7 +58,7 @@ def test_unknown_ids_add_nothing(data):
 def test_bad_arguments():
     with pytest.raises(ValueError, match="hinge"):
         Additive("hinge")
-    with pytest.raises(ValueError, match="ridge must be above 0"):
+    with pytest.raises(ValueError, match="ridge must be > 0"):
         Additive("squared", ridge=[1.0, 0.0])
 
 

@@ -76,7 +76,7 @@ def test_a_word_among_the_numbers(tmp_path):
 
 
 def test_missing_empty_and_lacking(tmp_path):
-    with pytest.raises(FileNotFoundError, match="where to get it"):
+    with pytest.raises(FileNotFoundError, match="for where to get it"):
         criteo.scan(tmp_path / "train.txt")
     (tmp_path / "empty.txt").write_text("")
     with pytest.raises(ValueError, match=r"empty\.txt is empty"):

@@ -121,9 +121,7 @@ def test_what_cannot_be_saved(tmp_path: Path) -> None:
 
     for f in (lambda x: x, inner):
         workflow = etl.Workflow(["d"] >> etl.LambdaOp(f)).fit(FRAME)
-        with pytest.raises(
-            ValueError, match="LambdaOp of column 'd' cannot be saved, as another program cannot import"
-        ):
+        with pytest.raises(ValueError, match="LambdaOp of column 'd' cannot be saved, as another program"):
             workflow.save(tmp_path / "w")
     assert not (tmp_path / "w").exists()
 
@@ -132,7 +130,7 @@ def test_what_cannot_be_served() -> None:
     pytest.importorskip("tensorflow")
     workflow = etl.Workflow(["d", "n"] >> etl.FillMissing() >> etl.LambdaOp(halved)).fit(FRAME)
     with pytest.raises(
-        SchemaError, match="LambdaOp.* of column 'd', 'n' cannot be part of a served model: it has no TensorFlow"
+        SchemaError, match="of column 'd', 'n' cannot be part of a served model: it has no TensorFlow"
     ):
         workflow.tensorflow_module()
 
