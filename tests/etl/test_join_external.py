@@ -168,7 +168,11 @@ def test_bad_arguments(tmp_path: Path) -> None:
             "'age' is float64; JoinExternal, in the frame, takes one string",
         ),
         (lambda: ["x"] >> etl.JoinExternal(USERS, "user"), ValueError, r"on: no column 'user'; available: x"),
-        (lambda: ["user", "age"] >> etl.JoinExternal(USERS, "user"), ValueError, r"\['age'\] are columns before"),
+        (
+            lambda: ["user", "age"] >> etl.JoinExternal(USERS, "user"),
+            ValueError,
+            r"\['age'\] are columns both before",
+        ),
         (
             lambda: etl.Workflow(["item"] >> etl.JoinExternal(USERS, "item", on_ext="user")).fit(ROWS),
             SchemaError,

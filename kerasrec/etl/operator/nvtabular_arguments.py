@@ -41,11 +41,11 @@ _OF: dict[str, dict[str, str]] = {
 }
 
 
-def check_arguments(op: str, given: Collection[str], known: Sequence[str]) -> None:
+def check_arguments(op: str, arguments: Collection[str], known: Sequence[str]) -> None:
     """Raise `TypeError` for arguments that operator `op` does not take, with the name of NVTabular's in
     kerasrec."""
     names = _ANY | _OF.get(op, {})
-    for name in given:
+    for name in arguments:
         if name not in known and name in names:
             raise TypeError(f"{op} has no argument {name!r}: {names[name]}")
         if name not in known:

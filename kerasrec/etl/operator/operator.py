@@ -82,12 +82,12 @@ class Operator:
 
     def __repr__(self) -> str:
         defaults = {item.name: item.default for item in fields(self)}
-        given = (
+        arguments = (
             f"{name}={getattr(value, '__qualname__', None) or _SHORT.repr(value)}"
             for name, value in self.settings.items()
             if value != defaults[name] and value != {}
         )
-        return f"{type(self).__name__}({', '.join(given)})"
+        return f"{type(self).__name__}({', '.join(arguments)})"
 
     # ---- names, known before any data is read ----------------------------------------------------------------
     def output_names(self, names: list[str]) -> list[str]:

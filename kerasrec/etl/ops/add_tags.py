@@ -15,7 +15,7 @@ ALLOWED = (Tag.USER, Tag.ITEM)
 class AddTags(Elementwise):
     """Add the tags "user" or "item" to columns.
 
-    Values and dtypes stay the same. All other tags and facts in a schema are set by the operator that makes them
+    Values and dtypes stay the same. All other entries of a schema are set by the operator that makes them
     true (`Categorify`, `Target`, ...). NVTabular's `AddTags` takes any tag; its `TagAsUserFeatures` and
     `TagAsItemFeatures` are `AddTags("user")` and `AddTags("item")`.
 

@@ -132,18 +132,18 @@ class JoinExternal(RowFilter):
     def output_names(self, names: list[str]) -> list[str]:
         assert self.columns_ext is not None
         check_names("JoinExternal", "on", dict.fromkeys(self.on), names)
-        if both := [name for name in self.columns_ext if name in names]:
+        if clashes := [name for name in self.columns_ext if name in names]:
             raise ValueError(
-                f"JoinExternal: {both} are columns before >> and of the external frame as well: leave them out by "
+                f"JoinExternal: {clashes} are columns both before >> and of the external frame; omit them with "
                 "columns_ext, or rename them"
             )
         return [*names, *self.columns_ext]
 
     def sources(self, names: list[str]) -> dict[str, list[str]]:
-        joined = {name: list(self.on) for name in self.columns_ext or ()}
-        return {name: [name] for name in names} | joined
+        external = {name: list(self.on) for name in self.columns_ext or ()}
+        return {name: [name] for name in names} | external
 
-    # ---- the two faces ---------------------------------------------------------------------------------------
+    # ---- the two implementations -----------------------------------------------------------------------------
     def output(self, columns: Sequence[Column]) -> list[Column]:
         keys = self._key_columns(columns)
         if keys is None:

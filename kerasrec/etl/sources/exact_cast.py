@@ -29,32 +29,32 @@ from kerasrec.schema import Column
 FLOAT_DIGITS = {"Float16": 11, "Float32": 24, "Float64": 53}  # bits: all integers below 2**bits differ
 
 
-def may_hold(given: Any, dtype: str) -> bool:
-    """Return whether some values of the Polars type `given` are values of a schema's `dtype`, if only nulls:
+def may_hold(source: Any, dtype: str) -> bool:
+    """Return whether some values of the Polars type `source` are values of a schema's `dtype`, if only nulls:
     pandas writes a column without values as floats or strings."""
-    return given.is_float() or given in (pl.Null, pl.String) or same_kind(given, dtype)
+    return source.is_float() or source in (pl.Null, pl.String) or same_kind(source, dtype)
 
 
-def holds_all(given: Any, dtype: str) -> bool:
-    """Return whether all values of the Polars type `given` are values of `dtype` (floats up to rounding)."""
-    if given == pl.Null:
+def holds_all(source: Any, dtype: str) -> bool:
+    """Return whether all values of the Polars type `source` are values of `dtype` (floats up to rounding)."""
+    if source == pl.Null:
         return True
-    if not same_kind(given, dtype):
+    if not same_kind(source, dtype):
         return False
     if not is_integer(dtype):
         return True
     low, high = integer_range(dtype)
-    if isinstance(given, pl.Decimal):
-        return not given.scale and low <= -(10**given.precision) and 10**given.precision <= high
-    least, greatest = integer_range(to_name(given) or "")
+    if isinstance(source, pl.Decimal):
+        return not source.scale and low <= -(10**source.precision) and 10**source.precision <= high
+    least, greatest = integer_range(to_name(source) or "")
     return low <= least and greatest <= high
 
 
-def same_kind(given: Any, dtype: str) -> bool:
+def same_kind(source: Any, dtype: str) -> bool:
     """Return whether both types are integers, numbers, strings, dates or booleans."""
-    name = to_name(plain_type(given))
+    name = to_name(plain_type(source))
     if is_integer(dtype):
-        return isinstance(given, pl.Decimal) or (name is not None and is_integer(name))
+        return isinstance(source, pl.Decimal) or (name is not None and is_integer(name))
     if is_float(dtype):
         return name is not None and (is_float(name) or is_integer(name))
     return name == dtype
@@ -62,20 +62,20 @@ def same_kind(given: Any, dtype: str) -> bool:
 
 def cast(series: pl.Series, dtype: str) -> tuple[pl.Series, int | None]:
     """Cast elements to `dtype`; return them and the position of the first that does not fit. NaN is null."""
-    given, target = series.dtype, to_polars(dtype)
-    if given.is_float():
+    source, target = series.dtype, to_polars(dtype)
+    if source.is_float():
         series = series.fill_nan(None)
-    if given == target:
+    if source == target:
         return series, None
-    if not same_kind(given, dtype) and not (given.is_float() and is_integer(dtype)):
+    if not same_kind(source, dtype) and not (source.is_float() and is_integer(dtype)):
         return pl.Series(series.name, [None], target).new_from_index(0, len(series)), _first(series.is_not_null())
-    if given.is_float() and not target.is_float():
+    if source.is_float() and not target.is_float():
         # A larger float stands for several integers.
-        series = series.set(series.abs() >= 2.0 ** FLOAT_DIGITS[str(given)], float("inf"))
+        series = series.set(series.abs() >= 2.0 ** FLOAT_DIGITS[str(source)], float("inf"))
     result = series.cast(target, strict=False)
     misfits = result.is_null() & series.is_not_null()
-    if is_integer(dtype) and (given.is_float() or isinstance(given, pl.Decimal)):
-        misfits |= (result.cast(given) != series).fill_null(False)  # a fraction was cut off
+    if is_integer(dtype) and (source.is_float() or isinstance(source, pl.Decimal)):
+        misfits |= (result.cast(source) != series).fill_null(False)  # a fraction was cut off
     return result, _first(misfits)
 
 
@@ -103,14 +103,14 @@ def misfit(value: Any, dtype: str) -> str:
     return f"{excerpt(value)} is not a value of {dtype}"
 
 
-def expression(x: pl.Expr, number: pl.Expr, given: pl.DataType, column: Column, fail: Misfit) -> pl.Expr:
-    """Return the cast of a column of Polars type `given` to `column`'s dtype.
+def expression(x: pl.Expr, number: pl.Expr, source: pl.DataType, column: Column, fail: Misfit) -> pl.Expr:
+    """Return the cast of a column of Polars type `source` to `column`'s dtype.
 
     Args:
         number: the row numbers.
         fail: called with the number and the value of a row that does not fit; raises.
     """
-    function = partial(_lists if isinstance(given, pl.List) else _scalars, column=column, fail=fail)
+    function = partial(_lists if isinstance(source, pl.List) else _scalars, column=column, fail=fail)
     # Together with the row numbers, so that an error can name the row.
     return pl.struct(x.alias("x"), number.alias("row")).map_batches(
         function, return_dtype=column_type(column), is_elementwise=True

@@ -147,9 +147,9 @@ def read(files: Sequence[ParquetFile], names: Sequence[str], types: Mapping[str,
     )
 
 
-def _cast(x: pl.Expr, given: pa.DataType, dtype: pl.DataType) -> pl.Expr:
-    """Cast what Polars reads of Arrow type `given` to a type that holds the same values."""
-    return (x.fill_nan(None) if pa.types.is_floating(given) and not dtype.is_float() else x).cast(dtype)
+def _cast(x: pl.Expr, source: pa.DataType, dtype: pl.DataType) -> pl.Expr:
+    """Cast what Polars reads of Arrow type `source` to a type that holds the same values."""
+    return (x.fill_nan(None) if pa.types.is_floating(source) and not dtype.is_float() else x).cast(dtype)
 
 
 def _may_differ(kind: pa.DataType) -> bool:
