@@ -89,9 +89,7 @@ class Column:
         if not self.name or not isinstance(self.name, str):
             raise SchemaError(f"a column's name must be a non-empty string; got {self.name!r}")
         if self.dtype not in DTYPES:
-            raise SchemaError(
-                f"column {self.name!r}: unknown dtype {self.dtype!r}; supported: {', '.join(DTYPES)}"
-            )
+            raise SchemaError(f"column {self.name!r}: unknown dtype {self.dtype!r}; known: {', '.join(DTYPES)}")
         try:
             tags = tuple(sorted({Tag(tag) for tag in self.tags}))
         except ValueError as error:
@@ -122,11 +120,8 @@ class Column:
 
     def to_dict(self) -> dict[str, Any]:
         """Convert to JSON values, without fields that do not apply."""
-        values = {
-            _JSON_NAMES.get(name, name): value
-            for name, value in asdict(self).items()
-            if value not in (None, (), False)
-        }
+        present = {name: value for name, value in asdict(self).items() if value not in (None, (), False)}
+        values = {_JSON_NAMES.get(name, name): value for name, value in present.items()}
         if self.tags:
             values["tags"] = [str(tag) for tag in self.tags]
         if self.lookup_cdf is not None:
@@ -159,15 +154,11 @@ class Column:
 
 _JSON_NAMES = {"lookup_cdf": "head"}  # of fields that have another name in `schema.json`
 _KINDS: dict[str, type] = {  # by name in `schema.json`
-    "name": str,
-    "dtype": str,
-    "tags": list,
-    "cardinality": int,
-    "embedding_dim": int,
-    "table": str,
+    **dict.fromkeys(("name", "dtype", "table"), str),
+    **dict.fromkeys(("cardinality", "embedding_dim"), int),
+    **dict.fromkeys(("tags", "head"), list),
     "hotness": dict,
     "nullable": bool,
-    "head": list,
 }
 
 
@@ -185,8 +176,7 @@ def _check_cdf(column: str, lookup_cdf: Iterable[float]) -> tuple[float, ...] | 
         shares = (-1.0,)
     if any(not low <= high for low, high in pairwise((0.0, *shares, 1.0))):
         raise SchemaError(
-            f"column {column!r}: lookup_cdf ('head' in schema.json) must be increasing shares from 0 to 1; "
-            f"got {lookup_cdf!r}"
+            f"column {column!r}: lookup_cdf ('head') must be increasing from 0 to 1; got {lookup_cdf!r}"
         )
     return shares or None
 

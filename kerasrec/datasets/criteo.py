@@ -38,9 +38,7 @@ def scan(path: str | os.PathLike[str]) -> pl.LazyFrame:
     """
     path = Path(path)
     if not path.exists():
-        raise FileNotFoundError(
-            f"{path}: no such file; see kerasrec.datasets.criteo for where to get it"
-        )
+        raise FileNotFoundError(f"{path}: no such file; see kerasrec.datasets.criteo for where to get it")
     with path.open("rb") as file:
         first = file.readline().rstrip(b"\r\n").decode("utf-8", "replace")
     if not first:

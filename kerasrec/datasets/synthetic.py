@@ -149,29 +149,23 @@ def click_log(
         users, items: the numbers of ids to draw from; each id takes a byte of memory.
         exponent: of the power law P(rank) ~ rank ** -exponent of users and items.
         rows_per_file: the rows of a Parquet file; it does not change the rows.
-        overwrite: whether to replace an existing `folder`.
-        progress: whether to show a progress bar.
+        overwrite, progress: whether to replace an existing `folder`; whether to show a progress bar.
 
     Returns:
-        A `ClickLog`, which is also saved in the folder as `click_log.json`.
+        The `ClickLog`, also saved in the folder as `click_log.json`.
 
     Raises:
         ValueError: an argument is out of range.
         FileExistsError: `folder` exists and `overwrite` is false.
 
-    Example:
-
     >>> log = click_log("log/", rows=1_000_000)
     >>> log.auc_bound, log.bias_baseline().auc
     """
-    valid_rows = round(rows * valid_fraction)
-    if not 0 < valid_rows < rows:
-        raise ValueError(f"{rows} rows with valid_fraction={valid_fraction} leave a split empty; pass more rows")
     if rows_per_file < 1:
         raise ValueError(f"rows_per_file must be an integer >= 1; got {rows_per_file}")
+    sizes = _split_sizes(rows, valid_fraction)
     world = World(seed, users, items, exponent)
     present = {name: np.zeros(world.levels[name] + 1, bool) for name in CATEGORICAL}
-    sizes = {"train": rows - valid_rows, "valid": valid_rows}
     with write_aside(folder, overwrite=overwrite, files=_FILES) as aside, _bar(rows, progress) as advance:
         splits = {
             name: _write_split(aside, name, _blocks(world, seed, name, size), rows_per_file, present, advance)
@@ -181,6 +175,13 @@ def click_log(
         log = ClickLog(Path(folder), seed, users, items, exponent, splits, distinct)
         log._save(aside / FILENAME)
     return log
+
+
+def _split_sizes(rows: int, valid_fraction: float) -> dict[str, int]:
+    valid_rows = round(rows * valid_fraction)
+    if not 0 < valid_rows < rows:
+        raise ValueError(f"{rows} rows with valid_fraction={valid_fraction} leave a split empty; pass more rows")
+    return {"train": rows - valid_rows, "valid": valid_rows}
 
 
 @contextmanager

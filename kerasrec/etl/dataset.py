@@ -85,9 +85,7 @@ class Dataset:
     ) -> Path:
         """Write `part-00000.parquet`, `part-00001.parquet`, ... and `schema.json` into a new folder.
 
-        Rows keep their order and are computed 262,144 at a time (docs/etl.md has figures for the memory). The
-        files are written to a hidden folder, which gets its name when it is complete; if anything fails, nothing
-        is left.
+        Rows keep their order and are computed 262,144 at a time. The folder appears only when it is complete.
 
         Args:
             folder: the path of the folder.
