@@ -143,7 +143,7 @@ def test_errors() -> None:
         (
             lambda: etl.ColumnSimilarity(TOPICS, weighted.drop("w")),
             SchemaError,
-            "different types: Int64, String",
+            "different types, Int64, String",
         ),
         (lambda: etl.ColumnSimilarity(long([(1, "p", np.inf)])), SchemaError, "a weight of id 1 is inf"),
         (lambda: ["n"] >> etl.ColumnSimilarity(TOPICS), ValueError, r"\['n'\] is not a pair of"),

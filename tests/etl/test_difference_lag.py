@@ -134,7 +134,7 @@ def test_errors() -> None:
         (
             lambda: etl.Workflow(["x", "user"] >> etl.DropNA() >> etl.DifferenceLag("user")).fit(lists),
             SchemaError,
-            "cannot stand behind what drops rows",
+            "cannot come after an operator that drops rows",
         ),
     ]:
         with pytest.raises(error, match=message):

@@ -121,7 +121,7 @@ def test_min_max_on_disk_and_refused(tmp_path: Path) -> None:
     assert rows["x"].to_list() == [[0, 1], [], [0.5]]
     assert rows["y"].to_list() == [0, 0, 0]
     for bad, message in {
-        math.inf: "holds infinities",
+        math.inf: "has infinities",
         None: "has no value",
         1.7e308: "ranges from -1.7e.308 to 1.7e.308",
     }.items():

@@ -170,7 +170,7 @@ def test_one_row_and_no_row() -> None:
 
 def test_bad_arguments() -> None:
     for make, message in [
-        (lambda: etl.JoinGroupby(stats=["median"]), r"stats must be of count, .*not \['median'\]"),
+        (lambda: etl.JoinGroupby(stats=["median"]), r"stats must be of count, .*got \['median'\]"),
         (lambda: etl.JoinGroupby(stats=[]), "stats must be of"),
         (lambda: ["user"] >> etl.JoinGroupby(stats=["mean"]), "mean needs columns to compute it of"),
         (lambda: ["user"] >> etl.JoinGroupby(["x"], keys=["item"]), r"no columns \['item'\] among"),

@@ -145,7 +145,7 @@ def test_dates_and_datetimes(unit: Any) -> None:
 
 def test_mistakes(tmp_path: Path) -> None:
     for wrong, message in (
-        (lambda: etl.SplitByTime("t", (0.5, 0.6)), r"above 0 and of sum 1, not \(0.5, 0.6\)"),
+        (lambda: etl.SplitByTime("t", (0.5, 0.6)), r"> 0 of sum 1; got \(0.5, 0.6\)"),
         (lambda: etl.SplitByTime("t", (1.0,)), "two or more"),
         (lambda: etl.SplitByTime("t", (0.5, 0.5), [3]), "fractions or at, not both"),
         (lambda: etl.SplitByTime("t", at="2024"), "at must be a list of times; got '2024'"),

@@ -110,9 +110,7 @@ class LambdaOp(Operator):
             reason = str(error).split("\n")[0]
             raise SchemaError(f"LambdaOp of column {names} does not fit its dtype: {reason}") from error
         if reads_other_rows(expression, types.collect_schema()):
-            raise SchemaError(
-                f"LambdaOp of column {names} depends on other rows, which is not supported: {expression}"
-            )
+            raise SchemaError(f"LambdaOp of column {names} must not depend on other rows: {expression}")
         return name, call(values), dtype
 
     def output(self, columns: Sequence[Column]) -> list[Column]:
