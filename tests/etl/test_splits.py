@@ -161,8 +161,8 @@ def test_mistakes(tmp_path: Path) -> None:
     when = pl.DataFrame({"t": [datetime.datetime(2024, 1, 1)], "w": ["2024"], "l": [[1]]})
     for at, message in (
         ("soon", "Invalid isoformat"),
-        (3, "not a date"),
-        ("2024-01-01T00:00Z", "has a time zone, but"),
+        (3, "it is not a date"),
+        ("2024-01-01T00:00Z", "it has a time zone, but"),
     ):
         with pytest.raises(ValueError, match=f"is not a time of column 't', which is Datetime.*: {message}"):
             etl.SplitByTime("t", at=[at])(when)  # type: ignore[list-item]
