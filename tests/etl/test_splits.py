@@ -177,7 +177,7 @@ def test_mistakes(tmp_path: Path) -> None:
         (etl.SplitByTime("x"), "the frame: no column 'x'; available: t, w, l"),
         (etl.SplitByTime("w"), "column 'w' is String; times are numbers, dates or datetimes"),
         (etl.SplitLeaveOneOut("x"), "no column 'x'"),
-        (etl.SplitLeaveOneOut("l"), r"column 'l' is List\(Int64\); users are single values"),
+        (etl.SplitLeaveOneOut("l"), r"column 'l' is List\(Int64\); a user must be one value per row"),
         (etl.SplitLeaveOneOut("w", "l"), "column 'l' is List"),
     ):
         with pytest.raises(SchemaError, match=message):
