@@ -1,4 +1,4 @@
-"""From Parquet to batches: whose rows (`shares`), what to read (`chunks`), how (`frames`), and the `Loader`."""
+"""From Parquet files to batches: the `Loader`."""
 
 from typing import TYPE_CHECKING, Any
 

@@ -1,4 +1,4 @@
-"""A background thread that stays a few items ahead."""
+"""A background thread that computes items ahead of their use."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from weakref import WeakSet
 
 T = TypeVar("T")
 
-PATIENCE = 5.0  # seconds to wait for a thread that is to end, which may itself wait for a server
+PATIENCE = 5.0  # seconds to wait for the thread to end; it may be waiting for a server
 
 
 def prefetch(items: Generator[T, Any, Any], depth: int) -> Generator[T, None, None]:
-    """The same items, made in a background thread while the consumer works on earlier ones.
+    """Yield the same items, computed in a background thread while the consumer works on earlier ones.
 
-    At most `depth` items are ready or being made beyond the one that the consumer has. An exception in `items` is
-    raised here. Closing this generator, as leaving a for loop early does, ends the thread and closes `items`; it
-    waits for that no longer than `PATIENCE`, so that Ctrl-C is not held up by a file that does not come.
-    """
+    At most `depth` items are ready or being computed beyond the one that the consumer has. An exception in
+    `items` is raised here. Closing this generator, as leaving a for loop early does, ends the thread and closes
+    `items`. It waits for that no longer than `PATIENCE`, so that Ctrl-C does not wait for a file that never
+    comes."""
     ahead = _Ahead(items, depth)
     try:
         while True:
@@ -38,11 +38,12 @@ def prefetch(items: Generator[T, Any, Any], depth: int) -> Generator[T, None, No
 
 
 class _Ahead(Generic[T]):
-    """The thread, and what it and its consumer tell each other."""
+    """The thread, and what it exchanges with the consumer."""
 
     def __init__(self, items: Generator[T, Any, Any], depth: int):
         self.items = items
-        self.ready: SimpleQueue[tuple[bool, Any]] = SimpleQueue()  # (is it an item, the item or what ended them)
+        # (True, an item), or (False, the exception that ended them)
+        self.ready: SimpleQueue[tuple[bool, Any]] = SimpleQueue()
         self.room = threading.Semaphore(depth)
         self.stop = threading.Event()
         self.thread = threading.Thread(target=self.work, name="kerasrec-prefetch", daemon=True)
@@ -62,11 +63,11 @@ class _Ahead(Generic[T]):
             self.items.close()
 
     def end(self) -> None:
-        self.tell()
+        self.request_stop()
         self.thread.join(PATIENCE)
         _running.discard(self)
 
-    def tell(self) -> None:
+    def request_stop(self) -> None:
         self.stop.set()
         self.room.release()
 
@@ -76,14 +77,16 @@ _running: WeakSet[_Ahead] = WeakSet()
 
 @atexit.register
 def _end_all() -> None:
-    """A thread of TensorFlow's that waits for an item when Python goes away would wait forever, and so would the
-    process that waits for it."""
+    """End all threads when Python exits.
+
+    A thread of TensorFlow that then waits for an item would wait forever, and so would the process.
+    """
     running = list(_running)
     for ahead in running:
-        ahead.tell()
+        ahead.request_stop()
     until = time.monotonic() + PATIENCE
     for ahead in running:
         ahead.thread.join(max(0.0, until - time.monotonic()))
         ahead.ready.put((False, StopIteration()))
     if running:
-        time.sleep(0.1)  # in which such a thread comes back from Python
+        time.sleep(0.1)  # for such a thread to return from Python

@@ -1,4 +1,4 @@
-"""Work on several things at the same time."""
+"""Calling a function on several items at the same time."""
 
 from __future__ import annotations
 
@@ -12,35 +12,34 @@ R = TypeVar("R")
 
 
 def side_by_side(function: Callable[[T], R], items: Iterable[T], threads: int) -> list[R]:
-    """`[function(item) for item in items]`, on so many items at a time.
+    """Return `[function(item) for item in items]`, computed for several items at a time.
 
-    An exception is raised as soon as all threads are done with what they were at; of several, that of the first
-    item. Unlike those of `concurrent.futures`, the threads are daemons, for which Ctrl-C does not wait: an item
-    may be waiting for a server.
-    """
+    An exception is raised when all threads are done with their current item, that of the first item if there are
+    several. Unlike those of `concurrent.futures`, the threads are daemons, so Ctrl-C does not wait for them: an
+    item may be waiting for a server."""
     todo = [(item, Future[R]()) for item in items]
-    left = iter(todo)  # the threads share it: a list's iterator gives each item to one of them
+    remaining = iter(todo)  # shared: a list's iterator gives each item to one thread only
 
     def work() -> None:
-        for item, done in left:
+        for item, done in remaining:
             try:
                 done.set_result(function(item))
             except BaseException as error:
                 done.set_exception(error)
-                begin_no_more()
+                stop_starting()
 
-    def begin_no_more() -> None:
-        list(left)
+    def stop_starting() -> None:
+        list(remaining)
 
-    working = [
+    workers = [
         threading.Thread(target=work, name="kerasrec-side-by-side", daemon=True)
         for _ in range(min(threads, len(todo)))
     ]
-    for thread in working:
+    for thread in workers:
         thread.start()
     try:
-        for thread in working:
+        for thread in workers:
             thread.join()
     finally:
-        begin_no_more()
+        stop_starting()
     return [done.result() for _, done in todo]

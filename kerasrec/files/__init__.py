@@ -1,4 +1,4 @@
-"""Writing to disk: all of a file or a folder or nothing, kept through a power cut, and never over a stranger's."""
+"""Writing to disk: a complete file or folder or nothing, durable, and never over files that are not ours."""
 
 from kerasrec.files.aside import write_aside
 from kerasrec.files.disk_full import naming_full_disk

@@ -1,4 +1,4 @@
-"""Writing so that nothing half-written ever has a final name, and what has it is on the disk."""
+"""Writing so that nothing incomplete ever has its final name, and what has it is on the disk."""
 
 from __future__ import annotations
 
@@ -18,33 +18,30 @@ from kerasrec.files.targets import check_target
 def write_aside(
     path: str | os.PathLike[str], *, overwrite: bool = True, files: Sequence[str] | None = None
 ) -> Iterator[Path]:
-    """Yield a path to write a file or a folder to; it takes `path`'s name only when the block ends well.
+    """Yield a path to write to, which is renamed to `path` when the block ends without an error.
 
-    The place written to is in a hidden folder beside `path`, so the rename stays on one file system. Where the
-    block raises, it is removed and what was at `path` is untouched. Where the process is killed, what stays is
-    the hidden folder, `.NAME.partial-*`, until somebody writes beside it again. Through a link, what it leads to
-    is replaced.
+    It is in a hidden folder beside `path`, so that both are on one file system. If the block raises, it is removed
+    and what was at `path` is unchanged. If the process is killed, the hidden folder, `.NAME.partial-*`, remains
+    until something is written beside it again. If `path` is a link, its target is replaced.
 
     When the block ends, files and folders are flushed to the disk, then renamed, and the old ones are removed only
-    when the rename is on the disk too. What is at `path` is replaced in one step where the system can exchange
-    two names (Linux, macOS).
+    after the rename is on the disk too. What is at `path` is replaced in one step if the system can exchange two
+    names (Linux, macOS).
 
     Args:
-        path: the final name, of a file or a folder; its parents are made.
-        overwrite: whether something of that name is replaced. That is asked at the start, and again in the step
-            of the rename.
-        files: patterns of the names of files that a folder may hold to be replaced ("part-*.parquet"), relative
-            to it; `*` is also of files in its folders. By default any, so whoever writes a folder that a user
-            names must say which.
+        path: the final name of the file or folder; its parents are made.
+        overwrite: whether to replace something of that name. It is checked at the start and again in the rename.
+        files: patterns of the names of files that a folder may contain to be replaced ("part-*.parquet"), relative
+            to it; `*` matches files in its folders, too. By default any; pass it if a user chooses the path.
 
     Raises:
-        FileExistsError: `path` exists and `overwrite` is false; or what is there may not be replaced: a folder
+        FileExistsError: `path` exists and `overwrite` is false, or what is there may not be replaced: a folder
             with other files, a mount point, a device.
-        OSError: it cannot be written; of a full disk, with the bytes written and free.
+        OSError: it cannot be written; for a full disk, with the bytes written and free.
     """
     shown = Path(os.path.abspath(path))
     target = check_target(shown, overwrite=overwrite, files=files)
-    missing = [each for each in (target.parent, *target.parent.parents) if not each.exists()]
+    new_folders = [folder for folder in (target.parent, *target.parent.parents) if not folder.exists()]
     with ExitStack() as stack:
         with naming_full_disk(shown, target):
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -54,22 +51,22 @@ def write_aside(
             yield aside
             flush_tree(aside)
             _rename(aside, target, shown, overwrite, files)
-            for folder in missing:
+            for folder in new_folders:
                 flush_folder(folder.parent)
 
 
 def _rename(aside: Path, target: Path, shown: Path, overwrite: bool, files: Sequence[str] | None) -> None:
-    """Give what was written its final name; what has it now comes to lie aside, to be removed."""
+    """Rename what was written to its final name, and what has that name to one where it is removed."""
     while not os.path.lexists(target):
         try:
             rename_new(aside, target)
         except FileExistsError:
-            continue  # made since the line above
+            continue  # something was made there since the line above
         flush_folder(target.parent)
         return
     check_target(shown, overwrite=overwrite, files=files)
     if aside.is_dir() != target.is_dir():
-        raise FileExistsError(f"{shown} is {'a folder' if target.is_dir() else 'a file'}, and is not replaced")
+        raise FileExistsError(f"{shown} is {'a folder' if target.is_dir() else 'a file'}, so it is not replaced")
     if not aside.is_dir():
         os.replace(aside, target)
         flush_folder(target.parent)

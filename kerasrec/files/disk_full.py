@@ -1,4 +1,4 @@
-"""A full disk, told with the path, what was free, and what became of the file that was there."""
+"""The error of a full disk: the path, the bytes that were free, and what happened to the file that was there."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ _CODES = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 def naming_full_disk(
     path: Path, written_to: Path, *, replaces: Path | None = None, needed: int | None = None
 ) -> Iterator[None]:
-    """Raise a full disk, a full quota and a limit on a file's size as an `OSError` about `path`.
+    """Raise an `OSError` about `path` for a full disk, a full quota or a limit on a file's size.
 
-    Libraries have errors of their own for these, which name another path or none.
+    The errors of libraries name another path or none.
 
     Args:
-        path: what the user asked to write.
-        written_to: where it is written before that replaces what is at `path`.
-        replaces: what was there before if it exists; `path` if not given.
-        needed: how many bytes it takes, where that is known.
+        path: the path that the user asked to write.
+        written_to: the path that is written and then replaces what is at `path`.
+        replaces: the path that may have existed before; `path` if not given.
+        needed: the number of bytes to write, if known.
     """
     try:
         yield
@@ -33,17 +33,17 @@ def naming_full_disk(
         if code is None:
             raise
         of = "" if needed is None else f" of {needed:,}"
-        told = (
+        message = (
             f"cannot write {path}: {os.strerror(code)}. {_size(written_to):,}{of} bytes of it had been written "
             f"and {_free(path):,} bytes are free there; "
         )
         exists = os.path.lexists(path if replaces is None else replaces)
-        told += "what was there before is unchanged" if exists else "nothing is left of it"
-        raise OSError(code, told) from error
+        message += "what was there before is unchanged" if exists else "nothing is left of it"
+        raise OSError(code, message) from error
 
 
 def _code(error: BaseException) -> int | None:
-    """The system's number of why nothing more can be written; None where that is not what happened."""
+    """Return the system's error number if nothing more can be written; None for another error."""
     if isinstance(error, OSError) and error.errno in _CODES:
         return error.errno
     return next((code for code in _CODES if os.strerror(code) in str(error)), None)
@@ -52,9 +52,9 @@ def _code(error: BaseException) -> int | None:
 def _size(path: Path) -> int:
     if not path.is_dir():
         return path.stat().st_size if path.exists() else 0
-    return sum(each.stat().st_size for each in path.rglob("*") if each.is_file())
+    return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
 def _free(path: Path) -> int:
-    there = next(each for each in (path, *path.parents) if each.exists())
-    return shutil.disk_usage(there).free
+    existing = next(place for place in (path, *path.parents) if place.exists())
+    return shutil.disk_usage(existing).free

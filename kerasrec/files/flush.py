@@ -1,4 +1,4 @@
-"""Having the disk keep what was written: until then, a power cut may leave files of 0 bytes under their names."""
+"""Flushing files to the disk: until then, a power cut may leave them with 0 bytes."""
 
 from __future__ import annotations
 
@@ -12,26 +12,26 @@ try:
 except ImportError:  # Windows
     fcntl = None  # type: ignore[assignment]
 
-FLUSHES = 8  # files at a time: the disk then writes them in one go
+FLUSHES = 8  # files at a time, which the disk then writes together
 
 
 def flush_tree(path: Path) -> None:
-    """Flush a file; or all files of a folder, then its folders from the innermost out."""
+    """Flush a file, or all files of a folder and then its folders from the innermost out."""
     if not path.is_dir():
         _flush_file(path)
         return
     files, folders = [], []
-    for folder, _, names in os.walk(path, topdown=False):
-        files += [file for name in names if (file := Path(folder, name)).is_file() and not file.is_symlink()]
-        folders.append(Path(folder))
+    for place, _, names in os.walk(path, topdown=False):
+        files += [file for name in names if (file := Path(place, name)).is_file() and not file.is_symlink()]
+        folders.append(Path(place))
     with ThreadPoolExecutor(FLUSHES) as threads:
         list(threads.map(_flush_file, files))
-    for each in folders:
-        flush_folder(each)
+    for folder in folders:
+        flush_folder(folder)
 
 
 def flush_folder(folder: Path) -> None:
-    """Flush a folder's list of names, where its file system can."""
+    """Flush a folder's list of names, if its file system can."""
     if os.name == "nt":
         return
     try:

@@ -1,4 +1,4 @@
-"""Patterns of paths, in which what exists goes by its own name: `run[1]/*.parquet` is in the folder `run[1]`."""
+"""Glob patterns that begin with paths of their own: `run[1]/*.parquet` matches files of the folder `run[1]`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MARKS = "*?["
 
 
 def files(path: Path) -> list[Path]:
-    """The path itself if it exists, else all that match it, in order."""
+    """Return the path itself if it exists, else all that match it, in order."""
     if path.exists():
         return [path]
     pattern = escaped(path.as_posix(), lambda part: Path(part).exists())
@@ -18,7 +18,7 @@ def files(path: Path) -> list[Path]:
 
 
 def escaped(pattern: str, exists: Callable[[str], bool], marks: str = MARKS) -> str:
-    """The pattern of a glob, in which the longest path that it begins with and that exists stands for itself."""
+    """Escape the longest path at the beginning of a glob pattern that exists."""
     parts = pattern.split("/")
     for end in range(len(parts), 0, -1):
         start = "/".join(parts[:end])

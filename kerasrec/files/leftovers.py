@@ -1,4 +1,4 @@
-"""Folders that writers write to before what they wrote takes its name, and what is left of killed ones."""
+"""Hidden folders in which files are written before they get their names, and those that killed processes left."""
 
 from __future__ import annotations
 
@@ -20,19 +20,21 @@ _DAY = 86_400
 
 @contextmanager
 def partial_folder(parent: Path, name: str) -> Iterator[Path]:
-    """A folder in `parent`, hidden and locked while the block runs, then removed. Those that dead processes left
-    there are removed first."""
+    """Yield a hidden folder in `parent` that is locked while the block runs, then removed.
+
+    Those that dead processes left there are removed first.
+    """
     with suppress(OSError):
         _remove_dead(parent)
     short = os.fsencode(name)[:_NAME_BYTES].decode(errors="ignore")
     try:
         folder = Path(mkdtemp(prefix=f".{short}.partial-", dir=parent))
     except OSError as error:
-        why = f"cannot write {parent / name}: no folder can be made beside it: {error.strerror}"
-        raise OSError(error.errno, why) from error
+        message = f"cannot write {parent / name}: no folder can be made beside it: {error.strerror}"
+        raise OSError(error.errno, message) from error
     descriptor = None
     try:
-        # Another writer that looks whether this folder is a dead one's may hold the lock for a moment.
+        # Another process that checks whether the owner of this folder is dead may have the lock for a moment.
         while (descriptor := locks.take(folder / LOCK)) is None:
             time.sleep(0.001)
         yield folder
@@ -48,9 +50,9 @@ def is_partial(name: str) -> bool:
 
 def _remove_dead(parent: Path) -> None:
     with os.scandir(parent) as entries:
-        folders = [Path(each) for each in entries if is_partial(each.name) and each.is_dir(follow_symlinks=False)]
+        folders = [Path(e) for e in entries if is_partial(e.name) and e.is_dir(follow_symlinks=False)]
     for folder in folders:
-        # The lock is held while this is decided: a writer says whose it is only once it has it.
+        # The lock is kept while this is decided: a process writes its name into it only after it has it.
         with suppress(OSError), locks.if_free(folder / LOCK) as free:
             if free and _is_dead(folder):
                 _put_back(folder)
@@ -58,14 +60,17 @@ def _remove_dead(parent: Path) -> None:
 
 
 def _is_dead(folder: Path) -> bool:
-    """Whether the lock, which nobody else holds now, was taken on this machine; on another one, where this one may
-    not see locks, whether nothing has changed for a day as well."""
-    newest = max(each.lstat().st_mtime for each in [folder, *folder.rglob("*")])
+    """Return whether the owner of a folder whose lock is free is dead.
+
+    It is if it ran on this machine. Of another machine, whose locks may not be visible here, the folder must also
+    not have changed for a day.
+    """
+    newest = max(path.lstat().st_mtime for path in [folder, *folder.rglob("*")])
     return locks.of_this_machine(folder / LOCK) or time.time() - newest > _DAY
 
 
 def _put_back(folder: Path) -> None:
-    """Where two names cannot be exchanged, a kill may have left nothing under a name: the old one gets it back."""
+    """Give old files their names back, where names cannot be exchanged and a kill left nothing under them."""
     for old in (folder / OLD).glob("*"):
         path = folder.parent / old.name
         if not os.path.lexists(path):

@@ -1,4 +1,4 @@
-"""Locks that the system lets go of when their process ends, however it ends."""
+"""File locks, which the system releases when their process ends, however it ends."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _CANNOT = {errno.ENOSYS, errno.ENOTSUP, errno.ENOLCK, errno.EINVAL}  # such as L
 
 
 def take(file: Path) -> int | None:
-    """Take the lock of a file that is made if it does not exist; returns its descriptor, which holds the lock.
+    """Lock a file, which is made if it does not exist, and return the descriptor that keeps the lock.
 
-    None where another process, or another descriptor of this one, holds it.
+    It is None if another process, or another descriptor of this one, has the lock.
     """
     descriptor = os.open(file, os.O_RDWR | os.O_CREAT, 0o666)
     try:
@@ -38,7 +38,7 @@ def take(file: Path) -> int | None:
 
 @contextmanager
 def if_free(file: Path) -> Iterator[bool]:
-    """Hold the lock of a file that exists for the block; yields whether it could be had."""
+    """Lock a file that exists for the block, and yield whether it was free."""
     descriptor = os.open(file, os.O_RDWR)
     try:
         yield _try(descriptor)
@@ -48,14 +48,14 @@ def if_free(file: Path) -> Iterator[bool]:
 
 @contextmanager
 def lock(file: Path, busy: str) -> Iterator[None]:
-    """Hold a lock for the block; the file that stands for it is removed after.
+    """Lock a file for the block, and remove the file afterwards.
 
     Args:
         file: its name, in a folder that exists.
-        busy: what another process is busy with, if it holds the lock: the message of the error.
+        busy: what another process is doing if it has the lock: the message of the error.
 
     Raises:
-        FileExistsError: another process holds it.
+        FileExistsError: another process has the lock.
     """
     while True:
         descriptor = take(file)
@@ -63,7 +63,7 @@ def lock(file: Path, busy: str) -> Iterator[None]:
             raise FileExistsError(f"{busy} ({_text(file)}); wait until it is done, or choose another path")
         if _is(descriptor, file):
             break
-        os.close(descriptor)  # the one who had it removed the file in between
+        os.close(descriptor)  # the process that had it removed the file in between
     try:
         yield
     finally:
@@ -73,13 +73,15 @@ def lock(file: Path, busy: str) -> Iterator[None]:
 
 
 def holder() -> str:
-    """Words for this process."""
+    """Return a description of this process."""
     return f"process {os.getpid()} on {platform.node()}"
 
 
 def of_this_machine(file: Path) -> bool:
-    """Whether the process that took a file's lock ran on this machine, where a lock that is not held is certain
-    to be free: some shared file systems keep locks to one machine."""
+    """Return whether the process that locked a file ran on this machine.
+
+    Only then is a lock that looks free certain to be: on some shared file systems other machines do not see it.
+    """
     return _text(file).endswith(f" on {platform.node()}")
 
 

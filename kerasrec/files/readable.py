@@ -1,4 +1,4 @@
-"""What is wrong with a file before it is read, and whether JSON is what was written."""
+"""Whether a file can be read, and whether JSON is what was written."""
 
 from __future__ import annotations
 
@@ -20,8 +20,10 @@ _KINDS = {
 
 
 def what_is_wrong(path: Path) -> str | None:
-    """Why a path cannot be read as a file; None for a file with something in it. A named pipe would be waited on
-    for ever. Raises `FileNotFoundError` and other errors of the system."""
+    """Return why a path cannot be read as a file; None for a file that is not empty.
+
+    Reading a named pipe would wait for ever. Raises `FileNotFoundError` and other errors of the system.
+    """
     status = path.stat()
     kind = stat.S_IFMT(status.st_mode)
     if kind != stat.S_IFREG:
@@ -30,14 +32,14 @@ def what_is_wrong(path: Path) -> str | None:
 
 
 def read_json(path: Path) -> Any:
-    """What a JSON file holds. Raises `FileNotFoundError`, and `ValueError` naming any other file than JSON."""
-    if wrong := what_is_wrong(path):
-        raise ValueError(f"{path}: not readable as JSON: {wrong}")
+    """Return the values in a JSON file. Raises `FileNotFoundError`, or `ValueError` if it is not JSON."""
+    if problem := what_is_wrong(path):
+        raise ValueError(f"{path}: not readable as JSON: {problem}")
     return parse_json(path.read_bytes(), path)
 
 
-def parse_json(text: bytes, name: Any) -> Any:
-    """`text`, which the file `name` holds, as JSON. Raises `ValueError`."""
+def parse_json(text: bytes, name: object) -> Any:
+    """Parse the contents of the JSON file `name`. Raises `ValueError`."""
     try:
         return json.loads(text.decode("utf-8"))
     except (ValueError, RecursionError) as error:
@@ -45,12 +47,12 @@ def parse_json(text: bytes, name: Any) -> Any:
 
 
 def with_checksum(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The same with a CRC-32 of what it says, whatever its spaces and the order of its keys."""
+    """Return the values with their CRC-32, which does not depend on spaces and the order of keys."""
     return {**values, KEY: _crc32(values)}
 
 
-def check_checksum(values: Mapping[str, Any], name: Any) -> None:
-    """Raise `ValueError` where values of the file `name` have a checksum that is not theirs."""
+def check_checksum(values: Mapping[str, Any], name: object) -> None:
+    """Raise `ValueError` if values of the file `name` contain a checksum that is not theirs."""
     if KEY in values and values[KEY] != _crc32({key: value for key, value in values.items() if key != KEY}):
         raise ValueError(
             f"{name}: the file is damaged: its contents do not have the CRC-32 {values[KEY]!r} that they were "
@@ -59,7 +61,7 @@ def check_checksum(values: Mapping[str, Any], name: Any) -> None:
 
 
 def crc32_of(path: Path) -> str:
-    """The CRC-32 of a file's bytes, in 8 hexadecimal digits."""
+    """Return the CRC-32 of a file's bytes, in 8 hexadecimal digits."""
     checksum = 0
     with path.open("rb") as file:
         while data := file.read(1 << 24):

@@ -1,4 +1,4 @@
-"""Renames in one step for which Python's `os` has no function."""
+"""Atomic renames for which Python's `os` has no function."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _CANNOT = {errno.ENOSYS, errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP}  # the s
 
 
 def rename_new(source: Path, target: Path) -> None:
-    """Rename a file or a folder to a name that nothing has.
+    """Rename a file or a folder to a name that is free.
 
     Raises:
-        FileExistsError: something has it. That is found in the step of the rename, not before.
+        FileExistsError: the name is not free. It is found in the rename itself, not before.
     """
     if _rename(source, target, _LINUX_NEW, _MACOS_NEW):
         return
@@ -31,7 +31,7 @@ def rename_new(source: Path, target: Path) -> None:
 
 
 def exchange(one: Path, other: Path) -> bool:
-    """Exchange two names, so that neither is missing at any moment. False where the file system cannot."""
+    """Exchange two names, so that neither is missing at any moment; return False if the file system cannot."""
     return _rename(one, other, _LINUX_EXCHANGE, _MACOS_EXCHANGE)
 
 

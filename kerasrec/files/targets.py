@@ -1,4 +1,4 @@
-"""What may be replaced: a file, or a folder that holds nothing but what is written there."""
+"""What may be replaced: a file, or a folder that contains only files of the kinds that are written there."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ _DESKTOP = (".DS_Store", "Thumbs.db", "desktop.ini")  # what looking at a folder
 
 
 def check_target(path: str | os.PathLike[str], *, overwrite: bool, files: Sequence[str] | None = None) -> Path:
-    """The path to write to for `path`, where a link leads.
+    """Return the path to write to for `path`: the target if it is a link.
 
     Args:
         overwrite: whether something there may be replaced.
-        files: patterns of the names of files in a folder that may be replaced, relative to it; `*` is also of
-            files in its folders. By default any.
+        files: patterns of the names of files in a folder that may be replaced, relative to it; `*` matches files
+            in its folders, too. By default any.
 
     Raises:
-        FileExistsError: something is there and `overwrite` is false; or it may not be replaced: a mount point, a
-            device or a pipe, or a folder that holds a file of another name.
+        FileExistsError: something is there and `overwrite` is false, or it may not be replaced: a mount point, a
+            device or a pipe, or a folder that contains a file of another name.
     """
     shown = Path(os.path.abspath(path))
     target = Path(os.path.realpath(shown)) if shown.is_symlink() else shown
@@ -37,7 +37,9 @@ def check_target(path: str | os.PathLike[str], *, overwrite: bool, files: Sequen
         raise FileExistsError(f"{shown} exists; choose another path, remove it, or pass overwrite=True")
     mode = target.stat().st_mode
     if not (stat.S_ISREG(mode) or stat.S_ISDIR(mode)):
-        raise FileExistsError(f"{shown} is neither a file nor a folder, and is not replaced; choose another path")
+        raise FileExistsError(
+            f"{shown} is neither a file nor a folder, so it is not replaced; choose another path"
+        )
     if _is_mount(target):
         raise FileExistsError(
             f"{shown} is a mount point, which cannot be replaced; choose a path in it, such as {shown / 'new'}"
@@ -48,17 +50,17 @@ def check_target(path: str | os.PathLike[str], *, overwrite: bool, files: Sequen
 
 
 def _refuse_strangers(folder: Path, shown: Path, files: Sequence[str]) -> None:
-    """Raise `FileExistsError` where a folder holds a file whose name is like none of `files`."""
+    """Raise `FileExistsError` if a folder contains a file whose name matches none of `files`."""
     for name in _files(folder):
         if not any(fnmatchcase(name, pattern) for pattern in files):
             raise FileExistsError(
-                f"{shown} is not replaced: it holds {name!r}, which is not a file that is written there; "
+                f"{shown} is not replaced: it contains {name!r}, which is not a file that is written there; "
                 "choose another path, or remove that folder yourself"
             )
 
 
 def _files(folder: Path) -> Iterable[str]:
-    """The names of all files in a folder and its folders, but for what desktops and killed writers leave."""
+    """Yield the names of all files in a folder and below, but those that desktops and killed processes leave."""
     for place, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not is_partial(name))
         links = [name for name in folders if Path(place, name).is_symlink()]
@@ -70,7 +72,7 @@ def _files(folder: Path) -> Iterable[str]:
 def _is_mount(path: Path) -> bool:
     if os.path.ismount(path):
         return True
-    try:  # a folder that is mounted from the same file system is in Linux's list alone
+    try:  # a folder that is mounted from the same file system is only in Linux's list
         lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
         return False

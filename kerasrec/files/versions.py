@@ -1,4 +1,4 @@
-"""Whether a file is still the one that was looked at before."""
+"""Whether a file is still the one that was read before."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ GONE = "it is gone"
 
 @dataclass(frozen=True)
 class Version:
-    """What changes when a file is replaced or written to; `inode` is None where it is not to be compared."""
+    """What changes when a file is replaced or written to; `inode` is None if it cannot be compared."""
 
     size: int
     modified: int
@@ -25,7 +25,7 @@ class Version:
 
 
 def what_changed(path: Path, version: Version) -> str | None:
-    """Words for how a file differs from that version; None where it does not."""
+    """Return how a file differs from that version; None if it does not."""
     try:
         now = Version.of(path)
     except FileNotFoundError:
@@ -40,7 +40,7 @@ def what_changed(path: Path, version: Version) -> str | None:
 
 @lru_cache(maxsize=256)
 def _keeps_inodes(device: int) -> bool:
-    """Whether a file system numbers files once and for all: those in user space (sshfs, gcsfuse) may not."""
+    """Return whether a file keeps its inode: on file systems in user space (sshfs, gcsfuse) it may not."""
     try:
         lines = Path("/proc/self/mountinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:

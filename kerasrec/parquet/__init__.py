@@ -1,1 +1,1 @@
-"""What Parquet files say of themselves: where row groups keep columns, checksums of pages and of footers."""
+"""Metadata of Parquet files: the positions of columns, checksums of pages and of footers."""

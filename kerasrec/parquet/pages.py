@@ -1,9 +1,8 @@
-"""Pages of Parquet files against the CRC-32s that they were written with, without decoding them.
+"""Checking the pages of Parquet files against the CRC-32s that they were written with, without decoding them.
 
 Source: https://parquet.apache.org/docs/file-format/data-pages/checksumming/: a page's header, in Thrift's compact
-protocol, may have the CRC-32 of the bytes that follow it. Headers have none, so what they say is compared with the
-footer. Polars and cuDF read pages without looking at these.
-"""
+protocol, may contain the CRC-32 of the bytes that follow it. Headers themselves have none, so their contents are
+compared with the footer. Polars and cuDF do not check them."""
 
 from __future__ import annotations
 
@@ -22,10 +21,10 @@ _DATA_PAGE, _DATA_PAGE_2 = 0, 3
 
 
 def check_pages(path: Path, footer: pq.FileMetaData, row_groups: Iterable[int], columns: Iterable[str]) -> None:
-    """Read columns of row groups and compare their pages' checksums; a file without any is not read on.
+    """Read columns of row groups and compare the checksums of their pages; stop if the file has none.
 
     Raises:
-        ValueError: a page that is damaged; names the file, the column and the row group.
+        ValueError: a page is damaged; names the file, the column and the row group.
     """
     positions = leaf_positions(footer)
     places = [place for name in columns for place in positions.get(name, ())]
@@ -55,8 +54,8 @@ def check_pages(path: Path, footer: pq.FileMetaData, row_groups: Iterable[int], 
 
 
 def _check(data: memoryview, values: int) -> bool:
-    """Whether the pages of a column chunk, all of whose bytes these are, have checksums. Raises `ValueError`."""
-    at = found = pages = checked = 0
+    """Return whether the pages of a column chunk have checksums. Raises `ValueError` for a wrong one."""
+    at = num_values = pages = checked = 0
     while at < len(data):
         header, start = _struct(data, at)
         at = start + header[_SIZE]
@@ -65,19 +64,20 @@ def _check(data: memoryview, values: int) -> bool:
         if _CRC in header:
             checked += 1
             if zlib.crc32(data[start:at]) != header[_CRC] & 0xFFFFFFFF:
-                raise ValueError("a page does not have the CRC-32 that it was written with")
+                raise ValueError("the CRC-32 of a page is not the one that it was written with")
         if header[_KIND] in (_DATA_PAGE, _DATA_PAGE_2):
-            found += header[_DATA if header[_KIND] == _DATA_PAGE else _DATA_2][_VALUES]
+            num_values += header[_DATA if header[_KIND] == _DATA_PAGE else _DATA_2][_VALUES]
         pages += 1
-    if checked and (checked != pages or found != values):
+    if checked and (checked != pages or num_values != values):
         raise ValueError(
-            f"its pages hold {found:,} values, but {values:,} by the footer; {checked} of {pages} have a CRC-32"
+            f"its pages contain {num_values:,} values, the footer says {values:,}; "
+            f"{checked} of {pages} have a CRC-32"
         )
     return checked > 0
 
 
 def _struct(data: memoryview, at: int) -> tuple[dict[int, Any], int]:
-    """A struct's integers and structs by the number of their field, and where it ends."""
+    """Return a struct's integers and structs by field number, and the end of the struct."""
     fields: dict[int, Any] = {}
     number = 0
     while data[at]:
@@ -92,7 +92,7 @@ def _struct(data: memoryview, at: int) -> tuple[dict[int, Any], int]:
 
 
 def _value(data: memoryview, at: int, kind: int) -> tuple[Any, int]:
-    """A value of one of the kinds that a page's header has: true, false, an integer, bytes, a struct."""
+    """Return a value of a kind that page headers have (boolean, integer, bytes, struct), and its end."""
     if kind in (1, 2):
         return kind == 1, at
     if kind in (4, 5, 6):

@@ -1,4 +1,4 @@
-"""Where the row groups of a Parquet file keep its columns."""
+"""The positions of a Parquet file's columns in its row groups."""
 
 from __future__ import annotations
 
@@ -9,12 +9,11 @@ import pyarrow.parquet as pq
 
 
 def leaf_positions(footer: pq.FileMetaData) -> dict[str, range]:
-    """Find the leaves of each top-level column: their positions in every row group of the file.
+    """Return the positions of each top-level column's leaves, the same in every row group of the file.
 
-    Leaves are counted along the schema. Their dotted paths do not tell: `user.id` is a field of a struct `user`
-    as well as a column of that name, and a list `tags` has the same prefix as a column `tags.count`. A name that
-    several columns have is left out.
-    """
+    Leaves are counted along the schema. Their dotted paths are ambiguous: `user.id` may be a field of a struct
+    `user` or a column of that name, and a list `tags` has the same prefix as a column `tags.count`. A name that
+    several columns have is left out."""
     fields = list(footer.schema.to_arrow_schema())
     columns_named = Counter(field.name for field in fields)
     positions, start = {}, 0
@@ -23,7 +22,7 @@ def leaf_positions(footer: pq.FileMetaData) -> dict[str, range]:
         if columns_named[field.name] == 1:
             positions[field.name] = range(start, stop)
         start = stop
-    return positions if start == footer.num_columns else {}  # else Arrow reads the schema in another way
+    return positions if start == footer.num_columns else {}  # Arrow may read the schema differently
 
 
 def _count(kind: pa.DataType) -> int:

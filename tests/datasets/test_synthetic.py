@@ -168,7 +168,7 @@ def test_a_folder_that_exists_stays(tmp_path):
     with pytest.raises(FileExistsError, match="exists"):
         click_log(tmp_path / "log", 100, progress=False)
     assert (tmp_path / "log" / "mine.txt").read_text() == "mine"
-    with pytest.raises(FileExistsError, match="holds 'mine.txt', which is not a file that is written there"):
+    with pytest.raises(FileExistsError, match="contains 'mine.txt', which is not a file that is written there"):
         click_log(tmp_path / "log", 100, overwrite=True, progress=False)
     assert (tmp_path / "log" / "mine.txt").read_text() == "mine"
     (tmp_path / "log" / "mine.txt").unlink()

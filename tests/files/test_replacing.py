@@ -135,7 +135,7 @@ def test_a_folder_with_other_files_is_not_replaced(name: str, workflow: etl.Work
         other.parent.mkdir(exist_ok=True)
         other.write_text("mine")
         before = sorted(tmp_path.rglob("*"))
-        with pytest.raises(FileExistsError, match=f"{tmp_path / folder} is not replaced: it holds '{name}'"):
+        with pytest.raises(FileExistsError, match=f"{tmp_path / folder} is not replaced: it contains '{name}'"):
             write(tmp_path / folder, overwrite=True)
         assert sorted(tmp_path.rglob("*")) == before
         assert other.read_text() == "mine"
@@ -143,15 +143,15 @@ def test_a_folder_with_other_files_is_not_replaced(name: str, workflow: etl.Work
 
 def test_folders_of_another_kind_are_not_replaced(workflow: etl.Workflow, tmp_path: Path) -> None:
     workflow.save(tmp_path / "workflow")
-    with pytest.raises(FileExistsError, match="it holds 'node-"):
+    with pytest.raises(FileExistsError, match="it contains 'node-"):
         workflow.transform(FRAME).to_parquet(tmp_path / "workflow", overwrite=True)
     assert etl.Workflow.load(tmp_path / "workflow").output_schema == workflow.output_schema
     (tmp_path / "empty").mkdir()
     workflow.transform(FRAME).to_parquet(tmp_path / "empty", overwrite=True)
-    with pytest.raises(FileExistsError, match="is a folder, and is not replaced"):
+    with pytest.raises(FileExistsError, match="is a folder, so it is not replaced"):
         write_file(tmp_path / "empty", "text")
     write_file(tmp_path / "file", "text")
-    with pytest.raises(FileExistsError, match="is a file, and is not replaced"):
+    with pytest.raises(FileExistsError, match="is a file, so it is not replaced"):
         workflow.save(tmp_path / "file", overwrite=True)
     assert (tmp_path / "file").read_text() == "text"
 
@@ -159,7 +159,7 @@ def test_folders_of_another_kind_are_not_replaced(workflow: etl.Workflow, tmp_pa
 def test_what_comes_while_writing_is_not_replaced(workflow: etl.Workflow, tmp_path: Path) -> None:
     path = tmp_path / "out"
     with (
-        pytest.raises(FileExistsError, match="it holds 'notes.txt'"),
+        pytest.raises(FileExistsError, match="it contains 'notes.txt'"),
         write_aside(path, files=["*.parquet"]) as aside,
     ):
         aside.mkdir()

@@ -130,14 +130,14 @@ def test_what_is_not_a_saved_model_is_not_replaced(tmp_path):
     model = save_job.own()
     (tmp_path / "home").mkdir()
     (tmp_path / "home" / "letter.txt").write_text("dear")
-    with pytest.raises(FileExistsError, match="holds 'letter.txt', which is not a file that is written there"):
+    with pytest.raises(FileExistsError, match="contains 'letter.txt', which is not a file that is written there"):
         kr.save_model(model, tmp_path / "home", zipped=False)
     (tmp_path / "x.keras").mkdir()
     with pytest.raises(FileExistsError, match="is a folder"):
         kr.save_model(model, tmp_path / "x.keras")
     kr.save_model(model, tmp_path / "model", zipped=False)
     (tmp_path / "model" / "notes.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match="holds 'notes.txt'"):
+    with pytest.raises(FileExistsError, match="contains 'notes.txt'"):
         kr.save_model(model, tmp_path / "model", zipped=False)
     with pytest.raises(ValueError, match="keras"):
         kr.save_model(model, tmp_path / "model.pt")

@@ -124,7 +124,7 @@ def test_a_path_that_exists_is_left_alone(tmp_path):
     (kept / "thesis.txt").write_text("years of work")
     with pytest.raises(FileExistsError, match="mine exists; choose another path"):
         kr.serving.export(dlrm(), kept)
-    with pytest.raises(FileExistsError, match="mine is not replaced: it holds 'thesis.txt'"):
+    with pytest.raises(FileExistsError, match="mine is not replaced: it contains 'thesis.txt'"):
         kr.serving.export(dlrm(), kept, overwrite=True)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
     assert (kept / "thesis.txt").read_text() == "years of work"

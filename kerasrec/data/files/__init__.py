@@ -1,1 +1,1 @@
-"""The Parquet files of a loader: which there are, what to read of them, on disks and at addresses."""
+"""The Parquet files of a loader, on disk and at addresses: finding them, their row groups, and checks."""
