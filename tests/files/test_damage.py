@@ -264,7 +264,7 @@ def test_verification_can_be_left_out(tmp_path: Path) -> None:
     at = content.index(np.float64(500).tobytes())
     with changed(file, content[:at] + np.float64(501).tobytes() + content[at + 8 :]):
         with pytest.raises(
-            SchemaError, match=r"raw.parquet: the file is damaged: column 'x' in row group 0: a page"
+            SchemaError, match=r"raw.parquet: the file is damaged: column 'x' in row group 0: the CRC-32 of a page"
         ):
             workflow.fit(file)
         workflow.fit(file, verify=False)
