@@ -283,7 +283,7 @@ def test_workflows_take_addresses_as_polars_frames(server, folder):
     there = [f"{server.url}/data/{path.name}" for path in files]
     found = graph().fit(pl.scan_parquet(there)).transform(pl.scan_parquet(there)).collect()
     assert found.equals(graph().fit(files).transform(files).collect())
-    with pytest.raises(ValueError, match=rf"{there[0]}: a workflow reads addresses through Polars"):
+    with pytest.raises(ValueError, match=rf"{there[0]}: a workflow reads URLs through Polars"):
         graph().fit(there)
 
 
