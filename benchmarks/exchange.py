@@ -35,7 +35,7 @@ from rich.table import Table
 import kerasrec as kr
 from kerasrec.parallel.planner import cost_model
 from kerasrec.tables.byte_sizes import bytes_for
-from kerasrec.tables.sharding import shard
+from kerasrec.tables.sharding import shard_tables
 from kerasrec.tables.workload import Step, table_workloads
 
 ROWS, WIDTH, RANKS = 1_000_000, 32, 8
@@ -77,11 +77,11 @@ def planned_lists(ranks, exchange=None):
 
 def counted(plan, batches, per_node=None):
     """(ranks, ranks) bytes that each sends each in a step, counts included; and the share of local lookups."""
-    (shards,) = shard(plan, [each.table for each in plan.tables])
+    (shards,) = shard_tables(plan, [each.table for each in plan.tables])
     (part,) = shards.slices
     ranks, copied = plan.ranks, part.frequent_rows
     per_node = per_node or ranks
-    rows_held, owned = int(shards.first_local_row[-1].max()), shards.most_owned_copies
+    rows_held, owned = int(shards.first_local_row[-1].max()), shards.max_owned_replicas
     vector = 4 * WIDTH
     sent = np.zeros((ranks, ranks))
     touched = []  # frequent rows, on whichever rank

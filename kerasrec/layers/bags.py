@@ -11,7 +11,7 @@ import keras
 from keras import ops
 
 from kerasrec.tables.bags import Bags
-from kerasrec.tables.row_io import kept_in
+from kerasrec.tables.row_io import row_dtype
 from kerasrec.typing import Tensor
 
 
@@ -82,7 +82,7 @@ def combine(vectors: Tensor, bags: Bags, combiner: str | None) -> Tensor:
     Returns:
         (bags, dim); without a combiner (n, dim), with zeros for padding.
     """
-    each = factors(bags, combiner, kept_in(keras.backend.standardize_dtype(vectors.dtype)))
+    each = factors(bags, combiner, row_dtype(keras.backend.standardize_dtype(vectors.dtype)))
     if combiner is not None and bags.padded:
         lists = ops.reshape(vectors, (-1, bags.hotness, vectors.shape[-1]))
         return ops.squeeze(ops.matmul(ops.reshape(each, (-1, 1, bags.hotness)), lists), 1)
@@ -111,7 +111,7 @@ def factors(bags: Bags, combiner: str | None, dtype: str = "float32") -> Tensor 
         if not bags.padded and (bags.row_splits is None or combiner in (None, "sum")):
             return None
         weights = ops.ones_like(bags.ids, dtype=dtype)
-    weights = ops.cast(weights, kept_in(keras.backend.standardize_dtype(weights.dtype)))
+    weights = ops.cast(weights, row_dtype(keras.backend.standardize_dtype(weights.dtype)))
     if bags.padded:
         weights = weights * ops.cast(bags.ids != 0, weights.dtype)
     if combiner == "mean":

@@ -32,8 +32,8 @@ from kerasrec.tables.bags import Bags
 from kerasrec.tables.byte_sizes import WIRE_BYTES
 from kerasrec.tables.config import FeatureConfig
 from kerasrec.tables.plan import Plan, distinct_tables
-from kerasrec.tables.row_io import kept_in, write_rows
-from kerasrec.tables.sharding import Shards, shard
+from kerasrec.tables.row_io import row_dtype, write_rows
+from kerasrec.tables.sharding import ShardedStack, shard_tables
 from kerasrec.tables.variables import ReplicaVariable, TableVariable
 
 
@@ -118,14 +118,14 @@ class DistributedEmbedding(keras.layers.Layer):
             raise ValueError(
                 f"{self.name}: ranks_per_node must divide the {self.plan.ranks} ranks; got {ranks_per_node}"
             )
-        self._shards = tuple(shard(self.plan, tables, sums=ranks_per_node in (None, self.plan.ranks)))
+        self._shards = tuple(shard_tables(self.plan, tables, sums=ranks_per_node in (None, self.plan.ranks)))
         # tf.unique, which the sparse optimizers use on this layer's gradients, does not compile with XLA.
         self.supports_jit = keras.backend.backend() != "tensorflow"
 
     @property
     def table_dtype(self) -> str:
         """Tables are float32 under every policy but float64's."""
-        return kept_in(self.variable_dtype)
+        return row_dtype(self.variable_dtype)
 
     @property
     def features(self) -> dict[str, FeatureConfig]:
@@ -142,7 +142,7 @@ class DistributedEmbedding(keras.layers.Layer):
             variable.trainable = self.trainable
         self.built = True
 
-    def _table_variable(self, shards: Shards, rank: int, **across_ranks: Any) -> TableVariable:
+    def _table_variable(self, shards: ShardedStack, rank: int, **across_ranks: Any) -> TableVariable:
         initializer = partial(first_rows, shards, rank, self.seed)
         return TableVariable(shards, rank, initializer, self.table_dtype, **across_ranks)
 
@@ -155,7 +155,7 @@ class DistributedEmbedding(keras.layers.Layer):
         variables, replica_variables = [], []
         for shards in self._shards:
             replica = replicas = None
-            if shards.copies:
+            if shards.replica_rows:
                 initializer = partial(first_replicas, shards, self.seed)
                 replica = ReplicaVariable(shards, initializer, self.table_dtype)
                 replicas = Copies(shards, replica.value, rank, f"{self.name}.{shards.stack.name}")

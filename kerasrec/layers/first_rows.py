@@ -6,31 +6,31 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from kerasrec.tables.initializers import piece_blocks
+from kerasrec.tables.initializers import shard_blocks
 from kerasrec.tables.row_io import new_rows
-from kerasrec.tables.sharding import Shards
+from kerasrec.tables.sharding import ShardedStack
 from kerasrec.typing import Tensor
 
 
-def first_rows(shards: Shards, rank: int, seed: int, shape: tuple[int, int], dtype: str) -> Tensor:
+def first_rows(shards: ShardedStack, rank: int, seed: int, shape: tuple[int, int], dtype: str) -> Tensor:
     """The rows that a rank holds as they begin; the initializer of its variable."""
 
     def blocks() -> Iterator[tuple[int, np.ndarray]]:
         for each, start in zip(shards.slices, shards.first_local_row[:, rank].tolist(), strict=False):
             if held := each.rows(rank):
-                for first, rows in piece_blocks(each.source, seed, held, each.columns):
+                for first, rows in shard_blocks(each.source, seed, held, each.columns):
                     yield start + first, rows
 
     return new_rows(shape, dtype, blocks())
 
 
-def first_replicas(shards: Shards, seed: int, shape: tuple[int, int], dtype: str) -> Tensor:
+def first_replicas(shards: ShardedStack, seed: int, shape: tuple[int, int], dtype: str) -> Tensor:
     """The rows that every rank has a copy of, as they begin."""
 
     def blocks() -> Iterator[tuple[int, np.ndarray]]:
-        for each, start in zip(shards.slices, shards.first_copy.tolist(), strict=False):
+        for each, start in zip(shards.slices, shards.first_replica.tolist(), strict=False):
             if each.frequent_rows:
-                for first, rows in piece_blocks(each.source, seed, range(each.frequent_rows), each.columns):
+                for first, rows in shard_blocks(each.source, seed, range(each.frequent_rows), each.columns):
                     yield start + first, rows
 
     return new_rows(shape, dtype, blocks())

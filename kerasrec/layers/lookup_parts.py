@@ -13,7 +13,7 @@ from kerasrec.layers.bags import combine, with_padding
 from kerasrec.tables.bags import Bags
 from kerasrec.tables.config import FeatureConfig, TableConfig
 from kerasrec.tables.plan import Plan
-from kerasrec.tables.sharding import Shards, slices
+from kerasrec.tables.sharding import ShardedStack, column_slices
 from kerasrec.tables.stack import Stack
 from kerasrec.typing import Tensor
 
@@ -44,9 +44,11 @@ class LookupParts:
         shards: their stacks.
     """
 
-    def __init__(self, features: Mapping[str, FeatureConfig], plan: Plan, shards: Sequence[Shards]):
+    def __init__(self, features: Mapping[str, FeatureConfig], plan: Plan, shards: Sequence[ShardedStack]):
         self.parts = [
-            Part(name, cut.table) for name, config in features.items() for cut in slices(plan, config.table.name)
+            Part(name, cut.table)
+            for name, config in features.items()
+            for cut in column_slices(plan, config.table.name)
         ]
         self.stacks = [each.stack for each in shards]
 

@@ -18,7 +18,7 @@ from kerasrec.parallel.comm.raise_on_all import raise_on_all
 from kerasrec.parallel.exchange.gather_table import gathered
 from kerasrec.tables.plan import distinct_tables, plan_from_placements
 from kerasrec.tables.row_io import new_rows
-from kerasrec.tables.sharding import Shards, shard
+from kerasrec.tables.sharding import ShardedStack, shard_tables
 from kerasrec.tables.variables import TableVariable
 from kerasrec.typing import Tensor
 
@@ -50,7 +50,7 @@ def _gather(layer: DistributedEmbedding) -> LocalLookup | None:
     """Return a lookup in all of a layer's tables in one rank's memory, on rank 0; other ranks send their rows."""
     features = layer.features
     plan = plan_from_placements(features, 1, "table_wise")
-    stacks = shard(plan, [table for table, _ in distinct_tables(features)])
+    stacks = shard_tables(plan, [table for table, _ in distinct_tables(features)])
     if comm.rank() == 0:
         variables = [TableVariable(each, 0, partial(_all_rows, layer, each), layer.table_dtype) for each in stacks]
         return LocalLookup(features, plan, variables)
@@ -60,11 +60,11 @@ def _gather(layer: DistributedEmbedding) -> LocalLookup | None:
     return None
 
 
-def _all_rows(layer: DistributedEmbedding, shards: Shards, shape: tuple[int, int], dtype: str) -> Tensor:
+def _all_rows(layer: DistributedEmbedding, shards: ShardedStack, shape: tuple[int, int], dtype: str) -> Tensor:
     return new_rows(shape, dtype, _rows(layer, shards))
 
 
-def _rows(layer: DistributedEmbedding, shards: Shards) -> Iterator[tuple[int, np.ndarray]]:
+def _rows(layer: DistributedEmbedding, shards: ShardedStack) -> Iterator[tuple[int, np.ndarray]]:
     """Yield the rows of a stack of full tables, block by block; on ranks but 0 empty ones, which only send."""
     variables = layer.lookup.variables
     for table, first in shards.stack.offsets.items():

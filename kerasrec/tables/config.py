@@ -1,4 +1,4 @@
-"""What a user says about embedding tables and the features that look them up; plain data."""
+"""The configuration of embedding tables and of the features that look them up; plain data."""
 
 from __future__ import annotations
 
@@ -21,20 +21,20 @@ class TableConfig:
         vocabulary_size: number of rows; ids are in [0, vocabulary_size).
         embedding_dim: number of columns.
         combiner: how the vectors of a list become one: "sum", "mean", "sqrtn" (sum / sqrt(count)), or None to
-            keep them apart.
+            keep them separate.
         initializer: a `keras.initializers` name or instance that draws each value on its own: uniform, normal,
             truncated normal, a variance scaling, zeros, ones or a constant.
-        placement: where the rows live when there are several ranks: "table_wise" (whole on one), "row_wise",
-            "column_wise", "replicated" (copied to all), "hybrid" (frequent rows copied to all, the rest
-            row-wise), or "auto", which lets the plan choose.
-        optimizer: what the table is trained with instead of the model's own optimizer: an optimizer, its name
-            or its serialised form. The table keeps the serialised form, so the optimizer given is never itself
-            trained with; tables whose optimizers are configured alike share one.
+        placement: which ranks own the rows, where there are several: "table_wise" (one rank), "row_wise",
+            "column_wise", "replicated" (replicas of all rows on every rank), "hybrid" (replicas of frequent rows
+            on every rank, the rest row-wise), or "auto", which lets the plan choose.
+        optimizer: trains the table instead of the model's own optimizer: an optimizer, its name or its serialised
+            form. The table keeps the serialised form, so the optimizer that you pass is copied; tables whose
+            optimizers have the same configuration share one.
         regularizer: a `keras.regularizers` name or instance, or its serialised form, which the table keeps. In
-            training the loss gets its value for the vectors that the batch looks up (those of a list combined),
-            divided by the rows of the batch: the mean penalty per row, as in matrix factorization. Rows that no
-            batch looks up are not decayed.
-        frequent_rows: of a hybrid table, how many rows from row 0 on are copied to all ranks; None lets the
+            training its value for the vectors that the batch looks up (those of a list combined), divided by the
+            batch's rows, is added to the loss: the mean penalty per row, as in matrix factorization. Rows that
+            no batch looks up do not decay.
+        frequent_rows: of a hybrid table, how many rows from row 0 on have replicas on every rank; None lets the
             plan choose. Ids are ordered by frequency, so these are the most frequent ones.
         head: what share of all lookups goes to the first 1, 2, 4, 8, ... rows, as a schema's column tells; None
             is a power law. It serves the plan's estimates alone, and two tables that differ in it are equal.
@@ -61,20 +61,20 @@ class TableConfig:
 
     def __post_init__(self) -> None:
         if not self.name:
-            raise ValueError("a table needs a name")
+            raise ValueError(f"a table's name must not be empty; got {self.name!r}")
         for which in ("vocabulary_size", "embedding_dim"):
             size = getattr(self, which)
             if isinstance(size, bool) or int(size) != size or size < 1:
-                raise ValueError(f"table {self.name!r}: {which} must be a whole number above 0, not {size!r}")
+                raise ValueError(f"table {self.name!r}: {which} must be an integer >= 1; got {size!r}")
             object.__setattr__(self, which, int(size))
         if self.combiner not in COMBINERS:
-            raise ValueError(f"table {self.name!r}: combiner must be one of {COMBINERS}, not {self.combiner!r}")
+            raise ValueError(f"table {self.name!r}: combiner must be one of {COMBINERS}; got {self.combiner!r}")
         if self.placement not in PLACEMENTS:
-            raise ValueError(f"table {self.name!r}: placement must be one of {PLACEMENTS}, not {self.placement!r}")
+            raise ValueError(f"table {self.name!r}: placement must be one of {PLACEMENTS}; got {self.placement!r}")
         if self.frequent_rows is not None and not 0 <= self.frequent_rows <= self.vocabulary_size:
             raise ValueError(
-                f"table {self.name!r}: frequent_rows must be between 0 and its {self.vocabulary_size} rows, "
-                f"not {self.frequent_rows!r}"
+                f"table {self.name!r}: frequent_rows must be in [0, {self.vocabulary_size}], the number of "
+                f"rows; got {self.frequent_rows!r}"
             )
         if self.head is not None:
             object.__setattr__(self, "head", tuple(float(share) for share in self.head))
@@ -92,9 +92,11 @@ def _serialized(table: str, kind: str, given: Any) -> dict[str, Any]:
     try:
         config = package.serialize(package.get(deepcopy(given) if isinstance(given, dict) else given))
     except (TypeError, ValueError) as error:
-        raise ValueError(f"table {table!r}: {kind} {given!r} is not one of Keras's: {error}") from error
+        raise ValueError(
+            f"table {table!r}: {kind} must be a keras.{kind}s name, instance or config; got {given!r}: {error}"
+        ) from error
     if isinstance(config.get("config"), dict):
-        config["config"].pop("name", None)  # Keras numbers names, which would tell equal optimizers apart
+        config["config"].pop("name", None)  # Keras numbers names, so equal optimizers would differ
     return config
 
 
@@ -105,10 +107,10 @@ class FeatureConfig:
     Args:
         name: the feature's name.
         table: the table that its ids are rows of.
-        hotness: how many ids a row of the data holds in the mean; the plan's estimates need it, lookups do not.
+        hotness: the mean number of ids per row of the data, for the plan's estimates; lookups do not need it.
 
     Raises:
-        ValueError: a hotness that is no finite number from 0 on.
+        ValueError: a hotness that is not a finite number >= 0.
     """
 
     name: str
@@ -117,4 +119,4 @@ class FeatureConfig:
 
     def __post_init__(self) -> None:
         if not 0 <= self.hotness < math.inf:
-            raise ValueError(f"feature {self.name!r}: hotness must be a finite mean, not {self.hotness!r}")
+            raise ValueError(f"feature {self.name!r}: hotness must be a finite number >= 0; got {self.hotness!r}")

@@ -1,7 +1,7 @@
 """Initial values of table rows, drawn block by block.
 
-A row's value is a function of the seed, the table's name and its block of rows, so it does not depend on where
-the row lives, what it is stacked with, or how many machines there are; and no table is ever held twice.
+A row's value is a function of the seed, the table's name and its block of rows, so it does not depend on which
+rank owns the row, what it is stacked with, or how many machines there are; and no table is ever in memory twice.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _Draw = Callable[[np.random.Generator, tuple[int, int]], np.ndarray]
 
 
 def initial_values(table: TableConfig, seed: int, start: int = 0, stop: int | None = None) -> np.ndarray:
-    """Rows `start` to `stop` of a table as it begins, float32 of shape (stop - start, embedding_dim).
+    """Return the initial rows [start, stop) of a table, float32 (stop - start, embedding_dim).
 
     Raises:
-        ValueError: the table's initializer is none whose values are drawn independently of each other.
+        ValueError: the table's initializer does not draw its values independently of each other.
     """
     stop = table.vocabulary_size if stop is None else stop
     out = np.empty((stop - start, table.embedding_dim), np.float32)
@@ -37,7 +37,7 @@ def initial_values(table: TableConfig, seed: int, start: int = 0, stop: int | No
 def initial_blocks(
     table: TableConfig, seed: int, start: int = 0, stop: int | None = None
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """The same rows a block at a time, each block with the number of its first row."""
+    """Yield the same rows a block at a time, each block with the number of its first row."""
     draw = _distribution(table)
     stop = table.vocabulary_size if stop is None else stop
     for block in range(start // BLOCK_ROWS, -(-stop // BLOCK_ROWS)):
@@ -49,10 +49,10 @@ def initial_blocks(
         yield low, values[low - first : high - first]
 
 
-def piece_blocks(
+def shard_blocks(
     table: TableConfig, seed: int, rows: range, columns: tuple[int, int]
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Some rows of a table, and of these some columns; a block's number is that of its first row among `rows`."""
+    """Yield the initial values of some rows and columns, each block with the place of its first row in `rows`."""
     local = 0
     for first, values in initial_blocks(table, seed, rows.start, rows.stop):
         skip = (rows.start - first) % rows.step
@@ -62,8 +62,8 @@ def piece_blocks(
 
 
 def _distribution(table: TableConfig) -> _Draw:
-    """The initializer as a function that draws any block of the table on its own."""
-    state = random.getstate()  # a new initializer draws a seed: dense weights are not to depend on tables' layout
+    """Return the initializer as a function that draws any block of the table by itself."""
+    state = random.getstate()  # a new initializer draws a seed, on which dense weights must not depend
     initializer = keras.initializers.get(table.initializer)
     random.setstate(state)
     kinds = keras.initializers
@@ -93,7 +93,7 @@ def _normal(mean: float, stddev: float) -> _Draw:
 
 
 def _truncated_normal(mean: float, stddev: float) -> _Draw:
-    """As Keras and TensorFlow mean it: values beyond two standard deviations are drawn again."""
+    """Draw values beyond two standard deviations again, as Keras and TensorFlow do."""
 
     def draw(rng: np.random.Generator, shape: tuple[int, int]) -> np.ndarray:
         values = rng.standard_normal(shape, np.float32)
@@ -105,7 +105,7 @@ def _truncated_normal(mean: float, stddev: float) -> _Draw:
 
 
 def _variance_scaling(initializer: keras.initializers.VarianceScaling, rows: int, width: int) -> _Draw:
-    """Glorot, He and LeCun: the scale is the whole table's (fan in: rows, fan out: width), not a block's."""
+    """Draw as Glorot, He and LeCun do, with the fans of the full table (in: rows, out: width), not of a block."""
     fan = {"fan_in": rows, "fan_out": width, "fan_avg": (rows + width) / 2}[initializer.mode]
     variance = initializer.scale / max(1.0, fan)
     if initializer.distribution == "uniform":

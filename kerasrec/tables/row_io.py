@@ -1,7 +1,7 @@
-"""Making, reading and writing a large variable some rows at a time, so that it is never held twice.
+"""Makes, reads and writes a large variable some rows at a time, so that it is never in memory twice.
 
-On TensorFlow, what reads a whole variable copies it once rows of it have been updated; these functions touch only
-the rows they are asked for.
+On TensorFlow, reading a variable in full copies it once rows of it have been updated; these functions read only
+the rows that they are asked for.
 """
 
 from __future__ import annotations
@@ -29,13 +29,13 @@ def row_blocks(rows: int, row_bytes: int) -> Iterator[tuple[int, int]]:
         yield start, min(start + step, rows)
 
 
-def kept_in(dtype: Any) -> str:
-    """What rows are kept and added up in: float64 as it is, any other type in float32."""
+def row_dtype(dtype: Any) -> str:
+    """Return the dtype in which rows are stored and added up: float64 for float64, float32 for any other."""
     return "float64" if dtype == "float64" else "float32"
 
 
 def new_rows(shape: tuple[int, ...], dtype: str, blocks: Blocks) -> Any:
-    """A tensor made of blocks that together give every row; what a variable's initializer returns."""
+    """Return a tensor of blocks that together have every row, as a variable's initializer does."""
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
@@ -47,20 +47,20 @@ def new_rows(shape: tuple[int, ...], dtype: str, blocks: Blocks) -> Any:
             for first, rows in blocks:
                 tf.raw_ops.InplaceUpdate(x=tensor, i=tf.range(first, first + len(rows)), v=tf.cast(rows, dtype))
             return tensor
-    return ops.convert_to_tensor(_fill(np.empty(shape, kept_in(dtype)), blocks), dtype=dtype)
+    return ops.convert_to_tensor(_fill(np.empty(shape, row_dtype(dtype)), blocks), dtype=dtype)
 
 
 def filled_rows(shape: tuple[int, ...], dtype: str, value: float) -> Any:
-    """A tensor of one value."""
+    """Return a tensor of one value."""
     row_bytes = np.dtype(dtype).itemsize * math.prod(shape[1:])
     spans = row_blocks(shape[0], row_bytes)
     return new_rows(shape, dtype, ((low, np.full((high - low, *shape[1:]), value, dtype)) for low, high in spans))
 
 
 def _ask_for_huge_pages(tensor: Any) -> None:
-    """Rows are read at random: with pages of 4 KiB nearly every one costs a walk through the page tables as well.
+    """Ask Linux for pages of 2 MiB, before a tensor is first written; elsewhere nothing happens.
 
-    Linux maps a region in pages of 2 MiB if asked before it is first written; elsewhere nothing happens.
+    Rows are read at random: with pages of 4 KiB nearly every one costs a walk through the page tables as well.
     """
     values = np.frombuffer(memoryview(tensor), np.uint8)
     if not hasattr(mmap, "MADV_HUGEPAGE") or values.nbytes < HUGE_PAGE:
@@ -72,7 +72,7 @@ def _ask_for_huge_pages(tensor: Any) -> None:
 
 
 def read_rows(variable: keras.Variable, start: int, stop: int) -> np.ndarray:
-    """A copy of the rows [start, stop)."""
+    """Return a copy of the rows [start, stop)."""
     out = np.empty((stop - start, *variable.shape[1:]), _read(variable, 0, 0).dtype)
     for low, high in row_blocks(len(out), out.itemsize * math.prod(out.shape[1:])):
         out[low:high] = _read(variable, start + low, start + high)
@@ -80,7 +80,7 @@ def read_rows(variable: keras.Variable, start: int, stop: int) -> np.ndarray:
 
 
 def write_rows(variable: keras.Variable, blocks: Blocks) -> None:
-    """Replace some rows by others. On JAX, whose arrays cannot be changed, by way of a copy of the variable."""
+    """Replace rows. On JAX, whose arrays cannot be changed in place, that takes a copy of the variable."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf

@@ -15,18 +15,23 @@ from kerasrec.tables.table_plan import TableShard
 
 @dataclass(frozen=True)
 class Stack:
-    """Tables of one width, stored one under another in one variable: one lookup then serves them all.
+    """Tables of one width in one variable, one after another, so that one lookup serves them all.
 
-    Row r of `tables[i]` is row `offsets[i] + r` of the stack. `optimizer` trains these tables; None leaves
-    them to the model's. `pieces` tells which rows and columns of the whole tables `tables` are, in a stack that is
-    one rank's share.
+    Row r of `table` is row `offsets[table.name] + r` of the stack.
+
+    Args:
+        name: of the variable.
+        embedding_dim: the tables' width.
+        tables: in order.
+        optimizer: trains these tables; None leaves them to the model's.
+        shards: in a stack that is one rank's, which rows and columns of the full tables its `tables` are.
     """
 
     name: str
     embedding_dim: int
     tables: tuple[TableConfig, ...]
     optimizer: Any = None
-    pieces: tuple[TableShard, ...] = ()
+    shards: tuple[TableShard, ...] = ()
 
     @cached_property
     def offsets(self) -> dict[str, int]:
@@ -38,7 +43,7 @@ class Stack:
         return offsets
 
     def span(self, table: str) -> tuple[int, int]:
-        """The first row of a table and the one after its last."""
+        """Return the first row of a table and the one after its last."""
         sizes = {each.name: each.vocabulary_size for each in self.tables}
         return self.offsets[table], self.offsets[table] + sizes[table]
 
@@ -48,17 +53,24 @@ class Stack:
 
 
 def stack_tables(tables: Iterable[TableConfig], apart: Collection[str] = ()) -> list[Stack]:
-    """Group tables by width and optimizer, in the order they come; those named in `apart` not with others.
+    """Group tables by width and optimizer, in their order.
 
-    An optimizer is made for each configuration; stacks of several widths share it.
+    One optimizer is made for each configuration, which stacks of several widths share.
+
+    Args:
+        tables: a table that is given twice counts once.
+        apart: names of tables that are not stacked with the others.
 
     Raises:
-        ValueError: two different tables have the same name.
+        ValueError: two different tables with the same name.
     """
     by_name: dict[str, TableConfig] = {}
     for table in tables:
         if by_name.setdefault(table.name, table) != table:
-            raise ValueError(f"two different tables are named {table.name!r}: {by_name[table.name]} and {table}")
+            raise ValueError(
+                f"two different tables are named {table.name!r}: {by_name[table.name]} and {table}; give each a "
+                "name of its own"
+            )
     groups: dict[tuple[int, str, bool], list[TableConfig]] = {}
     optimizers = {"null": None}
     for table in by_name.values():

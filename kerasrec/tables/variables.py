@@ -7,7 +7,7 @@ from typing import Protocol
 
 import keras
 
-from kerasrec.tables.sharding import Shards
+from kerasrec.tables.sharding import ShardedStack
 from kerasrec.typing import Tensor, Variable
 
 Initializer = Callable[..., Tensor]  # (shape, dtype) -> the rows a variable begins with
@@ -43,7 +43,7 @@ class TableVariable(keras.Variable):
 
     def __init__(
         self,
-        shards: Shards,
+        shards: ShardedStack,
         rank: int,
         initializer: Initializer,
         dtype: str,
@@ -68,10 +68,10 @@ class ReplicaVariable(keras.Variable):
         dtype: of the rows.
     """
 
-    def __init__(self, shards: Shards, initializer: Initializer, dtype: str):
+    def __init__(self, shards: ShardedStack, initializer: Initializer, dtype: str):
         super().__init__(
             initializer,
-            shape=(shards.copies, shards.stack.embedding_dim),
+            shape=(shards.replica_rows, shards.stack.embedding_dim),
             dtype=dtype,
             autocast=False,
             trainable=False,

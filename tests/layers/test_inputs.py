@@ -51,7 +51,7 @@ def test_columns_that_hold_no_ids():
         embedding_features(Schema([Column("city", "string", (CAT,), cardinality=5)]))
     with pytest.raises(SchemaError, match="'city' is categorical but has no cardinality"):
         embedding_features(Schema([Column("city", "int32", (CAT,))]))
-    with pytest.raises(ValueError, match="embedding_dim must be a whole number above 0"):
+    with pytest.raises(ValueError, match="embedding_dim must be an integer >= 1; got"):
         embedding_features(SCHEMA, 0)
 
 

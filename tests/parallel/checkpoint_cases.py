@@ -120,9 +120,9 @@ def assert_equal(one, other, **close):
 def check_copies(model):
     for variable in table_variables(model):
         shards = variable.shards
-        if shards.copies and comm.size() > 1:
+        if shards.replica_rows and comm.size() > 1:
             copies = variable.replicas.copies.numpy()
-            for each, (first, last) in zip(shards.slices, pairwise(shards.first_copy.tolist()), strict=True):
+            for each, (first, last) in zip(shards.slices, pairwise(shards.first_replica.tolist()), strict=True):
                 np.testing.assert_array_equal(copies[first:last], whole(shards, each, variable)[: last - first])
 
 

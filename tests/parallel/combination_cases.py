@@ -226,7 +226,7 @@ def train(cases, ranks_per_node=None):
             assert len(set(comm.gather_objects(after[name].tobytes()))) == 1, f"{name} differs between ranks"
     if ranks > 1:
         for shards, variable in zip(layer._shards, layer._variables, strict=True):
-            if shards.copies:
+            if shards.replica_rows:
                 check_copies(after, shards, variable)
     return {"losses": np.array(losses), "before": before, "after": after}
 

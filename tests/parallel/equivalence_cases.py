@@ -144,7 +144,7 @@ def train(case):
     for name in SIZES:
         out[name], out[f"{name}_before"] = layer.table(name), tables[name]
     for shards, variable in zip(layer._shards, layer._variables, strict=True):
-        if shards.copies and ranks > 1:
+        if shards.replica_rows and ranks > 1:
             check_copies(out, shards, variable)
     return out
 
@@ -152,7 +152,7 @@ def train(case):
 def check_copies(tables, shards, variable):
     """Every rank's copies of rows are to the bit what their owners have."""
     copies = variable.replicas.copies.numpy()
-    for each, first in zip(shards.slices, shards.first_copy.tolist(), strict=False):
+    for each, first in zip(shards.slices, shards.first_replica.tolist(), strict=False):
         rows = tables[each.source.name][: each.frequent_rows, slice(*each.columns)]
         np.testing.assert_array_equal(copies[first : first + each.frequent_rows], rows)
 

@@ -109,6 +109,6 @@ def train(case):
     for name in after:
         assert len(set(comm.gather_objects(after[name].tobytes()))) == 1, f"{name} differs between ranks"
     for shards, variable in zip(layer._shards, layer._variables, strict=True):
-        if shards.copies:
+        if shards.replica_rows:
             check_copies(after, shards, variable)
     return {f"{name} before": rows for name, rows in before.items()} | after

@@ -13,7 +13,7 @@ from kerasrec.parallel import comm
 from kerasrec.parallel.exchange.exchange import Exchange, NodeExchange
 from kerasrec.parallel.exchange.stacks import PooledSums, ReplicatedRows, Rows
 from kerasrec.tables.bags import Bags
-from kerasrec.tables.sharding import shard
+from kerasrec.tables.sharding import shard_tables
 
 SIZES = {"a": (500, 4), "b": (37, 4), "c": (2, 4), "d": (213, 6)}
 
@@ -69,11 +69,11 @@ def stacks_of(placements, ranks, exchange):
     ]
     plan = kr.parallel.plan_from_placements([kr.FeatureConfig(each.name, each) for each in tables], ranks)
     placed = [replace(each, exchange="rows" if each.frequent_rows else exchange) for each in plan.tables]
-    return shard(replace(plan, tables=tuple(placed)), tables, sums=True)
+    return shard_tables(replace(plan, tables=tuple(placed)), tables, sums=True)
 
 
 def rows_on(shards, rank, full):
-    """A rank's rows of a stack, and its replicas, given all rows as `Shards.stack` counts them."""
+    """A rank's rows of a stack, and its replicas, given all rows as `ShardedStack.stack` counts them."""
     starts = shards.first_row.tolist()
     own = [
         full[[start + row for row in each.rows(rank)]] for start, each in zip(starts, shards.slices, strict=False)
@@ -167,7 +167,7 @@ def test_a_row_travels_as_the_fewest_bytes_and_a_replica_as_a_bit(monkeypatch):
     """A rank has 1,000 rows, numbered in two bytes each, and owns 20 replicas, a bit each."""
     table = kr.TableConfig("t", 2000, 4, placement="hybrid", frequent_rows=40)
     plan = kr.parallel.plan_from_placements([kr.FeatureConfig("t", table)], 2)
-    (shards,) = shard(plan, [table])
+    (shards,) = shard_tables(plan, [table])
 
     def on_rank(rank):
         rows = ReplicatedRows(shards, tf.zeros((1000, 4)), rank, tf.zeros((40, 4)))
@@ -182,7 +182,7 @@ def test_a_row_travels_as_the_fewest_bytes_and_a_replica_as_a_bit(monkeypatch):
 
 def test_without_training_there_are_no_gradients(monkeypatch):
     table = kr.TableConfig("t", 20, 4, placement="row_wise")
-    (shards,) = shard(kr.parallel.plan_from_placements([kr.FeatureConfig("t", table)], 2), [table])
+    (shards,) = shard_tables(kr.parallel.plan_from_placements([kr.FeatureConfig("t", table)], 2), [table])
 
     def on_rank(rank):
         variable = tf.Variable(tf.zeros((10, 4)))

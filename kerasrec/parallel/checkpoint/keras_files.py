@@ -10,13 +10,15 @@ import numpy as np
 
 from kerasrec.parallel import comm
 from kerasrec.parallel.exchange.gather_table import gathered, whole
-from kerasrec.tables.row_io import kept_in, row_blocks
-from kerasrec.tables.sharding import Shards
+from kerasrec.tables.row_io import row_blocks, row_dtype
+from kerasrec.tables.sharding import ShardedStack
 from kerasrec.tables.stack import Stack
 from kerasrec.typing import Variable
 
 
-def full_table_on_rank_0(stacks: Sequence[Shards], variables: Sequence[Variable], table: str) -> np.ndarray | None:
+def full_table_on_rank_0(
+    stacks: Sequence[ShardedStack], variables: Sequence[Variable], table: str
+) -> np.ndarray | None:
     """Return a full table on rank 0, None on the others. Every rank must call it.
 
     Args:
@@ -52,9 +54,9 @@ def saved_blocks(stack: Stack, store: Mapping[str, Any]) -> Iterator[tuple[int, 
         stack: the rank's.
         store: by the table's name, the full table or what an optimizer keeps for its rows.
     """
-    for table, piece in zip(stack.tables, stack.pieces, strict=True):
-        saved, offset = store[piece.table], stack.offsets[table.name]
+    for table, shard in zip(stack.tables, stack.shards, strict=True):
+        saved, offset = store[shard.table], stack.offsets[table.name]
         for start, stop in row_blocks(table.vocabulary_size, 4 * table.embedding_dim):
-            rows = piece.rows[start:stop]
-            values = np.asarray(saved[rows.start : rows.stop], kept_in(saved.dtype))
-            yield offset + start, values[:: rows.step, slice(*piece.columns)]
+            rows = shard.rows[start:stop]
+            values = np.asarray(saved[rows.start : rows.stop], row_dtype(saved.dtype))
+            yield offset + start, values[:: rows.step, slice(*shard.columns)]

@@ -12,7 +12,7 @@ import numpy as np
 
 from kerasrec.parallel import comm
 from kerasrec.tables.row_io import read_rows, row_blocks
-from kerasrec.tables.sharding import Slice
+from kerasrec.tables.sharding import ColumnSlice
 from kerasrec.tables.variables import TableVariable, table_variables
 from kerasrec.typing import Optimizer, Variable
 
@@ -134,7 +134,7 @@ def local_tables(
 
 
 def _local_table(
-    variable: TableVariable, columns: Slice, rows: range, optimizer: TableStateOptimizer | None
+    variable: TableVariable, columns: ColumnSlice, rows: range, optimizer: TableStateOptimizer | None
 ) -> LocalTable:
     name, first = columns.source.name, variable.stack.offsets[columns.table.name] if rows else 0
     slots = {} if optimizer is None else optimizer.table_slots(variable)

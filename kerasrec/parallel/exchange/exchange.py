@@ -32,7 +32,7 @@ class Exchange:
         self.packing = Packing(stacks)
 
     def vectors(self, lookups: Sequence[Tensor | Bags], training: bool) -> list[Tensor]:
-        """Return the vectors of each stack's distinct rows, (n,) int64 as `Shards.stack` counts them, or for
+        """Return the vectors of each stack's distinct rows, (n,) int64 as `ShardedStack.stack` counts them, or for
         `PooledSums` the sums of bags of such rows. In training they have gradients: those of all ranks together.
         """
         requests = [stack.requests(lookups[k], k, len(lookups) + k) for k, stack in enumerate(self.stacks)]

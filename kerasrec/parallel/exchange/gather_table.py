@@ -9,10 +9,10 @@ import numpy as np
 
 from kerasrec.parallel import comm
 from kerasrec.tables.row_io import read_rows, row_blocks
-from kerasrec.tables.sharding import Shards, Slice
+from kerasrec.tables.sharding import ColumnSlice, ShardedStack
 
 
-def whole(shards: Shards, part: Slice, variable: Any) -> np.ndarray:
+def whole(shards: ShardedStack, part: ColumnSlice, variable: Any) -> np.ndarray:
     """All rows of one slice of a table, on every rank; all ranks must call it.
 
     Args:
@@ -35,7 +35,9 @@ def whole(shards: Shards, part: Slice, variable: Any) -> np.ndarray:
     return table
 
 
-def gathered(stacks: Sequence[Shards], variables: Sequence[Any], table: str) -> Iterator[tuple[int, np.ndarray]]:
+def gathered(
+    stacks: Sequence[ShardedStack], variables: Sequence[Any], table: str
+) -> Iterator[tuple[int, np.ndarray]]:
     """A whole table on rank 0, some 16 MiB of rows at a time; the other ranks send and get rows of no column.
 
     All ranks must exhaust it.
@@ -58,7 +60,7 @@ def gathered(stacks: Sequence[Shards], variables: Sequence[Any], table: str) -> 
         yield start, np.concatenate(columns, axis=1)
 
 
-def _block(part: Slice, variable: Any, first: int, start: int, stop: int) -> np.ndarray:
+def _block(part: ColumnSlice, variable: Any, first: int, start: int, stop: int) -> np.ndarray:
     """The rows [start, stop) of a slice on rank 0."""
     spans = [_within(part.rows(rank), start, stop) for rank in range(comm.size())]
     low, high = spans[comm.rank()]

@@ -33,7 +33,7 @@ class Packing:
         self.ranks, self.stacks = stacks[0].shards.ranks, 2 * len(stacks)
         self.pooled = np.array([stack.pooled for stack in stacks] + [False] * len(stacks))
         rows = [int(stack.shards.first_local_row[-1].max()) for stack in stacks]
-        self.sizes = np.array([*rows, *(stack.shards.most_owned_copies for stack in stacks)])  # of an owner
+        self.sizes = np.array([*rows, *(stack.shards.max_owned_replicas for stack in stacks)])  # of an owner
         self.first = np.cumsum([0, *(self.sizes * owners << self.pooled)])
         self.rows = int(self.first[len(stacks)])
         self.row_bytes, self.bit_bytes = bytes_for(self.rows - 1), -(-int(self.first[-1] - self.rows) // 8)

@@ -13,7 +13,7 @@ import tensorflow as tf
 from kerasrec.parallel import comm
 from kerasrec.parallel.comm.message_parts import from_bits, to_bits
 from kerasrec.tables.row_io import row_blocks
-from kerasrec.tables.sharding import Shards
+from kerasrec.tables.sharding import ShardedStack
 from kerasrec.tables.variables import TableVariable
 
 
@@ -23,17 +23,19 @@ class Copies:
     Which rows changed is told by one bit for each copied row that a rank owns.
     """
 
-    def __init__(self, shards: Shards, copies: Any, rank: int, name: str):
+    def __init__(self, shards: ShardedStack, copies: Any, rank: int, name: str):
         self.shards, self.copies, self.rank, self.name = shards, copies, rank, name
-        self.bytes = -(-shards.most_owned_copies // 8)
+        self.bytes = -(-shards.max_owned_replicas // 8)
         places = [
             [each.owners.index(r) if r in each.owners else 0 for each in shards.slices]
             for r in range(shards.ranks)
         ]
         # Of each rank's part of each slice, rank by rank: where its copied rows begin among all of the rank's,
         # where they begin in the variable of copies, and how far apart they are there.
-        self.begins = (shards.first_owned_copy[:-1].T + 8 * self.bytes * np.arange(shards.ranks)[:, None]).ravel()
-        self.first = (shards.first_copy[:-1] + np.array(places)).ravel()
+        self.begins = (
+            shards.first_owned_replica[:-1].T + 8 * self.bytes * np.arange(shards.ranks)[:, None]
+        ).ravel()
+        self.first = (shards.first_replica[:-1] + np.array(places)).ravel()
         self.apart = np.tile(shards.owner_count, shards.ranks)
 
     def refresh(self, table: TableVariable, rows: Any) -> None:
@@ -47,7 +49,7 @@ class Copies:
         rows = tf.cast(rows, tf.int64)
         of = tf.searchsorted(tf.constant(shards.first_local_row[1:, rank], tf.int64), rows, side="right")
         within = rows - tf.gather(tf.constant(shards.first_local_row[:, rank], tf.int64), of)
-        first = tf.constant(shards.first_owned_copy[:, rank], tf.int64)
+        first = tf.constant(shards.first_owned_replica[:, rank], tf.int64)
         copied = within < tf.gather(first[1:] - first[:-1], of)
         place = tf.boolean_mask(tf.gather(first, of) + within, copied)
         order = tf.argsort(place)

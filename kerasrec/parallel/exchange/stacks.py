@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import tensorflow as tf
 
 from kerasrec.tables.bags import Bags
-from kerasrec.tables.sharding import Shards
+from kerasrec.tables.sharding import ShardedStack
 from kerasrec.typing import Tensor
 
 Answers = tuple[Tensor, Tensor]  # vectors (n, width), and which of those looked up each is a part of, (n,) int32
@@ -27,11 +27,11 @@ class Rows:
 
     pooled = False
 
-    def __init__(self, shards: Shards, variable: tf.Variable, rank: int):
+    def __init__(self, shards: ShardedStack, variable: tf.Variable, rank: int):
         self.shards, self.variable, self.rank = shards, variable, rank
 
     def requests(self, lookup: Any, stack: int, replicas: int) -> Requests:
-        """Return what to ask for, given (n,) int64 rows as `Shards.stack` counts them, under these numbers."""
+        """Return what to ask for, given (n,) int64 rows as `ShardedStack.stack` counts them, by these numbers."""
         part, row = self.locate(lookup)
         count = tf.gather(self.shards.owner_count, part)
         owner = tf.gather_nd(self.shards.owners, tf.stack([part, row % count], axis=1))
@@ -77,9 +77,9 @@ class PooledSums(Rows):
 class ReplicatedRows(Rows):
     """Rows of which some have a replica on every rank: that one is read, the owner just gets gradients."""
 
-    def __init__(self, shards: Shards, variable: tf.Variable, rank: int, replicas: tf.Variable):
+    def __init__(self, shards: ShardedStack, variable: tf.Variable, rank: int, replicas: tf.Variable):
         super().__init__(shards, variable, rank)
-        self.replicas, self.offset = replicas, shards.first_owned_copy - shards.first_local_row
+        self.replicas, self.offset = replicas, shards.first_owned_replica - shards.first_local_row
 
     def requests(self, lookup: Tensor, stack: int, replicas: int) -> Requests:
         part, row = self.locate(lookup)
@@ -90,11 +90,11 @@ class ReplicatedRows(Rows):
         return requests._replace(stack=stacks, row=row)
 
     def answer_replicas(self, rows: Tensor) -> Tensor:
-        part = tf.searchsorted(self.shards.first_owned_copy[1:, self.rank], rows, side="right")
+        part = tf.searchsorted(self.shards.first_owned_replica[1:, self.rank], rows, side="right")
         return tf.gather(self.variable, rows - tf.gather(self.offset[:, self.rank], part))
 
     def vectors(self, lookup: Tensor, answers: Answers, replicas: Answers) -> Tensor:
         (vectors, places), (zeros, replica_places) = answers, replicas
         part, row = self.locate(tf.gather(lookup, replica_places))
-        own = tf.stop_gradient(tf.gather(self.replicas, row + tf.gather(self.shards.first_copy, part)))
+        own = tf.stop_gradient(tf.gather(self.replicas, row + tf.gather(self.shards.first_replica, part)))
         return tf.dynamic_stitch([places, replica_places], [vectors, own + zeros])  # zeros lead gradients home
