@@ -47,14 +47,14 @@ def test_optimizer_is_kept_serialised():
     assert table == TableConfig("a", 10, 8, optimizer=kr.optimizers.Adagrad(0.1))
     assert table == TableConfig("a", 10, 8, optimizer=table.optimizer)
     assert table.optimizer["class_name"] == "Adagrad"
-    with pytest.raises(ValueError, match="table 'a': optimizer must be a keras.optimizers name, .*; got 'no such'"):
+    with pytest.raises(ValueError, match="table 'a': optimizer must be a keras.optimizers .*; got 'no such'"):
         TableConfig("a", 10, 8, optimizer="no such")
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("", 10, 8), "needs a name"),
+        (("", 10, 8), "name must not be empty"),
         (("a", 0, 8), "vocabulary_size"),
         (("a", 10, 1.5), "embedding_dim"),
         (("a", 10, 8, "max"), "combiner"),
@@ -69,7 +69,7 @@ def test_bad_config(arguments, message):
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"frequent_rows": 11}, "between 0 and its 10 rows, not 11"),
+        ({"frequent_rows": 11}, "must be in \\[0, 10\\], .*; got 11"),
         ({"head": (0.5, 0.4)}, "head must be rising shares"),
         ({"head": (0.5, 1.1)}, "head must be rising shares"),
     ],
