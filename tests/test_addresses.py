@@ -1,4 +1,4 @@
-"""No key that stands in an address is shown; all that tells addresses apart is."""
+"""No secret in an address is shown; what tells addresses apart is."""
 
 import pytest
 from hypothesis import given

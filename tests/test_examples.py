@@ -1,4 +1,4 @@
-"""The examples as a reader runs them, on the real files, and the figures that they print."""
+"""The examples as a reader runs them on the real files, and the figures that they print."""
 
 import os
 import re

@@ -1,4 +1,4 @@
-"""Nothing half-written stands under a final name."""
+"""No file that is not complete stands under its final name."""
 
 import signal
 import subprocess

@@ -1,4 +1,4 @@
-"""A `fit` that was broken off and is run again comes to what it would have come to."""
+"""A `fit` that was interrupted and is run again ends as one that was never interrupted."""
 
 import shutil
 import sys

@@ -6,6 +6,7 @@ from importlib.util import find_spec
 import pytest
 
 pytestmark = [
+    pytest.mark.alone,
     pytest.mark.slow,
     pytest.mark.skipif(find_spec("horovod") is None, reason="Horovod is not installed"),
 ]

@@ -17,6 +17,8 @@ from kerasrec import etl
 from kerasrec.cli import app
 from kerasrec.cli.keep_on_failure import keep_on_failure
 
+pytestmark = pytest.mark.alone
+
 
 def train(folder: Path, epochs: int, do) -> tuple[int, str]:
     """Run `kerasrec train` on a terminal, and `do(process)` once it trains; its exit code and output."""

@@ -1,4 +1,4 @@
-"""Features that give the target away are named, others are not."""
+"""Features that give the target away are named, and no others."""
 
 import numpy as np
 import polars as pl

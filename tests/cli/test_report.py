@@ -1,4 +1,4 @@
-"""The pictures hold what they should: read back from the drawing, and not blank as files."""
+"""Plots show the numbers that they are made of, read back from the drawing, and no file is blank."""
 
 import json
 

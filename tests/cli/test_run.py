@@ -1,4 +1,4 @@
-"""`kerasrec run`: what it starts again, what it does not, and what it passes on."""
+"""`kerasrec run`: which scripts are started again, which are not, and what is passed on to them."""
 
 import os
 import signal
@@ -8,6 +8,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+pytestmark = pytest.mark.alone
 
 ROOT = Path(__file__).parent.parent.parent
 # A script that needs no framework: it says what it was given, and does one thing a start.

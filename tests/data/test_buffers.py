@@ -1,4 +1,4 @@
-"""Memory that is lent and comes back."""
+"""Buffers that are lent to batches and come back."""
 
 import threading
 

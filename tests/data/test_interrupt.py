@@ -13,6 +13,8 @@ import pytest
 from loader_data import make_table, write
 from range_server import serve
 
+pytestmark = pytest.mark.alone
+
 LIMIT = 200  # seconds, to tell a process that hangs from a busy machine
 
 

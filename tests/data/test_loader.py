@@ -1,4 +1,4 @@
-"""What the loader yields, against the dataset read whole by pyarrow."""
+"""The loader's batches, against the dataset as pyarrow reads it."""
 
 import tracemalloc
 from pathlib import Path

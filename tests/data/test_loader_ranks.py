@@ -1,4 +1,4 @@
-"""One loader a rank: together they read every row once, in equally many batches, each decoding its part only."""
+"""One loader per rank: together they read every row once, in equally many batches; each decodes only its part."""
 
 import math
 import subprocess

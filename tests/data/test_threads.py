@@ -1,4 +1,4 @@
-"""Work side by side: every item once, in order, and what goes wrong is said."""
+"""Work in threads: every item once, in order, and an error is raised where the items are taken."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Ids drawn by a power law, against the law's own masses."""
+"""Ids drawn from a power law, against its own probabilities."""
 
 import numpy as np
 import pytest

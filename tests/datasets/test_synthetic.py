@@ -1,4 +1,4 @@
-"""The click log: what is written, and whether the bounds it states are those of its rows."""
+"""The click log: what is written, and that the bounds it states are those of its rows."""
 
 from dataclasses import replace
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Filter and DropNA: which rows come out, what is learned from them, what errors call them."""
+"""Filter and DropNA: which rows are kept, what is learned from them, and the row numbers in errors."""
 
 from __future__ import annotations
 

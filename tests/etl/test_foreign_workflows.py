@@ -1,4 +1,4 @@
-"""A workflow's files run no code and name no other files, whoever wrote them."""
+"""Loading a workflow from an untrusted source runs no code and reads no other file."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `>>` and `+` draw."""
+"""The graph of operators that `>>` and `+` build."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Groupby: the rows of users and sessions, against pandas; what may stand behind it."""
+"""Groupby: the rows of users and sessions, against pandas, and which operators may follow it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A null that an operator made is told with that operator, what it was made of, and where."""
+"""The error about a null that an operator made names the operator, its inputs and the row."""
 
 from __future__ import annotations
 

@@ -13,6 +13,8 @@ import numpy as np
 import polars as pl
 import pytest
 
+pytestmark = pytest.mark.alone
+
 ROOT = Path(__file__).parents[2]
 FILES, ROWS, WORDS, NUMBERS = 18, 500_000, 8, 14  # a GiB of Parquet; columns of strings and of floats
 LIMIT = 300 << 20  # bytes

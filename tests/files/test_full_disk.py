@@ -1,4 +1,4 @@
-"""A disk that is really full: what is said, and what is left."""
+"""A full disk: the error, and what is left."""
 
 import errno
 import subprocess

@@ -1,4 +1,4 @@
-"""What killed writers leave is removed by the next one beside; what others are still writing is not."""
+"""What killed writers left is removed by the next writer; what others are still writing is not."""
 
 import os
 import signal

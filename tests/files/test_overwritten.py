@@ -1,4 +1,4 @@
-"""Data that is overwritten while it is read: never rows of two data sets without a word."""
+"""Data that is overwritten while it is read: an error, never rows of two datasets."""
 
 import os
 import shutil

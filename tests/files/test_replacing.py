@@ -1,4 +1,4 @@
-"""What is replaced, in how many steps, and what never is."""
+"""Replacing files and folders: which are replaced, in how many steps, and which never are."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Rows out of columns and columns out of rows, compiled and by NumPy."""
+"""Rows from columns and columns from rows, compiled and in NumPy."""
 
 import numpy as np
 import pytest

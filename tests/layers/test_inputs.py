@@ -1,4 +1,4 @@
-"""What networks read of a schema and of a batch."""
+"""What networks take from a schema and from a batch."""
 
 import json
 

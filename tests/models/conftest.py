@@ -1,4 +1,4 @@
-"""Every model in turn."""
+"""A fixture that is every model in turn."""
 
 import pytest
 from model_cases import MODELS

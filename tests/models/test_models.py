@@ -1,4 +1,4 @@
-"""What holds for every model: it learns, tells its shapes, comes back from disk, and names what does not fit."""
+"""What holds for every model: it learns, states its shapes, is saved and loaded, names inputs that do not fit."""
 
 import io
 

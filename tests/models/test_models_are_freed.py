@@ -1,4 +1,4 @@
-"""A model that nobody holds any more is freed, and so are its tables: looked for in a process of its own."""
+"""A model that nothing refers to any more is freed, and so are its tables: checked in a process of its own."""
 
 import json
 import subprocess
@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 
 import pytest
+
+pytestmark = pytest.mark.alone
 
 
 def check(folder, rounds):

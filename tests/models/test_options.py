@@ -1,4 +1,4 @@
-"""What a user chooses of a model's tables and towers: it takes effect, and is saved."""
+"""Options for a model's tables and towers take effect, and are saved."""
 
 import keras
 import numpy as np

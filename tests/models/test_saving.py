@@ -1,4 +1,4 @@
-"""Keras's files are replaced whole: a save that is killed or has no room leaves the file that stood there."""
+"""Keras's files are replaced as a whole: a save that is killed or runs out of disk leaves the earlier file."""
 
 import os
 import random

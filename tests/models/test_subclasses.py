@@ -1,4 +1,4 @@
-"""A model of one's own made from one of the library's keeps all its weights in Keras's files."""
+"""A user's subclass of one of the library's models keeps all its weights in Keras's files."""
 
 import keras
 import numpy as np

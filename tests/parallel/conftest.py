@@ -16,12 +16,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> None:
     """Let the ranks go before a test that uses none: they take time even while they wait."""
-    if nextitem is None or "ranks" not in getattr(nextitem, "fixturenames", ()):
+    if nextitem is None or "horovod_ranks" not in getattr(nextitem, "fixturenames", ()):
         item.config.stash[KEPT].keep_only(None)
 
 
 @pytest.fixture
-def ranks(request: pytest.FixtureRequest) -> Ranks:
+def horovod_ranks(request: pytest.FixtureRequest) -> Ranks:
     """As many ranks as the parameter says, the same from test to test while they are alive."""
     if find_spec("horovod") is None:
         pytest.skip("Horovod is not installed")

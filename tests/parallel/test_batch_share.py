@@ -1,4 +1,4 @@
-"""What a rank's batch counts, however a step is written: real ranks with unequal batches against one process."""
+"""Each rank's share of the global batch, however a step is written: unequal ranks against one process."""
 
 import batch_share_cases
 import numpy as np
@@ -7,9 +7,9 @@ import pytest
 from kerasrec.parallel import comm
 
 
-@pytest.mark.parametrize("ranks", [2], indirect=True)
-def test_steps_of_several_ranks_are_those_of_one(ranks):
-    on_ranks = ranks.run(batch_share_cases.run).returned[0]
+@pytest.mark.parametrize("horovod_ranks", [2], indirect=True)
+def test_steps_of_several_ranks_are_those_of_one(horovod_ranks):
+    on_ranks = horovod_ranks.run(batch_share_cases.run).returned[0]
     assert comm.size() == 1
     for name, case in batch_share_cases.CASES.items():
         for what, values in case().items():

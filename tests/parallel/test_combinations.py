@@ -35,22 +35,24 @@ def check(ranks, which, per_node=None):
     np.testing.assert_allclose(many["losses"], alone(which)["losses"], rtol=1e-4)
 
 
-@pytest.mark.parametrize("ranks", [2], indirect=True)
-def test_every_pair_of_placement_optimizer_and_input_trains_as_one(ranks):
-    check(ranks, "pairwise")
+@pytest.mark.parametrize("horovod_ranks", [2], indirect=True)
+def test_every_pair_of_placement_optimizer_and_input_trains_as_one(horovod_ranks):
+    check(horovod_ranks, "pairwise")
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize(("ranks", "per_node"), [(2, None), (3, None), (4, None), (4, 2)], indirect=["ranks"])
-def test_every_placement_optimizer_and_input_trains_as_one(ranks, per_node):
-    check(ranks, "product", per_node)
+@pytest.mark.parametrize(
+    ("horovod_ranks", "per_node"), [(2, None), (3, None), (4, None), (4, 2)], indirect=["horovod_ranks"]
+)
+def test_every_placement_optimizer_and_input_trains_as_one(horovod_ranks, per_node):
+    check(horovod_ranks, "product", per_node)
 
 
-@pytest.mark.parametrize("ranks", [2], indirect=True)
-def test_gradients_that_count_for_too_little_or_too_much_are_found(ranks):
+@pytest.mark.parametrize("horovod_ranks", [2], indirect=True)
+def test_gradients_that_count_for_too_little_or_too_much_are_found(horovod_ranks):
     """In every table and in the dense weights, or tests of equality could not fail."""
     ways, one = list(combination_cases.WRONG), alone("sgd")
-    results = ranks.run(combination_cases.run, "sgd", None, ways).returned[0]
+    results = horovod_ranks.run(combination_cases.run, "sgd", None, ways).returned[0]
     for how, many in zip(ways, results, strict=True):
         apart = differences(many, one)
         blind = [name for name in one["after"] if "sgd" in name and not apart.get(name, 0) > 1e-2]

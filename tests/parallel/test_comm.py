@@ -21,10 +21,10 @@ needs_horovod = pytest.mark.skipif(find_spec("horovod") is None, reason="Horovod
 
 
 @pytest.mark.parametrize(
-    "ranks", [2, *(pytest.param(size, marks=pytest.mark.nightly) for size in (3, 4))], indirect=True
+    "horovod_ranks", [2, *(pytest.param(size, marks=pytest.mark.nightly) for size in (3, 4))], indirect=True
 )
-def test_collectives_are_those_of_numpy(ranks):
-    answers = ranks.run(comm_cases.run)
+def test_collectives_are_those_of_numpy(horovod_ranks):
+    answers = horovod_ranks.run(comm_cases.run)
     assert answers.returned[0] == answers.returned[-1]
     assert len(answers.returned[0]) > 8
     assert "WARNING:tensorflow:AutoGraph" not in answers.output
@@ -32,6 +32,7 @@ def test_collectives_are_those_of_numpy(ranks):
 
 @needs_horovod
 @pytest.mark.slow
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("how", "said"),
     [

@@ -72,20 +72,20 @@ def check(cases, ranks):
             assert apart <= bar, f"{each}: {weights} differ by {apart:.1e} of the way they went"
 
 
-@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.nightly)], indirect=True)
-def test_ranks_train_as_one_process(ranks):
-    check(beside_the_product(), ranks)
+@pytest.mark.parametrize("horovod_ranks", [2, pytest.param(3, marks=pytest.mark.nightly)], indirect=True)
+def test_ranks_train_as_one_process(horovod_ranks):
+    check(beside_the_product(), horovod_ranks)
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("ranks", [2, 3], indirect=True)
-def test_every_placement_trains_as_in_one_process(ranks):
-    check(every_placement(), ranks)
+@pytest.mark.parametrize("horovod_ranks", [2, 3], indirect=True)
+def test_every_placement_trains_as_in_one_process(horovod_ranks):
+    check(every_placement(), horovod_ranks)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("ranks", [4], indirect=True)
-def test_ranks_of_two_nodes_train_as_one_process(ranks):
+@pytest.mark.parametrize("horovod_ranks", [4], indirect=True)
+def test_ranks_of_two_nodes_train_as_one_process(horovod_ranks):
     """Every placement on two nodes of two, and one model on four ranks side by side."""
     cases = [
         case(MIXED, "adam", ranks_per_node=2, weighted=True),
@@ -93,16 +93,17 @@ def test_ranks_of_two_nodes_train_as_one_process(ranks):
         case(same("replicated"), ranks_per_node=2),
         case(MIXED, "adagrad", sums=True),
     ]
-    check(cases, ranks)
+    check(cases, horovod_ranks)
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("ranks", [4], indirect=True)
-def test_every_placement_on_two_nodes_trains_as_in_one_process(ranks):
-    check([*every_placement(ranks_per_node=2), case(MIXED, "adagrad")], ranks)
+@pytest.mark.parametrize("horovod_ranks", [4], indirect=True)
+def test_every_placement_on_two_nodes_trains_as_in_one_process(horovod_ranks):
+    check([*every_placement(ranks_per_node=2), case(MIXED, "adagrad")], horovod_ranks)
 
 
 @pytest.mark.nightly
+@pytest.mark.alone
 @pytest.mark.parametrize("by", ["horovodrun --mpi", "mpirun"])
 def test_ranks_that_speak_mpi_train_as_one(by):
     hvd = pytest.importorskip("horovod.tensorflow")

@@ -75,12 +75,12 @@ def weights_before(folder, name):
     return {"dense": fit_cases.dense_of(model), **fit_cases.tables_of(model)}
 
 
-@pytest.mark.parametrize("ranks", [2, pytest.param(3, marks=pytest.mark.nightly)], indirect=True)
-def test_fit_on_ranks_is_fit_in_one_process(ranks, tmp_path):
+@pytest.mark.parametrize("horovod_ranks", [2, pytest.param(3, marks=pytest.mark.nightly)], indirect=True)
+def test_fit_on_ranks_is_fit_in_one_process(horovod_ranks, tmp_path):
     fit_cases.write_data(tmp_path)
-    answers = ranks.run(fit_cases.run, tmp_path, limit=600)
+    answers = horovod_ranks.run(fit_cases.run, tmp_path, limit=600)
     assert comm.size() == 1
-    size, work = ranks.size, tmp_path / f"on_{ranks.size}"
+    size, work = horovod_ranks.size, tmp_path / f"on_{horovod_ranks.size}"
     compared = (fit_cases.case_loader, fit_cases.case_weighted, fit_cases.case_plain, fit_cases.case_several)
     trained = {
         name: alone(tmp_path, name, size) for name, (case, _) in fit_cases.CASES.items() if case in compared

@@ -11,7 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 from launch import launch
 
-pytestmark = [pytest.mark.slow, pytest.mark.skipif(find_spec("horovod") is None, reason="Horovod is missing")]
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.slow,
+    pytest.mark.skipif(find_spec("horovod") is None, reason="Horovod is missing"),
+]
 CASES = Path(__file__).parent / "fit_fault_cases.py"
 
 

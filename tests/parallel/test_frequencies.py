@@ -1,4 +1,4 @@
-"""Expected distinct rows against drawn ones."""
+"""Expected numbers of distinct rows against drawn ones."""
 
 import numpy as np
 import pytest

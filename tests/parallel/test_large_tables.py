@@ -17,7 +17,7 @@ from launch import launch
 import kerasrec as kr
 from kerasrec.tables.initializers import initial_values
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.alone, pytest.mark.slow]
 
 MEMORY = """
 import sys

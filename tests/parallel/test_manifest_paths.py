@@ -1,4 +1,4 @@
-"""A checkpoint of a stranger's reads nothing outside of its folder."""
+"""A checkpoint from an untrusted source reads nothing outside of its folder."""
 
 import json
 

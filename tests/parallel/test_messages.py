@@ -1,4 +1,4 @@
-"""What ranks tell each other survives the way, and is data: nothing that arrives can run code."""
+"""What ranks send each other arrives unchanged, and is data: nothing that arrives can run code."""
 
 import json
 import pickle

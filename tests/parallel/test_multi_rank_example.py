@@ -1,4 +1,4 @@
-"""The example of several ranks, as a reader runs it: plain, and under horovodrun."""
+"""The example for several ranks, as a reader runs it: in one process, and under horovodrun."""
 
 import os
 import re
@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from launch import ROOT, launch
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.alone, pytest.mark.slow]
 EXAMPLE = ROOT / "examples" / "multi_rank.py"
 
 

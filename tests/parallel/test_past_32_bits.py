@@ -79,6 +79,7 @@ def available_gib():
 
 
 @pytest.mark.nightly
+@pytest.mark.alone
 @pytest.mark.parametrize(("compiled", "dtype"), [("1", "int32"), ("1", "int64"), ("0", "int32")])
 def test_a_step_on_more_than_2_to_31_elements(dtype, compiled):
     if available_gib() < 14:

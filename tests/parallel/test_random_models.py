@@ -154,13 +154,13 @@ def check(ranks, examples):
     equals_numpy()
 
 
-@pytest.mark.parametrize("ranks", [3], indirect=True)
-def test_drawn_models_train_as_numpy_does(ranks):
-    check(ranks, 30)
+@pytest.mark.parametrize("horovod_ranks", [3], indirect=True)
+def test_drawn_models_train_as_numpy_does(horovod_ranks):
+    check(horovod_ranks, 30)
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("ranks", [1, 2, 3, 4], indirect=True)
-def test_many_drawn_models_train_as_numpy_does(ranks):
+@pytest.mark.parametrize("horovod_ranks", [1, 2, 3, 4], indirect=True)
+def test_many_drawn_models_train_as_numpy_does(horovod_ranks):
     """On 4 ranks some of them as two nodes of two."""
-    check(ranks, 150)
+    check(horovod_ranks, 150)

@@ -1,4 +1,4 @@
-"""How differences between ranks are named; across real ranks in `fit_cases.py`."""
+"""Differences between ranks are reported by item, rank and value; `fit_cases.py` tests it on real ranks."""
 
 import keras
 import numpy as np

@@ -7,7 +7,11 @@ import pytest
 import ranks
 from ranks import KeptRanks
 
-pytestmark = [pytest.mark.nightly, pytest.mark.skipif(find_spec("horovod") is None, reason="no Horovod")]
+pytestmark = [
+    pytest.mark.alone,
+    pytest.mark.nightly,
+    pytest.mark.skipif(find_spec("horovod") is None, reason="no Horovod"),
+]
 
 
 @pytest.fixture

@@ -111,12 +111,13 @@ def check_served(folder):
     assert not (folder / "refused").exists()
 
 
-@pytest.mark.parametrize("ranks", [2], indirect=True)
-def test_ranks_save_and_restore_what_one_process_does(ranks, tmp_path):
-    check([CASES[0], CASES[3]], ranks, tmp_path)
+@pytest.mark.parametrize("horovod_ranks", [2], indirect=True)
+def test_ranks_save_and_restore_what_one_process_does(horovod_ranks, tmp_path):
+    check([CASES[0], CASES[3]], horovod_ranks, tmp_path)
 
 
 @pytest.mark.nightly
+@pytest.mark.alone
 def test_all_cases_and_from_many_ranks_to_others(tmp_path):
     before = []
     for size in (4, 2, 3):

@@ -1,4 +1,4 @@
-"""Raw rows on the wire: what a frame or dicts hold, and what a signature's inputs say, are the same."""
+"""`kr.serving.rows`: a frame or dicts give the inputs that a signature asks for."""
 
 import keyword
 import math
