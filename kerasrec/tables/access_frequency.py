@@ -1,4 +1,4 @@
-"""How often rows are looked up, and so how many distinct ones a batch has."""
+"""How often rows are looked up, and so how many distinct rows a batch has."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-EXPONENT = 1.05  # of the power law that a table is taken to follow where nothing is known of it
-_EXACT = 1024  # ranks summed one by one; past them an integral is right to 1e-7
+EXPONENT = 1.05  # of the power law that is assumed for tables of unknown frequencies
+_EXACT = 1024  # rows summed one by one; for the others an integral is exact to 1e-7
 
 
 @lru_cache(maxsize=1024)
 def power_law_head(rows: int, exponent: float = EXPONENT) -> tuple[float, ...]:
-    """The share of lookups that go to the first 1, 2, 4, ... of `rows` rows if row r's is as (r + 1) ** -exponent.
+    """Return the share of lookups of the first 1, 2, 4, ... rows, if row r has (r + 1) ** -exponent of them.
 
     >>> [round(share, 3) for share in power_law_head(4, 1.0)]
     [0.48, 0.72, 1.0]
@@ -35,7 +35,7 @@ def power_law_head(rows: int, exponent: float = EXPONENT) -> tuple[float, ...]:
 
 
 def head_of_counts(counts: NDArray[np.integer]) -> tuple[float, ...] | None:
-    """The same of rows that were looked up so many times; None where none was."""
+    """Return the same for rows that were looked up so many times; None if none was."""
     totals = np.cumsum(counts, dtype=np.int64)
     if not len(totals) or not totals[-1]:
         return None
@@ -45,22 +45,22 @@ def head_of_counts(counts: NDArray[np.integer]) -> tuple[float, ...] | None:
 
 @dataclass(frozen=True)
 class Frequencies:
-    """How lookups fall on a table's rows: a share of them on the first 1, 2, 4, ... rows, evenly in between.
+    """How lookups are distributed over a table's rows: a share for the first 1, 2, 4, ... rows, evenly in between.
 
-    What the last share leaves goes evenly to the rows that are left. For power laws of exponents 0.6 to 1.2 and
-    10**3 to 10**8 rows the numbers of distinct rows come out within 1.5% of drawn ones.
+    What the last share leaves is distributed evenly over the other rows. For power laws with exponents 0.6 to 1.2
+    and 10**3 to 10**8 rows, numbers of distinct rows are within 1.5% of drawn ones.
     """
 
     rows: int
     head: tuple[float, ...]
 
     def distinct(self, draws: float, first: int | None = None) -> float:
-        """How many of the rows (or of the first `first`) are expected among `draws` independent lookups:
+        """Return the expected number of distinct rows (among the first `first`) in `draws` independent lookups:
         the sum over rows of 1 - (1 - p) ** draws."""
         return _distinct(self.rows, self.head, draws, self.rows if first is None else first)
 
     def share(self, first: int) -> float:
-        """The share of lookups that go to the first `first` rows."""
+        """Return the share of lookups that go to the first `first` rows."""
         starts, ends, share = _ranges(self.rows, self.head)
         return float(np.sum(share * np.clip((first - starts) / (ends - starts), 0.0, 1.0)))
 
@@ -78,7 +78,7 @@ def _distinct(rows: int, head: tuple[float, ...], draws: float, first: int) -> f
 def _ranges(
     rows: int, head: tuple[float, ...]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Where ranges of rows start and end, and the lookups' share of each."""
+    """Return where ranges of rows start and end, and the share of lookups of each."""
     ends = [min(1 << octave, rows) for octave in range(len(head))]
     totals = list(head)
     if not ends or ends[-1] < rows:

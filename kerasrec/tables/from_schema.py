@@ -1,4 +1,4 @@
-"""From a schema to the features that are embedded; brings in no framework, so that a laptop can plan."""
+"""From a schema to the features to embed; imports no framework, so that a laptop can plan."""
 
 from __future__ import annotations
 
@@ -17,35 +17,28 @@ def embedding_features(
     table_suffix: str = "",
     regularizer: Any = None,
 ) -> dict[str, FeatureConfig]:
-    """The features of a schema's categorical columns, for `DistributedEmbedding`.
+    """Return the features of a schema's categorical columns, for `DistributedEmbedding`.
 
-    Columns with the same `table` share one table.
+    Columns with the same `table` share one. `combiner`, `initializer` and `regularizer` are for all tables, or
+    dicts by the name of a column or table, where those that are not named keep the default.
 
     Args:
-        schema: its categorical columns that are not targets are read.
-        embedding_dim: the width of every table; None takes each column's own suggestion.
+        schema: its categorical columns that are not targets are used.
+        embedding_dim: the width of every table; None takes the width that each column suggests.
         combiner: how the vectors of a list become one.
         initializer: of the tables.
         table_suffix: added to the tables' names, for a second set of tables over the same columns.
         regularizer: of the tables.
 
-    `combiner`, `initializer` and `regularizer` are one for all, or a dict by the name of a column or a table,
-    where the others keep the default.
-
     Raises:
-        SchemaError: a categorical column that holds no ids or has no cardinality, or columns that share a table
-            but differ in cardinality, width or one of these arguments; names the columns.
+        SchemaError: a categorical column without ids or cardinality, or columns that share a table but differ in
+            cardinality, width or one of these arguments.
         ValueError: a dict with a name that is neither a column's nor a table's.
     """
     columns = list(schema.features.categorical)
-    combiners, initializers, regularizers = (
-        _per_column(argument, given, columns, default)
-        for argument, given, default in (
-            ("combiner", combiner, "mean"),
-            ("initializer", initializer, "uniform"),
-            ("regularizer", regularizer, None),
-        )
-    )
+    combiners = _per_column("combiner", combiner, columns, "mean")
+    initializers = _per_column("initializer", initializer, columns, "uniform")
+    regularizers = _per_column("regularizer", regularizer, columns, None)
     features: dict[str, FeatureConfig] = {}
     tables: dict[str, tuple[str, TableConfig]] = {}
     for column in columns:
@@ -79,7 +72,7 @@ def _refuse_differing(name: str, tables: Mapping[str, TableConfig]) -> None:
 
 
 def _per_column(argument: str, given: Any, columns: Sequence[Column], default: Any) -> dict[str, Any]:
-    """An argument that is one for all, or a dict by column or table, as each column's."""
+    """Return each column's value of an argument that is one for all, or a dict by column or table."""
     if not isinstance(given, Mapping) or "class_name" in given:  # Keras's serialised form is a dict as well
         return dict.fromkeys((column.name for column in columns), given)
     names = {name for column in columns for name in (column.name, column.table) if name}
@@ -87,11 +80,11 @@ def _per_column(argument: str, given: Any, columns: Sequence[Column], default: A
         available = ", ".join(sorted(names))
         raise ValueError(f"{argument}: no column or table {min(unknown)!r} in the schema; available: {available}")
     by_table = {c.table: given[c.name] for c in columns if c.table and c.name in given}
-    found = {}
+    values = {}
     for column in columns:
-        by_column = by_table.get(column.table or "", default)
-        found[column.name] = given.get(column.name, given.get(column.table or "", by_column))
-    return found
+        shared = by_table.get(column.table or "", default)
+        values[column.name] = given.get(column.name, given.get(column.table or "", shared))
+    return values
 
 
 def _cardinality(column: Column) -> int:

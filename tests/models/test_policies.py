@@ -7,6 +7,7 @@ import tensorflow as tf
 from model_cases import MODELS, batch_of, schema_of
 
 import kerasrec as kr
+from kerasrec.tables.variables import table_variables
 
 # The largest difference from float32's probabilities: a few units in the last digit of the compute dtype.
 POLICIES = {
@@ -58,7 +59,7 @@ def test_under_mixed_float16_the_loss_is_scaled_and_tables_stay_sparse():
     model.compile(inner, loss="binary_crossentropy")
     assert type(model.optimizer) is kr.optimizers.LossScaleOptimizer
     model.fit(X, Y, batch_size=64, verbose=0)
-    tables = next(v for v in model.trainable_variables if hasattr(v, "stack"))
+    (tables,) = table_variables(model)
     accumulated = np.asarray(inner._accumulators[inner._get_variable_index(tables)])
     start = tables.stack.offsets["user"]
     unseen = np.setdiff1d(np.arange(30), X["user"])

@@ -148,7 +148,7 @@ def test_rowwise_state_is_one_number_a_row():
         (lambda: kro.SGD(0.1, weight_decay=0.1), "weight_decay"),
     ],
 )
-def test_what_would_touch_whole_tables_is_refused(make, option):
+def test_options_that_update_every_row_are_refused(make, option):
     with pytest.raises(ValueError, match=rf"{option}=\.\.\.\) is not supported for embedding tables"):
         train(make(), steps=1)
 
