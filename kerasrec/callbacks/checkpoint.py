@@ -18,6 +18,7 @@ from kerasrec.checkpoint import training as checkpoint
 from kerasrec.checkpoint.callback_state import set_callback_states, warn_of_unknown
 from kerasrec.checkpoint.position import NAME, Position, Training
 from kerasrec.checkpoint.random_state import set_random_state
+from kerasrec.data.loader import Loader
 from kerasrec.parallel import comm
 
 
@@ -232,24 +233,19 @@ class Checkpoint(keras.callbacks.Callback):
             )
 
 
-def with_data(callbacks: Any, data: Any, validation: Any) -> Any:
-    """Callbacks as `fit` takes them, with a `Checkpoint` among them last and told what is fitted."""
-    listed = isinstance(callbacks, keras.callbacks.CallbackList)
-    given = callbacks.callbacks if listed else keras.tree.flatten(callbacks) if callbacks else []
-    ours = [each for each in given if isinstance(each, Checkpoint)]
-    if not ours:
+def with_loaders(callbacks: Any, loader: Loader | None, validation: Loader | None) -> Any:
+    """Return callbacks as `fit` takes them, a `Checkpoint` among them last and with the loaders of `fit`."""
+    is_list = isinstance(callbacks, keras.callbacks.CallbackList)
+    flat = callbacks.callbacks if is_list else keras.tree.flatten(callbacks) if callbacks else []
+    checkpoints = [callback for callback in flat if isinstance(callback, Checkpoint)]
+    if not checkpoints:
         return callbacks
-    if len(ours) > 1:
-        raise ValueError("fit takes one kr.callbacks.Checkpoint; got several")
-    others = [each for each in given if each is not ours[0]]
-    ours[0].loader, ours[0].validation, ours[0].callbacks = _loader(data), _loader(validation), others
-    return callbacks if listed else [*others, ours[0]]
-
-
-def _loader(data: Any) -> Any:
-    """The loader that data is, or is made of; None where there is none."""
-    data = getattr(data, "loader", data)
-    return data if hasattr(data, "restore") and hasattr(data, "state") else None
+    if len(checkpoints) > 1:
+        raise ValueError(f"fit takes one kr.callbacks.Checkpoint; got {len(checkpoints)}")
+    last = checkpoints[0]
+    last.loader, last.validation = loader, validation
+    last.callbacks = [callback for callback in flat if callback is not last]
+    return callbacks if is_list else [*last.callbacks, last]
 
 
 def _said(path: Path, training: Training, epochs: int, ended: bool) -> str:

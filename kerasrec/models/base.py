@@ -1,4 +1,4 @@
-"""What every model of this package shares: a schema in, one answer a row out."""
+"""`SchemaModel`: a Keras model that builds itself from a schema; the base of `kr.models` and of your own."""
 
 from __future__ import annotations
 
@@ -14,33 +14,34 @@ import numpy as np
 from keras import ops
 
 from kerasrec._keras import DataAdapter, layers_of
-from kerasrec.callbacks.checkpoint import with_data
+from kerasrec.callbacks.checkpoint import with_loaders
 from kerasrec.layers import MLP, DistributedEmbedding
 from kerasrec.layers.inputs import ContinuousInputs, ids_of, present
 from kerasrec.models.checks import check_binary, check_fit, check_same_features, target_and_task
 from kerasrec.models.class_weights import with_class_weights
 from kerasrec.models.first_order import FirstOrder
+from kerasrec.models.fit_data import compare_data_on_ranks, fingerprint_of_data, loader_of, on_device
 from kerasrec.models.options import Options
 from kerasrec.optimizers import Adagrad, LossScaleOptimizer
 from kerasrec.parallel import comm
-from kerasrec.parallel.fit import fingerprint
 from kerasrec.parallel.fit.checks import check_trainer
 from kerasrec.parallel.fit.rank_check import check_same_on_ranks, code_fingerprint
 from kerasrec.parallel.fit.trainer import RankTrainer
 from kerasrec.schema import Schema, SchemaError
+from kerasrec.typing import Tensor
 
 
 class SchemaModel(RankTrainer, keras.Model):
     """A Keras model that builds itself from a schema and is called on the loader's dict of features.
 
-    A subclass makes its layers in `__init__`, builds them with `chain` and sets `self.built`, and ends `call` with
-    `self.answer(logit)`.
+    A subclass creates its layers in `__init__`, builds them with `chain` and sets `self.built = True`. Its `call`
+    gets ids and continuous columns from `inputs_of`, vectors from `embed`, and returns `self.answer(logit)`.
 
     Args:
         schema: a `Schema`, or its `to_dict()`, with exactly one target.
-        embedding_dim: the width of all embeddings; None takes each column's own suggestion.
-        task: "binary" answers with a probability, "regression" with a number; None goes by the target's tag.
-        combiner: how the vectors of a list become one: "mean", "sum" or "sqrtn" (sum / sqrt(count)).
+        embedding_dim: the width of all embeddings; None takes the one that each column suggests.
+        task: "binary" (the model returns a probability) or "regression" (a number); None goes by the target's tag.
+        combiner: how the vectors of a list are combined: "mean", "sum" or "sqrtn" (sum / sqrt(count)).
         embeddings_initializer: of the tables' rows, as `kr.TableConfig` takes it.
         embeddings_regularizer: of the tables' rows that a batch looks up, as `kr.TableConfig` takes it.
         activation: of the dense towers.
@@ -49,11 +50,24 @@ class SchemaModel(RankTrainer, keras.Model):
             weights follow.
         name, dtype, trainable: as in any Keras layer; dtype is the policy of the dense layers.
 
-    `combiner`, `embeddings_initializer` and `embeddings_regularizer` are one for all, or a dict by the name of a
-    column or of a table, where the others keep the default: `combiner={"genres": "sqrtn"}`.
+    `combiner`, `embeddings_initializer` and `embeddings_regularizer` are one value for all columns, or a dict by
+    the name of a column or table, where the others keep the default: `combiner={"genres": "sqrtn"}`.
 
     Raises:
-        SchemaError: no target or several, a target that does not fit the task, or a column that no model reads.
+        SchemaError: no target or several, a target that does not fit the task, or no column to read.
+
+    Example:
+
+    >>> class TwoLayers(SchemaModel):  # doctest: +SKIP
+    ...     def __init__(self, schema, embedding_dim=16, task=None, **kwargs):
+    ...         super().__init__(schema, embedding_dim, task, **kwargs)
+    ...         self.tower, self.logit = self.make_tower([64, 32], dropout=0.0, name="tower"), self.make_logit()
+    ...         chain((None, self.side_by_side_width), self.tower, self.logit)
+    ...         self.built = True
+    ...     def call(self, features, training=None):
+    ...         ids, x = self.inputs_of(features)
+    ...         vectors = self.side_by_side(x, self.embed(ids))
+    ...         return self.answer(self.logit(self.tower(vectors, training=training)))
     """
 
     def __init__(
@@ -100,53 +114,56 @@ class SchemaModel(RankTrainer, keras.Model):
         self.widths = [config.table.embedding_dim for config in configs.values()]
         self._class_weight: tuple[tuple[int, float], ...] | None = None
 
-    # ---- parts that a subclass puts together ---------------------------------------------------------------
+    # ---- parts for subclasses ------------------------------------------------------------------------------
     def make_tower(self, units: int | Sequence[int], dropout: float, name: str) -> MLP:
+        """Return a dense tower with the model's activation, initializer, regularizer and dtype."""
         return MLP(units, dropout=dropout, **self.options.tower(), dtype=self.dtype_policy, name=name)
 
     def make_logit(self) -> keras.layers.Dense:
-        """In float32 under every policy: bfloat16 would leave three digits of a prediction."""
+        """Return the last layer, in float32 under every policy: bfloat16 has three digits of a prediction."""
         return keras.layers.Dense(1, dtype="float32", name="logit")
 
     def make_first_order(self, name: str) -> FirstOrder:
+        """Return the linear part over all columns, built."""
         shape = None if self.continuous is None else (None, len(self.continuous.columns))
         options = self.options
         layer = FirstOrder(self.schema, options.combiner, options.embeddings_regularizer, name=name)
         layer.build({column.name: (None,) for column in self.schema.features.categorical}, shape)
         return layer
 
-    def inputs_of(self, features: Mapping[str, Any]) -> tuple[dict[str, Any], Any]:
-        """A batch -> (ids of the categorical columns, continuous columns `(batch, n)` or None)."""
+    def inputs_of(self, features: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor | None]:
+        """Return the ids of a batch's categorical columns, and its continuous columns `(batch, n)` or None."""
         ids = ids_of(self.schema, features)
         if self.continuous is None:
             return ids, None
         return ids, self.continuous({name: present(features, name) for name in self.continuous.columns})
 
-    def embed(self, ids: Mapping[str, Any]) -> list[Any]:
-        """One vector a categorical column, in the schema's order."""
+    def embed(self, ids: Mapping[str, Tensor]) -> list[Tensor]:
+        """Return one vector per categorical column, in the schema's order."""
         return [] if self.embeddings is None else list(self.embeddings(ids).values())
 
-    def side_by_side(self, x: Any, vectors: list[Any]) -> Any:
-        """Continuous columns and embeddings as one `(batch, self.side_by_side_width)`."""
+    def side_by_side(self, x: Tensor | None, vectors: list[Tensor]) -> Tensor:
+        """Return continuous columns and embeddings as one `(batch, self.side_by_side_width)`."""
         parts = vectors if x is None else [ops.cast(x, self.compute_dtype), *vectors]
         return ops.concatenate(parts, axis=1)
 
     @property
     def side_by_side_width(self) -> int:
+        """The width of what `side_by_side` returns."""
         return len(self.schema.features.continuous) + sum(self.widths)
 
-    def answer(self, logit: Any) -> Any:
-        """A logit `(batch, 1)` -> the model's output, float32."""
+    def answer(self, logit: Tensor) -> Tensor:
+        """Return the model's output for a logit `(batch, 1)`: a probability or a number, float32."""
         return ops.sigmoid(logit) if self.task == "binary" else logit
 
     # ---- Keras's own -----------------------------------------------------------------------------------------
     def build(self, input_shape: Any = None) -> None:
-        """Nothing is left to do: all variables are made from the schema at construction."""
+        """Do nothing: all variables are created from the schema in `__init__`."""
 
     def _build_sublayers(self) -> None:
-        """Build what a subclass left to its first call: files are read into layers that are built."""
+        """Build the layers that a subclass leaves to its first call, so that files can be read into them."""
         if not all(layer.built for layer in layers_of(self)):
-            self(example_of(self.schema))
+            self(example_batch(self.schema))
 
     def compute_output_shape(self, input_shape: Any) -> tuple[int | None, int]:
         return (next(iter(input_shape.values()))[0], 1)
@@ -164,7 +181,7 @@ class SchemaModel(RankTrainer, keras.Model):
         }
 
     def compile(self, optimizer: Any = None, *args: Any, auto_scale_loss: bool = True, **kwargs: Any) -> None:
-        """Keras's `compile`, with `kr.optimizers.Adagrad()` where no optimizer is given.
+        """Compile as Keras does, with `kr.optimizers.Adagrad()` where no optimizer is given.
 
         Under mixed_float16 the loss is scaled by `kr.optimizers.LossScaleOptimizer`.
         """
@@ -175,42 +192,50 @@ class SchemaModel(RankTrainer, keras.Model):
         super().compile(optimizer, *args, auto_scale_loss=auto_scale_loss, **kwargs)
 
     def compile_from_config(self, config: dict[str, Any]) -> None:
-        """As Keras compiles a loaded model whose `compile` is its own."""
+        """Compile a loaded model, which Keras leaves to a class that overrides `compile`."""
         self._build_sublayers()
         self.compile(**keras.saving.deserialize_keras_object(config))
         self.optimizer.build(self.trainable_variables)
 
     def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Keras's `fit`. Raises `SchemaError` first where a loader's schema does not match the model's.
+        """Fit as Keras does. Raises `SchemaError` first where a loader's schema does not match the model's.
 
-        With a loader, `class_weight` counts each row as the weight of its class, and what Keras would leave out
-        without a word (`y`, `sample_weight`, `batch_size`, `shuffle`, `validation_split`) is refused.
+        With a loader, `class_weight` weighs each row by its class, and the arguments that Keras would ignore (`y`,
+        `sample_weight`, `batch_size`, `shuffle`, `validation_split`) are refused.
 
-        On several ranks it is one training, as with `kr.parallel.Callback`, which is added; first of all ranks
-        compare what must be equal, the schema and what the loaders deal included (`kr.parallel.RanksDiffer`).
+        Several ranks train as one (`kr.parallel.Callback`); first they compare what must be equal, here with the
+        schema and what the loaders read (`kr.parallel.RanksDiffer`).
         """
-        given = inspect.signature(super(RankTrainer, self).fit).bind(x, *args, **kwargs).arguments
-        validation_data = given.get("validation_data")
+        arguments = inspect.signature(keras.Model.fit).bind(self, x, *args, **kwargs).arguments
+        del arguments["self"]
+        validation_data = arguments.get("validation_data")
         self._check_loss()
-        self._check_data(x, "the training data", learning=True)
-        self._check_data(validation_data, "the validation data", learning=True)
+        self._check_data(x, "the training data", training=True)
+        self._check_data(validation_data, "the validation data", training=True)
         class_weight = None
         if isinstance(x, DataAdapter):
-            check_fit(x, given)
-            class_weight = given.pop("class_weight", None)
+            check_fit(loader_of(x), arguments)
+            class_weight = arguments.pop("class_weight", None)
         if comm.size() > 1:
             check_trainer(self)
-            data = {"data": fingerprint.of_data(x), "validation data": fingerprint.of_data(validation_data)}
-            schema = {column.name: column.to_dict() for column in self.schema}
-            check_same_on_ranks("fit", {"code": code_fingerprint(), "schema": schema, **data})
-        given["callbacks"] = with_data(given.get("callbacks"), x, validation_data)
-        given |= {"x": _where_it_is(x), "validation_data": _where_it_is(validation_data)}
-        with self._weighing(class_weight):
-            return super().fit(**given)
+            self._compare_on_ranks(x, validation_data)
+        callbacks = with_loaders(arguments.get("callbacks"), loader_of(x), loader_of(validation_data))
+        arguments |= {"x": on_device(x), "validation_data": on_device(validation_data), "callbacks": callbacks}
+        with self._class_weights(class_weight):
+            return super().fit(**arguments)
+
+    def _compare_on_ranks(self, data: Any, validation_data: Any) -> None:
+        compared = {
+            "code": code_fingerprint(),
+            "schema": {column.name: column.to_dict() for column in self.schema},
+            "data": fingerprint_of_data(data),
+            "validation data": fingerprint_of_data(validation_data),
+        }
+        check_same_on_ranks("fit", compared)
 
     @contextmanager
-    def _weighing(self, class_weight: Mapping[int, float] | None) -> Iterator[None]:
-        """For the duration, training steps count rows by their class. (A step's function is traced with them.)"""
+    def _class_weights(self, class_weight: Mapping[int, float] | None) -> Iterator[None]:
+        """Have training steps weigh rows by their class within the context: a step is traced with the weights."""
         if class_weight is None:
             yield
             return
@@ -227,44 +252,46 @@ class SchemaModel(RankTrainer, keras.Model):
         return super().train_step(*state, data)
 
     def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Keras's `evaluate`, after the same check of the data; on several ranks its results are of all rows."""
-        self._check_data(x, "the data", learning=True)
-        _check_same_on_ranks("evaluate", x)
-        return super().evaluate(_where_it_is(x), *args, **kwargs)
+        """Evaluate as Keras does, after the same check of the data; on several ranks for the rows of all."""
+        self._check_data(x, "the data", training=True)
+        compare_data_on_ranks("evaluate", x)
+        return super().evaluate(on_device(x), *args, **kwargs)
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        """Keras's `predict`, after the same check; on several ranks each gets the predictions of its own rows."""
-        self._check_data(x, "the data", learning=False)
-        _check_same_on_ranks("predict", x)
-        return super().predict(_where_it_is(x), *args, **kwargs)
+        """Predict as Keras does, after the same check; each of several ranks gets predictions for its own rows."""
+        self._check_data(x, "the data", training=False)
+        compare_data_on_ranks("predict", x)
+        return super().predict(on_device(x), *args, **kwargs)
 
     def export(self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any) -> None:
-        """Write the SavedModel of `kr.serving.export`, without a workflow; an earlier one is replaced.
+        """Write the SavedModel of `kr.serving.export`, without a workflow, in the place of an earlier one.
 
         Raises `ValueError` for another format or argument of Keras's `export`.
         """
-        given = [name for name, value in kwargs.items() if value is not None and name != "verbose"]
-        if format != "tf_saved_model" or given:
-            asked = f"format={format!r}" if format != "tf_saved_model" else f"{given[0]}=..."
+        others = [name for name, value in kwargs.items() if value is not None and name != "verbose"]
+        if format != "tf_saved_model" or others:
+            argument = f"format={format!r}" if format != "tf_saved_model" else f"{others[0]}=..."
             raise ValueError(
                 f"{type(self).__name__}.export writes the TensorFlow SavedModel of kr.serving.export, whose "
-                f"signature is the schema's; {asked} is not supported"
+                f"signature is the schema's; {argument} is not supported"
             )
         from kerasrec import serving
 
         serving.export(self, filepath, overwrite=True)
 
-    def _check_data(self, data: Any, said: str, learning: bool) -> None:
-        if not isinstance(schema := getattr(data, "schema", None), Schema):
+    def _check_data(self, data: Any, role: str, training: bool) -> None:
+        """Raise `SchemaError` where a loader's schema does not match the model's."""
+        loader = loader_of(data)
+        if loader is None:
             return
-        check_same_features(self.schema, schema, said)
-        if learning and schema.targets.names != [self.target]:
+        check_same_features(self.schema, loader.schema, role)
+        if training and loader.schema.targets.names != [self.target]:
             raise SchemaError(
-                f"the model learns {self.target!r}, but the targets of {said} are {schema.targets.names}; "
-                f"choose by targets={self.target!r} in the loader"
+                f"the model is trained on {self.target!r}, but the targets of {role} are "
+                f"{loader.schema.targets.names}; choose with targets={self.target!r} in the loader"
             )
-        if learning and self.task == "binary":
-            check_binary(schema[self.target])
+        if training and self.task == "binary":
+            check_binary(loader.schema[self.target])
 
     def _check_loss(self) -> None:
         loss = getattr(self, "loss", None)
@@ -275,9 +302,9 @@ class SchemaModel(RankTrainer, keras.Model):
                 "make it one with etl.Target(threshold=...), or use a loss such as 'mse'"
             )
 
-    # ---- on disk: weights know which schema they belong to ----------------------------------------------------
+    # ---- files: weights are saved with the schema that they belong to ----------------------------------------
     def save(self, filepath: Any, overwrite: bool = True, zipped: bool | None = None, **kwargs: Any) -> None:
-        """Keras's `save`, written beside `filepath`, which keeps what it has until that is complete."""
+        """Save as Keras does; the file at `filepath` is replaced when the new one is complete."""
         if str(filepath).endswith((".h5", ".hdf5")):
             raise ValueError(
                 f"{os.path.basename(filepath)!r}: Keras cannot load models of this kind from its old HDF5 format; "
@@ -292,34 +319,24 @@ class SchemaModel(RankTrainer, keras.Model):
 
     def load_own_variables(self, store: Any) -> None:
         if "schema" not in store:
-            raise ValueError(f"these weights are not of a kerasrec model: they name no schema for {self.name!r}")
+            raise ValueError(
+                f"these weights were not saved by a model of kr.models: the file has no schema for {self.name!r}"
+            )
         saved = Schema.from_dict(json.loads(np.asarray(store["schema"]).tobytes()))
         check_same_features(self.schema, saved, "the saved model")
         self._build_sublayers()
         super().load_own_variables({key: store[key] for key in set(store.keys()) - {"schema"}})
 
 
-def _check_same_on_ranks(where: str, data: Any) -> None:
-    """Raise `RanksDiffer` where ranks' loaders read other files, or deal them otherwise."""
-    if comm.size() > 1:
-        check_same_on_ranks(where, {"data": fingerprint.of_data(data)})
-
-
-def _where_it_is(data: Any) -> Any:
-    """A loader of batches on a GPU, past `tf.data`, which would bring them to the host and back."""
-    on_gpu = getattr(data, "engine", "arrow") != "arrow" and keras.backend.backend() == "tensorflow"
-    return data.tensorflow() if on_gpu else data
-
-
-def example_of(schema: Schema) -> dict[str, Any]:
-    """A batch of one row of a schema's features: id 0, empty lists, number 0."""
+def example_batch(schema: Schema) -> dict[str, np.ndarray]:
+    """Return one row of a schema's features: id 0, lists of padding, number 0."""
     features = schema.features
     batch = {c.name: np.zeros((1, 2) if c.is_list else (1,), "int32") for c in features.categorical}
     return batch | {c.name: np.zeros((1,), "float32") for c in features.continuous}
 
 
 def chain(shape: Any, *layers: keras.layers.Layer) -> Any:
-    """Build layers that feed one another, the first on inputs of `shape`; the last one's output shape."""
+    """Build layers that feed one another, the first for inputs of `shape`; return the output shape of the last."""
     for layer in layers:
         layer.build(shape)
         shape = layer.compute_output_shape(shape)

@@ -1,60 +1,68 @@
-"""What a model asks of its schema and of its data."""
+"""Checks of a model's schema, of its data and of the arguments of `fit`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any
 
+from kerasrec.data.loader import Loader
 from kerasrec.data.unused_arguments import refuse
 from kerasrec.schema import Column, Schema, SchemaError, Tag
 
 
-def check_same_features(model: Schema, other: Schema, said: str) -> None:
-    """Raise `SchemaError`, naming the column, unless `other` has `model`'s features with the same ids."""
+def check_same_features(model: Schema, other: Schema, role: str) -> None:
+    """Raise `SchemaError`, naming the column, unless `other` has `model`'s features with the same ids.
+
+    Args:
+        model: the model's schema.
+        other: that of `role`, such as "the training data".
+    """
     for column in (*model.features.categorical, *model.features.continuous):
         if column.name not in other:
-            raise SchemaError(f"column {column.name!r} of the model's schema is missing in {said}")
-        theirs = other[column.name]
-        for fact in ("cardinality", "table", "is_list"):
-            mine, found = getattr(column, fact), getattr(theirs, fact)
-            if mine != found:
+            raise SchemaError(f"column {column.name!r} of the model's schema is missing in {role}")
+        for name in ("cardinality", "table", "is_list"):
+            expected, value = getattr(column, name), getattr(other[column.name], name)
+            if expected != value:
                 raise SchemaError(
-                    f"column {column.name!r}: {fact} is {mine!r} in the model's schema, but {found!r} in {said}; "
-                    "were both made by one workflow?"
+                    f"column {column.name!r}: {name} is {expected!r} in the model's schema, but {value!r} in "
+                    f"{role}; write both with one fitted workflow"
                 )
 
 
-def check_fit(loader: Any, given: Mapping[str, Any]) -> None:
+def check_fit(loader: Loader | None, arguments: Mapping[str, Any]) -> None:
     """Raise `ValueError` for an argument of `fit` that a loader decides.
 
     `refuse_unused_arguments` finds the others.
     """
-    if given.get("validation_split"):
+    if arguments.get("validation_split"):
         raise ValueError(
-            "validation_split: a kr.Loader is not split; write the rows to validate by to a folder of their own "
+            "validation_split: a kr.Loader cannot be split; write the validation rows to a folder of their own "
             "and pass validation_data=kr.Loader(...)"
         )
-    shuffle = getattr(loader, "shuffle", None)
-    if shuffle is not None and bool(given.get("shuffle", shuffle)) != shuffle:
+    if loader is not None and bool(arguments.get("shuffle", loader.shuffle)) != loader.shuffle:
         refuse("shuffle")
 
 
 def target_and_task(schema: Schema, task: str | None) -> tuple[str, str]:
+    """Return the name of the schema's target, and the task: the one that is given, or by the target's tag."""
     targets = schema.targets.names
     if len(targets) != 1:
-        found = f"has targets {', '.join(targets)}" if targets else "has none"
-        raise SchemaError(f"a model learns one target; the schema {found}")
+        raise SchemaError(
+            f"a model is trained on one target; the schema has {', '.join(targets) or 'none'}. "
+            "Choose one with targets=... in the loader"
+        )
     column = schema[targets[0]]
     if task is None:
         task = _task_of(column)
     if task not in ("binary", "regression"):
-        raise ValueError(f"task must be 'binary' or 'regression', not {task!r}")
+        raise ValueError(f"task must be 'binary' or 'regression'; got {task!r}")
     if task == "binary":
         check_binary(column)
     return column.name, task
 
 
 def check_binary(target: Column) -> None:
+    """Raise `SchemaError` for a target with other values than 0 and 1."""
     if Tag.REGRESSION in target.tags:
         raise SchemaError(
             f"task 'binary' needs a target of 0 and 1, but {target.name!r} has values other than 0 and 1; "

@@ -1,4 +1,4 @@
-"""`class_weight` for data whose weights Keras leaves to the data."""
+"""`class_weight` of `fit` for a loader, which Keras does not apply."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from keras import ops
 
 
 def with_class_weights(data: Any, class_weight: Mapping[int, float]) -> tuple[Any, Any, Any]:
-    """A batch `(x, y)` with each row's weight: that of its class, the nearest integer to `y`; 1 for another class.
+    """Return a batch `(x, y)` with weights for its rows: that of a row's class, the nearest integer to `y`, or 1.
 
     Raises:
         ValueError: the batch has weights already, or no target.
@@ -24,6 +24,6 @@ def with_class_weights(data: Any, class_weight: Mapping[int, float]) -> tuple[An
         )
     classes = ops.cast(ops.round(ops.reshape(y, (-1,))), "int32")
     weights = ops.ones_like(classes, dtype="float32")
-    for number, its_weight in class_weight.items():
-        weights = ops.where(ops.equal(classes, int(number)), ops.cast(its_weight, "float32"), weights)
+    for number, factor in class_weight.items():
+        weights = ops.where(ops.equal(classes, int(number)), ops.cast(factor, "float32"), weights)
     return x, y, weights

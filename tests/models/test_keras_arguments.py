@@ -112,7 +112,7 @@ def test_evaluate_predict_and_validation_refuse_by_name(data):
         model.predict(other, batch_size=16, verbose=0)
     with pytest.raises(ValueError, match="^y: Keras ignores"):
         model.fit(other, validation_data=(loader(data), Y), verbose=0)
-    with pytest.raises(ValueError, match="validation_split: a kr.Loader is not split"):
+    with pytest.raises(ValueError, match="validation_split: a kr.Loader cannot be split"):
         model.fit(other, validation_split=0.1, verbose=0)
     with pytest.raises(ValueError, match="^shuffle: Keras ignores"):
         model.fit(other, shuffle=True, verbose=0)

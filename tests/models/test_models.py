@@ -164,13 +164,13 @@ def test_mixed_precision_answers_in_float32(make):
 def test_targets_that_do_not_fit(make):
     with pytest.raises(SchemaError, match="'rating' has values other than 0 and 1"):
         make(schema_of(target=RATING), task="binary")
-    with pytest.raises(SchemaError, match="a model learns one target; the schema has none"):
+    with pytest.raises(SchemaError, match="a model is trained on one target; the schema has none"):
         make(schema_of().features)
-    with pytest.raises(SchemaError, match="has targets clicked, rating"):
+    with pytest.raises(SchemaError, match="the schema has clicked, rating"):
         make(Schema([*schema_of(), RATING]))
     with pytest.raises(SchemaError, match="'clicked' is tagged neither binary nor regression"):
         make(schema_of(target=Column("clicked", "float32", (Tag.TARGET,))))
-    with pytest.raises(ValueError, match="task must be 'binary' or 'regression', not 'ranking'"):
+    with pytest.raises(ValueError, match="task must be 'binary' or 'regression'; got 'ranking'"):
         make(schema_of(), task="ranking")
     with pytest.raises(SchemaError, match="no categorical or continuous column"):
         make(Schema([Column("row", "int64"), CLICKED]))
@@ -206,7 +206,9 @@ def test_data_of_another_target(make, data):
     model = make(schema_of("user", "age", target=CLICKED.evolve(name="bought")))
     model.compile("sgd", loss="binary_crossentropy")
     loader = kr.Loader(data, batch_size=100)
-    with pytest.raises(SchemaError, match=r"the model learns 'bought', but the targets of .* are \['clicked'\]"):
+    with pytest.raises(
+        SchemaError, match=r"the model is trained on 'bought', but the targets of .* are \['clicked'\]"
+    ):
         model.fit(loader, verbose=0)
     assert model.predict(loader, verbose=0).shape == (600, 1)
 

@@ -40,7 +40,7 @@ def test_collectives_are_those_of_numpy(horovod_ranks):
         pytest.param(  # one of TensorFlow's
             "unknown", "rank 1 of 3: UnknownError: gs://gloo/age.parquet: Broken pipe", marks=pytest.mark.nightly
         ),
-        ("unprintable", "rank 1 of 3: Unprintable: (its text cannot be had: ZeroDivisionError)"),
+        ("unprintable", "rank 1 of 3: Unprintable: (its text is not available: ZeroDivisionError)"),
         ("interrupt", "rank 1 of 3: KeyboardInterrupt:"),
         ("paused", "HOROVOD_GLOO_TIMEOUT_SECONDS to wait longer"),
         (

@@ -1,4 +1,4 @@
-"""What ranks tell each other: collectives (the only file that knows Horovod) and what is built on them alone."""
+"""Communication between ranks: the collectives of Horovod, and what is built on them alone."""
 
 from kerasrec.parallel.comm.collectives import (
     allgather,

@@ -1,10 +1,10 @@
-"""How much of the global batch is this rank's: known to a step, and to nobody else.
+"""This rank's share of the global batch, an object of the step that trains on the batch.
 
 With b_r rows on rank r the loss of the global batch is `sum_r b_r loss_r / sum_r b_r`, so a rank's gradients are
-multiplied by its share `b_r / sum_r b_r` before they are added up. `fit` tells each step its rows (`fit_step`),
-and a loop of one's own may (`step`). Where nobody does, the layers that look up tables know the rows of their
-inputs, and the optimizer asks the layers whose gradients it applies (`LookupShare`). A share that nobody knows is
-an error.
+multiplied by its share `b_r / sum_r b_r` before they are added up. `fit` gives each step the rows of its batch
+(`fit_step`), and a training loop of your own may (`step`). Without either, the layers that look up tables know the
+rows of their inputs, and the optimizer asks the layers whose gradients it applies (`LookupShare`). An unknown
+share is an error.
 """
 
 from __future__ import annotations
@@ -13,29 +13,30 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import tensorflow as tf
 
 from kerasrec.gradients import Operation
 from kerasrec.parallel import comm
+from kerasrec.typing import Tensor
 
 REMEDY = (
-    "Put what computes and applies these gradients in `with kr.parallel.step(rows):`, inside the tf.function if "
-    "there is one; rows are those of this rank's batch"
+    "Fit a kr.parallel.Model; in a loop of your own put what computes and applies these gradients in "
+    "`with kr.parallel.step(rows):`, inside the tf.function if there is one, with the rows of this rank's batch"
 )
 UNKNOWN = (
-    "this update has gradients to average over ranks, but how much each rank's count is unknown: none of its own "
-    f"tables was looked up for them by a DistributedEmbedding with training=True. {REMEDY}"
+    "the weight of this rank's gradients among all ranks' is unknown: no DistributedEmbedding of this optimizer's "
+    f"looked up rows for them with training=True. {REMEDY}"
 )
 UNEQUAL = (
-    "this update adds up gradients of several batches, of which this rank has different shares, so that no one "
-    "share is right. Update after each batch, or put all of it in `with kr.parallel.step(rows):` where rows are "
-    "those of all its batches, and weigh each batch's mean loss by its part of these rows"
+    "this update adds up gradients of several batches, of which this rank has different shares, so no single "
+    "share is right. Update after each batch, or put the whole update in `with kr.parallel.step(rows):`, with the "
+    "rows of all its batches, and weigh each batch's mean loss by its part of these rows"
 )
 FEWER = (
-    "fewer rows are looked up than the batch of this step has, as when a train_step cuts it up: a part's share of "
-    "the global batch may be another. Put what computes and applies a part's gradients in "
+    "fewer rows are looked up than the batch of this step has, as when a train_step splits it: the share of a "
+    "part may differ from the share of the batch. Put what computes and applies a part's gradients in "
     "`with kr.parallel.step(rows):`, with the rows of the part"
 )
 OUTSIDE = (
@@ -44,14 +45,14 @@ OUTSIDE = (
 )
 
 
-def share_of(rows: Any) -> Any:
-    """This rank's share of the global batch, a float64 scalar; every rank must call it.
+def share_of(rows: Tensor | int) -> Tensor:
+    """Return this rank's share of the global batch, a float64 scalar; every rank must call it.
 
     Args:
         rows: of this rank's batch, an integer or an integer scalar.
     """
-    # The clock, never before 1970, keeps the size of a batch of known shape from being a constant (see comm.py):
-    # the other ranks' batches may be of other sizes every time.
+    # The clock, never before 1970, keeps the size of a batch of known shape from being a constant (see
+    # collectives.py): the other ranks' batches may be of other sizes every time.
     rows = tf.cast(rows, tf.float64) + tf.cast(tf.timestamp() < 0, tf.float64)
     (total,) = comm.allreduce([rows], "kerasrec.rows")
     return tf.math.divide_no_nan(rows, total)
@@ -59,41 +60,42 @@ def share_of(rows: Any) -> Any:
 
 @dataclass(frozen=True)
 class Step:
-    """One step's batch.
+    """The batch that a step trains on.
 
     Args:
-        share: this rank's of the global batch.
-        rows: of this rank's batch, where lookups are to be checked against it.
+        share: this rank's share of the global batch.
+        rows: the rows of this rank's batch, where lookups are to be checked against it.
     """
 
-    share: Any
-    rows: Any = None
+    share: Tensor
+    rows: Tensor | None = None
 
-    def known(self) -> Any:
-        """The share, for use in the graph that is being traced."""
+    def current_share(self) -> Tensor:
+        """Return the share, for use in the graph that is being traced."""
         if not tf.executing_eagerly() and tf.is_tensor(self.share) and not tf.is_symbolic_tensor(self.share):
             raise RuntimeError(OUTSIDE)
         return self.share
 
-    def of_lookup(self, rows: Any) -> Any:
-        """The share, once it is sure that the lookup of so many rows is not one of a part of the batch."""
+    def share_of_lookup(self, rows: Tensor) -> Tensor:
+        """Return the share, after a check that a lookup of so many rows is not of a part of the batch."""
         if self.rows is None:
-            return self.known()
-        return _only_if(tf.cast(rows, tf.int64) >= tf.cast(self.rows, tf.int64), FEWER, self.known())
+            return self.current_share()
+        is_whole = tf.cast(rows, tf.int64) >= tf.cast(self.rows, tf.int64)
+        return _checked(is_whole, FEWER, self.current_share())
 
 
 _current: ContextVar[Step | None] = ContextVar("kerasrec_step", default=None)
 
 
 @contextmanager
-def step(rows: Any) -> Iterator[None]:
-    """Tell how many rows this rank's batch has, in a training loop of your own on several ranks.
+def step(rows: Tensor | int) -> Iterator[None]:
+    """Give the number of rows of this rank's batch, in a training loop of your own on several ranks.
 
     Gradients that are computed and applied within count for `rows` of the rows of all ranks. `fit` and
-    `train_on_batch` need nothing, and nor does a loop whose every update applies the gradients of one batch that
-    `DistributedEmbedding` layers look up. Any other is refused until it tells its rows: a step without lookups, a
-    train_step that cuts its batch up, an update by several batches of which ranks have unequal shares. The
-    innermost one counts. Every rank must enter it, and on one rank it does nothing.
+    `train_on_batch` of a `kr.parallel.Model` need nothing, nor does a loop in which every update applies the
+    gradients of one batch that `DistributedEmbedding` layers look up. Any other is refused without it: a step
+    without lookups, a `train_step` that splits its batch, an update by several batches of which ranks have unequal
+    shares. The innermost one counts. Every rank must enter it; on one rank it does nothing.
 
     Args:
         rows: how many rows the loss is the mean over on this rank, an integer or an integer scalar; 0 or more.
@@ -115,8 +117,8 @@ def step(rows: Any) -> Iterator[None]:
 
 
 @contextmanager
-def fit_step(rows: Any) -> Iterator[None]:
-    """The same by Keras's own training loop, whose batch a `train_step` may cut up: lookups are checked."""
+def fit_step(rows: Tensor | int) -> Iterator[None]:
+    """Do the same in Keras's training loop, whose batch a `train_step` may split: lookups are checked."""
     with _within(Step(share_of(rows), rows)):
         yield
 
@@ -133,18 +135,20 @@ def _within(new: Step) -> Iterator[None]:
 class LookupShare:
     """The shares of the batches whose gradients a layer has computed since the last update.
 
-    They are in a variable, since gradients may be computed in another graph than that in which they are applied:
-    their number, their sum and that of their squares, which come out right in whatever order they are told.
+    A variable holds their number, their sum and the sum of their squares, since gradients may be computed in
+    another graph than the one in which they are applied. These come out the same in any order of the batches.
     """
 
     def __init__(self) -> None:
         with tf.init_scope():
             self.totals = tf.Variable(tf.zeros(3, tf.float64), trainable=False, name="kerasrec_share")
 
-    def of_batch(self, rows: Any) -> BatchShare:
+    def of_batch(self, rows: Tensor) -> BatchShare:
         """Return the share of a batch of `rows` rows that is being looked up."""
-        now = _current.get()
-        return BatchShare(share_of(rows), self.totals.handle) if now is None else BatchShare(now.of_lookup(rows))
+        step = _current.get()
+        if step is None:
+            return BatchShare(share_of(rows), self.totals.handle)
+        return BatchShare(step.share_of_lookup(rows))
 
 
 class BatchShare(NamedTuple):
@@ -156,20 +160,20 @@ class BatchShare(NamedTuple):
             None where the step knows its share.
     """
 
-    value: Any
-    totals: Any = None
+    value: Tensor
+    totals: Tensor | None = None
 
-    def scale_gradients(self, vectors: Sequence[Any]) -> list[Any]:
+    def scale_gradients(self, vectors: Sequence[Tensor]) -> list[Tensor]:
         """Return the vectors that were looked up; in the backward pass their gradients times the share."""
         totals = [] if self.totals is None else [self.totals]
         return _SCALED([*vectors, self.value, *totals], count=len(vectors))
 
 
-def _vectors(inputs: Sequence[Any], count: int) -> Sequence[Any]:
+def _vectors(inputs: Sequence[Tensor], count: int) -> Sequence[Tensor]:
     return inputs[:count]
 
 
-def _scaled_gradients(inputs: Sequence[Any], upstream: Sequence[Any], count: int) -> list[Any]:
+def _scaled_gradients(inputs: Sequence[Tensor], upstream: Sequence[Tensor], count: int) -> list[Tensor | None]:
     share, *totals = inputs[count:]
     gradients = [tf.convert_to_tensor(each) for each in upstream]
     gradients = [tf.math.multiply_no_nan(each, tf.cast(share, each.dtype)) for each in gradients]
@@ -186,21 +190,23 @@ _SCALED = Operation("KerasrecBatchShare", _vectors, _scaled_gradients)
 
 
 @contextmanager
-def update_step(layers: Iterable[LookupShare], tables: Iterable[Any], dense: Sequence[Any]) -> Iterator[None]:
-    """The step of an update: the one that is under way, or that of the batch whose gradients are applied.
+def update_step(
+    layers: Iterable[LookupShare], tables: Iterable[Tensor], dense: Sequence[Tensor]
+) -> Iterator[None]:
+    """Enter the step of an update: the current one, or that of the batch whose gradients are applied.
 
     Args:
         layers: those whose tables are updated.
         tables: the gradients of these tables.
-        dense: the gradients that a share must be known for.
+        dense: the gradients that are to be multiplied by the share.
 
     Raises:
-        RuntimeError, tf.errors.InvalidArgumentError: (eagerly, in a graph) it must, and is not.
+        RuntimeError, tf.errors.InvalidArgumentError: (eagerly, in a graph) the share is needed and unknown.
     """
     if _current.get() is not None:
         yield
         return
-    totals = _taken(layers, tables)
+    totals = _read_and_reset(layers, tables)
     if not dense:
         yield
         return
@@ -209,8 +215,8 @@ def update_step(layers: Iterable[LookupShare], tables: Iterable[Any], dense: Seq
         yield
 
 
-def _taken(layers: Iterable[LookupShare], gradients: Iterable[Any]) -> list[Any]:
-    """What layers were told until some gradients were computed; they begin anew."""
+def _read_and_reset(layers: Iterable[LookupShare], gradients: Iterable[Tensor]) -> list[Tensor]:
+    """Return the layers' totals as of when some gradients were computed, and set them to zero."""
     with tf.control_dependencies([tf.convert_to_tensor(each) for each in gradients]):
         totals = [each.totals.read_value() for each in layers]
     with tf.control_dependencies(totals):
@@ -219,28 +225,28 @@ def _taken(layers: Iterable[LookupShare], gradients: Iterable[Any]) -> list[Any]
     return totals
 
 
-def _share_of_totals(totals: list[Any]) -> Any:
+def _share_of_totals(totals: list[Tensor]) -> Tensor:
     number, total, squares = tf.unstack(tf.add_n(totals))
-    share = _only_if(number > 0, UNKNOWN, tf.math.divide_no_nan(total, number))
-    apart = tf.math.divide_no_nan(squares, number) - share * share
-    return _only_if(apart < 1e-14, UNEQUAL, share)
+    share = _checked(number > 0, UNKNOWN, tf.math.divide_no_nan(total, number))
+    variance = tf.math.divide_no_nan(squares, number) - share * share
+    return _checked(variance < 1e-14, UNEQUAL, share)
 
 
-def _share_behind(gradients: Sequence[Any]) -> Any:
-    """Of an optimizer of dense weights alone, in the graph that has its gradients: this shows what they are of."""
+def _share_behind(gradients: Sequence[Tensor]) -> Tensor:
+    """Return the share for an optimizer of dense weights alone, by the graph that computes its gradients."""
     shares = [] if tf.executing_eagerly() else _shares_behind(gradients)
     if not shares:
         raise RuntimeError(UNKNOWN)
-    apart = tf.reduce_max(shares) - tf.reduce_min(shares)
-    return _only_if(apart < 1e-7, UNEQUAL, shares[0])
+    difference = tf.reduce_max(shares) - tf.reduce_min(shares)
+    return _checked(difference < 1e-7, UNEQUAL, shares[0])
 
 
-def _shares_behind(gradients: Sequence[Any]) -> list[Any]:
+def _shares_behind(gradients: Sequence[Tensor]) -> list[Tensor]:
     """Return the shares of the batches whose lookups some gradients were computed from.
 
     They are found in the graph that is being traced, and only if they were looked up there.
     """
-    shares: dict[int, Any] = {}
+    shares: dict[int, Tensor] = {}
     todo = [each.op for each in map(tf.convert_to_tensor, gradients)]
     seen = set(todo)
     while todo:
@@ -258,16 +264,16 @@ def _shares_behind(gradients: Sequence[Any]) -> list[Any]:
     return list(shares.values())
 
 
-def current_share() -> Any:
-    """This rank's share of the global batch of the step that is under way."""
-    now = _current.get()
-    if now is None:
+def current_share() -> Tensor:
+    """Return this rank's share of the global batch of the current step."""
+    step = _current.get()
+    if step is None:
         raise RuntimeError(UNKNOWN)
-    return now.known()
+    return step.current_share()
 
 
-def _only_if(condition: Any, message: str, value: Any) -> Any:
-    """`value`, where the condition holds; else its message is raised: at once, or by the graph."""
+def _checked(condition: Tensor, message: str, value: Tensor) -> Tensor:
+    """Return `value` where the condition holds; else raise with the message, at once or when the graph runs."""
     if tf.executing_eagerly():
         if not bool(condition):
             raise RuntimeError(message)

@@ -12,7 +12,7 @@ ranks find each other by name: a name used twice in one traced function is numbe
 Horovod's operations count as stateless: TensorFlow prunes one whose result nobody uses, and runs one that is given
 constants alone once, when it optimizes the graph, and never again.
 
-None of them has gradients to rely on: who exchanges writes its own (`gradients.Operation`).
+None of them has gradients: what exchanges tensors defines its own (`gradients.Operation`).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ RANK_AND_SIZE = (
 BUILD = "Build it against the installed TensorFlow with: python -m kerasrec.parallel.horovod_wheel"
 # Dtypes that Horovod's data-moving operations lack travel as these, bit by bit.
 BITS = {"bfloat16": "uint16", "uint32": "int32", "uint64": "int64"}
-# For `kerasrec doctor`: a broken build may crash, so it is asked in a process of its own.
+# For `kerasrec doctor`, which runs it in a process of its own: a broken build may crash.
 ASK_BUILD = """
 import horovod.tensorflow as hvd
 built = {"Gloo": hvd.gloo_built(), "MPI": hvd.mpi_built(), "NCCL": hvd.nccl_built()}
@@ -62,7 +62,7 @@ def size() -> int:
 
 
 def alltoall(tensor: Any, splits: Any, name: str) -> tuple[Any, Any]:
-    """Send each rank its part of `tensor`.
+    """Send each rank its part of `tensor`, and return what the others sent to this one.
 
     Args:
         tensor: (n, ...), real or bool; the other dimensions are equal on all ranks.
@@ -90,7 +90,7 @@ def alltoall(tensor: Any, splits: Any, name: str) -> tuple[Any, Any]:
 
 
 def allreduce(tensors: list[Any], name: str) -> list[Any]:
-    """The sum of each tensor over ranks, in one message a dtype.
+    """Return the sum of each tensor over ranks, in one message per dtype.
 
     Args:
         tensors: dense; numeric; the same shapes and dtypes on every rank. bfloat16 is summed in float32.
@@ -114,7 +114,7 @@ def allreduce(tensors: list[Any], name: str) -> list[Any]:
 
 
 def allgather(tensor: Any, name: str) -> Any:
-    """All ranks' tensors one after another along the first axis, whose length may differ between ranks.
+    """Return all ranks' tensors one after another along the first axis, whose length may differ between ranks.
 
     Args:
         tensor: (n, ...), real or bool; the other dimensions are equal on all ranks.
@@ -132,7 +132,7 @@ def allgather(tensor: Any, name: str) -> Any:
 
 
 def broadcast(tensors: list[Any], root: int = 0, name: str = "broadcast") -> list[Any]:
-    """Rank `root`'s tensors, on every rank; shapes and dtypes are equal on all of them."""
+    """Return rank `root`'s tensors on every rank; shapes and dtypes must be equal on all of them."""
     import tensorflow as tf
 
     tensors = [tf.convert_to_tensor(tensor) for tensor in tensors]
@@ -141,16 +141,16 @@ def broadcast(tensors: list[Any], root: int = 0, name: str = "broadcast") -> lis
         return [tf.identity(tensor) for tensor in tensors]
     name, received = _unique(name), []
     for place, tensor in enumerate(tensors):
-        got = hvd.broadcast(_as_bits(tensor), root, name=f"{name}.{place}", ignore_name_scope=True)
-        received.append(_from_bits(tf.ensure_shape(got, tensor.shape), tensor.dtype))
+        bits = hvd.broadcast(_as_bits(tensor), root, name=f"{name}.{place}", ignore_name_scope=True)
+        received.append(_from_bits(tf.ensure_shape(bits, tensor.shape), tensor.dtype))
     return received
 
 
 def gather_objects(value: Any) -> list[Any]:
-    """Every rank's `value`, in the order of ranks. Not for use inside `tf.function`.
+    """Return every rank's `value`, in the order of ranks. Not for use inside `tf.function`.
 
     Args:
-        value: numbers, strings, bytes, NumPy arrays, and lists and dicts of these (`parallel.messages`).
+        value: numbers, strings, bytes, NumPy arrays, and lists and dicts of these (`comm.messages`).
     """
     if _horovod() is None:
         return [value]
@@ -169,7 +169,7 @@ def gather_objects(value: Any) -> list[Any]:
 
 
 def barrier() -> None:
-    """Return once every rank has come here. Not for use inside `tf.function`."""
+    """Return once every rank has called it. Not for use inside `tf.function`."""
     gather_objects(None)
 
 
@@ -231,7 +231,7 @@ def _from_bits(bits: Any, dtype: Any) -> Any:
 
 
 def _unique(name: str) -> str:
-    """`name`, numbered where the function being traced has used it already; eager ones come one at a time."""
+    """Return `name`, numbered if the function being traced has used it already; eager calls come one at a time."""
     import tensorflow as tf
 
     if tf.executing_eagerly():

@@ -1,4 +1,4 @@
-"""What Python code of one rank tells another's, as bytes: JSON, so that no message can run code."""
+"""Python values as bytes to be sent between ranks: JSON, so that no message can run code."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ _BYTES, _ARRAY = "__bytes__", "__array__"
 
 
 def encode(value: Any) -> bytes:
-    """Numbers, strings, None, bytes, NumPy arrays, and lists, tuples and dicts (by strings) of these.
+    """Return a value as bytes.
 
-    Tuples arrive as lists.
+    Args:
+        value: numbers, strings, None, bytes, NumPy arrays, and lists, tuples and dicts (by strings) of these.
+            Tuples arrive as lists.
 
     Raises:
         TypeError: anything else.
@@ -27,7 +29,7 @@ def encode(value: Any) -> bytes:
 
 
 def decode(data: bytes) -> Any:
-    """What `encode` was given. Raises `ValueError` where it did not write `data`."""
+    """Return the value that `encode` was given. Raises `ValueError` for bytes that it did not write."""
     return json.loads(data, object_hook=_value)
 
 
@@ -41,9 +43,9 @@ def _plain(value: Any) -> Any:
     raise TypeError(f"ranks send each other numbers, strings, bytes and arrays; got {type(value).__name__}")
 
 
-def _value(found: dict[str, Any]) -> Any:
-    if found.keys() == {_BYTES}:
-        return base64.b64decode(found[_BYTES], validate=True)
-    if found.keys() == {_ARRAY, "shape", "data"}:
-        return np.frombuffer(found["data"], found[_ARRAY]).reshape(found["shape"]).copy()
-    return found
+def _value(decoded: dict[str, Any]) -> Any:
+    if decoded.keys() == {_BYTES}:
+        return base64.b64decode(decoded[_BYTES], validate=True)
+    if decoded.keys() == {_ARRAY, "shape", "data"}:
+        return np.frombuffer(decoded["data"], decoded[_ARRAY]).reshape(decoded["shape"]).copy()
+    return decoded

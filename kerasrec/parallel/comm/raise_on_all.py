@@ -1,4 +1,4 @@
-"""One outcome on all ranks: what fails on one of them is raised on every one."""
+"""`raise_on_all`: an error on one rank is raised on every rank."""
 
 from __future__ import annotations
 
@@ -13,13 +13,16 @@ KINDS = (ValueError, OSError, FileNotFoundError, FileExistsError, MemoryError)
 
 
 def raise_on_all(step: Callable[[], T]) -> T:
-    """Run `step`, which may fail on some ranks and waits for no other rank, and hear how it went on all of them.
+    """Run a step on every rank, and raise on all of them what it raises on any.
+
+    Args:
+        step: a function that may fail on some ranks; it must not wait for other ranks.
 
     Returns:
         What `step` returned on this rank.
 
     Raises:
-        Exception: its own where it failed here; elsewhere one of the same kind, that names the rank.
+        Exception: its own where it failed on this rank; elsewhere one of the same kind that names the rank.
     """
     if comm.size() == 1:
         return step()

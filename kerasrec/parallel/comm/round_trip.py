@@ -1,4 +1,4 @@
-"""Each collective once, with a known result; `kerasrec doctor` runs it as `python -m` under horovodrun."""
+"""Run each collective once, with a known result; `kerasrec doctor` starts this file under horovodrun."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from kerasrec.parallel import comm
 
 
 def main() -> None:
-    """Raise where a collective is wrong; rank 0 prints `round trip: NAME, seconds, result`, parted by tabs."""
+    """Run each collective and raise if one is wrong; rank 0 prints its name, seconds and result, tab-separated."""
     me, ranks = comm.rank(), np.arange(comm.size())
     cases: dict[str, tuple[Callable[[], object], object]] = {
         "alltoall": (lambda: comm.alltoall(10 * me + ranks, np.ones_like(ranks), "doctor")[0], 10 * ranks + me),
@@ -27,7 +27,7 @@ def main() -> None:
         got = np.asarray(run())
         seconds = time.perf_counter() - started
         if not np.array_equal(got, np.asarray(expected)):
-            raise RuntimeError(f"{name} gave {got.tolist()} where {np.asarray(expected).tolist()} was due")
+            raise RuntimeError(f"{name} returned {got.tolist()}; expected {np.asarray(expected).tolist()}")
         if me == 0:
             print(f"round trip: {name}\t{seconds}\t{got.tolist()}, as it should be", flush=True)
 

@@ -1,4 +1,4 @@
-"""How a rank ends by an error that nobody caught: at once, with its traceback and its number."""
+"""How a rank ends after an uncaught error: at once, with its traceback and its number."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-FAREWELL = 3  # seconds that a rank waits which fails because of another: that one speaks first
+GRACE_SECONDS = 3  # how long a rank that fails because of another waits, so that the other's error is shown first
 GLOO_LIMIT = "HOROVOD_GLOO_TIMEOUT_SECONDS"
 # What Horovod says of its own collectives, and Gloo of the connections that they use.
 _SHUT_DOWN = re.compile(r"Horovod has been shut down\. This was caused by an exception on one of the ranks")
@@ -22,17 +22,17 @@ Hook = Callable[[type[BaseException], BaseException, Any], Any]
 
 
 def end_job_on_uncaught_errors(rank: int, ranks: int) -> None:
-    """From now on, end this process at once by an exception that nobody catches, as `end_rank` does."""
+    """Have this process end as `end_rank` does when an exception is not caught."""
     sys.excepthook = partial(end_rank, rank, ranks, sys.excepthook)
 
 
 def end_rank(
     rank: int, ranks: int, show: Hook, kind: type[BaseException], error: BaseException, where: Any
 ) -> None:
-    """End this process for an exception that nobody caught, without Horovod's farewell, which waits for others.
+    """End this process after an uncaught exception, without Horovod's shutdown, which waits for other ranks.
 
-    The launcher then ends the others. A rank whose collective failed because another is gone lets that one speak
-    first.
+    The launcher then ends the others. A rank whose collective failed because another rank is gone waits a moment,
+    so that the error of that rank is shown first.
 
     Args:
         rank, ranks: this process's number, and how many there are.
@@ -42,23 +42,23 @@ def end_rank(
     try:
         lost = is_lost(error)
         if lost:
-            time.sleep(FAREWELL)
+            time.sleep(GRACE_SECONDS)
         try:
             show(kind, error, where)
         except Exception:
             traceback.print_exception(kind, error, where)
-        said = _why_lost() if lost else f"{kind.__name__}: {_text(error)}"
-        print(f"rank {rank} of {ranks}: {said}", file=sys.stderr, flush=True)
+        reason = _why_lost() if lost else f"{kind.__name__}: {_text(error)}"
+        print(f"rank {rank} of {ranks}: {reason}", file=sys.stderr, flush=True)
         sys.stdout.flush()
     finally:
         os._exit(1)
 
 
 def is_lost(error: BaseException | None) -> bool:
-    """Whether an error, or what it says it was raised from, is of a collective that another rank has left.
+    """Return whether an error, or one that it was raised from, comes from a collective that another rank has left.
 
-    It is one of Horovod's, or of TensorFlow by an operation of Horovod's. An error of any other kind is this
-    rank's own, whatever is in its text: a path, or what a store of files answered.
+    Such an error is Horovod's, or TensorFlow's of an operation of Horovod's. Any other is this rank's own,
+    whatever its text contains: a path, or the answer of a store of files.
     """
     while error is not None:
         if isinstance(error, _kinds("horovod.common.exceptions", "HorovodInternalError")):
@@ -72,28 +72,28 @@ def is_lost(error: BaseException | None) -> bool:
 
 
 def gloo_limit() -> str:
-    """For how many seconds Gloo waits for a rank that is paused or cannot be reached, before it ends the job."""
+    """Return for how many seconds Gloo waits for a rank that is paused or unreachable before it ends the job."""
     return os.environ.get(GLOO_LIMIT) or "30"
 
 
 def _why_lost() -> str:
     return (
-        "stopped, because another rank ended, or was silent for too long. If no rank shows an error of its own, "
-        f"one was paused, or out of reach, for longer than Gloo waits: {gloo_limit()} seconds; set {GLOO_LIMIT} "
-        "to wait longer"
+        "stopped, because another rank ended or did not answer. If no rank shows an error of its own, one was "
+        f"paused or unreachable for longer than Gloo waits ({gloo_limit()} seconds): set "
+        f"{GLOO_LIMIT} to wait longer"
     )
 
 
 def _kinds(module: str, name: str) -> tuple[type[BaseException], ...]:
-    """A class of exceptions by name, where its module was imported: nothing raises it elsewhere."""
-    found: Any = sys.modules.get(module)
+    """Return a class of exceptions by name, or nothing where its module was not imported, so cannot raise it."""
+    value: Any = sys.modules.get(module)
     for part in name.split("."):
-        found = getattr(found, part, None)
-    return () if found is None else (found,)
+        value = getattr(value, part, None)
+    return () if value is None else (value,)
 
 
 def _text(error: BaseException) -> str:
     try:
         return " ".join(str(error).split())
     except Exception as another:
-        return f"(its text cannot be had: {type(another).__name__})"
+        return f"(its text is not available: {type(another).__name__})"

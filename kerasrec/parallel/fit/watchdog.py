@@ -1,4 +1,4 @@
-"""Ends a rank that is stuck. Horovod warns of ranks that are waited for, but waits on."""
+"""`Watchdog` ends a rank that is stuck; Horovod warns when others wait for it, but goes on waiting."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ import traceback
 from kerasrec.parallel import comm
 
 EXIT_CODE = 70
-FAREWELL = 3  # seconds: the launcher ends the other ranks when one has left, and they may have more to say
+GRACE_SECONDS = 3  # the launcher ends the other ranks when one has ended, and they may have more to print
 
 
 class Watchdog:
-    """Ends this process, and with it the job, when nobody has called `alive` for too long.
+    """Ends this process, and with it the job, when `alive` has not been called for a number of seconds.
 
-    A rank that is stuck in Python leaves the others waiting for it; each then says where it stands, so the stuck
-    one shows. The clock runs between `start` and `stop`.
+    A rank that is stuck in Python leaves the others waiting for it; each then prints where it stands, which shows
+    the stuck one. The clock runs between `start` and `stop`.
 
     Args:
-        seconds: how long is too long.
+        seconds: the longest time between two calls of `alive`.
     """
 
     def __init__(self, seconds: float):
@@ -31,15 +31,18 @@ class Watchdog:
         self._watched = threading.main_thread().ident
 
     def start(self) -> None:
+        """Start the clock, for the thread that calls it."""
         self._stopped.clear()
         self._watched = threading.get_ident()
         self.alive()
         threading.Thread(target=self._watch, args=(self._stopped,), daemon=True, name="kerasrec-watchdog").start()
 
     def alive(self) -> None:
+        """Start the clock anew."""
         self._last = time.monotonic()
 
     def stop(self) -> None:
+        """Stop the clock."""
         self._stopped.set()
         self._stopped = threading.Event()
 
@@ -52,10 +55,10 @@ class Watchdog:
     def _end(self, where: str) -> None:
         print(
             f"{where}rank {comm.rank()} of {comm.size()}: no step has begun for {self.seconds:g} seconds "
-            "(step_limit of kr.parallel.Callback), so this rank ends. Above is where it stands; one that stands "
-            "elsewhere than in TensorFlow's execute is what the others wait for",
+            "(step_limit of kr.parallel.Callback), so this rank ends. Above is where it stands; the others wait "
+            "for a rank that stands elsewhere than in TensorFlow's execute",
             file=sys.stderr,
             flush=True,
         )
-        time.sleep(FAREWELL)
+        time.sleep(GRACE_SECONDS)
         os._exit(EXIT_CODE)

@@ -1,0 +1,58 @@
+"""The data that a model of `kr.models` is fitted on: what it knows of a `kr.Loader`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+
+from kerasrec.data.frameworks.tf_tensors import TensorFlowBatches
+from kerasrec.data.loader import Loader
+from kerasrec.parallel import comm
+from kerasrec.parallel.fit.rank_check import check_same_on_ranks
+
+_COMPARED = (
+    "total_rows",
+    "batch_size",
+    "shuffle",
+    "seed",
+    "epoch",
+    "drop_last",
+    "pool_rows",
+    "ranks",
+    "sample_weight",
+)
+
+
+def loader_of(data: Any) -> Loader | None:
+    """Return the loader that data is, or whose batches it converts; None for data of other kinds."""
+    if isinstance(data, TensorFlowBatches):
+        return loader_of(data.loader)
+    return data if isinstance(data, Loader) else None
+
+
+def on_device(data: Any) -> Any:
+    """Return data as `fit` is to read it: batches on a GPU not by `tf.data`, which copies them to the host."""
+    if isinstance(data, Loader) and data.engine != "arrow" and keras.backend.backend() == "tensorflow":
+        return data.tensorflow()
+    return data
+
+
+def fingerprint_of_data(data: Any) -> dict[str, Any] | None:
+    """Return what must be equal on all ranks of a loader; None for other data.
+
+    These are the rows it reads and their order, and its files where the ranks share one data set.
+    """
+    loader = loader_of(data)
+    if loader is None:
+        return None
+    compared = {"batches": len(loader), **{name: getattr(loader, name) for name in _COMPARED}}
+    if loader.ranks == comm.size():  # otherwise each rank may have files of its own
+        compared |= {"files": loader.fingerprints, "order of files": list(loader.fingerprints)}
+    return compared
+
+
+def compare_data_on_ranks(where: str, data: Any) -> None:
+    """Raise `RanksDiffer` where ranks' loaders read other files, or in another order."""
+    if comm.size() > 1:
+        check_same_on_ranks(where, {"data": fingerprint_of_data(data)})
