@@ -1,4 +1,4 @@
-"""Lets Keras load files with classes of this package whose modules are not imported yet.
+"""Let Keras load files with classes of this package whose modules are not imported yet.
 
 Keras finds a class of another package only by the name under which it was registered, and a class registers
 itself when its module is imported, which `import kerasrec` alone does not do: that would import a framework.
@@ -75,7 +75,7 @@ class _WhenKerasIsImported(MetaPathFinder, Loader):
     ) -> ModuleSpec | None:
         if fullname != "keras":
             return None
-        for finder in (each for each in sys.meta_path if each is not self):
+        for finder in (other for other in sys.meta_path if other is not self):
             if (spec := finder.find_spec(fullname, path, target)) is not None:
                 self.loader, spec.loader = spec.loader, self
                 return spec

@@ -1,4 +1,4 @@
-"""`Checkpoint`: a `fit` that is run again goes on where it was broken off."""
+"""`Checkpoint`: a `fit` that is run again resumes where it was interrupted."""
 
 from __future__ import annotations
 
@@ -23,38 +23,39 @@ from kerasrec.parallel import comm
 
 
 class _EpochIsOver:
-    """What `stop_training` is set to, to end an epoch that began in its middle; others set it to True."""
+    """The value of `stop_training` that ends an epoch which began in its middle; others set it to True."""
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Saves a training every so many batches, and lets `fit` go on at the exact batch when it is run again.
+    """Saves a training every few batches, and resumes it at the exact batch when `fit` is run again.
 
     The script stays as it is. Run again, by hand or by `kerasrec run`, `fit` finds the latest checkpoint in
-    `folder`, says so, goes on after the last batch that was saved and trains the epochs that were left. Weights,
-    optimizer and metrics are then equal, to the bit, to those of a training that was never interrupted. When all
-    epochs are done a last checkpoint says so, and running the script again trains no more: remove the folder to
-    begin anew.
+    `folder`, prints its path, continues after the last batch that was saved and trains the remaining epochs.
+    Weights, optimizer and metrics are then equal, to the bit, to those of a training that was never interrupted.
+    When all epochs are done a last checkpoint records that, and running the script again trains no more: remove
+    the folder to start anew.
 
     What is saved: tables, each rank its own rows, dense weights, the optimizer's state, the seeds of random
     layers, the generators of Python, NumPy, Keras and TensorFlow, metrics in mid-epoch, the loader's position, the
     history, and the state of `EarlyStopping`, `ReduceLROnPlateau` and `ModelCheckpoint`. A callback of your own is
     included if it has `state()`, which returns a dict, and `restore(state)`. A checkpoint takes its name when it
-    is complete, and older ones are removed after that; a job that is killed, at any moment, leaves the one before.
+    is complete, and older ones are removed after that; a job that is killed at any moment leaves the previous one.
 
-    On several ranks every rank saves and reads its part, in a folder that they share. As many ranks go on in the
-    middle of an epoch; any number where an epoch ended.
+    On several ranks every rank saves and reads its part, in a folder that they share. The same number of ranks can
+    resume in the middle of an epoch; any number where an epoch ended.
 
-    `kr.models` tell it which loaders they are fitted on and which other callbacks there are, and put it last. With
-    a model of your own, pass these and put it last yourself.
+    `kr.models` give it the loaders that they are fitted on and the other callbacks, and put it last. With a model
+    of your own, pass these and put it last yourself.
 
-    **Limits.** In the epoch that goes on, callbacks count batches from 0 again, and `on_epoch_begin` is called a
-    second time. `CSVLogger` needs `append=True`. Draws of `tf.random` operations inside a compiled step cannot be
+    **Limits.** In the epoch that is resumed, callbacks count batches from 0 again, and `on_epoch_begin` is called
+    a second time. `CSVLogger` needs `append=True`. Draws of `tf.random` operations in a compiled step cannot be
     saved; those of `keras.random` are. `steps_per_epoch` is not supported: use `train.take(steps)`.
 
     Args:
         folder: where the checkpoints are; one folder for each `fit`.
-        every: save after so many batches, counted over all epochs, or "epoch". What falls on the last batch of an
-            epoch is saved when the epoch has ended, with its validation. At the end of `fit` one is always saved.
+        every: the number of batches between two checkpoints, counted over all epochs, or "epoch". One that is due
+            after the last batch of an epoch is saved when the epoch has ended, with its validation. At the end of
+            `fit` one is always saved.
         keep: how many checkpoints are kept, the latest ones.
         loader: what is trained on, with a model that is not of `kr.models`. Without one `every` must be "epoch".
         validation: the loader of validation data, if that is shuffled, with a model that is not of `kr.models`.
@@ -75,8 +76,8 @@ class Checkpoint(keras.callbacks.Callback):
         every: int | str = "epoch",
         keep: int = 2,
         *,
-        loader: Any = None,
-        validation: Any = None,
+        loader: Loader | None = None,
+        validation: Loader | None = None,
         callbacks: Iterable[Any] = (),
     ):
         super().__init__()
@@ -93,34 +94,34 @@ class Checkpoint(keras.callbacks.Callback):
         super().set_model(model)
         self._fitted = model  # `self.model` would have JAX copy its state back in every step
 
-    # ---- going on --------------------------------------------------------------------------------------------
+    # ---- resuming --------------------------------------------------------------------------------------------
     def on_train_begin(self, logs: Any = None) -> None:
         self._check_data()
         if comm.rank() == 0:
             warn_of_unknown(self._others())
         self._step = self._epoch = self._first = self._done = 0
-        self._due = self._broken_off = False
+        self._due = self._interrupted = False
         self._next: Any = None  # the loader's state when this epoch has ended
         self._loaded: checkpoint.Loaded | None = None
         latest = checkpoint.find(self.folder)
         if latest is not None:
-            self._go_on(latest)
+            self._resume(latest)
 
-    def _go_on(self, path: Path) -> None:
+    def _resume(self, path: Path) -> None:
         loaded = self._loaded = checkpoint.load_at(self.model, path, self.loader)
-        at, mine = loaded.training.position, loaded.mine
+        at, own_state = loaded.training.position, loaded.rank_state
         self._step, self._first = at.step, at.batch
         if self.validation is not None and loaded.training.validation_epoch is not None:
             self.validation.epoch = loaded.training.validation_epoch
         if at.batch:
-            checkpoint.prepare_metrics(self.model, self.loader, len(mine.metrics))
-        set_random_state(mine.random)
+            checkpoint.prepare_metrics(self.model, self.loader, len(own_state.metrics))
+        set_random_state(own_state.random)
         self._rates = [(rate, rate.numpy()) for rate in checkpoint.learning_rates(self.model)]
         epochs = self.params["epochs"]
         ended = at.stopped or at.epoch >= epochs
         set_first_epoch(self.model, epochs if ended else at.epoch)
         if comm.rank() == 0:
-            print(_said(path, loaded.training, epochs, ended), flush=True)
+            print(_message(path, loaded.training, epochs, ended), flush=True)
         report(self.folder, self._step)
 
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
@@ -134,12 +135,12 @@ class Checkpoint(keras.callbacks.Callback):
     def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
         if self._loaded is None:
             return
-        # In the middle of an epoch: what its beginning has changed, a second time, becomes what was saved.
-        mine, self._loaded = self._loaded.mine, None
-        mine.set_metrics(self.model)
+        # In the middle of an epoch: its beginning has changed some values a second time; they are set as saved.
+        own_state, self._loaded = self._loaded.rank_state, None
+        own_state.set_metrics(self.model)
         for rate, value in self._rates:
             rate.assign(value)
-        set_random_state(mine.random)
+        set_random_state(own_state.random)
 
     # ---- saving ----------------------------------------------------------------------------------------------
     def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
@@ -152,14 +153,14 @@ class Checkpoint(keras.callbacks.Callback):
             if self._first and not self._fitted.stop_training:
                 self._fitted.stop_training = self._epoch_is_over
             return
-        self._broken_off = bool(self._fitted.stop_training)
-        if self.loader is not None and (due or self._broken_off):
+        self._interrupted = bool(self._fitted.stop_training)
+        if self.loader is not None and (due or self._interrupted):
             self._save(Position(self._step, self._epoch, self._done), self._state())
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         if self._fitted.stop_training is self._epoch_is_over:
             self._fitted.stop_training = False
-        if self._broken_off:
+        if self._interrupted:
             return
         self._logs[epoch] = dict(logs or {})
         self._first = self._done = 0
@@ -172,7 +173,7 @@ class Checkpoint(keras.callbacks.Callback):
         if self._loaded is not None:  # no epoch was left
             self._restore_callbacks(self._loaded)
             set_first_epoch(self._fitted, None)
-        elif not self._broken_off:
+        elif not self._interrupted:
             stopped = bool(self._fitted.stop_training)
             self._save(Position(self._step, self._epoch + 1, finished=True, stopped=stopped), self._next)
 
@@ -209,15 +210,15 @@ class Checkpoint(keras.callbacks.Callback):
         return [*(each for each in self.callbacks if not isinstance(each, aside)), self]
 
     def _restore_callbacks(self, loaded: checkpoint.Loaded) -> None:
-        set_callback_states(self._others(), loaded.mine.callbacks)
+        set_callback_states(self._others(), loaded.rank_state.callbacks)
 
     def _check_data(self) -> None:
         self._batches: int | None = self.params.get("steps")
         if self.loader is None:
             if self.every != "epoch":
                 raise ValueError(
-                    "kr.callbacks.Checkpoint must know the kr.Loader that fit reads to save in the middle of an "
-                    'epoch: pass loader=train (kr.models say it themselves), or every="epoch"'
+                    "kr.callbacks.Checkpoint needs fit's kr.Loader to save in the middle of an epoch: "
+                    'pass loader=train (kr.models do so themselves), or every="epoch"'
                 )
             return
         if len(self.loader) != self._batches:
@@ -248,7 +249,7 @@ def with_loaders(callbacks: Any, loader: Loader | None, validation: Loader | Non
     return callbacks if is_list else [*last.callbacks, last]
 
 
-def _said(path: Path, training: Training, epochs: int, ended: bool) -> str:
+def _message(path: Path, training: Training, epochs: int, ended: bool) -> str:
     at = training.position
     if ended:
         why = " by a callback" if at.stopped else ""

@@ -1,4 +1,4 @@
-"""How a training tells `kerasrec run` that it has saved."""
+"""Report checkpoints to `kerasrec run`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ STATUS = "KERASREC_RUN_STATUS"
 
 
 def report(folder: Path, step: int) -> None:
-    """Say that the latest checkpoint in `folder` is of batch `step`, if `kerasrec run` started this process."""
+    """Report that the latest checkpoint in `folder` is of batch `step`, if `kerasrec run` started this process."""
     path = os.environ.get(STATUS)
     if path is None or comm.rank():
         return

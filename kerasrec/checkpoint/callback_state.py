@@ -1,4 +1,4 @@
-"""What callbacks remember from one epoch to the next."""
+"""The state that callbacks keep from one epoch to the next."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ATTRIBUTES: dict[type, tuple[str, ...]] = {
     keras.callbacks.ModelCheckpoint: ("best", *MODEL_CHECKPOINT_COUNTS),
     keras.callbacks.History: ("epoch", "history"),
 }
-# Those that remember nothing which a training depends on.
+# Those without a state that training depends on.
 _STATELESS = (
     keras.callbacks.CSVLogger,
     keras.callbacks.LambdaCallback,
@@ -32,13 +32,13 @@ _OF_EVERY_CALLBACK = set(vars(keras.callbacks.Callback())) | {"params"}
 
 
 def callback_states(callbacks: Iterable[Any]) -> dict[str, Any]:
-    """The state of each callback that has one: of Keras's what they change, of others what `state()` returns."""
+    """Return the state of each callback: attributes that Keras's change, and what `state()` of others returns."""
     states = {}
     for name, callback in _named(callbacks):
         if _has_own_state(callback):
             states[name] = callback.state()
         elif names := _attributes(callback):
-            states[name] = {each: getattr(callback, each) for each in names if hasattr(callback, each)}
+            states[name] = {key: getattr(callback, key) for key in names if hasattr(callback, key)}
     return states
 
 
@@ -52,9 +52,9 @@ def set_callback_states(callbacks: Iterable[Any], states: dict[str, Any]) -> Non
         if _has_own_state(callback):
             callback.restore(state)
         else:
-            for each in _attributes(callback):
-                if each in state:
-                    setattr(callback, each, state[each])
+            for key in _attributes(callback):
+                if key in state:
+                    setattr(callback, key, state[key])
     if left:
         warnings.warn(
             f"the checkpoint has the state of callbacks that this fit does not have: {', '.join(sorted(left))}",
@@ -63,13 +63,13 @@ def set_callback_states(callbacks: Iterable[Any], states: dict[str, Any]) -> Non
 
 
 def warn_of_unknown(callbacks: Iterable[Any]) -> None:
-    """Warn of callbacks with attributes of which nobody says whether they are state."""
+    """Warn of callbacks with attributes that may be state and are not saved."""
     for name, callback in _named(callbacks):
         known = _has_own_state(callback) or _attributes(callback) or isinstance(callback, _STATELESS)
         if not known and set(vars(callback)) - _OF_EVERY_CALLBACK:
             warnings.warn(
-                f"what callback {name.partition('/')[0]} remembers is not in the checkpoints; if it changes while "
-                "training, give it state(), which returns a dict, and restore(state)",
+                f"the attributes of callback {name.partition('/')[0]} are not in the checkpoints; if they change "
+                "in training, give it state(), which returns a dict, and restore(state)",
                 stacklevel=2,
             )
 

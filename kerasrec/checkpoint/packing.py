@@ -11,7 +11,7 @@ _ARRAY = "@array"
 
 
 def pack(value: Any, arrays: list[np.ndarray]) -> Any:
-    """Return `value` for JSON, with each array in it appended to `arrays` and its place left in its stead.
+    """Return `value` as JSON can hold it, with each array in it appended to `arrays` and replaced by its index.
 
     Tuples become lists.
 
@@ -25,9 +25,9 @@ def pack(value: Any, arrays: list[np.ndarray]) -> Any:
     if isinstance(value, dict):
         if not all(isinstance(key, str) for key in value):
             raise TypeError(f"keys of a dict must be strings; got {list(value)}")
-        return {key: pack(each, arrays) for key, each in value.items()}
+        return {key: pack(item, arrays) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [pack(each, arrays) for each in value]
+        return [pack(item, arrays) for item in value]
     if isinstance(value, np.ndarray) or keras.ops.is_tensor(value):
         array = np.asarray(keras.ops.convert_to_numpy(value))
         if array.dtype == object:
@@ -42,7 +42,7 @@ def unpack(value: Any, arrays: list[np.ndarray]) -> Any:
     if isinstance(value, dict):
         if set(value) == {_ARRAY}:
             return arrays[value[_ARRAY]]
-        return {key: unpack(each, arrays) for key, each in value.items()}
+        return {key: unpack(item, arrays) for key, item in value.items()}
     if isinstance(value, list):
-        return [unpack(each, arrays) for each in value]
+        return [unpack(item, arrays) for item in value]
     return value

@@ -1,4 +1,4 @@
-"""Where a training stands, and the file of a checkpoint that says so."""
+"""The position of a training, and `training.json`, the file of a checkpoint that holds it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ NAME = "training.json"
 
 @dataclass(frozen=True)
 class Position:
-    """Where a training stands: `batch` batches of epoch `epoch`, counted from 0, are done.
+    """How far a training has come: `batch` batches of epoch `epoch`, counted from 0, are done.
 
     Attributes:
         step: batches trained on since the training began, over all epochs.
@@ -55,8 +55,9 @@ class Training:
     files: list[dict[str, int]]
 
     def write(self, folder: Path, **versions: str) -> None:
-        facts = {"format": FORMAT, "kerasrec": __version__, **versions, **asdict(self)}
-        text = json.dumps({"crc32": _checksum(facts), **facts}, indent=1)
+        """Write `training.json` into a folder, with a checksum and the versions of what saved it."""
+        contents = {"format": FORMAT, "kerasrec": __version__, **versions, **asdict(self)}
+        text = json.dumps({"crc32": _checksum(contents), **contents}, indent=1)
         (folder / NAME).write_text(text + "\n", encoding="utf-8")
 
 
@@ -69,19 +70,21 @@ def read(folder: Path) -> Training:
     """
     file = folder / NAME
     try:
-        facts = json.loads(file.read_text(encoding="utf-8"))
-        checksum = facts.pop("crc32")
+        contents = json.loads(file.read_text(encoding="utf-8"))
+        checksum = contents.pop("crc32")
     except FileNotFoundError as error:
         raise FileNotFoundError(f"{folder} is not a checkpoint of kr.checkpoint: there is no {file}") from error
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(f"{file} is damaged, or not what kr.checkpoint writes: {error!r}") from error
-    if checksum != _checksum(facts):
+    if checksum != _checksum(contents):
         raise ValueError(f"{file} is damaged: its contents do not match its CRC-32")
-    if facts["format"] != FORMAT:
-        raise ValueError(f"{file} has format {facts['format']}; this kerasrec {__version__} reads format {FORMAT}")
+    if contents["format"] != FORMAT:
+        raise ValueError(
+            f"{file} has format {contents['format']}; this kerasrec {__version__} reads format {FORMAT}"
+        )
     names = ("save", "ranks", "batches", "loader", "validation_epoch", "files")
-    return Training(position=Position(**facts["position"]), **{name: facts[name] for name in names})
+    return Training(position=Position(**contents["position"]), **{name: contents[name] for name in names})
 
 
-def _checksum(facts: dict[str, Any]) -> int:
-    return zlib.crc32(json.dumps(facts, sort_keys=True).encode())
+def _checksum(contents: dict[str, Any]) -> int:
+    return zlib.crc32(json.dumps(contents, sort_keys=True).encode())

@@ -1,4 +1,4 @@
-"""The generators that a process draws random numbers from, beside those of a model's layers."""
+"""The random generators of a process, apart from those of a model's layers."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from kerasrec._keras import default_generator, make_default_generator
 
 
 def random_state() -> dict[str, Any]:
-    """The state of the global generators of Python, NumPy, Keras and the backend.
+    """Return the states of the global generators of Python, NumPy, Keras and the backend.
 
-    TensorFlow's older random operations (`tf.random.uniform`) keep theirs out of reach.
+    That of TensorFlow's older random operations (`tf.random.uniform`) cannot be read.
     """
     version, words, gauss = random.getstate()
     of_keras = default_generator()

@@ -1,4 +1,4 @@
-"""What one rank keeps to itself: metrics in the middle of an epoch, generators, callbacks, moving averages."""
+"""The state of a training that each rank has of its own: metrics, generators, callbacks, moving averages."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ class RankState:
 
     Attributes:
         metrics: the values of the model's metrics' variables.
-        untrained: on several ranks the weights that change by what a rank sees, which the model's files hold only
-            as rank 0 has them.
+        untrained: on several ranks the weights that follow each rank's own rows, of which the model's files have
+            only rank 0's.
         random: what `random_state` returned.
         callbacks: what `callback_states` returned.
     """
@@ -45,7 +45,7 @@ class RankState:
         )
 
     def on_other_ranks(self, path: Path) -> RankState:
-        """Return what is the same on any number of ranks: what callbacks decide by, not what is of a rank's rows.
+        """Return the part that fits any number of ranks: the callbacks' state, not what depends on a rank's rows.
 
         Raises:
             ValueError: a callback keeps the weights that a rank had.
@@ -53,8 +53,8 @@ class RankState:
         for name, state in self.callbacks.items():
             if state.get("best_weights") is not None:
                 raise ValueError(
-                    f"{path} has the best weights of {name.partition('/')[0]} as another number of ranks held "
-                    "them: start as many ranks as saved it, or leave out restore_best_weights"
+                    f"{path} has the best weights of {name.partition('/')[0]} of another number of ranks: "
+                    "start as many ranks as saved it, or leave out restore_best_weights"
                 )
         return RankState([], [], {}, self.callbacks)
 
@@ -78,8 +78,8 @@ class RankState:
 def read(file: Path, save: str, size: int, crc32: int) -> RankState:
     """Read what `RankState.write` wrote. Raises as `safetensors_io.check`."""
     safetensors_io.check(file, save, size, crc32)
-    there = safetensors_io.open_file(file, save, size)
-    by_name = {name: safetensors_io.read_array(file, where) for name, where in there.items()}
+    stored = safetensors_io.open_file(file, save, size)
+    by_name = {name: safetensors_io.read_array(file, where) for name, where in stored.items()}
     packed = json.loads(by_name.pop("state").tobytes())
     arrays = [by_name[str(place)] for place in range(len(by_name))]
     return RankState(**{name: unpack(value, arrays) for name, value in packed.items()})

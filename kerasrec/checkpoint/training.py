@@ -1,4 +1,4 @@
-"""`save` and `load`: a training as one folder, and the latest of several such folders."""
+"""`save` and `load` a training as a folder; `latest` finds the last of several."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from kerasrec.checkpoint.callback_state import set_callback_states
 from kerasrec.checkpoint.position import Position, Training
 from kerasrec.checkpoint.random_state import set_random_state
 from kerasrec.checkpoint.rank_state import RankState
+from kerasrec.data.loader import Loader
 from kerasrec.files import write_aside
 from kerasrec.parallel import comm
 from kerasrec.parallel.checkpoint import checkpoint as tables
@@ -32,24 +33,24 @@ STEP = re.compile(r"step-(\d{8,})")
 
 @dataclass(frozen=True)
 class Loaded:
-    """A checkpoint that was read: where the training stands, and this rank's own state."""
+    """A checkpoint that was read: the training's position, and this rank's own state."""
 
     path: Path
     training: Training
-    mine: RankState
+    rank_state: RankState
 
 
 def save(
     model: keras.Model,
     path: str | os.PathLike[str],
     *,
-    loader: Any = None,
+    loader: Loader | None = None,
     batches: int | None = None,
     epoch: int | None = None,
     callbacks: Iterable[Any] = (),
     overwrite: bool = True,
 ) -> None:
-    """Save a training so that `load` goes on with it at the exact batch, to the bit.
+    """Save a training so that `load` resumes it at the exact batch, to the bit.
 
     The folder holds the tables, each rank the rows that it has, dense weights, the optimizer's state, the seeds of
     random layers and the generators of Python, NumPy, Keras and TensorFlow, metrics, callbacks and the loader's
@@ -100,7 +101,7 @@ def save_at(
     callbacks: Iterable[Any],
     overwrite: bool = True,
 ) -> None:
-    """Save a training that stands at `at`; `loader` is its loader's state."""
+    """Save a training at the position `at`; `loader` is its loader's state."""
     ranks, rank = comm.size(), comm.rank()
     with ExitStack() as stack:
         aside = raise_on_all(
@@ -122,12 +123,16 @@ def save_at(
 
 
 def load(
-    model: keras.Model, path: str | os.PathLike[str], *, loader: Any = None, callbacks: Iterable[Any] = ()
+    model: keras.Model,
+    path: str | os.PathLike[str],
+    *,
+    loader: Loader | None = None,
+    callbacks: Iterable[Any] = (),
 ) -> Position:
-    """Read what `save` wrote; training then goes on as if it had never been interrupted.
+    """Read what `save` wrote; training then continues as if it had never been interrupted.
 
-    All is checked before anything is changed. On several ranks all of them call it. Another number of ranks than
-    saved it can go on where an epoch ended, not in the middle of one.
+    Everything is checked before anything is changed. On several ranks all of them call it. Another number of ranks
+    than saved it can resume where an epoch ended, not in the middle of one.
 
     Args:
         model: a built model. Compile it first for its optimizer's state to be read.
@@ -137,7 +142,7 @@ def load(
         callbacks: as `save` was given them.
 
     Returns:
-        Where the training stands.
+        The training's position.
 
     Raises:
         FileNotFoundError: `path` is not a checkpoint, or one of its files is gone.
@@ -155,15 +160,15 @@ def load(
         raise FileNotFoundError(f"{path} is not a checkpoint and has none in it")
     loaded = load_at(model, folder, loader, of_fit=False)
     if loaded.training.position.batch:
-        prepare_metrics(model, loader, len(loaded.mine.metrics))
-        loaded.mine.set_metrics(model)
-    set_callback_states(callbacks, loaded.mine.callbacks)
-    set_random_state(loaded.mine.random)
+        prepare_metrics(model, loader, len(loaded.rank_state.metrics))
+        loaded.rank_state.set_metrics(model)
+    set_callback_states(callbacks, loaded.rank_state.callbacks)
+    set_random_state(loaded.rank_state.random)
     return loaded.training.position
 
 
-def load_at(model: keras.Model, path: Path, loader: Any, *, of_fit: bool = True) -> Loaded:
-    """Read a checkpoint's weights, optimizer, seeds and loader; return the rest, to be set when it is due."""
+def load_at(model: keras.Model, path: Path, loader: Loader | None, *, of_fit: bool = True) -> Loaded:
+    """Read a checkpoint's weights, optimizer, seeds and loader; return what is to be set later."""
     ranks, rank = comm.size(), comm.rank()
 
     def prepare() -> tuple[Training, RankState]:
@@ -174,33 +179,33 @@ def load_at(model: keras.Model, path: Path, loader: Any, *, of_fit: bool = True)
                 f"start {training.ranks}, or go on from an epoch's end (kr.callbacks.Checkpoint(every='epoch'))"
             )
         whose = rank if training.ranks == ranks else 0
-        facts = training.files[whose]
+        size_and_checksum = training.files[whose]
         file = path / _name(whose, training.ranks)
-        mine = rank_state.read(file, training.save, facts["bytes"], facts["crc32"])
+        own_state = rank_state.read(file, training.save, size_and_checksum["bytes"], size_and_checksum["crc32"])
         if training.ranks != ranks:
-            mine = mine.on_other_ranks(path)
+            own_state = own_state.on_other_ranks(path)
         if training.position.batch and training.loader is not None and loader is None and of_fit:
             raise ValueError(
                 f"{path} was saved in the middle of an epoch of a kr.Loader: fit that, or pass loader="
             )
-        if loader is not None and training.loader is not None:
+        if loader is not None:
             _restore(loader, training, path)
-        return training, mine
+        return training, own_state
 
-    training, mine = raise_on_all(prepare)
+    training, own_state = raise_on_all(prepare)
     tables.restore_training(path / MODEL, model)
-    mine.set_weights(model)
-    return Loaded(path, training, mine)
+    own_state.set_weights(model)
+    return Loaded(path, training, own_state)
 
 
 def latest(folder: str | os.PathLike[str]) -> Path | None:
-    """The latest checkpoint that `kr.callbacks.Checkpoint(folder)` saved; None where there is none."""
+    """Return the latest checkpoint that `kr.callbacks.Checkpoint(folder)` saved; None where there is none."""
     numbers = saved_in(Path(folder))
     return numbers[max(numbers)] if numbers else None
 
 
 def saved_in(folder: Path) -> dict[int, Path]:
-    """The complete checkpoints in a callback's folder, by step."""
+    """Return the complete checkpoints in a callback's folder, by step."""
     if not folder.is_dir():
         return {}
     paths = ((STEP.fullmatch(name), folder / name) for name in os.listdir(folder))
@@ -208,7 +213,7 @@ def saved_in(folder: Path) -> dict[int, Path]:
 
 
 def find(path: str | os.PathLike[str]) -> Path | None:
-    """The checkpoint at or in `path` that rank 0 sees; None where there is none."""
+    """Return the checkpoint at or in `path` that rank 0 sees; None where there is none."""
     here = Path(os.path.abspath(path))
 
     def search() -> str | None:
@@ -221,9 +226,9 @@ def find(path: str | os.PathLike[str]) -> Path | None:
     return None if folder is None else Path(folder)
 
 
-def prepare_metrics(model: keras.Model, loader: Any, wanted: int) -> None:
-    """Have a model's metrics make their variables, which they do when they first see a batch; they stay at 0."""
-    if len(model.metrics_variables) == wanted or loader is None:
+def prepare_metrics(model: keras.Model, loader: Loader | None, count: int) -> None:
+    """Have a model's metrics create their `count` variables, as they do for their first batch; they stay at 0."""
+    if len(model.metrics_variables) == count or loader is None:
         return
     x, y, weight = keras.utils.unpack_x_y_sample_weight(loader.peek())
     answer = model(x, training=False)
@@ -233,7 +238,7 @@ def prepare_metrics(model: keras.Model, loader: Any, wanted: int) -> None:
 
 
 def learning_rates(model: keras.Model) -> list[Any]:
-    """The variables of learning rates that are numbers, not schedules, of an optimizer and those within it."""
+    """Return the variables of learning rates, if not schedules, of an optimizer and those within it."""
     optimizer = getattr(model, "optimizer", None)
     optimizer = getattr(optimizer, "inner_optimizer", optimizer)
     if optimizer is None or not optimizer.built:
@@ -242,7 +247,10 @@ def learning_rates(model: keras.Model) -> list[Any]:
     return [variable for variable in variables if variable.name == "learning_rate"]
 
 
-def _restore(loader: Any, training: Training, path: Path) -> None:
+def _restore(loader: Loader, training: Training, path: Path) -> None:
+    """Set a loader to where it was saved. Raises `ValueError` for one that the checkpoint does not fit."""
+    if training.loader is None:
+        return
     if training.position.batch and training.batches != len(loader):
         raise ValueError(
             f"{path} was saved in the middle of an epoch of {training.batches:,} batches, but the loader's has "

@@ -22,7 +22,7 @@ class DCN(SchemaModel):
     cross layers, the logit is linear in `[x_L, deep(x_0)]` (parallel) or in `deep(x_L)` (stacked).
 
     Args:
-        schema: what a `kr.Loader` carries as `.schema`; categorical columns, continuous ones or both, one target.
+        schema: `loader.schema`; categorical or continuous columns, or both, and one target.
         embedding_dim: the width of all embeddings; None takes each column's own suggestion.
         cross_layers: how many cross layers.
         projection_dim: the rank of the cross layers' matrices; None is full rank.
@@ -55,9 +55,9 @@ class DCN(SchemaModel):
     ):
         super().__init__(schema, embedding_dim, task, **kwargs)
         if structure not in ("parallel", "stacked"):
-            raise ValueError(f"{self.name}: structure must be 'parallel' or 'stacked', not {structure!r}")
+            raise ValueError(f"{self.name}: structure must be 'parallel' or 'stacked'; got {structure!r}")
         if cross_layers < 1:
-            raise ValueError(f"{self.name}: cross_layers must be at least 1, not {cross_layers!r}")
+            raise ValueError(f"{self.name}: cross_layers must be an integer >= 1; got {cross_layers!r}")
         self.cross_layers, self.projection_dim = cross_layers, projection_dim
         self.deep_units, self.structure, self.dropout = (
             widths(self.name, "deep_units", deep_units),
@@ -74,7 +74,7 @@ class DCN(SchemaModel):
         width = self.side_by_side_width
         chain((None, width), *self.crosses, self.deep)
         chain((None, self.deep_units[-1] + (width if structure == "parallel" else 0)), self.logit)
-        self.built = True  # by hand, and not by `build`, which would forbid subclasses to add weights
+        self.built = True  # not by `build()`, after which subclasses could not add weights
 
     def call(self, features: Mapping[str, Any], training: bool | None = None) -> Any:
         ids, x = self.inputs_of(features)

@@ -25,7 +25,7 @@ class DLRM(SchemaModel):
     small vectors, which has no gradient to speak of to begin with.)
 
     Args:
-        schema: what a `kr.Loader` carries as `.schema`; categorical columns, continuous ones or both, one target.
+        schema: `loader.schema`; categorical or continuous columns, or both, and one target.
         embedding_dim: the width of all embeddings.
         bottom_units: widths of the tower over the continuous columns; the last must equal `embedding_dim`. None
             is `[512, 256, embedding_dim]`.
@@ -97,7 +97,7 @@ class DLRM(SchemaModel):
         self.logit = self.make_logit()
         _, pairs = chain([(None, embedding_dim)] * vectors, self.interaction)
         chain((None, pairs + (embedding_dim if self.bottom else 0)), self.top, self.logit)
-        self.built = True  # by hand, and not by `build`, which would forbid subclasses to add weights
+        self.built = True  # not by `build()`, after which subclasses could not add weights
 
     def call(self, features: Mapping[str, Any], training: bool | None = None) -> Any:
         ids, x = self.inputs_of(features)

@@ -1,4 +1,4 @@
-"""The linear part of a model: one weight an id, one weight a continuous column."""
+"""The linear part of a model: one weight per id and one per continuous column."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Loading what `model.save` wrote."""
+"""Load what `model.save` wrote."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def load_model(
 
 
 def _damage(path: Path) -> str | None:
-    """What is wrong with a `.keras` file, which is a zip file whose members have CRC-32s; None for others."""
+    """Return what is wrong with a `.keras` file, a zip file whose members have CRC-32s; None for other files."""
     if path.suffix != ".keras" or not path.exists():
         return None
     try:
@@ -52,4 +52,4 @@ def _damage(path: Path) -> str | None:
             member = file.testzip()
     except Exception as error:  # zipfile has several kinds, and zlib its own
         return str(error) or type(error).__name__
-    return None if member is None else f"its {member!r} does not have its CRC-32"
+    return None if member is None else f"the CRC-32 of its {member!r} does not match"

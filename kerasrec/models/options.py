@@ -1,4 +1,4 @@
-"""What every model lets a user choose of its tables and towers; plain data, saved with the model."""
+"""`Options`: what a user chooses of any model's tables and towers; plain data, saved with the model."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ class Options:
     """The arguments of this name of `SchemaModel`, in the form in which a config keeps them.
 
     Raises:
-        ValueError: a combiner that is not one of `COMBINERS`, or what Keras knows no initializer, regularizer or
-            activation by.
+        ValueError: a combiner that is not one of `COMBINERS`, or an initializer, regularizer or activation that
+            Keras does not know.
     """
 
     combiner: Any = "mean"
@@ -32,17 +32,19 @@ class Options:
     kernel_regularizer: Any = None
 
     def __post_init__(self) -> None:
-        self.combiner = _each(_checked_combiner, self.combiner)
-        self.embeddings_initializer = _each(_initializer, self.embeddings_initializer)
-        self.embeddings_regularizer = _each(_regularizer, self.embeddings_regularizer)
+        self.combiner = _apply(_checked_combiner, self.combiner)
+        self.embeddings_initializer = _apply(_initializer, self.embeddings_initializer)
+        self.embeddings_regularizer = _apply(_regularizer, self.embeddings_regularizer)
         self.activation = keras.activations.serialize(keras.activations.get(self.activation))
         self.kernel_initializer = _initializer(self.kernel_initializer)
         self.kernel_regularizer = _regularizer(self.kernel_regularizer)
 
     def config(self) -> dict[str, Any]:
+        """Return the options as arguments of `SchemaModel`."""
         return dict(vars(self))
 
     def features(self, schema: Schema, embedding_dim: int | None) -> dict[str, FeatureConfig]:
+        """Return the configuration of each categorical column's table."""
         return embedding_features(
             schema,
             embedding_dim,
@@ -52,13 +54,13 @@ class Options:
         )
 
     def tower(self) -> dict[str, Any]:
-        """The arguments of an `MLP`."""
+        """Return the arguments of an `MLP`."""
         names = ("activation", "kernel_initializer", "kernel_regularizer")
         return {name: getattr(self, name) for name in names}
 
 
-def _each(function: Callable[[Any], Any], given: Any) -> Any:
-    """`function` of an argument, or of each where it is a dict by column or table."""
+def _apply(function: Callable[[Any], Any], given: Any) -> Any:
+    """Apply `function` to an argument, or to each value where it is a dict by column or table."""
     if isinstance(given, Mapping) and "class_name" not in given:
         return {name: function(value) for name, value in given.items()}
     return function(given)

@@ -1,4 +1,4 @@
-"""Save any Keras model so that a save that fails or is killed leaves the file that stood there."""
+"""Save any Keras model so that a save that fails or is killed leaves the previous file."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from kerasrec.parallel.fit.steps import RankSteps
 def save_model(
     model: keras.Model, path: str | os.PathLike[str], *, overwrite: bool = True, zipped: bool | None = None
 ) -> None:
-    """Save a model as `keras.Model.save` does, without emptying the file that stands there first.
+    """Save a model as `keras.Model.save` does, without emptying the existing file first.
 
     Keras opens the old file and writes over it, so a job that is killed while it saves, or a disk that is full,
     leaves neither the old model nor the new one. Here the model is written beside `path` and takes that name once
-    it is complete. `model.save` of `kr.models` does this by itself; this function is for any other model. On
-    several ranks all of them call it.
+    it is complete. `model.save` of `kr.models` and `kr.parallel.Model` does so by itself; this function is for any
+    other model. On several ranks all of them call it.
 
     Args:
         model: any Keras model.
@@ -49,7 +49,7 @@ def save_weights(
     overwrite: bool = True,
     max_shard_size: float | None = None,
 ) -> None:
-    """Save weights as `keras.Model.save_weights` does, without emptying the file that stands there first.
+    """Save weights as `keras.Model.save_weights` does, without emptying the existing file first.
 
     As `save_model`. With `max_shard_size` the index, `.weights.json`, is replaced last and in one step; the shards
     of each save have names of their own, and the earlier ones are removed when they are no longer listed.

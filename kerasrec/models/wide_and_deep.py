@@ -20,7 +20,7 @@ class WideAndDeep(SchemaModel):
     for every id and continuous column. A cross of columns that is to be memorised is one more categorical column.
 
     Args:
-        schema: what a `kr.Loader` carries as `.schema`; categorical columns, continuous ones or both, one target.
+        schema: `loader.schema`; categorical or continuous columns, or both, and one target.
         embedding_dim: the width of all embeddings; None takes each column's own suggestion.
         deep_units: widths of the deep tower.
         dropout: in the deep tower.
@@ -50,7 +50,7 @@ class WideAndDeep(SchemaModel):
         self.deep = self.make_tower(self.deep_units, dropout, "deep")
         self.logit = self.make_logit()
         chain((None, self.side_by_side_width), self.deep, self.logit)
-        self.built = True  # by hand, and not by `build`, which would forbid subclasses to add weights
+        self.built = True  # not by `build()`, after which subclasses could not add weights
 
     def call(self, features: Mapping[str, Any], training: bool | None = None) -> Any:
         ids, x = self.inputs_of(features)

@@ -74,7 +74,7 @@ def check_other_ranks(folder):
         ValueError, match="saved by 2 ranks in the middle of an epoch, and this job has 1: start 2"
     ):
         kr.checkpoint.load(model, middle)
-    with pytest.raises(ValueError, match="best weights of EarlyStopping as another number of ranks held them"):
+    with pytest.raises(ValueError, match="best weights of EarlyStopping of another number of ranks"):
         kr.checkpoint.load(model, checkpoints)
     training = positions.read(end)
     assert training.position.finished

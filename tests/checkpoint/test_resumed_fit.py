@@ -100,7 +100,7 @@ def fit(folder, checkpoints=None, *more, own=True, every=4, epochs=EPOCHS, sched
     told = {"loader": train, "validation": valid, "callbacks": others} if own else {}
     ckpt = [kr.callbacks.Checkpoint(checkpoints, every, **told, **how)] if checkpoints else []
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "what callback BreakAt remembers")
+        warnings.filterwarnings("ignore", "the attributes of callback BreakAt")
         history = model.fit(train, validation_data=valid, epochs=epochs, callbacks=[*others, *ckpt], verbose=0)
     optimizer = [variable.numpy() for variable in model.optimizer.variables]
     return model.get_weights(), optimizer, history.history, history.epoch, rates.seen
@@ -306,7 +306,7 @@ def test_several_steps_at_a_time(folder, tmp_path):
 
 def test_a_callback_of_unknown_state_is_named(folder, tmp_path):
     train = loader(folder)
-    with pytest.warns(UserWarning, match="what callback BreakAt remembers is not in the checkpoints"):
+    with pytest.warns(UserWarning, match="the attributes of callback BreakAt are not in the checkpoints"):
         ours(train.schema).fit(
             train, verbose=0, callbacks=[BreakAt("batch", 99), kr.callbacks.Checkpoint(tmp_path / "c")]
         )

@@ -132,9 +132,9 @@ def test_dlrm_widths_that_do_not_fit():
 
 
 def test_dcn_arguments():
-    with pytest.raises(ValueError, match="structure must be 'parallel' or 'stacked', not 'serial'"):
+    with pytest.raises(ValueError, match="structure must be 'parallel' or 'stacked'; got 'serial'"):
         kr.models.DCN(schema_of(), structure="serial")
-    with pytest.raises(ValueError, match="cross_layers must be at least 1"):
+    with pytest.raises(ValueError, match="cross_layers must be an integer >= 1; got 0"):
         kr.models.DCN(schema_of(), cross_layers=0)
 
 
