@@ -241,7 +241,7 @@ def test_what_does_not_fit_is_refused(folder, tmp_path):
         run(ours(train.schema), loader(folder, size=40))
     other = kr.Loader(folder / "train", 20, shuffle=True, seed=5, pool_rows=40, columns=["user", "age"])
     with pytest.raises(
-        ValueError, match="step-00000004: the state is of a loader with seed=0, this one has seed=5"
+        ValueError, match="step-00000004: the state is of a loader with seed=0; this one has seed=5"
     ):
         run(ours(train.schema), other)
     with pytest.raises(ValueError, match=r"in place of steps_per_epoch=n, fit train.take\(n\)"):
