@@ -211,8 +211,7 @@ def _write_split(
     """Write the rows of a split and their true probabilities; mark their ids in `present`.
 
     The bounds are exact: log odds are multiples of 2 ** -12, so counts of clicks and of other rows per value of
-        the
-    log odds give the AUC (ties count half) and the log loss of all rows in constant memory.
+    the log odds give the AUC (ties count half) and the log loss of all rows in constant memory.
     """
     tally = _Tally()
     with Parts(folder / name, rows_per_file) as data, Parts(folder / "truth" / name, rows_per_file) as truth:

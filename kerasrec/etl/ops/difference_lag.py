@@ -25,10 +25,8 @@ class DifferenceLag(Operator):
 
     Rows of a partition are in the order of the data, whatever rows are between them and whatever files they are
     in: sort by time; sorting by user is not needed. The difference is null where there is no such row, or one of
-        the two
-    values is null: add `FillMissing`. A null in a partition column is a value like any other. Differences of
-        integers are int64,
-    those of floats have their dtype.
+    the two values is null: add `FillMissing`. A null in a partition column is a value like any other. Differences
+    of integers are int64, those of floats have their dtype.
 
     As a row depends on others, the columns are held in memory, the operator cannot follow `Filter` or `DropNA`,
     and it cannot be part of a served model. To serve such a feature, store a user's last value and pass the

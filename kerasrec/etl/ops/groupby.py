@@ -40,14 +40,13 @@ class Groupby(RowMaker):
     aggregations a column `X_list`, `X_first`, ..., as in NVTabular:
 
     - "list": the values in the order of `sort_cols`, then of the rows; so lists of one row are aligned. Nulls
-    stay, and
-      tags, vocabulary and table of an id column are kept.
+      stay, and tags, vocabulary and table of an id column are kept.
     - "first", "last": by ascending `sort_cols`, whatever `ascending` is; null where that value is null.
     - "count", "nunique": of the values that are not null, int32.
     - "sum" (0 where all values are null), "min" and "max": in the column's dtype, sums as int64, uint64 or
-    float64.
+      float64.
     - "mean", "median", "std", "var": float64; the last two of a sample (n - 1), so null for one value: add
-    `FillMissing`.
+      `FillMissing`.
 
     `ListSlice`, `ValueCount`, `Categorify` and `Filter` may follow. Categorify before Groupby is faster than
     after, and learns the same. A Filter before drops events, one after drops groups.

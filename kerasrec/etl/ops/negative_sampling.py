@@ -32,10 +32,8 @@ class NegativeSampling(RowMaker):
     Items are drawn with replacement from the items of the fitted rows, in proportion to their number of positives
     there to the power of `popularity`, and never the positive's own item. With `by`, they are also not positives
     of the same user (or session, or whatever the columns are), neither in the fitted rows nor in the transformed
-    ones. Draws are exact: if few items remain, only those are drawn; if none does, a row gets no negatives. A
-    row's
-        draws depend only on
-    `seed` and the row's number.
+    ones. Draws are exact: if few items remain, only those are drawn; if none does, a row gets no negatives. The
+    draws for a row depend only on `seed` and the row's number.
 
     Without a column `target`, all rows are positives, and the operator adds the column (float32). With one, a row
     is positive if its target is above 0; other rows stay as they are, without negatives. A null item is never

@@ -32,8 +32,7 @@ class SplitByTime:
     than its fraction.
 
     A split is not part of a graph: it takes raw data, anything that `Workflow.fit` takes, and returns sources that
-        `fit`
-    and `transform` take. Nothing is copied; the data is read when it is used, and errors name rows by their
+    `fit` and `transform` take. Nothing is copied; the data is read when it is used, and errors name rows by their
     numbers in the files. `fractions` read the time column into memory, 8 bytes per row; `at` does not.
 
     NVTabular has no such operator; its examples filter a frame.
