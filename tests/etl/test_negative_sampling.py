@@ -194,8 +194,8 @@ def test_mistakes() -> None:
     names = ["item", "user", "x"]
     for wrong, message in (
         (lambda: names >> etl.NegativeSampling("i"), r"item: no column 'i'; available: item, user, x"),
-        (lambda: names >> etl.NegativeSampling("item", by=["u"]), r"by names \['u'\]"),
-        (lambda: names >> etl.NegativeSampling("item", item_features="y"), r"item_features names \['y'\]"),
+        (lambda: names >> etl.NegativeSampling("item", by=["u"]), r"by: no column 'u'"),
+        (lambda: names >> etl.NegativeSampling("item", item_features="y"), r"item_features: no column 'y'"),
         (lambda: etl.NegativeSampling("item", 0), "n_per_positive >= 1, .* got 0, 0.0 and 0"),
         (lambda: etl.NegativeSampling("item", by="item"), "must be different columns"),
     ):

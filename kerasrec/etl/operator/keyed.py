@@ -68,15 +68,15 @@ class Keyed(Operator):
             raise ValueError(f"{type(self).__name__}: {problem}; available: {', '.join(node.outputs)}")
         return Node(op, parents)
 
-    def output_keys(self) -> dict[str, list[str]]:
+    def output_keys(self) -> list[tuple[str, list[str]]]:
         """Return the names of the outputs, each with the columns of its key."""
         raise NotImplementedError
 
     def output_names(self, names: list[str]) -> list[str]:
-        return list(self.output_keys())
+        return [name for name, _ in self.output_keys()]
 
     def sources(self, names: list[str]) -> dict[str, list[str]]:
-        return self.output_keys()
+        return dict(self.output_keys())
 
     def frame_name(self, key: Sequence[str]) -> str:
         """Return the name in `frames` of the values of a key."""
@@ -89,7 +89,7 @@ class Keyed(Operator):
         check_keys([by_name[name] for key in self.groups for name in key if name in by_name], type(self).__name__)
         return {
             output: [by_name[name] for name in key]
-            for output, key in self.output_keys().items()
+            for output, key in self.output_keys()
             if all(name in by_name for name in key)
         }
 
@@ -102,7 +102,7 @@ class Keyed(Operator):
         defaults = self.defaults()
         return {
             output: ValueTable(self.frames[self.frame_name(key)], [output], defaults[output])
-            for output, key in self.output_keys().items()
+            for output, key in self.output_keys()
         }
 
     def key_index(self, key: Sequence[str]) -> KeyIndex:

@@ -70,13 +70,13 @@ class JoinGroupby(Keyed):
     def conts(self) -> list[str]:
         return as_node(self.cont_cols).outputs if self.cont_cols else []
 
-    def output_keys(self) -> dict[str, list[str]]:
-        outputs = {}
+    def output_keys(self) -> list[tuple[str, list[str]]]:
+        outputs = []
         for key in self.groups:
             if "count" in self.stats:
-                outputs[self.name_sep.join([*key, "count"])] = key
+                outputs.append((self.name_sep.join([*key, "count"]), key))
             stats = [stat for stat in self.stats if stat != "count"]
-            outputs |= {self.name_sep.join([*key, cont, stat]): key for cont in self.conts for stat in stats}
+            outputs += [(self.name_sep.join([*key, cont, stat]), key) for cont in self.conts for stat in stats]
         return outputs
 
     def output(self, columns: Sequence[Column]) -> list[Column]:
@@ -98,7 +98,7 @@ class JoinGroupby(Keyed):
         return next(stat for stat in STATS if output.endswith(f"{self.name_sep}{stat}"))
 
     def defaults(self) -> dict[str, Any]:
-        return {output: 0 if self._stat(output) in ("count", "sum") else None for output in self.output_keys()}
+        return {output: 0 if self._stat(output) in ("count", "sum") else None for output, _ in self.output_keys()}
 
     # ---- learning --------------------------------------------------------------------------------------------
     @property

@@ -91,8 +91,8 @@ class TargetEncoding(Keyed):
     def targets(self) -> list[str]:
         return as_node(self.target).outputs
 
-    def output_keys(self) -> dict[str, list[str]]:
-        return {self._name(key, target): key for key in self.groups for target in self.targets}
+    def output_keys(self) -> list[tuple[str, list[str]]]:
+        return [(self._name(key, target), key) for key in self.groups for target in self.targets]
 
     def _name(self, key: Sequence[str], target: str) -> str:
         return f"TE_{self.name_sep.join(key)}_{target}"
@@ -119,7 +119,7 @@ class TargetEncoding(Keyed):
             return self.expressions(columns, values)
         by_name = {column.name: value for column, value in zip(columns, values, strict=True)}
         fold = self._fold(pl.col(ROW) if self.fold is None else by_name[self.fold])
-        keys, defaults = self.output_keys(), self.defaults()
+        keys, defaults = dict(self.output_keys()), self.defaults()
         outputs = []
         for output, at in self.positions(columns, values).items():
             frame = self.frames[self.frame_name(keys[output])]
