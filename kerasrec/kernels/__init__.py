@@ -1,7 +1,7 @@
-"""The inner loops of a training step on a CPU, compiled; TensorFlow's own operations where that cannot be.
+"""Compiled CPU kernels for the inner loops of a training step.
 
-They run in training only: an exported SavedModel holds nothing of them. Without a C++ compiler, with
-`KERASREC_KERNELS=0`, or for variables on a GPU the same arithmetic is done by TensorFlow's operations.
+They are used only in training; an exported SavedModel contains none of them. Without a C++ compiler, with
+`KERASREC_KERNELS=0`, or for variables on a GPU, TensorFlow's own operations do the same arithmetic.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from kerasrec.kernels import build
 
 _log = logging.getLogger("kerasrec")
 VECTOR_DTYPES = ("float32", "bfloat16")
-_COMBINERS = ("sum", "mean", "sqrtn")  # by number, as rows.cc counts them
+_COMBINERS = ("sum", "mean", "sqrtn")  # in the order of rows.cc's `Combiner`
 
 
 class Span(NamedTuple):
-    """A table's rows in a stack."""
+    """A table's range of rows in a stack."""
 
     name: str
     first: int
@@ -28,7 +28,7 @@ class Span(NamedTuple):
 
 
 class Bags(NamedTuple):
-    """The rows that a batch looks up, all features one after another, and which of them are combined.
+    """The rows that a batch looks up, features concatenated, and which of them are combined.
 
     Bag b is `rows[bags[b]:bags[b + 1]]`; feature f's bags are `first_bag[f]` up to `first_bag[f + 1]`.
     """
@@ -40,17 +40,17 @@ class Bags(NamedTuple):
 
 @cache
 def compiled() -> Any:
-    """The module of compiled operations, or None."""
+    """Return the module of compiled operations; None if there is none."""
     if os.environ.get("KERASREC_KERNELS") == "0":
         return None
     import tensorflow as tf
 
     try:
-        # The version is there because a library goes with one release.
+        # The version is a flag because a library works with one release of TensorFlow only.
         flags = [*tf.sysconfig.get_compile_flags(), f"-DTENSORFLOW={tf.__version__}"]
         library = build.load("rows.cc", tf.load_op_library, flags, tf.sysconfig.get_link_flags())
     except (OSError, tf.errors.OpError) as error:
-        _log.warning("training goes without kerasrec's compiled CPU kernels, somewhat slower: %s", error)
+        _log.warning("cannot compile kerasrec's CPU kernels, so training is somewhat slower: %s", error)
         return None
     tf.RegisterGradient("KerasrecLookUp")(_look_up_gradient)
     return library
@@ -60,19 +60,19 @@ def find_rows(
     ids: Sequence[Any], splits: Sequence[Any], hotness: Sequence[int], padded: Sequence[bool],
     tables: Sequence[Span], features: Sequence[str], dtype: Any,
 ) -> Bags:  # fmt: skip
-    """Where the ids of some features lie in a stack of tables.
+    """Return the rows of a stack of tables that ids refer to.
 
     Args:
-        ids: of each feature (n,), all int32 or all int64.
-        splits: int64 (lists + 1,): where a ragged feature's lists begin and end; of others, none.
-        hotness: ids a list; 0 for a ragged feature.
-        padded: whether id 0 means nothing.
-        tables: each feature's table: its name, its first row in the stack, its number of rows.
-        features: names.
+        ids: (n,) for each feature, all int32 or all int64.
+        splits: int64 (lists + 1,), the row splits of a ragged feature; (0,) for others.
+        hotness: ids per list of each feature; 0 if it is ragged.
+        padded: whether id 0 of a feature is padding.
+        tables: the table of each feature.
+        features: their names.
         dtype: of the rows, int32 or int64.
 
     Raises:
-        tf.errors.InvalidArgumentError: an id that is no row of its table; names the feature.
+        tf.errors.InvalidArgumentError: an id is out of range; names the feature.
     """
     return Bags(
         *compiled().kerasrec_find_rows(
@@ -92,19 +92,19 @@ def find_rows(
 def look_up(
     table: Any, bags: Bags, weights: Sequence[Any], combiners: Sequence[str], tables: Sequence[Span], dtype: Any
 ) -> list[Any]:
-    """The combined vectors of each feature's bags: what would be gathered is never laid out.
+    """Return the combined vectors of each feature's bags, without gathering the single vectors.
 
     The table's gradient is a `DistinctRows`, summed in float32.
 
     Args:
         table: a `tf.Variable`, float32 (size, width).
-        bags: its rows.
-        weights: of each feature's rows float32 (n,), or (0,) where each counts once.
-        combiners: of each feature "sum", "mean" or "sqrtn"; a weighted sum is divided by the count as well.
-        tables: each feature's table.
-        dtype: of the vectors (bags of the feature, width), one of `VECTOR_DTYPES`.
+        bags: from `find_rows`.
+        weights: float32 (n,) for each feature's rows, or (0,) if all are 1.
+        combiners: "sum", "mean" or "sqrtn" for each feature; a weighted sum is divided by the count, too.
+        tables: the table of each feature.
+        dtype: of the vectors, one of `VECTOR_DTYPES`.
     """
-    table.sparse_read(bags.rows[:0])  # tells gradient tapes of the variable: an operation on its handle does not
+    table.sparse_read(bags.rows[:0])  # makes gradient tapes watch the variable; reading its handle does not
     return compiled().kerasrec_look_up(
         table=table.handle,
         rows=bags.rows,
@@ -119,9 +119,9 @@ def look_up(
 
 
 def _numbers(tables: Sequence[Span]) -> list[int]:
-    """Tables counted from 0 in the order they first come."""
-    seen: dict[Span, int] = {}
-    return [seen.setdefault(table, len(seen)) for table in tables]
+    """Return each feature's table as a number, in the order in which tables first occur."""
+    numbers: dict[Span, int] = {}
+    return [numbers.setdefault(table, len(numbers)) for table in tables]
 
 
 def _look_up_gradient(op: Any, *upstream: Any) -> list[Any]:
@@ -130,33 +130,34 @@ def _look_up_gradient(op: Any, *upstream: Any) -> list[Any]:
     from kerasrec.tables.distinct_rows import DistinctRows
 
     table, rows, bags, first_bag, *weights = op.inputs
-    given = {"bags": bags, "first_bag": first_bag, "weights": weights, "upstream": upstream}
-    given["combiners"] = op.get_attr("combiners")
+    inputs = {"bags": bags, "first_bag": first_bag, "weights": weights, "upstream": upstream}
+    inputs["combiners"] = op.get_attr("combiners")
     tables = op.get_attr("tables")
-    found = compiled().kerasrec_distinct_rows(rows=rows, bags=bags, first_bag=first_bag, tables=tables)
-    distinct, position, first_row = found
+    distinct, position, first_row = compiled().kerasrec_distinct_rows(
+        rows=rows, bags=bags, first_bag=first_bag, tables=tables
+    )
     sums = compiled().kerasrec_sum_rows(
         distinct=distinct,
         position=position,
         first_row=first_row,
         tables=tables,
         width=op.get_attr("width"),
-        **given,
+        **inputs,
     )
-    by_weights = [None] * len(weights)
-    if any(each.shape != (0,) for each in weights):
-        by_weights = compiled().kerasrec_look_up_weights_gradient(table=table, rows=rows, **given)
+    weight_gradients = [None] * len(weights)
+    if any(weight.shape != (0,) for weight in weights):
+        weight_gradients = compiled().kerasrec_look_up_weights_gradient(table=table, rows=rows, **inputs)
     shape = tf.raw_ops.VariableShape(input=table)
-    return [DistinctRows(sums, distinct, shape), None, None, None, *by_weights]
+    return [DistinctRows(sums, distinct, shape), None, None, None, *weight_gradients]
 
 
 def adagrad_rows(
     table: Any, accumulator: Any, rows: Any, gradient: Any, learning_rate: Any, epsilon: float
 ) -> bool:
-    """Adagrad's step on distinct `rows` of two `tf.Variable`s, in place; false where it is not to be had.
+    """Update distinct rows of a table by Adagrad, in place; return False if there is no kernel for it.
 
     Args:
-        table, accumulator: float32 (size, width).
+        table, accumulator: `tf.Variable`s, float32 (size, width).
         rows: (n,) int32 or int64.
         gradient: (n, width) float32.
     """
@@ -176,7 +177,7 @@ def adagrad_rows(
 
 
 def fits(table: Any) -> bool:
-    """Whether these kernels read and write a `tf.Variable`."""
+    """Return whether the kernels can read and write a `tf.Variable`."""
     import tensorflow as tf
 
     return table.dtype == tf.float32 and "GPU" not in table.device and compiled() is not None

@@ -1,4 +1,4 @@
-"""The folder in which what is built on this machine is kept, and whether another user could have changed it."""
+"""The folder for files that are built on this machine, and checks that no other user can change them."""
 
 from __future__ import annotations
 
@@ -10,59 +10,61 @@ from pathlib import Path
 
 
 def cache_folder() -> Path:
-    """`~/.cache/kerasrec`, or `$XDG_CACHE_HOME/kerasrec`; made so that only its owner can enter.
+    """Return `~/.cache/kerasrec` or `$XDG_CACHE_HOME/kerasrec`; create it so that only its owner can enter.
 
     Raises:
-        OSError: it cannot be made, or another user could change what is in it; names the folder to blame.
+        OSError: it cannot be created, or another user can change what is in it.
     """
     try:
         folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "kerasrec"
     except RuntimeError as error:
         raise OSError(
-            f"there is no home folder ({error}): set XDG_CACHE_HOME to one that only you can write"
+            f"there is no home folder ({error}); set XDG_CACHE_HOME to a folder that only you can write"
         ) from None
     folder = Path(os.path.abspath(folder))
     for place in [*reversed(folder.parents), folder]:
         if not place.exists():
             place.mkdir(mode=0o700, exist_ok=True)
-    there = folder.stat()
-    if os.name == "posix" and there.st_uid == os.getuid() and stat.S_IMODE(there.st_mode) != 0o700:
+    status = folder.stat()
+    if os.name == "posix" and status.st_uid == os.getuid() and stat.S_IMODE(status.st_mode) != 0o700:
         folder.chmod(0o700)
-    if reason := who_else(folder):
+    if reason := unsafe_reason(folder):
         raise OSError(
             f"{reason}, so what is in {folder} is not used; set XDG_CACHE_HOME to a folder that only you can write"
         )
     return folder
 
 
-def who_else(path: Path) -> str | None:
-    """How another user than this one and root could change `path`: it, or a folder or a link on the way to it,
-    is theirs or they may write there. None where nobody could."""
+def unsafe_reason(path: Path) -> str | None:
+    """Return how a user other than this one and root could change a file or folder; None if nobody could.
+
+    They could if they own it, or a folder or link on the way to it, or can write there.
+    """
     if os.name != "posix":
         return None
     for place in _way_to(Path(os.path.abspath(path))):
-        there = place.lstat()
-        if there.st_uid not in (0, os.getuid()):
-            return f"{place} belongs to another user ({_name(there.st_uid)})"
-        if stat.S_ISLNK(there.st_mode):
+        status = place.lstat()
+        if status.st_uid not in (0, os.getuid()):
+            return f"{place} belongs to another user ({_name(status.st_uid)})"
+        if stat.S_ISLNK(status.st_mode):
             continue
-        if place != path and there.st_mode & stat.S_ISVTX:
-            continue  # as /tmp: others may add to it, but not replace what is ours
-        if there.st_mode & stat.S_IWOTH:
-            return f"{place} may be written by everybody"
-        if there.st_mode & stat.S_IWGRP and not _private(there.st_gid):
-            return f"{place} may be written by a group of users"
+        if place != path and status.st_mode & stat.S_ISVTX:
+            continue  # like /tmp: others can add files, but not replace ours
+        if status.st_mode & stat.S_IWOTH:
+            return f"{place} can be written by everybody"
+        if status.st_mode & stat.S_IWGRP and not _private(status.st_gid):
+            return f"{place} can be written by a group of users"
     return None
 
 
 def digest(path: Path) -> str:
-    """A file's SHA-256."""
+    """Return a file's SHA-256."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _way_to(path: Path) -> Iterator[Path]:
-    """Every folder and link that is passed on the way to an absolute `path`, and itself."""
+    """Yield every folder and link on the way to an absolute `path`, and the path itself."""
     place = Path(path.anchor)
     yield place
     for part in path.parts[1:]:
@@ -77,15 +79,15 @@ def _way_to(path: Path) -> Iterator[Path]:
 
 
 def _private(gid: int) -> bool:
-    """Whether a group has this user alone in it, as many systems make one for each user."""
+    """Return whether this user is the only member of a group; many systems create such a group per user."""
     import grp
     import pwd
 
     try:
-        me, group = pwd.getpwuid(os.getuid()), grp.getgrgid(gid)
+        user, group = pwd.getpwuid(os.getuid()), grp.getgrgid(gid)
     except KeyError:
         return False
-    return gid == me.pw_gid and group.gr_name == me.pw_name and not set(group.gr_mem) - {me.pw_name}
+    return gid == user.pw_gid and group.gr_name == user.pw_name and not set(group.gr_mem) - {user.pw_name}
 
 
 def _name(uid: int) -> str:

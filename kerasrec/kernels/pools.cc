@@ -1,6 +1,6 @@
-// Rows out of columns, and columns out of rows in any order; see pools.py.
+// Converts columns to rows, and rows in any order to columns; see pools.py.
 //
-// Both go by tiles of so many rows as stay in the nearest caches until they are complete.
+// Both work on tiles of as many rows as fit into the level 1 and 2 caches.
 
 #include <algorithm>
 #include <cstdint>
@@ -15,15 +15,15 @@ namespace {
 
 constexpr int64_t kCacheLine = 64;
 
-// Asks for memory ahead of its use: pieces of a few lines each are no pattern to the processor.
+// Prefetches memory, because the processor sees no pattern in random rows of a few cache lines each.
 template <typename T>
-void ask(const T* start, int64_t count) {
+void prefetch(const T* start, int64_t count) {
   const char* end = reinterpret_cast<const char*>(start + count);
   for (const char* at = reinterpret_cast<const char*>(start); at < end; at += kCacheLine) __builtin_prefetch(at);
   __builtin_prefetch(end - 1);
 }
 
-// Copies past the caches where the processor can: what is written is read much later, and need not be fetched first.
+// Copies without filling the caches if the processor can: the data is read much later, and need not be loaded first.
 void write_through(char* to, const char* from, int64_t bytes) {
 #ifdef __SSE2__
   const int64_t before = std::min<int64_t>(bytes, -reinterpret_cast<intptr_t>(to) & 15);
@@ -45,7 +45,7 @@ void interleave(const T* const* columns, int64_t count, int64_t rows, T* out) {
   for (int64_t first = 0; first < rows; first += kTile) {
     const int64_t size = std::min(rows - first, kTile);
     for (int64_t j = 0; j < count; ++j) {
-      if (j + kColumnsAhead < count) ask(columns[j + kColumnsAhead] + first, size);
+      if (j + kColumnsAhead < count) prefetch(columns[j + kColumnsAhead] + first, size);
       const T* column = columns[j] + first;
       for (int64_t i = 0; i < size; ++i) tile[i * count + j] = column[i];
     }
@@ -64,7 +64,7 @@ void gather(const T* pool, int64_t count, const int64_t* order, int64_t rows, T*
   for (int64_t first = 0; first < rows; first += kTile) {
     const int64_t size = std::min(rows - first, kTile);
     for (int64_t i = 0; i < size; ++i) {
-      if (first + i + kRowsAhead < rows) ask(pool + order[first + i + kRowsAhead] * count, count);
+      if (first + i + kRowsAhead < rows) prefetch(pool + order[first + i + kRowsAhead] * count, count);
       std::memcpy(tile.data() + i * count, pool + order[first + i] * count, count * sizeof(T));
     }
     for (int64_t j = 0; j < count; ++j) {
@@ -86,7 +86,7 @@ void gather_lists(const T* values, const int64_t* starts, const int64_t* offsets
 
 }  // namespace
 
-// By the size of an item in bits; columns and places are arrays of addresses.
+// One function per item size in bits; `columns` and `places` are arrays of addresses.
 #define KERASREC_POOLS(bits)                                                                                 \
   extern "C" void interleave_##bits(const void* columns, int64_t count, int64_t rows, void* out) {           \
     using T = uint##bits##_t;                                                                                \

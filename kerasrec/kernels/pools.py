@@ -1,7 +1,7 @@
-"""Rows out of columns, and columns out of rows in any order: how the loader permutes a pool of rows.
+"""Convert columns to rows, and rows in any order to columns: how the loader shuffles a pool of rows.
 
-Row by row in memory, fetching a row in random order touches two or three cache lines instead of one a column.
-Compiled (`pools.cc`), or by NumPy where that cannot be: in many short steps that each ask for Python's lock.
+If rows are contiguous, reading one in random order touches two or three cache lines instead of one per column.
+The loops are compiled (`pools.cc`); without a compiler NumPy runs them in short steps that each take a lock.
 """
 
 from __future__ import annotations
@@ -18,23 +18,23 @@ import numpy as np
 from kerasrec.kernels import build
 
 _log = logging.getLogger("kerasrec")
-_STEP = 4096  # rows that NumPy takes at a time, so that they stay in the cache
+_STEP = 4096  # rows that NumPy processes at a time, so that they stay in the cache
 
 
 @cache
 def compiled() -> ctypes.CDLL | None:
-    """The compiled library, whose functions run without Python's lock; or None."""
+    """Return the compiled library, whose functions release Python's lock; None if it cannot be compiled."""
     if os.environ.get("KERASREC_KERNELS") == "0":
         return None
     try:
         return build.load("pools.cc", ctypes.CDLL)
     except OSError as error:
-        _log.warning("data is shuffled without kerasrec's compiled loops, somewhat slower: %s", error)
+        _log.warning("cannot compile kerasrec's loops for shuffling, so it is somewhat slower: %s", error)
         return None
 
 
 def interleave(columns: Sequence[np.ndarray], out: np.ndarray) -> None:
-    """Fill `out` (rows, columns), C-contiguous, with columns (rows,) of its dtype."""
+    """Fill `out` (rows, columns), C-contiguous, with columns (rows,) of the same dtype."""
     if (library := compiled()) is None:
         for start in range(0, len(out), _STEP):
             for j, column in enumerate(columns):
@@ -45,22 +45,22 @@ def interleave(columns: Sequence[np.ndarray], out: np.ndarray) -> None:
 
 
 def gather(pool: np.ndarray, order: np.ndarray, outs: Sequence[np.ndarray]) -> None:
-    """Fill `outs`, each (some of the columns, len(order)), one after another with pool[order].T.
+    """Write the columns of pool[order] to `outs`, one after another.
 
     Args:
         pool: (rows, columns), C-contiguous.
-        order: of rows, all in range.
-        outs: of the pool's dtype; their rows are contiguous.
+        order: (n,) row numbers, all in range.
+        outs: arrays (columns, n) with the pool's columns between them, of its dtype, with contiguous rows.
     """
     if (library := compiled()) is None:
-        part = np.empty((_STEP, pool.shape[1]), pool.dtype)
+        tile = np.empty((_STEP, pool.shape[1]), pool.dtype)
         for start in range(0, len(order), _STEP):
-            some = order[start : start + _STEP]
-            # The default mode would check each index and write through a buffer.
-            np.take(pool, some, axis=0, out=part[: len(some)], mode="clip")
+            rows = order[start : start + _STEP]
+            # The default mode checks each index and writes through a buffer.
+            np.take(pool, rows, axis=0, out=tile[: len(rows)], mode="clip")
             first = 0
             for out in outs:
-                out[:, start : start + _STEP] = part[: len(some), first : (first := first + len(out))].T
+                out[:, start : start + _STEP] = tile[: len(rows), first : (first := first + len(out))].T
         return
     places = np.concatenate([out.ctypes.data + out.strides[0] * np.arange(len(out)) for out in outs])
     order = np.ascontiguousarray(order, "int64")
@@ -68,7 +68,7 @@ def gather(pool: np.ndarray, order: np.ndarray, outs: Sequence[np.ndarray]) -> N
 
 
 def gather_lists(values: np.ndarray, starts: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Lists one after another: list i has `offsets[i + 1] - offsets[i]` of `values`, from `starts[i]` on.
+    """Return lists, concatenated: list i is the `offsets[i + 1] - offsets[i]` values from `starts[i]` on.
 
     Args:
         values: (n,), contiguous.
@@ -97,9 +97,9 @@ def _addresses(columns: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _call(library: ctypes.CDLL, name: str, dtype: np.dtype, *arguments: Any) -> None:
-    """By the size of an item; arrays as their addresses."""
-    kinds = [
-        ctypes.c_void_p(each.ctypes.data) if isinstance(each, np.ndarray) else ctypes.c_int64(each)
-        for each in arguments
+    """Call the function for the size of an item, with arrays as their addresses."""
+    values = [
+        ctypes.c_void_p(item.ctypes.data) if isinstance(item, np.ndarray) else ctypes.c_int64(item)
+        for item in arguments
     ]
-    getattr(library, f"{name}_{8 * dtype.itemsize}")(*kinds)
+    getattr(library, f"{name}_{8 * dtype.itemsize}")(*values)

@@ -1,4 +1,4 @@
-// What TensorFlow's CPU kernels for rows of a table do one element at a time, or on one core.
+// CPU kernels for rows of embedding tables; TensorFlow's own work element by element, or on one core.
 
 #include <algorithm>
 #include <cmath>
@@ -20,32 +20,33 @@ namespace kerasrec {
 
 using namespace tensorflow;
 
-// The first of `n` values that is not in [0, size); null if all are. Branches only to name it: the check is vectorised.
+// Returns the first of `n` values that is not in [0, size), or null. The loop has no branches, so it is vectorised.
 template <typename Value>
-const Value* Stray(const Value* values, int64_t n, int64_t size) {
-  bool stray = false;
-  for (int64_t i = 0; i < n; ++i) stray |= static_cast<uint64_t>(static_cast<int64_t>(values[i])) >= static_cast<uint64_t>(size);
-  if (!stray) return nullptr;
+const Value* FirstOutOfRange(const Value* values, int64_t n, int64_t size) {
+  bool out_of_range = false;
+  for (int64_t i = 0; i < n; ++i)
+    out_of_range |= static_cast<uint64_t>(static_cast<int64_t>(values[i])) >= static_cast<uint64_t>(size);
+  if (!out_of_range) return nullptr;
   return std::find_if(values, values + n, [size](Value v) { return v < 0 || v >= size; });
 }
 
 template <typename Value>
-bool Rising(const Value* values, int64_t n) {
-  bool falls = false;
-  for (int64_t i = 0; i + 1 < n; ++i) falls |= values[i + 1] < values[i];
-  return !falls;
+bool IsSorted(const Value* values, int64_t n) {
+  bool descends = false;
+  for (int64_t i = 0; i + 1 < n; ++i) descends |= values[i + 1] < values[i];
+  return !descends;
 }
 
 template <typename Row>
-absl::Status InTable(const Row* rows, int64_t n, int64_t size) {
-  const Row* stray = Stray(rows, n, size);
-  return stray ? errors::InvalidArgument("row ", *stray, " of ", size) : absl::OkStatus();
+absl::Status CheckRows(const Row* rows, int64_t n, int64_t size) {
+  const Row* row = FirstOutOfRange(rows, n, size);
+  return row ? errors::InvalidArgument("row ", *row, " is out of range [0, ", size, ")") : absl::OkStatus();
 }
 
-// Where the ids of N features lie in a stack of tables: all rows one after another, cut into bags whose vectors are
-// combined. Bag b is rows [bags[b], bags[b + 1]); feature f's bags are [first_bag[f], first_bag[f + 1]).
-// A feature's ids come in bags of `hotness` (where `padded`, without the zeros among them), or, with hotness 0, as its
-// `splits` say.
+// Maps the ids of N features to rows of a stack of tables. The rows of all features are concatenated and divided into
+// bags, whose vectors are combined: bag b is rows [bags[b], bags[b + 1]), and feature f's bags are
+// [first_bag[f], first_bag[f + 1]). A feature's bags have `hotness` ids each (if `padded`, zeros are left out), or, with
+// hotness 0, they are given by its `splits`.
 REGISTER_OP("KerasrecFindRows")
     .Input("ids: N * Index")
     .Input("splits: N * int64")
@@ -88,7 +89,7 @@ class FindRows : public OpKernel {
     OP_REQUIRES_OK(context, context->input_list("splits", &splits));
     const int64_t features = ids.size();
     std::vector<int64_t> bags(features + 1, 0), rows(features + 1, 0);
-    std::vector<const Index*> stray(features, nullptr);
+    std::vector<const Index*> out_of_range(features, nullptr);
     auto* pool = context->device()->tensorflow_cpu_worker_threads();
     int64_t all = 0;
     for (int64_t f = 0; f < features; ++f) all += ids[f].NumElements();
@@ -98,22 +99,22 @@ class FindRows : public OpKernel {
       for (int64_t f = first; f < last; ++f) {
         const int64_t n = ids[f].NumElements();
         const Index* id = ids[f].flat<Index>().data();
-        stray[f] = Stray(id, n, sizes_[f]);
+        out_of_range[f] = FirstOutOfRange(id, n, sizes_[f]);
         bags[f + 1] = hotness_[f] ? n / hotness_[f] : splits[f].NumElements() - 1;
         rows[f + 1] = padded_[f] ? n - std::count(id, id + n, Index{0}) : n;
       }
     });
     for (int64_t f = 0; f < features; ++f) {
       const int64_t n = ids[f].NumElements();
-      OP_REQUIRES(context, !stray[f], errors::InvalidArgument("feature '", features_[f], "': id ", *stray[f],
-                  " is out of range [0, ", sizes_[f], ") of table '", tables_[f], "'"));
+      OP_REQUIRES(context, !out_of_range[f], errors::InvalidArgument("feature '", features_[f], "': id ",
+                  *out_of_range[f], " is out of range [0, ", sizes_[f], ") of table '", tables_[f], "'"));
       OP_REQUIRES(context, hotness_[f] ? n % hotness_[f] == 0 : Cuts(splits[f], n),
-                  errors::InvalidArgument("feature '", features_[f], "': ", n, " ids cannot be cut into lists"));
+                  errors::InvalidArgument("feature '", features_[f], "': ", n, " ids cannot be split into lists"));
       bags[f + 1] += bags[f];
       rows[f + 1] += rows[f];
     }
     OP_REQUIRES(context, rows[features] < int64_t{1} << 31 && bags[features] < int64_t{1} << 31,
-                errors::InvalidArgument(rows[features], " ids in one batch are more than 2^31"));
+                errors::InvalidArgument(rows[features], " ids in a batch; expected fewer than 2^31"));
 
     Tensor *to_rows = nullptr, *to_bags = nullptr, *to_first = nullptr;
     OP_REQUIRES_OK(context, context->allocate_output(0, TensorShape({rows[features]}), &to_rows));
@@ -132,7 +133,7 @@ class FindRows : public OpKernel {
   static bool Cuts(const Tensor& splits, int64_t n) {
     const int64_t* cut = splits.flat<int64_t>().data();
     const int64_t cuts = splits.NumElements();
-    return cuts && cut[0] == 0 && cut[cuts - 1] == n && Rising(cut, cuts);
+    return cuts && cut[0] == 0 && cut[cuts - 1] == n && IsSorted(cut, cuts);
   }
 
   void Write(int64_t f, const Index* ids, const int64_t* splits, int64_t bags, int64_t row, Row* __restrict rows,
@@ -155,31 +156,33 @@ class FindRows : public OpKernel {
   std::vector<std::string> features_, tables_;
 };
 
-// What FindRows put out, and how the vectors of a bag are combined.
+// How the vectors of a bag are combined; the numbers are those of _COMBINERS in __init__.py.
 enum Combiner { kSum = 0, kMean = 1, kSqrtN = 2 };
 
+// The output of FindRows, with a combiner and weights for each feature.
 struct Bags {
   const int32_t* bag;        // (bags + 1,)
   const int32_t* first_bag;  // (features + 1,)
   int64_t rows, bags, features;
   std::vector<int64_t> combiners;
-  std::vector<const float*> weights;  // of a feature's rows, or null where they all count once
+  std::vector<const float*> weights;  // of each feature's rows; null if all are 1
 
-  absl::Status Of(OpKernelContext* context, int64_t all_rows, const std::vector<int64_t>& how) {
+  absl::Status Read(OpKernelContext* context, int64_t row_count, const std::vector<int64_t>& feature_combiners) {
     const Tensor *cuts, *firsts;
-    OpInputList given;
+    OpInputList weight_list;
     TF_RETURN_IF_ERROR(context->input("bags", &cuts));
     TF_RETURN_IF_ERROR(context->input("first_bag", &firsts));
-    TF_RETURN_IF_ERROR(context->input_list("weights", &given));
-    rows = all_rows, bags = cuts->NumElements() - 1, features = firsts->NumElements() - 1, combiners = how;
+    TF_RETURN_IF_ERROR(context->input_list("weights", &weight_list));
+    rows = row_count, bags = cuts->NumElements() - 1, features = firsts->NumElements() - 1, combiners = feature_combiners;
     bag = cuts->flat<int32_t>().data(), first_bag = firsts->flat<int32_t>().data();
-    if (bags < 0 || features != static_cast<int64_t>(how.size()) || first_bag[0] || first_bag[features] != bags ||
-        !Rising(first_bag, features + 1) || bag[0] || bag[bags] != rows || !Rising(bag, bags + 1))
-      return errors::InvalidArgument("these are not the bags of ", rows, " rows");
+    if (bags < 0 || features != static_cast<int64_t>(feature_combiners.size()) || first_bag[0] ||
+        first_bag[features] != bags || !IsSorted(first_bag, features + 1) || bag[0] || bag[bags] != rows ||
+        !IsSorted(bag, bags + 1))
+      return errors::InvalidArgument("bags do not match ", rows, " rows");
     for (int64_t f = 0; f < features; ++f) {
-      const int64_t n = given[f].NumElements(), mine = bag[first_bag[f + 1]] - bag[first_bag[f]];
+      const int64_t n = weight_list[f].NumElements(), mine = bag[first_bag[f + 1]] - bag[first_bag[f]];
       if (n && n != mine) return errors::InvalidArgument(n, " weights for ", mine, " ids");
-      weights.push_back(n ? given[f].flat<float>().data() - bag[first_bag[f]] : nullptr);
+      weights.push_back(n ? weight_list[f].flat<float>().data() - bag[first_bag[f]] : nullptr);
     }
     return absl::OkStatus();
   }
@@ -202,7 +205,7 @@ absl::Status BagsShape(shape_inference::InferenceContext* c) {
   return absl::OkStatus();
 }
 
-// vectors[f][b] = the combined rows of bag b of feature f.
+// Returns vectors[f][b], the combined rows of bag b of feature f.
 REGISTER_OP("KerasrecLookUp")
     .Input("table: resource")
     .Input("rows: Row")
@@ -215,11 +218,11 @@ REGISTER_OP("KerasrecLookUp")
     .Attr("Row: {int32, int64}")
     .Attr("width: int")
     .Attr("combiners: list(int)")
-    .Attr("tables: list(int)")  // which features look up one table; for the gradient
+    .Attr("tables: list(int)")  // the table of each feature; for the gradient
     .SetIsStateful()
     .SetShapeFn(BagsShape);
 
-// The time goes into waiting for rows from memory: ask for them this many rows ahead.
+// Reading rows from memory takes most of the time: prefetch them this many rows ahead.
 constexpr int64_t kAhead = 32, kLine = 64 / sizeof(float);
 
 inline void Prefetch(const float* row, int64_t width, bool write) {
@@ -227,7 +230,7 @@ inline void Prefetch(const float* row, int64_t width, bool write) {
     if (write) __builtin_prefetch(row + k, 1); else __builtin_prefetch(row + k);
 }
 
-// Calls work(Width<w>) for the usual widths, so that a sum of rows stays in registers, and else work(Width<0>).
+// Calls work(Width<w>()) for common widths, so that a sum of rows stays in registers; otherwise work(Width<0>()).
 template <int64_t w>
 using Width = std::integral_constant<int64_t, w>;
 
@@ -258,9 +261,9 @@ class LookUp : public OpKernel {
     const int64_t n = context->input(1).NumElements();
     const Row* rows = context->input(1).flat<Row>().data();
     const float* from = table->tensor()->flat<float>().data();
-    OP_REQUIRES_OK(context, InTable(rows, n, size));
+    OP_REQUIRES_OK(context, CheckRows(rows, n, size));
     Bags bags;
-    OP_REQUIRES_OK(context, bags.Of(context, n, combiners_));
+    OP_REQUIRES_OK(context, bags.Read(context, n, combiners_));
     std::vector<T*> to(bags.features);
     for (int64_t f = 0; f < bags.features; ++f) {
       Tensor* vectors = nullptr;
@@ -306,7 +309,8 @@ class LookUp : public OpKernel {
   std::vector<int64_t> combiners_;
 };
 
-// The gradient of LookUp by its weights: <upstream of the bag, row>; only for features that have weights.
+// The gradient of LookUp with respect to its weights: the dot product of the bag's upstream gradient and the row. Empty
+// for features without weights.
 REGISTER_OP("KerasrecLookUpWeightsGradient")
     .Input("table: resource")
     .Input("rows: Row")
@@ -337,9 +341,9 @@ class LookUpWeightsGradient : public OpKernel {
     const int64_t n = context->input(1).NumElements();
     const Row* rows = context->input(1).flat<Row>().data();
     const float* from = table->tensor()->flat<float>().data();
-    OP_REQUIRES_OK(context, InTable(rows, n, size));
+    OP_REQUIRES_OK(context, CheckRows(rows, n, size));
     Bags bags;
-    OP_REQUIRES_OK(context, bags.Of(context, n, combiners_));
+    OP_REQUIRES_OK(context, bags.Read(context, n, combiners_));
     OpInputList upstream;
     OP_REQUIRES_OK(context, context->input_list("upstream", &upstream));
     for (int64_t f = 0; f < bags.features; ++f) {
@@ -349,7 +353,7 @@ class LookUpWeightsGradient : public OpKernel {
       OP_REQUIRES_OK(context, context->allocate_output(f, TensorShape({ids}), &gradient));
       if (!ids) continue;
       OP_REQUIRES(context, upstream[f].shape() == TensorShape({mine, width}),
-                  errors::InvalidArgument("upstream must be (bags, width)"));
+                  errors::InvalidArgument("upstream must have shape (bags, width)"));
       const T* above = upstream[f].flat<T>().data() - first * width;
       float* to = gradient->flat<float>().data() - bags.bag[first];
       auto work = [&](int64_t low, int64_t high) {
@@ -373,9 +377,9 @@ class LookUpWeightsGradient : public OpKernel {
   std::vector<int64_t> combiners_;
 };
 
-// The distinct values among `rows`, and where among them each of `rows` is. `tables` says which features look up one
-// table: no row is in two, so each table's rows are looked through by themselves, and stand together: those of table t
-// are [first_row[t], first_row[t + 1]) of `distinct`.
+// Returns the distinct values of `rows`, and the position of each row among them. `tables` has the table of each
+// feature: no row is in two tables, so tables are processed one by one, and the distinct rows of table t are
+// [first_row[t], first_row[t + 1]).
 REGISTER_OP("KerasrecDistinctRows")
     .Input("rows: Row")
     .Input("bags: int32")
@@ -392,7 +396,7 @@ REGISTER_OP("KerasrecDistinctRows")
       return absl::OkStatus();
     });
 
-// The features of each table; tables are counted from 0 in the order of their first feature.
+// Returns the features of each table; tables are numbered in the order of their first features.
 std::vector<std::vector<int64_t>> FeaturesOf(const std::vector<int64_t>& tables) {
   std::vector<std::vector<int64_t>> features;
   for (size_t f = 0; f < tables.size(); ++f) {
@@ -402,21 +406,20 @@ std::vector<std::vector<int64_t>> FeaturesOf(const std::vector<int64_t>& tables)
   return features;
 }
 
-// A piece of work: a table, and which of `parts` shares of it.
-struct Piece {
+// Part `part` of the `parts` into which a table's work is divided.
+struct WorkItem {
   int64_t table, part, parts;
 };
 
-// Cuts a table only where it would keep one thread busy for longer than the others: each part of a table passes over
-// all of its ids.
-std::vector<Piece> Cut(const std::vector<int64_t>& ids, int64_t threads) {
+// Divides a table only if it would keep one thread busy longer than the others, because each part passes over all ids.
+std::vector<WorkItem> Divide(const std::vector<int64_t>& ids, int64_t threads) {
   const int64_t all = std::accumulate(ids.begin(), ids.end(), int64_t{1});
-  std::vector<Piece> pieces;
+  std::vector<WorkItem> items;
   for (int64_t t = 0; t < static_cast<int64_t>(ids.size()); ++t) {
     const int64_t parts = std::clamp<int64_t>(std::min(ids[t] / 16384, 4 * threads * ids[t] / all), 1, threads);
-    for (int64_t part = 0; part < parts; ++part) pieces.push_back({t, part, parts});
+    for (int64_t part = 0; part < parts; ++part) items.push_back({t, part, parts});
   }
-  return pieces;
+  return items;
 }
 
 template <typename Row>
@@ -438,84 +441,85 @@ class DistinctRows : public OpKernel {
     for (int64_t t = 0; t < tables; ++t) {
       for (int64_t f : features_[t]) {
         const int64_t last = first_bag[f + 1] < context->input(1).NumElements() ? bag[first_bag[f + 1]] : -1;
-        OP_REQUIRES(context, bag[first_bag[f]] <= last && last <= n, errors::InvalidArgument("not the bags of the rows"));
+        OP_REQUIRES(context, bag[first_bag[f]] <= last && last <= n,
+                    errors::InvalidArgument("bags and rows do not match"));
         size[t] += last - bag[first_bag[f]];
       }
       all += size[t];
     }
-    OP_REQUIRES(context, all == n, errors::InvalidArgument("not the bags of the rows"));
+    OP_REQUIRES(context, all == n, errors::InvalidArgument("bags and rows do not match"));
     Tensor *positions = nullptr, *firsts = nullptr, *distinct = nullptr;
     OP_REQUIRES_OK(context, context->allocate_output(1, TensorShape({n}), &positions));
     OP_REQUIRES_OK(context, context->allocate_output(2, TensorShape({tables + 1}), &firsts));
     int32_t* position = positions->flat<int32_t>().data();
 
-    // Each piece collects the rows whose hash falls to it, in a hash table of its own that is at most half full.
+    // Each work item collects the rows whose hash belongs to it in a hash table that is at most half full.
     auto* pool = context->device()->tensorflow_cpu_worker_threads();
-    const std::vector<Piece> pieces = Cut(size, pool->num_threads);
-    std::vector<std::vector<Row>> found(pieces.size());
+    const std::vector<WorkItem> items = Divide(size, pool->num_threads);
+    std::vector<std::vector<Row>> distinct_rows(items.size());
     auto hash_of = [](Row row) { return static_cast<uint64_t>(row) * 0x9e3779b97f4a7c15ull; };
-    auto mine = [](const Piece& piece, uint64_t hash) {
-      return piece.parts == 1 || static_cast<int64_t>(((hash ^ hash >> 32) & 0xffffffff) * piece.parts >> 32) == piece.part;
+    auto mine = [](const WorkItem& item, uint64_t hash) {
+      return item.parts == 1 || static_cast<int64_t>(((hash ^ hash >> 32) & 0xffffffff) * item.parts >> 32) == item.part;
     };
     auto collect = [&](int64_t begin, int64_t end) {
       std::vector<int32_t> slot_of;
       for (int64_t p = begin; p < end; ++p) {
-        const Piece& piece = pieces[p];
-        std::vector<Row>& rows_here = found[p];
-        // As large as the rows found so far need: rows repeat, and what is small stays in the cache.
+        const WorkItem& item = items[p];
+        std::vector<Row>& collected = distinct_rows[p];
+        // Rows repeat, so the hash table starts small, which keeps it in the cache, and grows with the distinct rows.
         int bits = 12;
         slot_of.assign(int64_t{1} << bits, -1);
         auto slot_for = [&](Row row, uint64_t hash) {
           int64_t slot = hash >> (64 - bits);
-          while (slot_of[slot] >= 0 && rows_here[slot_of[slot]] != row) slot = (slot + 1) & ((int64_t{1} << bits) - 1);
+          while (slot_of[slot] >= 0 && collected[slot_of[slot]] != row) slot = (slot + 1) & ((int64_t{1} << bits) - 1);
           return slot;
         };
-        for (int64_t f : features_[piece.table]) {
+        for (int64_t f : features_[item.table]) {
           for (int64_t i = bag[first_bag[f]]; i < bag[first_bag[f + 1]]; ++i) {
             const uint64_t hash = hash_of(rows[i]);
-            if (!mine(piece, hash)) continue;
+            if (!mine(item, hash)) continue;
             const int64_t slot = slot_for(rows[i], hash);
             if (slot_of[slot] >= 0) {
               position[i] = slot_of[slot];
               continue;
             }
-            position[i] = slot_of[slot] = static_cast<int32_t>(rows_here.size());
-            rows_here.push_back(rows[i]);
-            if (2 * rows_here.size() <= uint64_t{1} << bits) continue;
+            position[i] = slot_of[slot] = static_cast<int32_t>(collected.size());
+            collected.push_back(rows[i]);
+            if (2 * collected.size() <= uint64_t{1} << bits) continue;
             bits += 2;
             slot_of.assign(int64_t{1} << bits, -1);
-            for (size_t k = 0; k < rows_here.size(); ++k) slot_of[slot_for(rows_here[k], hash_of(rows_here[k]))] = k;
+            for (size_t k = 0; k < collected.size(); ++k) slot_of[slot_for(collected[k], hash_of(collected[k]))] = k;
           }
         }
       }
     };
-    Shard(pool->num_threads, pool->workers, pieces.size(), 10 * n / pieces.size(), collect);
+    Shard(pool->num_threads, pool->workers, items.size(), 10 * n / items.size(), collect);
 
-    std::vector<int64_t> start(pieces.size() + 1, 0);
-    for (size_t p = 0; p < pieces.size(); ++p) {
-      start[p + 1] = start[p] + found[p].size();
-      if (pieces[p].part == 0) firsts->flat<int32_t>().data()[pieces[p].table] = start[p];
+    std::vector<int64_t> start(items.size() + 1, 0);
+    for (size_t p = 0; p < items.size(); ++p) {
+      start[p + 1] = start[p] + distinct_rows[p].size();
+      if (items[p].part == 0) firsts->flat<int32_t>().data()[items[p].table] = start[p];
     }
-    firsts->flat<int32_t>().data()[tables] = start[pieces.size()];
-    OP_REQUIRES_OK(context, context->allocate_output(0, TensorShape({start[pieces.size()]}), &distinct));
+    firsts->flat<int32_t>().data()[tables] = start[items.size()];
+    OP_REQUIRES_OK(context, context->allocate_output(0, TensorShape({start[items.size()]}), &distinct));
     Row* to = distinct->flat<Row>().data();
     auto place = [&](int64_t begin, int64_t end) {
       for (int64_t p = begin; p < end; ++p) {
-        std::copy(found[p].begin(), found[p].end(), to + start[p]);
-        for (int64_t f : features_[pieces[p].table])
+        std::copy(distinct_rows[p].begin(), distinct_rows[p].end(), to + start[p]);
+        for (int64_t f : features_[items[p].table])
           for (int64_t i = bag[first_bag[f]]; i < bag[first_bag[f + 1]]; ++i)
-            if (mine(pieces[p], hash_of(rows[i]))) position[i] += start[p];
+            if (mine(items[p], hash_of(rows[i]))) position[i] += start[p];
       }
     };
-    Shard(pool->num_threads, pool->workers, pieces.size(), 2 * n / pieces.size(), place);
+    Shard(pool->num_threads, pool->workers, items.size(), 2 * n / items.size(), place);
   }
 
  private:
   std::vector<std::vector<int64_t>> features_;
 };
 
-// sums[r] = the gradient of LookUp by the table's row distinct[r]: that of each bag, times its share in the bag,
-// summed over all rows i with position[i] == r.
+// Returns sums[r], the gradient of LookUp with respect to the table's row distinct[r]: the upstream gradient of a bag
+// times the row's weight in it, summed over all i with position[i] == r.
 REGISTER_OP("KerasrecSumRows")
     .Input("distinct: Row")
     .Input("position: int32")
@@ -554,36 +558,37 @@ class SumRows : public OpKernel {
     const Tensor& position = context->input(1);
     const int64_t n = position.NumElements();
     const int32_t* place = position.flat<int32_t>().data();
-    OP_REQUIRES(context, !Stray(place, n, rows), errors::InvalidArgument("a position out of range"));
+    OP_REQUIRES(context, !FirstOutOfRange(place, n, rows), errors::InvalidArgument("position is out of range"));
     Bags bags;
-    OP_REQUIRES_OK(context, bags.Of(context, n, combiners_));
+    OP_REQUIRES_OK(context, bags.Read(context, n, combiners_));
     OpInputList upstream;
     OP_REQUIRES_OK(context, context->input_list("upstream", &upstream));
     std::vector<const T*> from(bags.features);
     for (int64_t f = 0; f < bags.features; ++f) {
       const int64_t first = bags.first_bag[f], mine = bags.first_bag[f + 1] - first;
       OP_REQUIRES(context, upstream[f].shape() == TensorShape({mine, width}),
-                  errors::InvalidArgument("upstream must be (bags, width)"));
+                  errors::InvalidArgument("upstream must have shape (bags, width)"));
       from[f] = upstream[f].flat<T>().data() - first * width;
     }
     Tensor* sums = nullptr;
     OP_REQUIRES_OK(context, context->allocate_output(0, TensorShape({rows, width}), &sums));
     float* to = sums->flat<float>().data();
 
-    // Each piece owns a range of a table's rows and passes over that table's positions, so no two write to one row.
+    // Each work item owns a range of a table's rows and passes over that table's positions, so no two write to a row.
     const Tensor& firsts = context->input(2);
     const int64_t tables = features_.size();
     const int32_t* first_row = firsts.flat<int32_t>().data();
     OP_REQUIRES(context, firsts.NumElements() == tables + 1 && first_row[0] == 0 && first_row[tables] == rows &&
-                Rising(first_row, tables + 1), errors::InvalidArgument("these are no rows of tables"));
+                IsSorted(first_row, tables + 1),
+                errors::InvalidArgument("first_row must rise from 0 to the number of rows"));
     std::vector<int64_t> ids(tables, 0);
     for (int64_t t = 0; t < tables; ++t)
       for (int64_t f : features_[t]) ids[t] += bags.bag[bags.first_bag[f + 1]] - bags.bag[bags.first_bag[f]];
     auto* pool = context->device()->tensorflow_cpu_worker_threads();
-    const std::vector<Piece> pieces = Cut(ids, pool->num_threads);
+    const std::vector<WorkItem> items = Divide(ids, pool->num_threads);
     auto work = [&](int64_t begin, int64_t end) {
       for (int64_t p = begin; p < end; ++p) {
-        const auto [t, part, parts] = pieces[p];
+        const auto [t, part, parts] = items[p];
         const int64_t mine = first_row[t + 1] - first_row[t];
         const int64_t low = first_row[t] + mine * part / parts, high = first_row[t] + mine * (part + 1) / parts;
         std::memset(to + low * width, 0, (high - low) * width * sizeof(float));
@@ -607,7 +612,7 @@ class SumRows : public OpKernel {
         }
       }
     };
-    Shard(pool->num_threads, pool->workers, pieces.size(), n * width / pieces.size(), work);
+    Shard(pool->num_threads, pool->workers, items.size(), n * width / items.size(), work);
   }
 
  private:
@@ -616,7 +621,7 @@ class SumRows : public OpKernel {
   int64_t width_;
 };
 
-// For distinct rows r: accumulator[r] += gradient^2, table[r] -= learning_rate * gradient / sqrt(accumulator[r] + eps).
+// For each distinct row r: accumulator[r] += gradient^2; table[r] -= learning_rate * gradient / sqrt(accumulator[r] + eps)
 REGISTER_OP("KerasrecAdagradRows")
     .Input("table: resource")
     .Input("accumulator: resource")
@@ -628,16 +633,16 @@ REGISTER_OP("KerasrecAdagradRows")
     .SetIsStateful()
     .SetShapeFn(shape_inference::NoOutputs);
 
-// The variable's values, to be written in place: alone if a reader still holds them, and from now on readers of the
-// whole take a copy, as TensorFlow's own sparse updates arrange it. Called under the variable's lock.
+// Returns the variable's values for writing in place. If a reader still refers to them they are copied first; from now
+// on, readers of the whole variable get a copy, as with TensorFlow's own sparse updates. The variable must be locked.
 absl::Status Writable(OpKernelContext* context, Var* variable, float** values) {
   Tensor* tensor = variable->tensor();
   if (!variable->copy_on_read_mode.load()) {
     if (!tensor->RefCountIsOne()) {
-      Tensor alone;
-      TF_RETURN_IF_ERROR(context->allocate_temp(tensor->dtype(), tensor->shape(), &alone));
-      std::memcpy(alone.data(), tensor->data(), tensor->TotalBytes());
-      *tensor = alone;
+      Tensor copy;
+      TF_RETURN_IF_ERROR(context->allocate_temp(tensor->dtype(), tensor->shape(), &copy));
+      std::memcpy(copy.data(), tensor->data(), tensor->TotalBytes());
+      *tensor = copy;
     }
     variable->copy_on_read_mode.store(true);
   }
@@ -660,14 +665,14 @@ class AdagradRows : public OpKernel {
     const int64_t size = table->tensor()->dim_size(0), width = table->tensor()->dim_size(1);
     const int64_t n = context->input(2).NumElements();
     OP_REQUIRES(context, accumulator->tensor()->shape() == table->tensor()->shape(),
-                errors::InvalidArgument("the accumulator is not of the table's shape"));
+                errors::InvalidArgument("accumulator and table must have the same shape"));
     OP_REQUIRES(context, gradient.shape() == TensorShape({n, width}),
-                errors::InvalidArgument("gradient must be (rows, width), not ", gradient.shape().DebugString()));
+                errors::InvalidArgument("gradient must have shape (rows, width); got ", gradient.shape().DebugString()));
     float *weights = nullptr, *squares = nullptr;
     OP_REQUIRES_OK(context, Writable(context, table.get(), &weights));
     OP_REQUIRES_OK(context, Writable(context, accumulator.get(), &squares));
     const Row* rows = context->input(2).flat<Row>().data();
-    OP_REQUIRES_OK(context, InTable(rows, n, size));
+    OP_REQUIRES_OK(context, CheckRows(rows, n, size));
     const float* gradients = gradient.flat<float>().data();
     const float rate = context->input(4).scalar<float>()(), epsilon = context->input(5).scalar<float>()();
 

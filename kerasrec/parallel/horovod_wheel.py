@@ -25,7 +25,7 @@ from pathlib import Path
 
 from kerasrec.files import write_aside
 from kerasrec.files.addresses import hide_secrets
-from kerasrec.kernels.folder import cache_folder, digest, who_else
+from kerasrec.kernels.folder import cache_folder, digest, unsafe_reason
 
 VERSION = "0.28.1"
 SHA256 = "92a43f5a94c43907a56805bad15f19700c62ffc83b7ca483f9e104e229f67ef0"
@@ -74,7 +74,9 @@ def wheel() -> Path:
 def _kept(folder: Path) -> Path | None:
     """The wheel of an earlier build, unless its bytes changed since or another user could have changed them."""
     wheels = list(folder.glob("*.whl"))
-    if len(wheels) != 1 or not (folder / DIGEST).is_file() or who_else(wheels[0]) or who_else(folder / DIGEST):
+    if len(wheels) != 1 or not (folder / DIGEST).is_file():
+        return None
+    if unsafe_reason(wheels[0]) or unsafe_reason(folder / DIGEST):
         return None
     return wheels[0] if digest(wheels[0]) == (folder / DIGEST).read_text(encoding="utf-8").strip() else None
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from kerasrec.kernels import build
-from kerasrec.kernels.folder import cache_folder, who_else
+from kerasrec.kernels.folder import cache_folder, unsafe_reason
 
 needs_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can give a file to another user")
 NOBODY = 65534
@@ -127,7 +127,7 @@ def test_a_sticky_folder_above_is_fine(tmp_path, monkeypatch):
     tmp_path.chmod(0o1777)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     assert cache_folder().is_dir()
-    assert who_else(tmp_path) is not None  # but nothing that lies in it by itself
+    assert unsafe_reason(tmp_path) is not None  # but nothing that lies in it by itself
 
 
 def test_processes_that_start_together_compile_once(cache, tmp_path):
