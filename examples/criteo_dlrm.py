@@ -3,21 +3,20 @@ Title: Predicting clicks: DLRM on Criteo's display advertising log
 Author: the kerasrec authors
 Date created: 2026/11/23
 Last modified: 2026/11/23
-Description: Integers with gaps and hashed ids, prepared out of core, for DLRM, DCN and DeepFM.
+Description: Integers with nulls and hashed ids, prepared out of core, for DLRM, DCN and DeepFM.
 Accelerator: None
 """
 
 """
 ## Introduction
 
-Criteo's log is the standard test of click models: a label, 13 integer columns (counts, many of them
-missing), and 26 columns of hashed ids whose meaning is not told. The whole of it is 45,840,617 rows;
-`kerasrec.datasets.criteo` says where it is to be had.
+Criteo's log is the standard benchmark of click models: a label, 13 integer columns (counts, many of them
+missing), and 26 columns of hashed ids whose meaning is not published. It has 45,840,617 rows;
+`kerasrec.datasets.criteo` says where to get it.
 
-Run it with `python examples/criteo_dlrm.py path/to/train.txt`. It takes the TSV as published and the CSV
-extracts with a header alike, of any size: nothing below holds all rows in memory. On an extract of a few
-thousand rows it shows how things fit together; figures of that size say little, so each comes with its
-standard error.
+Run it with `python examples/criteo_dlrm.py path/to/train.txt`. It reads the published TSV and CSV
+extracts with a header, of any size: nothing below loads all rows into memory. An extract of a few thousand
+rows shows how things fit together; scores on so few rows say little, so each has its standard error.
 """
 
 import argparse
@@ -52,8 +51,8 @@ args = parser.parse_args()
 """
 ## The data
 
-The rows are in the order of time. We learn from the first seven tenths, choose by the next tenth, and test
-on the last two: as in use, where a model trained until yesterday meets today.
+The rows are in order of time. We train on the first 70 %, validate on the next 10 % and test on the last
+20 %, as in production, where a model trained until yesterday predicts today.
 """
 
 log = criteo.scan(args.data)
@@ -68,9 +67,9 @@ print(log.head(3).collect())
 """
 ## From raw columns to features
 
-The integers are counts with long tails: missing ones become 0, those below 0 (I2 has some) are raised to
-it, then log(1 + x), then mean 0 and variance 1. The hashed ids get numbers, the rare ones of each column
-one number together. Fitting reads the training rows only.
+The integers are counts with long tails: missing and negative values (I2 has some) become 0, then
+log(1 + x) is taken and scaled to mean 0 and variance 1. Hashed ids become consecutive ids; the rare ones of
+a column share one. Fitting reads only the training rows.
 """
 
 min_count = args.min_count or (4 if rows < 1_000_000 else 15)
@@ -78,7 +77,7 @@ integers = list(criteo.INTEGERS) >> etl.FillMissing(0) >> etl.Clip(min=0) >> etl
 categories = list(criteo.CATEGORIES) >> etl.Categorify(min_count=min_count)
 workflow = etl.Workflow(integers + categories + (["label"] >> etl.Target()))
 
-scratch = tempfile.TemporaryDirectory(prefix="criteo-")  # goes when the script ends
+scratch = tempfile.TemporaryDirectory(prefix="criteo-")  # removed when the script ends
 work = Path(scratch.name)
 started = time.perf_counter()
 workflow.fit(parts["learn"])
@@ -91,16 +90,16 @@ print(schema)
 """
 ## The baseline
 
-A logistic regression with a weight for each id and for each quantile of each number: all that can be said
-without interactions. At most two million rows are read for it. Its ridge, and how many quantiles, are those
-that do best on the rows to choose by.
+A logistic regression with a weight per id and per quantile of each number: the best that can be done
+without interactions. It reads at most two million rows. The ridge penalty and the number of quantiles are
+chosen on the validation rows.
 """
 
 frames = {name: pl.scan_parquet(work / name / "*.parquet").head(2_000_000).collect() for name in parts}
 
 
 def columns(quantiles):
-    """Every column as ids, the numbers as those of their quantiles."""
+    """Return every column as ids; numbers become the ids of their quantiles."""
     arrays = {name: [frame[c.name].to_numpy() for c in schema.categorical] for name, frame in frames.items()}
     for column in schema.continuous:
         series = [frames[name][column.name] for name in parts]
@@ -128,9 +127,9 @@ print(f"ridge {best[0]}, {best[1]} quantiles, log loss {loss_aside(best):.4f} on
 """
 ## Three models
 
-Embeddings and towers grow with the log: a few thousand rows cannot fill wide ones, and are soon learnt by heart
-at the default learning rate, 0.05. Training stops when the
-loss on the rows to choose by does no longer fall, and the weights of the best epoch are kept.
+Embeddings and towers grow with the log: models with wide ones overfit a few thousand rows quickly at the
+default learning rate, 0.05. Training stops when the loss on the validation rows no longer falls, and the
+weights of the best epoch are restored.
 """
 
 small = rows < 1_000_000
@@ -156,7 +155,7 @@ def loader(name, seed, shuffle=False):
 
 
 def trained(make, seed):
-    """The test rows' probabilities."""
+    """Return the probabilities of the test rows."""
     keras.utils.set_random_seed(seed)
     model = make(schema)
     model.compile(optimizer=kr.optimizers.Adagrad(rate), loss="binary_crossentropy")
@@ -181,8 +180,8 @@ for make in (dlrm, dcn, deepfm):
 """
 ## Results
 
-The first error is the standard error of the mean over seeds, where there are several: what another run would
-change. The second is that of 200 bootstrap samples of the test rows: what other rows would.
+The first error is the standard error of the mean over seeds, if there are several. The second is the
+standard error over test rows, from 200 bootstrap samples.
 """
 
 rng = np.random.default_rng(0)

@@ -3,18 +3,18 @@ Title: Ranking films: DLRM, DCN and DeepFM on MovieLens 100k
 Author: the kerasrec authors
 Date created: 2026/11/23
 Last modified: 2026/11/23
-Description: From raw ratings to three deep ranking models, measured beside a user + item bias baseline.
+Description: From raw ratings to three deep ranking models, next to a baseline of user and item biases.
 Accelerator: None
 """
 
 """
 ## Introduction
 
-MovieLens 100k holds 100,000 ratings, 1 to 5, that 943 people gave 1,682 films. We predict two things for a
-person and a film: whether the rating will be 4 or more (a click, so to speak), and the rating itself.
+MovieLens 100k contains 100,000 ratings, 1 to 5, of 1,682 films by 943 people. We predict two things for a
+person and a film: whether the rating is 4 or more (like a click), and the rating itself.
 
-A recommender is worth what it adds to the plainest model there is: some people rate higher than others, and
-some films are better liked. So we fit that first, and every other figure stands beside it.
+A recommender is worth what it adds to the simplest model: some people rate higher than others, and some
+films are better liked. So we fit that model first and compare the others with it.
 
 Run it with `python examples/movielens_ranking.py path/to/ml-100k`; without a path it downloads the data.
 The data's terms are in its README: research use, no redistribution.
@@ -51,9 +51,9 @@ args = parser.parse_args()
 """
 ## The data
 
-`movielens.load` gives the standard split u1, 80,000 ratings to learn from and 20,000 to be tested on, with
-what is known of each user and film. We put a tenth of the training ratings aside: they decide how strong
-the regularisation of the baseline is and how many epochs a model trains. The test ratings decide nothing.
+`movielens.load` returns the standard split u1, 80,000 training and 20,000 test ratings, with the features of
+users and films. A tenth of the training ratings is for validation: it sets the baseline's regularisation and
+each model's number of epochs. The test ratings are not used to choose anything.
 """
 
 folder = args.data or movielens.download(Path.home() / ".cache" / "kerasrec" / "ml-100k")
@@ -68,8 +68,8 @@ print(f"{len(learn):,} ratings to learn from, {len(check):,} to choose by, {len(
 """
 ## The baseline: user + item biases
 
-`rating = mean + b_user + b_item`, the biases found by ridge regression in NumPy; and for `rating >= 4` the
-logistic regression of the same form. An unknown film adds nothing. The ridge comes from the rows put aside.
+`rating = mean + b_user + b_item`, with biases fitted by ridge regression in NumPy; and for `rating >= 4` a
+logistic regression of the same form. An unknown film has no bias. The validation rows choose the ridge.
 """
 
 
@@ -100,11 +100,10 @@ print(f"ridge {ridge_liked} for rating >= 4, {ridge_rated} for the rating")
 """
 ## From raw columns to features
 
-Everything that names something becomes an id: users and films, but also the hour and the weekday, and a
-film's genres, which are a list. Values seen in fewer than two ratings share one id. The age is a number and
-stays one.
+Categorical columns become ids: users and films, but also the hour, the weekday, and a film's genres, which
+are a list. Values that occur in fewer than two ratings share one id. The age remains a number.
 
-Both targets are written; a loader picks the one to learn.
+Both targets are written; a loader selects one of them.
 """
 
 workflow = etl.Workflow(
@@ -112,7 +111,7 @@ workflow = etl.Workflow(
     + (["age"] >> etl.Normalize())
     + (["liked", "rating"] >> etl.Target())
 )
-scratch = tempfile.TemporaryDirectory(prefix="movielens-")  # goes when the script ends
+scratch = tempfile.TemporaryDirectory(prefix="movielens-")  # removed when the script ends
 work = Path(scratch.name)
 workflow.fit(train)
 for name, frame in {"learn": learn, "check": check, "train": train, "test": test}.items():
@@ -128,9 +127,9 @@ def loader(name, target, shuffle=False, seed=0):
 """
 ## Three models
 
-All three see the same columns. DLRM multiplies embeddings pairwise, DCN crosses all features with each
-other, DeepFM sums a factorization machine and a deep tower. The data is small, so the models are: 16
-numbers an embedding, narrow towers, dropout, and weight decay, which keeps the vectors of people and films
+All three have the same inputs. DLRM multiplies embeddings pairwise, DCN crosses all features with each
+other, DeepFM sums a factorization machine and a deep tower. The data is small, so the models are, too:
+embeddings of width 16, narrow towers, dropout, and weight decay, which keeps the vectors of people and films
 with few ratings short.
 """
 
@@ -152,8 +151,8 @@ def deepfm(schema):
 """
 ## Training
 
-Twice each: first on part of the training ratings, to see on the rest after how many epochs to stop; then
-afresh on all of them for that many. `compile` and `fit` are Keras's own.
+Each model is trained twice: first without the validation ratings, to find the best number of epochs, then
+from scratch on all training ratings for as many epochs. `compile` and `fit` are Keras's own.
 """
 
 
@@ -168,7 +167,7 @@ def compiled(make, target, seed):
 
 
 def predictions(make, target, seed):
-    """Of the test rows, and how many epochs were trained."""
+    """Return predictions for the test rows, and the number of epochs."""
     stop = keras.callbacks.EarlyStopping("val_loss", patience=3)
     history = compiled(make, target, seed).fit(
         loader("learn", target, shuffle=True, seed=seed),
@@ -195,7 +194,7 @@ for make in (dlrm, dcn, deepfm):
 """
 ## Results
 
-With several seeds these are means, with their standard errors: one seed says nothing of an order.
+With several seeds these are means with standard errors: a single seed does not rank the models.
 """
 
 figures = {}

@@ -3,22 +3,22 @@ Title: One script on one process or on many: DLRM on MovieLens 100k under horovo
 Author: the kerasrec authors
 Date created: 2026/11/24
 Last modified: 2026/11/24
-Description: The same lines train on a laptop and, with the tables spread over ranks, under horovodrun.
+Description: One script trains on a laptop and, with tables sharded over ranks, under horovodrun.
 Accelerator: None
 """
 
 """
 ## Introduction
 
-A recommender outgrows one machine by its tables. Then rows of a table live on several ranks, each rank reads
-its share of the data, and what a step looks up travels between them. In the script nothing of that shows:
+A recommender's tables outgrow one machine. Then the rows of a table are sharded over ranks, each rank reads
+its share of the data, and ranks exchange the vectors that a step looks up. The script stays the same:
 
     python examples/multi_rank.py path/to/ml-100k
     horovodrun -np 2 python examples/multi_rank.py path/to/ml-100k
 
-Both learn the same model from the same number of rows a step, and both print figures of all test rows. On
-data as small as this, and on one machine, more ranks are no gain; they are the same program as a job that needs
-hundreds of them. Without a path the data is downloaded (for several ranks, run it alone once).
+Both train the same model with the same number of rows per step, and print scores on all test rows. With so
+little data, on one machine, several ranks bring no speed; a job that needs hundreds of ranks is the same
+program. Without a path the data is downloaded (run it once on one rank before running on several).
 """
 
 import argparse
@@ -46,9 +46,9 @@ args = parser.parse_args()
 """
 ## The data
 
-We predict whether a rating is 4 or more, as in `movielens_ranking.py`. Large data is prepared once, in a run
-of its own, to a folder that every rank reads. This is small and prepared in a second, so each rank makes its
-own copy, equal to the others': a workflow's state depends on the rows alone.
+We predict whether a rating is 4 or more, as in `movielens_ranking.py`. Large data is prepared once, by a
+separate script, in a folder that every rank reads. This data is prepared in a second, so each rank makes
+its own, identical copy: a workflow's state depends only on the rows.
 """
 
 folder = args.data or movielens.download(Path.home() / ".cache" / "kerasrec" / "ml-100k")
@@ -60,7 +60,7 @@ workflow = etl.Workflow(
     + (["age"] >> etl.Normalize())
     + (["liked"] >> etl.Target())
 )
-scratch = tempfile.TemporaryDirectory(prefix="multi-rank-")  # goes when the script ends
+scratch = tempfile.TemporaryDirectory(prefix="multi-rank-")  # removed when the script ends
 work = Path(scratch.name)
 workflow.fit(train)
 for name, frame in {"learn": train.filter(~held_out), "check": train.filter(held_out), "test": test}.items():
@@ -69,10 +69,10 @@ for name, frame in {"learn": train.filter(~held_out), "check": train.filter(held
 """
 ## Model and training
 
-A loader reads its rank's share: every row comes once an epoch over all ranks, and `batch_size` is what one rank
-takes of a step. Where each table lives, `kr.parallel.plan` decides. `fit` compares the ranks first (code
-versions, schema, plan, number of batches) and then reports losses and metrics of all rows, so that
-`EarlyStopping` stops all ranks together. Only rank 0 prints, and only it writes the checkpoint.
+A loader reads its rank's share: over all ranks each row is read once per epoch, and `batch_size` is the number
+of rows per step on one rank. `kr.parallel.plan` places the tables. `fit` first checks that ranks match (code
+versions, schema, plan, number of batches), and reports losses and metrics over all rows, so that
+`EarlyStopping` stops all ranks together. Only rank 0 prints and writes the checkpoint.
 
 The optimizer must be one of `kr.optimizers`: they average the gradients over ranks. Another is refused when
 there is more than one.
@@ -103,7 +103,7 @@ model.fit(
 """
 ## Results
 
-`evaluate` returns the same on every rank. The file holds whole tables and loads anywhere, on one rank or many.
+`evaluate` returns the same on every rank. The file contains full tables and loads on any number of ranks.
 """
 
 figures = model.evaluate(rest, return_dict=True, verbose=0)
