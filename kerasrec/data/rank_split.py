@@ -10,7 +10,7 @@ from dataclasses import dataclass
 class RankSplit:
     """The rows of an epoch that one rank reads, and the sizes of its batches.
 
-    All rows stand in a line, which is cut into one span per rank. Spans differ by one row at most, but that row
+    All rows form a sequence, which is cut into one span per rank. Spans differ by one row at most, but that row
     could make one batch more: spans are cut into batches so that all ranks have the same number and none is empty.
 
     Args:
@@ -51,7 +51,7 @@ class RankSplit:
 
     @property
     def span(self) -> range:
-        """The positions of this rank's rows in the line."""
+        """The positions of this rank's rows in the sequence."""
         return range(self.total * self.rank // self.ranks, self.total * (self.rank + 1) // self.ranks)
 
     @property
