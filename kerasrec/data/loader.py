@@ -50,9 +50,9 @@ class Loader(Resumable, Views, DataAdapter):
 
     **Ranks.** In a job of several ranks each reads its share, so that every row comes once per epoch over all
     ranks. All row groups form a sequence, in file order or, shuffled, in an order drawn anew for each epoch, the
-    same on all ranks. The sequence is cut into equal spans: of N rows, rank r reads those from N r / ranks to before
-    N (r + 1) / ranks, rounded down. Unshuffled, the ranks' predictions one after another are thus in file order.
-    A rank decodes only the row groups of its span; one that a border cuts is decoded on both sides of it.
+    same on all ranks. The sequence is cut into equal spans: of N rows, rank r reads those from N r / ranks to
+    before N (r + 1) / ranks, rounded down. Unshuffled, the ranks' predictions one after another are thus in file
+    order. A rank decodes only the row groups of its span; one that a border cuts is decoded on both sides of it.
     `batch_size` is each rank's: a step of the job takes batch_size x ranks rows. All ranks have the same number
     of batches and none is empty: spans differ by one row at most, and if that row makes one batch more, the last
     two batches of a rank without it have batch_size - 1 rows and 1. With `drop_last` a rank leaves out the last
