@@ -11,7 +11,7 @@ from kerasrec import _keras
 
 PACKAGE = Path(__file__).parent.parent / "kerasrec"
 # Private names of others than Keras that the package uses knowingly.
-NOT_OF_KERAS = {"_exit", "_current_frames", "_getframe", "_parent"}
+NOT_OF_KERAS = {"_exit", "_current_frames", "_getframe", "_parent", "_replace"}
 
 needs_tensorflow = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="TensorFlow's trainer")
 

@@ -218,10 +218,10 @@ def update_step(
 def _read_and_reset(layers: Iterable[LookupShare], gradients: Iterable[Tensor]) -> list[Tensor]:
     """Return the layers' totals as of when some gradients were computed, and set them to zero."""
     with tf.control_dependencies([tf.convert_to_tensor(each) for each in gradients]):
-        totals = [each.totals.read_value() for each in layers]
+        totals = [layer.totals.read_value() for layer in layers]
     with tf.control_dependencies(totals):
-        for each in layers:
-            each.totals.assign(tf.zeros(3, tf.float64))
+        for layer in layers:
+            layer.totals.assign(tf.zeros(3, tf.float64))
     return totals
 
 
