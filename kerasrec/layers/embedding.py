@@ -26,7 +26,7 @@ from kerasrec.layers.first_rows import first_replicas, first_rows
 from kerasrec.layers.local_lookup import LocalLookup, Lookup
 from kerasrec.parallel import comm
 from kerasrec.parallel.checkpoint.keras_files import full_table_on_rank_0, key_of, saved_blocks, saved_tables
-from kerasrec.parallel.exchange.gather_table import whole
+from kerasrec.parallel.exchange.gather_table import gather_slice
 from kerasrec.parallel.fit.checks import check_trainer
 from kerasrec.tables.bags import Bags
 from kerasrec.tables.byte_sizes import WIRE_BYTES
@@ -59,9 +59,9 @@ class DistributedEmbedding(keras.layers.Layer):
             exchanges between ranks directly.
 
     Inputs: a dict with, for each feature, integer ids of one of these forms:
-        - `(batch,)` or `(batch, 1)`: one id a row.
-        - `(batch, hotness)`: a list a row, padded with id 0, which is left out.
-        - a `tf.RaggedTensor` `(batch, None)` (TensorFlow backend): a list a row, nothing left out.
+        - `(batch,)` or `(batch, 1)`: one id per row.
+        - `(batch, hotness)`: a list per row, padded with id 0, which is left out.
+        - a `tf.RaggedTensor` `(batch, None)` (TensorFlow backend): a list per row, nothing left out.
         - a tuple `(ids, weights)`, weights of the ids' shape, floating: with `w_k` for each id the output is
           `sum_k w_k E[i_k]`, divided by `sum_k w_k` for "mean" and by `sqrt(sum_k w_k^2)` for "sqrtn" (zeros where
           that is 0), as in `tf.nn.embedding_lookup_sparse`. Gradients reach the weights.
@@ -114,7 +114,7 @@ class DistributedEmbedding(keras.layers.Layer):
         tables = [table for table, _ in distinct_tables(config for _, config in self._features)]
         how = {"dtype": self.table_dtype, "wire_dtype": wire_dtype, "ranks_per_node": ranks_per_node}
         self.plan = planned(plan, [config for _, config in self._features], **how)
-        if self.plan.ranks % (ranks_per_node or 1):
+        if self.plan.ranks > 1 and self.plan.ranks % (ranks_per_node or 1):
             raise ValueError(
                 f"{self.name}: ranks_per_node must divide the {self.plan.ranks} ranks; got {ranks_per_node}"
             )
@@ -124,7 +124,7 @@ class DistributedEmbedding(keras.layers.Layer):
 
     @property
     def table_dtype(self) -> str:
-        """Tables are float32 under every policy but float64's."""
+        """The dtype of tables: float32 under every policy but float64's."""
         return row_dtype(self.variable_dtype)
 
     @property
@@ -149,7 +149,7 @@ class DistributedEmbedding(keras.layers.Layer):
     def _exchanged_lookup(self, rank: int) -> Lookup:
         from kerasrec.layers.exchanged_lookup import ExchangedLookup
         from kerasrec.parallel.comm.batch_share import LookupShare
-        from kerasrec.parallel.exchange.replicas import Copies
+        from kerasrec.parallel.exchange.replicas import ReplicaRefresh
 
         share = LookupShare()
         variables, replica_variables = [], []
@@ -158,7 +158,7 @@ class DistributedEmbedding(keras.layers.Layer):
             if shards.replica_rows:
                 initializer = partial(first_replicas, shards, self.seed)
                 replica = ReplicaVariable(shards, initializer, self.table_dtype)
-                replicas = Copies(shards, replica.value, rank, f"{self.name}.{shards.stack.name}")
+                replicas = ReplicaRefresh(shards, replica.value, rank, f"{self.name}.{shards.stack.name}")
             replica_variables.append(replica)
             variables.append(self._table_variable(shards, rank, replicas=replicas, lookup_share=share))
         self._variables = variables
@@ -204,30 +204,31 @@ class DistributedEmbedding(keras.layers.Layer):
             check_trainer(model)
 
     def _ids_and_weights(self, inputs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """The ids of each feature, and the weights of those that have some."""
+        """Return the ids of each feature, and the weights of those that have weights."""
         all_ids, all_weights = {}, {}
         for name, config in self._features:
             if not isinstance(inputs, Mapping) or name not in inputs:
                 given = sorted(inputs) if isinstance(inputs, Mapping) else type(inputs).__name__
-                raise ValueError(f"{self.name}: no ids for feature {name!r}; the inputs are {given}")
+                raise ValueError(f"{self.name}: no ids for feature {name!r}; got inputs {given}")
             ids, weights = inputs[name] if _is_weighted(inputs[name]) else (inputs[name], None)
             all_ids[name] = ids = _tensor(ids)
             dtype = keras.backend.standardize_dtype(ids.dtype)
             if "int" not in dtype:
-                raise ValueError(f"{self.name}: feature {name!r} needs integer ids, not {dtype}")
+                raise ValueError(f"{self.name}: feature {name!r}: ids must be integers; got {dtype}")
             if len(ids.shape) not in (1, 2):
                 raise ValueError(
-                    f"{self.name}: feature {name!r} needs ids of shape (batch,) or (batch, hotness), "
-                    f"not {ids.shape}"
+                    f"{self.name}: feature {name!r}: ids must have shape (batch,) or (batch, hotness); "
+                    f"got {ids.shape}"
                 )
             if weights is None:
                 continue
             all_weights[name] = weights = _tensor(weights)
             if config.table.combiner is None:
-                raise ValueError(f"{self.name}: feature {name!r} has weights, but its table has no combiner")
+                raise ValueError(f"{self.name}: feature {name!r}: weights need a table with a combiner")
             if tuple(weights.shape[1:]) != tuple(ids.shape[1:]) or is_ragged(weights) != is_ragged(ids):
                 raise ValueError(
-                    f"{self.name}: feature {name!r} has ids of shape {ids.shape}, but weights of {weights.shape}"
+                    f"{self.name}: feature {name!r}: weights must have the ids' shape {ids.shape}; "
+                    f"got {weights.shape}"
                 )
         return all_ids, all_weights
 
@@ -256,23 +257,23 @@ class DistributedEmbedding(keras.layers.Layer):
 
     # ---- tables by name ------------------------------------------------------------------------------------
     def table(self, name: str) -> np.ndarray:
-        """A copy of one table's values, float32 (vocabulary_size, embedding_dim).
+        """Return a copy of one table's values, float32 (vocabulary_size, embedding_dim).
 
-        On several ranks all of them must call it, and each gets the whole table.
+        Every rank must call it, and gets the full table.
         """
         parts = {
-            each.columns: whole(shards, each, variable)
+            each.columns: gather_slice(shards, each, variable)
             for shards, variable in zip(self._shards, self._variables, strict=True)
             for each in shards.slices
             if each.source.name == name
         }
         if not parts:
-            raise KeyError(f"no table {name!r}; there are: {[table.table.name for table in self.plan.tables]}")
+            raise KeyError(f"no table {name!r}; available: {[table.table.name for table in self.plan.tables]}")
         in_order = [parts[columns] for columns in sorted(parts)]
         return in_order[0] if len(parts) == 1 else np.concatenate(in_order, axis=1)
 
     def save_own_variables(self, store: Any) -> None:
-        """On several ranks all of them must call it, and only rank 0's store gets the tables."""
+        """Save the tables. Every rank must call it, and only rank 0's store gets them."""
         for placed in self.plan.tables:
             rows = full_table_on_rank_0(self._shards, self._variables, placed.table.name)
             if rows is not None:
@@ -316,7 +317,7 @@ class DistributedEmbedding(keras.layers.Layer):
 
 
 def _is_weighted(given: Any) -> bool:
-    """Whether ids come with weights. (Keras's files keep a tuple as a list; a list of numbers is ids.)"""
+    """Return whether ids come with weights. (Keras's files keep a tuple as a list; a list of numbers is ids.)"""
     return isinstance(given, tuple | list) and len(given) == 2 and bool(getattr(given[0], "shape", ()))
 
 

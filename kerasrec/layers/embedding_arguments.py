@@ -16,16 +16,16 @@ from kerasrec.tables.plan import Plan, plan_from_placements
 
 
 def feature_config(name: str, config: FeatureConfig | Mapping[str, Any]) -> FeatureConfig:
-    """A feature's config, from itself or from what `get_config` makes of it."""
+    """Return a feature's config, given itself or what `get_config` made of it."""
     if isinstance(config, Mapping):
         return FeatureConfig(config["name"], TableConfig(**config["table"]), config.get("hotness", 1.0))
     if not isinstance(config, FeatureConfig):
-        raise ValueError(f"feature {name!r} must be a kr.FeatureConfig, not {config!r}")
+        raise ValueError(f"feature {name!r} must be a kr.FeatureConfig; got {config!r}")
     return config
 
 
 def planned(plan: Plan | None, features: Sequence[FeatureConfig], **how: Any) -> Plan:
-    """Where the tables live: as told, else as the planner says; on one rank there is nothing to choose."""
+    """Return the plan that is given, or else the planner's; on one rank there is nothing to choose."""
     ranks = comm.size()
     if plan is None:
         return (
@@ -37,11 +37,15 @@ def planned(plan: Plan | None, features: Sequence[FeatureConfig], **how: Any) ->
         raise ValueError(f"the plan is for {plan.ranks} ranks, but there are {ranks}")
     for config in features:
         if plan[config.table.name].table != config.table:
-            raise ValueError(f"the plan's table {config.table.name!r} is another: {plan[config.table.name].table}")
+            raise ValueError(
+                f"the plan has another table {config.table.name!r}: expected {config.table}; "
+                f"got {plan[config.table.name].table}"
+            )
     return plan
 
 
 def refuse_strategy(layer: str) -> None:
+    """Raise `ValueError` under a strategy of `tf.distribute`."""
     if keras.backend.backend() != "tensorflow":
         return
     import tensorflow as tf
@@ -56,12 +60,13 @@ def refuse_strategy(layer: str) -> None:
 
 
 def checked_seed(layer: str, seed: int) -> int:
+    """Return a seed as an integer; raise `ValueError` if it is not one, or below 0."""
     if isinstance(seed, bool) or not isinstance(seed, int | np.integer) or seed < 0:
         raise ValueError(f"{layer}: seed must be an integer >= 0; got {seed!r}")
     return int(seed)
 
 
 def default_seed() -> int:
-    """The seed of `keras.utils.set_random_seed`, the same on all ranks."""
+    """Return the seed of `keras.utils.set_random_seed`, on every rank that of rank 0, or 0 where none was set."""
     seed = abs(random_seed() or 0)
     return seed if comm.size() == 1 else comm.gather_objects(seed)[0]

@@ -13,7 +13,7 @@ from kerasrec.typing import Tensor
 
 
 def first_rows(shards: ShardedStack, rank: int, seed: int, shape: tuple[int, int], dtype: str) -> Tensor:
-    """The rows that a rank holds as they begin; the initializer of its variable."""
+    """Return the rows that a rank's variable begins with."""
 
     def blocks() -> Iterator[tuple[int, np.ndarray]]:
         for each, start in zip(shards.slices, shards.first_local_row[:, rank].tolist(), strict=False):
@@ -25,7 +25,7 @@ def first_rows(shards: ShardedStack, rank: int, seed: int, shape: tuple[int, int
 
 
 def first_replicas(shards: ShardedStack, seed: int, shape: tuple[int, int], dtype: str) -> Tensor:
-    """The rows that every rank has a copy of, as they begin."""
+    """Return the rows that every rank's replicas begin with."""
 
     def blocks() -> Iterator[tuple[int, np.ndarray]]:
         for each, start in zip(shards.slices, shards.first_replica.tolist(), strict=False):

@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from kerasrec.files import check_target, write_aside
-from kerasrec.layers.whole_tables import whole_tables
+from kerasrec.layers.full_tables import full_tables_on_rank_0
 from kerasrec.parallel import comm
 from kerasrec.parallel.comm.data_parallel import average_weights
 from kerasrec.parallel.comm.raise_on_all import raise_on_all
@@ -100,7 +100,7 @@ def _export_on_ranks(model: Any, path: Path, workflow: Workflow | None, overwrit
 
     reads, names = raise_on_all(prepare)
     average_weights(untrained_weights(model))
-    with whole_tables(model):
+    with full_tables_on_rank_0(model):
         raise_on_all(lambda: _write(model, reads, names, path, workflow, overwrite) if comm.rank() == 0 else None)
     return path
 

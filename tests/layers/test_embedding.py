@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import kerasrec as kr
 from kerasrec import kernels
-from kerasrec.layers import whole_tables
+from kerasrec.layers import full_tables
 from kerasrec.tables.initializers import BLOCK_ROWS, initial_values
 
 ITEM = kr.TableConfig("item", 10, 4)
@@ -128,11 +128,11 @@ def test_weights_in_a_functional_model_train():
 
 def test_wrong_weights():
     layer = kr.layers.DistributedEmbedding({"item": kr.FeatureConfig("item", ITEM)})
-    with pytest.raises(ValueError, match="'item' has ids of shape .*, but weights of"):
+    with pytest.raises(ValueError, match="'item': weights must have the ids' shape .*; got"):
         layer({"item": (np.array([[1, 2]]), np.ones((1, 3), "float32"))})
     apart = kr.TableConfig("item", 10, 4, combiner=None)
     layer = kr.layers.DistributedEmbedding({"item": kr.FeatureConfig("item", apart)})
-    with pytest.raises(ValueError, match="'item' has weights, but its table has no combiner"):
+    with pytest.raises(ValueError, match="'item': weights need a table with a combiner"):
         layer({"item": (np.array([[1, 2]]), np.ones((1, 2), "float32"))})
 
 
@@ -205,11 +205,11 @@ def test_small_id_dtype_on_a_large_table():
 
 def test_wrong_inputs():
     layer = kr.layers.DistributedEmbedding({"item": kr.FeatureConfig("item", ITEM)})
-    with pytest.raises(ValueError, match="no ids for feature 'item'; the inputs are \\['other'\\]"):
+    with pytest.raises(ValueError, match="no ids for feature 'item'; got inputs \\['other'\\]"):
         layer({"other": np.array([1])})
-    with pytest.raises(ValueError, match="'item' needs integer ids, not float32"):
+    with pytest.raises(ValueError, match="'item': ids must be integers; got float32"):
         layer({"item": np.array([1.0], "float32")})
-    with pytest.raises(ValueError, match="'item' needs ids of shape"):
+    with pytest.raises(ValueError, match="'item': ids must have shape"):
         layer({"item": np.zeros((2, 3, 4), "int32")})
     with pytest.raises(ValueError, match="at least one feature"):
         kr.layers.DistributedEmbedding({})
@@ -317,7 +317,7 @@ def test_tables_begin_with_their_own_initial_values(sizes):
     first = layer.table("t0")
     assert first[0].tolist() == [7.0, 8.0]
     np.testing.assert_array_equal(first[1:], initial_values(tables["t0"], 5)[1:])
-    with pytest.raises(KeyError, match="no table 'other'; there are"):
+    with pytest.raises(KeyError, match="no table 'other'; available"):
         layer.table("other")
 
 
@@ -411,9 +411,9 @@ def test_padding_touches_no_row_where_vectors_stay_apart(monkeypatch):
 def test_tables_in_float64_are_twice_as_large_for_one_process(monkeypatch):
     def refused(dtype):
         features = {"item": kr.FeatureConfig("item", kr.TableConfig("item", 1000, 16))}
-        whole_tables._refuse_too_large([kr.layers.DistributedEmbedding(features, dtype=dtype)])
+        full_tables._refuse_too_large([kr.layers.DistributedEmbedding(features, dtype=dtype)])
 
-    monkeypatch.setattr(whole_tables, "free_memory", lambda: 100_000)
+    monkeypatch.setattr(full_tables, "free_memory", lambda: 100_000)
     refused("float32")
     with pytest.raises(MemoryError, match="kr.parallel.save, restore it in one process"):
         refused("float64")

@@ -14,10 +14,10 @@ import numpy as np
 import pytest
 
 import kerasrec as kr
-from kerasrec.layers import whole_tables
+from kerasrec.layers import full_tables
 from kerasrec.parallel import comm
 from kerasrec.parallel.checkpoint import local_tables, safetensors_io
-from kerasrec.parallel.exchange.gather_table import whole
+from kerasrec.parallel.exchange.gather_table import gather_slice
 from kerasrec.tables import row_io
 from kerasrec.tables.variables import ReplicaVariable, TableVariable, table_variables
 
@@ -94,7 +94,7 @@ def state(model):
         slots = optimizer.table_slots(variable) if optimizer.built else {}
         for slot, each in {"": variable, **slots}.items():
             for part in variable.shards.slices:
-                columns = whole(variable.shards, part, each)
+                columns = gather_slice(variable.shards, part, each)
                 cut.setdefault(f"{part.source.name}/{slot}", []).append((part.columns, columns))
     found = {
         key: np.concatenate([each for _, each in sorted(some, key=lambda it: it[0])], 1)
@@ -123,7 +123,9 @@ def check_copies(model):
         if shards.replica_rows and comm.size() > 1:
             copies = variable.replicas.copies.numpy()
             for each, (first, last) in zip(shards.slices, pairwise(shards.first_replica.tolist()), strict=True):
-                np.testing.assert_array_equal(copies[first:last], whole(shards, each, variable)[: last - first])
+                np.testing.assert_array_equal(
+                    copies[first:last], gather_slice(shards, each, variable)[: last - first]
+                )
 
 
 def reads_its_rows(model, path):
@@ -281,9 +283,9 @@ def export(case, folder):
     mean = np.mean(comm.gather_objects(float(model.seen)))
     kr.serving.export(functional, folder / "served")
     assert float(model.seen) == mean
-    memory, whole_tables.free_memory = whole_tables.free_memory, lambda: 100
+    memory, full_tables.free_memory = full_tables.free_memory, lambda: 100
     refused(MemoryError, "tables take", kr.serving.export, functional, folder / "refused")
-    whole_tables.free_memory = memory
+    full_tables.free_memory = memory
     refused(FileExistsError, "served exists", kr.serving.export, functional, folder / "served")
     train(model, range(1))  # the layer exchanges again
 

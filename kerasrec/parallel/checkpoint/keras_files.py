@@ -9,7 +9,7 @@ from urllib.parse import quote
 import numpy as np
 
 from kerasrec.parallel import comm
-from kerasrec.parallel.exchange.gather_table import gathered, whole
+from kerasrec.parallel.exchange.gather_table import gather_blocks, gather_slice
 from kerasrec.tables.row_io import row_blocks, row_dtype
 from kerasrec.tables.sharding import ShardedStack
 from kerasrec.tables.stack import Stack
@@ -30,8 +30,8 @@ def full_table_on_rank_0(
         for shards, variable in zip(stacks, variables, strict=True):
             for part in shards.slices:
                 if part.source.name == table:
-                    return whole(shards, part, variable)
-    blocks = [rows for _, rows in gathered(stacks, variables, table)]
+                    return gather_slice(shards, part, variable)
+    blocks = [rows for _, rows in gather_blocks(stacks, variables, table)]
     return None if comm.rank() else np.concatenate(blocks)
 
 

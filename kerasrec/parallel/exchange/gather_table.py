@@ -1,4 +1,4 @@
-"""Whole tables out of what each rank holds."""
+"""Full tables, gathered from the rows of all ranks."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from kerasrec.tables.row_io import read_rows, row_blocks
 from kerasrec.tables.sharding import ColumnSlice, ShardedStack
 
 
-def whole(shards: ShardedStack, part: ColumnSlice, variable: Any) -> np.ndarray:
-    """All rows of one slice of a table, on every rank; all ranks must call it.
+def gather_slice(shards: ShardedStack, part: ColumnSlice, variable: Any) -> np.ndarray:
+    """Return all rows of one slice of a table. Every rank must call it, and gets them.
 
     Args:
         shards: the stack it is in.
@@ -35,12 +35,12 @@ def whole(shards: ShardedStack, part: ColumnSlice, variable: Any) -> np.ndarray:
     return table
 
 
-def gathered(
+def gather_blocks(
     stacks: Sequence[ShardedStack], variables: Sequence[Any], table: str
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """A whole table on rank 0, some 16 MiB of rows at a time; the other ranks send and get rows of no column.
+    """Yield a full table on rank 0, about 16 MiB of rows at a time; other ranks send, and get rows of no column.
 
-    All ranks must exhaust it.
+    Every rank must exhaust it.
 
     Args:
         stacks: those that have the table's slices.
@@ -61,7 +61,7 @@ def gathered(
 
 
 def _block(part: ColumnSlice, variable: Any, first: int, start: int, stop: int) -> np.ndarray:
-    """The rows [start, stop) of a slice on rank 0."""
+    """Return the rows [start, stop) of a slice, on rank 0."""
     spans = [_within(part.rows(rank), start, stop) for rank in range(comm.size())]
     low, high = spans[comm.rank()]
     mine = read_rows(variable, first + low, first + high)

@@ -17,7 +17,7 @@ from kerasrec.tables.sharding import ShardedStack
 from kerasrec.tables.variables import TableVariable
 
 
-class Copies:
+class ReplicaRefresh:
     """Keeps every rank's copies of frequent rows equal to the rows themselves, which their owners update.
 
     Which rows changed is told by one bit for each copied row that a rank owns.

@@ -1,4 +1,4 @@
-"""Whole tables on rank 0, for a model that is to be served by one process."""
+"""Full tables on rank 0, for a model that will be served by one process."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from kerasrec.layers.embedding import DistributedEmbedding
 from kerasrec.layers.local_lookup import LocalLookup
 from kerasrec.parallel import comm
 from kerasrec.parallel.comm.raise_on_all import raise_on_all
-from kerasrec.parallel.exchange.gather_table import gathered
+from kerasrec.parallel.exchange.gather_table import gather_blocks
 from kerasrec.tables.plan import distinct_tables, plan_from_placements
 from kerasrec.tables.row_io import new_rows
 from kerasrec.tables.sharding import ShardedStack, shard_tables
@@ -24,10 +24,10 @@ from kerasrec.typing import Tensor
 
 
 @contextmanager
-def whole_tables(model: Any) -> Iterator[None]:
-    """For the duration, rank 0's `DistributedEmbedding` layers look whole tables up in its own memory.
+def full_tables_on_rank_0(model: Any) -> Iterator[None]:
+    """For the duration, rank 0's `DistributedEmbedding` layers look all tables up in its own memory.
 
-    All ranks must come here. They send rank 0 their rows some 16 MiB at a time and themselves keep no copy; what
+    Every rank must enter it. They send rank 0 their rows some 16 MiB at a time and themselves keep no copy; what
     the model answers there, on rank 0, is to the bit what it would answer on one rank.
 
     Raises:
@@ -68,7 +68,7 @@ def _rows(layer: DistributedEmbedding, shards: ShardedStack) -> Iterator[tuple[i
     """Yield the rows of a stack of full tables, block by block; on ranks but 0 empty ones, which only send."""
     variables = layer.lookup.variables
     for table, first in shards.stack.offsets.items():
-        for start, values in gathered([each.shards for each in variables], variables, table):
+        for start, values in gather_blocks([each.shards for each in variables], variables, table):
             yield first + start, values
 
 
