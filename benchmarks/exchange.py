@@ -57,13 +57,13 @@ def head_of(exponent):
 
 def planned(way, ranks, batch, exponent):
     placement = way.split(",")[0]
-    table = kr.TableConfig("t", ROWS, WIDTH, placement=placement, head=head_of(exponent), **WAYS[way])
+    table = kr.TableConfig("t", ROWS, WIDTH, placement=placement, lookup_cdf=head_of(exponent), **WAYS[way])
     return kr.parallel.plan([table], ranks, memory=None, batch_size=batch)
 
 
 def planned_lists(ranks, exchange=None):
     """As `kr.parallel.plan` chooses, or with the exchange that is named."""
-    table = kr.TableConfig("t", ROWS, WIDTH, "mean", placement="row_wise", head=head_of(LIST_EXPONENT))
+    table = kr.TableConfig("t", ROWS, WIDTH, "mean", placement="row_wise", lookup_cdf=head_of(LIST_EXPONENT))
     features = [kr.FeatureConfig("t", table, HOTNESS)]
     plan = kr.parallel.plan(features, ranks, memory=None, batch_size=LISTS)
     if exchange is None:

@@ -62,7 +62,7 @@ def described(model, rows, exponent):
         features, dense, bottom, top = features_of(facts), facts["num_continuous"], None, facts["mlp_units"]
     for name, each in features.items():
         head = power_law_head(each.table.vocabulary_size, exponent)
-        features[name] = replace(each, table=replace(each.table, head=head, initializer="zeros"))
+        features[name] = replace(each, table=replace(each.table, lookup_cdf=head, initializer="zeros"))
     return features, dense, bottom, top
 
 

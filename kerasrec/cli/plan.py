@@ -36,7 +36,7 @@ def run_plan(
         optimizer=optimizer,
         wire_dtype=wire_dtype,
     )
-    guessed = [column for column in sorted(features) if features[column].table.head is None]
+    guessed = [column for column in sorted(features) if features[column].table.lookup_cdf is None]
     typer.echo(str(planned))
     vectors = f"vectors sent as {wire_dtype}"
     typer.echo(f"\nFor {batch_size:,} rows per rank and step, {optimizer}, {bandwidth} per second, {vectors}.")

@@ -18,7 +18,10 @@ from kerasrec.tables.plan import Plan, plan_from_placements
 def feature_config(name: str, config: FeatureConfig | Mapping[str, Any]) -> FeatureConfig:
     """Return a feature's config, given itself or what `get_config` made of it."""
     if isinstance(config, Mapping):
-        return FeatureConfig(config["name"], TableConfig(**config["table"]), config.get("hotness", 1.0))
+        table = dict(config["table"])
+        if "head" in table:  # files of kerasrec 0.1
+            table["lookup_cdf"] = table.pop("head")
+        return FeatureConfig(config["name"], TableConfig(**table), config.get("hotness", 1.0))
     if not isinstance(config, FeatureConfig):
         raise ValueError(f"feature {name!r} must be a kr.FeatureConfig; got {config!r}")
     return config

@@ -52,22 +52,22 @@ class Frequencies:
     """
 
     rows: int
-    head: tuple[float, ...]
+    lookup_cdf: tuple[float, ...]
 
     def distinct(self, draws: float, first: int | None = None) -> float:
         """Return the expected number of distinct rows (among the first `first`) in `draws` independent lookups:
         the sum over rows of 1 - (1 - p) ** draws."""
-        return _distinct(self.rows, self.head, draws, self.rows if first is None else first)
+        return _distinct(self.rows, self.lookup_cdf, draws, self.rows if first is None else first)
 
     def share(self, first: int) -> float:
         """Return the share of lookups that go to the first `first` rows."""
-        starts, ends, share = _ranges(self.rows, self.head)
+        starts, ends, share = _ranges(self.rows, self.lookup_cdf)
         return float(np.sum(share * np.clip((first - starts) / (ends - starts), 0.0, 1.0)))
 
 
 @lru_cache(maxsize=65_536)
-def _distinct(rows: int, head: tuple[float, ...], draws: float, first: int) -> float:
-    starts, ends, share = _ranges(rows, head)
+def _distinct(rows: int, lookup_cdf: tuple[float, ...], draws: float, first: int) -> float:
+    starts, ends, share = _ranges(rows, lookup_cdf)
     count = np.maximum(np.minimum(ends, first) - starts, 0)
     with np.errstate(divide="ignore"):  # log(0) of a row that has all lookups
         missed = np.exp(draws * np.log1p(-np.minimum(share / (ends - starts), 1.0))) if draws else 1.0
@@ -76,14 +76,14 @@ def _distinct(rows: int, head: tuple[float, ...], draws: float, first: int) -> f
 
 @lru_cache(maxsize=4096)
 def _ranges(
-    rows: int, head: tuple[float, ...]
+    rows: int, lookup_cdf: tuple[float, ...]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Return where ranges of rows start and end, and the share of lookups of each."""
-    ends = [min(1 << octave, rows) for octave in range(len(head))]
-    totals = list(head)
+    ends = [min(1 << octave, rows) for octave in range(len(lookup_cdf))]
+    totals = list(lookup_cdf)
     if not ends or ends[-1] < rows:
         ends, totals = [*ends, rows], [*totals, 1.0]
     starts = np.array([0, *ends[:-1]], np.float64)
     share = np.diff(np.array([0.0, *totals]))
-    kept = np.array(ends) > starts  # a head may be longer than the table
+    kept = np.array(ends) > starts  # a lookup_cdf may be longer than the table
     return starts[kept], np.array(ends, np.float64)[kept], share[kept]

@@ -36,12 +36,12 @@ class TableConfig:
             no batch looks up do not decay.
         frequent_rows: of a hybrid table, how many rows from row 0 on have replicas on every rank; None lets the
             plan choose. Ids are ordered by frequency, so these are the most frequent ones.
-        head: what share of all lookups goes to the first 1, 2, 4, 8, ... rows, as a schema's column tells; None
+        lookup_cdf: the share of all lookups that goes to the first 1, 2, 4, 8, ... rows, as in a schema; None
             is a power law. It serves the plan's estimates alone, and two tables that differ in it are equal.
 
     Raises:
         ValueError: a size below one, an unknown combiner, placement or optimizer, more frequent rows than rows,
-            or a head that is not a rising series of shares.
+            or a lookup_cdf that is not increasing shares.
 
     Example:
 
@@ -57,7 +57,7 @@ class TableConfig:
     optimizer: Any = None
     regularizer: Any = None
     frequent_rows: int | None = None
-    head: tuple[float, ...] | None = field(default=None, compare=False, repr=False)
+    lookup_cdf: tuple[float, ...] | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if not self.name:
@@ -76,10 +76,12 @@ class TableConfig:
                 f"table {self.name!r}: frequent_rows must be in [0, {self.vocabulary_size}], the number of "
                 f"rows; got {self.frequent_rows!r}"
             )
-        if self.head is not None:
-            object.__setattr__(self, "head", tuple(float(share) for share in self.head))
-            if any(low > high for low, high in pairwise((0.0, *self.head, 1.0))):
-                raise ValueError(f"table {self.name!r}: head must be rising shares up to 1, not {self.head}")
+        if self.lookup_cdf is not None:
+            object.__setattr__(self, "lookup_cdf", tuple(float(share) for share in self.lookup_cdf))
+            if any(low > high for low, high in pairwise((0.0, *self.lookup_cdf, 1.0))):
+                raise ValueError(
+                    f"table {self.name!r}: lookup_cdf must be increasing from 0 to 1; got {self.lookup_cdf}"
+                )
         for which in ("optimizer", "regularizer"):
             if (given := getattr(self, which)) is not None:
                 object.__setattr__(self, which, _serialized(self.name, which, given))

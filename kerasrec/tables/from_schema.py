@@ -49,7 +49,7 @@ def embedding_features(
             _width(column, embedding_dim),
             combiners[column.name],
             initializers[column.name],
-            head=column.lookup_cdf,
+            lookup_cdf=column.lookup_cdf,
             regularizer=regularizers[column.name],
         )
         owner, first = tables.setdefault(name, (column.name, table))

@@ -41,7 +41,7 @@ class TableWorkload:
     def shape(self) -> Hashable:
         """All that a plan's costs depend on: tables of the same shape have the same costs."""
         table = self.table
-        sizes = (table.vocabulary_size, table.embedding_dim, table.combiner is None, table.head)
+        sizes = (table.vocabulary_size, table.embedding_dim, table.combiner is None, table.lookup_cdf)
         state = (self.state_per_weight, self.state_per_row, self.weight_bytes)
         return sizes, table.placement, table.frequent_rows, self.hotness, state
 
@@ -49,7 +49,7 @@ class TableWorkload:
     def frequencies(self) -> Frequencies:
         """How lookups spread over the rows; a power law if the table does not say."""
         rows = self.table.vocabulary_size
-        return Frequencies(rows, self.table.head or power_law_head(rows))
+        return Frequencies(rows, self.table.lookup_cdf or power_law_head(rows))
 
     @property
     def id_bytes(self) -> int:

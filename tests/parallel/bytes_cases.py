@@ -77,14 +77,14 @@ def check_predicted():
     """A plan's bytes are those that are sent, whatever is copied and in whatever number of bytes."""
     ranks, head = comm.size(), power_law_head(ROWS, 1.05)
     for placement, wire in (("row_wise", "float32"), ("hybrid", "bfloat16"), ("hybrid", "float32")):
-        table = kr.TableConfig("t", ROWS, WIDTH, placement=placement, frequent_rows=300, head=head)
+        table = kr.TableConfig("t", ROWS, WIDTH, placement=placement, frequent_rows=300, lookup_cdf=head)
         table = table if placement == "hybrid" else replace(table, frequent_rows=None)
         plan = kr.parallel.plan([table], ranks, None, BATCH, wire_dtype=wire)
         layer = layer_of([kr.FeatureConfig("t", table)], wire_dtype=wire, plan=plan)
         names, sent = sent_in_a_step(layer, {"t": tf.constant(ids_of(comm.rank()))})
         assert len(names) == (5 if placement == "hybrid" else 3)
         np.testing.assert_allclose(sent.sum(), sum(plan.predicted.sent_bytes), rtol=0.05)
-    table = kr.TableConfig("t", ROWS, WIDTH, placement="row_wise", head=head)
+    table = kr.TableConfig("t", ROWS, WIDTH, placement="row_wise", lookup_cdf=head)
     plan = kr.parallel.plan([table], ranks, None, BATCH, dtype="float64")
     layer = layer_of([kr.FeatureConfig("t", table)], plan=plan, dtype="float64")
     _, sent = sent_in_a_step(layer, {"t": tf.constant(ids_of(comm.rank()))})

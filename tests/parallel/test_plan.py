@@ -57,7 +57,7 @@ def configs(draw, largest=3000):
             draw(st.integers(1, 40)),
             combiner=draw(st.sampled_from(["sum", "mean", None])),
             placement=draw(st.sampled_from(PLACEMENTS)),
-            head=draw(st.sampled_from([None, (0.5, 0.5, 0.9, 1.0), (1.0,)])),
+            lookup_cdf=draw(st.sampled_from([None, (0.5, 0.5, 0.9, 1.0), (1.0,)])),
         )
         hotness = draw(st.lists(st.sampled_from([0.0, 0.5, 1.0, 3.5, 40.0]), min_size=1, max_size=2))
         features += [kr.FeatureConfig(f"f{index}_{n}", table, hot) for n, hot in enumerate(hotness)]
@@ -201,7 +201,7 @@ def test_hybrid_sends_no_more_than_row_wise(ranks, batch, exponent):
     rows = 1_000_000
     head = power_law_head(rows, exponent)
     step = Step(ranks, batch, 25e9, 1e12, "float32")
-    workload = TableWorkload(kr.TableConfig("item", rows, 32, head=head), (1.0,), 1, 0)
+    workload = TableWorkload(kr.TableConfig("item", rows, 32, lookup_cdf=head), (1.0,), 1, 0)
 
     def sent(frequent):
         plan = TablePlan(workload.table, "hybrid", tuple(range(ranks)), frequent)

@@ -70,8 +70,8 @@ def test_bad_config(arguments, message):
     ("fields", "message"),
     [
         ({"frequent_rows": 11}, "must be in \\[0, 10\\], .*; got 11"),
-        ({"head": (0.5, 0.4)}, "head must be rising shares"),
-        ({"head": (0.5, 1.1)}, "head must be rising shares"),
+        ({"lookup_cdf": (0.5, 0.4)}, "lookup_cdf must be increasing from 0 to 1"),
+        ({"lookup_cdf": (0.5, 1.1)}, "lookup_cdf must be increasing from 0 to 1"),
     ],
 )
 def test_bad_facts_for_the_plan(fields, message):
