@@ -15,22 +15,22 @@ from kerasrec.layers.shapes import same_vectors
 
 @keras.saving.register_keras_serializable("kerasrec")
 class DotInteraction(keras.layers.Layer):
-    """The dot products of all pairs of `n` feature vectors.
+    """Computes the dot products of all pairs of `n` feature vectors.
 
     For vectors `e_1 .. e_n` the output is `<e_i, e_j>` for all `j < i`: the lower triangle of the `n x n` Gram
     matrix, row after row, without its diagonal: `(2,1), (3,1), (3,2), (4,1), ...`. The order is that of
     `keras_rs.layers.DotInteraction`.
 
     Args:
-        self_interaction: whether the diagonal, `<e_i, e_i>`, is kept as well.
+        self_interaction: whether the output includes the diagonal, `<e_i, e_i>`.
 
     Inputs: a list of `n` tensors `(batch, dim)`.
 
     Output: `(batch, n * (n - 1) / 2)`, or `(batch, n * (n + 1) / 2)` with the diagonal, in the compute dtype.
 
     Raises:
-        ValueError: not a list, a tensor that is not `(batch, dim)`, or a `dim` that differs from the first's;
-            names which.
+        ValueError: the input is not a list, or one of its tensors is not `(batch, dim)` with the `dim` of the
+            first; the message names it.
 
     Example:
 
@@ -49,7 +49,7 @@ class DotInteraction(keras.layers.Layer):
     def call(self, inputs: list[Any], training: bool | None = None) -> Any:
         same_vectors(self.name, inputs)
         vectors = ops.stack(inputs, axis=1)
-        if not training:  # a SavedModel would have to hold the gradient
+        if not training:  # a SavedModel would have to contain the gradient
             return _forward([vectors], self.self_interaction)[0]
         return _pairwise_dots(vectors, self.self_interaction)
 
@@ -62,7 +62,7 @@ class DotInteraction(keras.layers.Layer):
 
 
 def _pairwise_dots(vectors: Any, self_interaction: bool) -> Any:
-    """(batch, n, dim) -> (batch, pairs).
+    """Return the dot products (batch, pairs) of vectors (batch, n, dim).
 
     With Gram matrix `Z = V V^T` and `G` the gradient that reached `Z`, `V`'s gradient is `(G + G^T) V`. Both ways
     are written as gathers, since the gradient of a gather by columns is a slow scatter (half the layer's time).
@@ -84,22 +84,22 @@ def _pairwise_dots(vectors: Any, self_interaction: bool) -> Any:
 def _forward(inputs: Sequence[Any], self_interaction: bool) -> list[Any]:
     (vectors,) = inputs
     n = vectors.shape[1]
-    picked = np.array([i * n + j for i, j in _pairs(n, self_interaction)], "int32")
+    pairs = np.array([i * n + j for i, j in _pairs(n, self_interaction)], "int32")
     gram = ops.matmul(vectors, ops.transpose(vectors, (0, 2, 1)))
-    return [ops.take(ops.reshape(gram, (-1, n * n)), picked, axis=1)]
+    return [ops.take(ops.reshape(gram, (-1, n * n)), pairs, axis=1)]
 
 
 def _backward(inputs: Sequence[Any], upstream: Sequence[Any], self_interaction: bool) -> list[Any]:
     (vectors,), (upstream,) = inputs, upstream
     n = vectors.shape[1]
-    # Where (i, j) and (j, i) find their gradient among the outputs; others find a zero after them.
-    place = {pair: k for k, pair in enumerate(_pairs(n, self_interaction))}
-    found = [place.get((max(i, j), min(i, j)), len(place)) for i in range(n) for j in range(n)]
-    both = ops.take(ops.pad(upstream, [[0, 0], [0, 1]]), found, axis=1)
-    both = ops.reshape(both, (-1, n, n))
-    if self_interaction:  # G + G^T holds the diagonal twice
-        both = both * (1 + ops.eye(n, dtype=both.dtype))
-    return [ops.matmul(both, vectors)]
+    # (i, j) and (j, i) take the gradient of the same output; pairs without an output take the zero after the last.
+    output = {pair: k for k, pair in enumerate(_pairs(n, self_interaction))}
+    outputs = [output.get((max(i, j), min(i, j)), len(output)) for i in range(n) for j in range(n)]
+    symmetric = ops.take(ops.pad(upstream, [[0, 0], [0, 1]]), outputs, axis=1)
+    symmetric = ops.reshape(symmetric, (-1, n, n))
+    if self_interaction:  # G + G^T has the diagonal twice
+        symmetric = symmetric * (1 + ops.eye(n, dtype=symmetric.dtype))
+    return [ops.matmul(symmetric, vectors)]
 
 
 def _pairs(n: int, self_interaction: bool) -> list[tuple[int, int]]:

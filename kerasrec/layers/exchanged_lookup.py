@@ -59,21 +59,21 @@ class ExchangedLookup:
         share = self.share.of_batch(bag_count(next(iter(bags.values())))) if training else None
         lookups, rows = [], []
         for stack, (parts, padded) in zip(self.exchange.stacks, self.parts.of_stacks(bags), strict=True):
-            some = [without_padding(each) if training or self.pools else each for each in padded]
-            lookups.append((parts, padded, some))
-            rows.append(_lookup(stack, stack_rows(stack.shards.stack, parts, some), some))
+            unpadded = [without_padding(each) if training or self.pools else each for each in padded]
+            lookups.append((parts, padded, unpadded))
+            rows.append(_lookup(stack, stack_rows(stack.shards.stack, parts, unpadded), unpadded))
         received = self.exchange.vectors([lookup for lookup, _ in rows], training)
         if share is not None:
             received = share.scale_gradients(received)
         vectors = []
-        for (parts, padded, some), (_, position), each in zip(lookups, rows, received, strict=True):
+        for (parts, padded, unpadded), (_, position), answer in zip(lookups, rows, received, strict=True):
             if position is None:
-                found = _from_sums(each, parts, some, dtype)
+                outputs = _from_sums(answer, parts, unpadded, dtype)
             else:
-                # Lists are summed in float32; single vectors may be handed over in the narrower type at once.
-                each = tf.cast(each, dtype if all(bags.single for bags in some) else each.dtype)
-                found = combined(tf.gather(each, position), parts, some, dtype)
-            vectors.append((parts, padded_again(found, parts, padded, some)))
+                # Lists are summed in float32; single vectors may be cast to the narrower type at once.
+                answer = tf.cast(answer, dtype if all(each.single for each in unpadded) else answer.dtype)
+                outputs = combined(tf.gather(answer, position), parts, unpadded, dtype)
+            vectors.append((parts, padded_again(outputs, parts, padded, unpadded)))
         return self.parts.by_feature(vectors)
 
 
@@ -98,8 +98,8 @@ def _from_sums(sums: Tensor, parts: Sequence[Part], bags: Sequence[Bags], dtype:
     """Return the combined vectors of each lookup, given the pooled sums of all of them."""
     sizes = [bag_count(each) if _is_pooled(each) else tf.size(each.ids) for each in bags]
     return [
-        tf.cast((divided if _is_pooled(each) else combine)(some, each, part.table.combiner), dtype)
-        for some, each, part in zip(tf.split(sums, sizes, num=len(sizes)), bags, parts, strict=True)
+        tf.cast((divided if _is_pooled(each) else combine)(vectors, each, part.table.combiner), dtype)
+        for vectors, each, part in zip(tf.split(sums, sizes, num=len(sizes)), bags, parts, strict=True)
     ]
 
 

@@ -12,19 +12,19 @@ from kerasrec.layers.shapes import same_vectors
 
 @keras.saving.register_keras_serializable("kerasrec")
 class FactorizationMachine(keras.layers.Layer):
-    """The sum of the dot products of all pairs of feature vectors, in time linear in their number.
+    """Sums the dot products of all pairs of feature vectors, in time linear in their number.
 
     `sum_{i<j} <v_i, v_j> = 1/2 * sum_d ((sum_i v_id)^2 - sum_i v_id^2)`
 
-    The difference of two large sums loses digits, so it is computed in float32 at least, also under a mixed
-    policy.
+    The difference of two large sums loses digits, so it is computed in float32 or wider, also
+    under a mixed policy.
 
     Inputs: `n` feature vectors, as a list of tensors `(batch, dim)` or as one `(batch, n, dim)`.
 
     Output: `(batch, 1)` in the compute dtype.
 
     Raises:
-        ValueError: a tensor of another shape, or a `dim` that differs from the first's; names which.
+        ValueError: a tensor has another shape, or another `dim` than the first; the message names it.
 
     Example:
 
@@ -48,7 +48,7 @@ class FactorizationMachine(keras.layers.Layer):
         return (self._batch(input_shape), 1)
 
     def _batch(self, inputs: Any) -> int | None:
-        """The batch size, once the inputs (tensors or shapes) are known to be what the layer takes."""
+        """Check the inputs, tensors or their shapes, and return the batch size."""
         shape = tuple(inputs.shape) if hasattr(inputs, "shape") else inputs
         if (
             isinstance(shape, tuple)

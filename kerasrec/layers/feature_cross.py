@@ -26,7 +26,7 @@ class FeatureCross(keras.layers.Layer):
     Output: the shape of `x0`, in the compute dtype.
 
     Raises:
-        ValueError: `x0` and `x` differ in shape, or a projection_dim below 1.
+        ValueError: `x0` and `x` differ in shape, or `projection_dim` is below 1.
 
     Example:
 
@@ -42,14 +42,16 @@ class FeatureCross(keras.layers.Layer):
     def __init__(self, projection_dim: int | None = None, **kwargs: Any):
         super().__init__(**kwargs)
         if projection_dim is not None and (int(projection_dim) != projection_dim or projection_dim < 1):
-            raise ValueError(f"{self.name}: projection_dim must be at least 1, or None, not {projection_dim!r}")
+            raise ValueError(
+                f"{self.name}: projection_dim must be an integer >= 1 or None; got {projection_dim!r}"
+            )
         self.projection_dim = projection_dim
         self.supports_masking = True
 
     def build(self, x0_shape: Any, x_shape: Any = None) -> None:
         dim = x0_shape[-1]
         if len(x0_shape) < 2 or dim is None:
-            raise ValueError(f"{self.name}: needs x0 of (batch, ..., dim), not of shape {tuple(x0_shape)}")
+            raise ValueError(f"{self.name}: x0 must have shape (batch, ..., dim); got {tuple(x0_shape)}")
         rank = self.projection_dim
         if rank is not None:
             self.down = self.add_weight(name="down", shape=(dim, rank), initializer="glorot_uniform")
@@ -60,7 +62,7 @@ class FeatureCross(keras.layers.Layer):
         x = x0 if x is None else x
         if x.shape[-1] != x0.shape[-1] or len(x.shape) != len(x0.shape):
             raise ValueError(
-                f"{self.name}: x0 has shape {tuple(x0.shape)}, but x has {tuple(x.shape)}; they must be equal"
+                f"{self.name}: x0 and x must have equal shapes; got {tuple(x0.shape)} and {tuple(x.shape)}"
             )
         low = x if self.projection_dim is None else ops.matmul(x, self.down)
         return x0 * (ops.matmul(low, self.kernel) + self.bias) + x

@@ -17,8 +17,8 @@ def first_rows(shards: ShardedStack, rank: int, seed: int, shape: tuple[int, int
 
     def blocks() -> Iterator[tuple[int, np.ndarray]]:
         for each, start in zip(shards.slices, shards.first_local_row[:, rank].tolist(), strict=False):
-            if held := each.rows(rank):
-                for first, rows in shard_blocks(each.source, seed, held, each.columns):
+            if local_rows := each.rows(rank):
+                for first, rows in shard_blocks(each.source, seed, local_rows, each.columns):
                     yield start + first, rows
 
     return new_rows(shape, dtype, blocks())

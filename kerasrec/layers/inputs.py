@@ -1,4 +1,4 @@
-"""From a schema to what a network reads: ids of the features to embed, the continuous columns as one tensor."""
+"""The inputs of a network by its schema: ids of the features to embed, continuous columns as one tensor."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kerasrec.schema import Column, Schema, SchemaError
 
 
 def ids_of(schema: Schema, features: Mapping[str, Any]) -> dict[str, Any]:
-    """The ids of a schema's categorical columns out of a batch, fit for `DistributedEmbedding`.
+    """Return the ids of a schema's categorical columns in a batch, as `DistributedEmbedding` takes them.
 
     Args:
         schema: its categorical columns that are not targets are read.
@@ -20,7 +20,7 @@ def ids_of(schema: Schema, features: Mapping[str, Any]) -> dict[str, Any]:
             or a `tf.RaggedTensor`.
 
     Raises:
-        ValueError: a missing column, or one whose rank does not fit the schema; names it.
+        ValueError: a column is missing, or its rank does not fit the schema; the message names it.
     """
     return {column.name: _ids(column, features) for column in schema.features.categorical}
 
@@ -31,32 +31,33 @@ def _ids(column: Column, features: Mapping[str, Any]) -> Any:
     if column.is_list:
         if len(shape) != 2:
             raise ValueError(
-                f"column {column.name!r} is a list column: it needs padded ids (batch, hotness) or "
-                f"a ragged tensor, not shape {shape}"
+                f"column {column.name!r} is a list column, so it must be padded ids (batch, hotness) or a ragged "
+                f"tensor; got shape {shape}"
             )
         # A lone id column reads as one-hot, where 0 is an id like others; in a list 0 is padding.
         alone = shape[1] == 1 and not hasattr(ids, "row_splits")
         return ops.pad(ids, [[0, 0], [0, 1]]) if alone else ids
     if len(shape) != 1 and shape[1:] != (1,):
         raise ValueError(
-            f"column {column.name!r} is not a list column in the schema: it needs ids (batch,), not shape {shape}"
+            f"column {column.name!r} is not a list column in the schema, so its ids must have shape (batch,); "
+            f"got {shape}"
         )
     return ids
 
 
 def present(features: Mapping[str, Any], name: str) -> Any:
-    """`features[name]` as a tensor, or a `ValueError` that names it."""
+    """Return `features[name]` as a tensor, or raise a `ValueError` that names the column."""
     if not isinstance(features, Mapping):
-        raise ValueError(f"the features must be a dict of columns by name, not {type(features).__name__}")
+        raise ValueError(f"features must be a dict of columns by name; got {type(features).__name__}")
     if name not in features:
-        raise ValueError(f"the batch lacks column {name!r}; it has: {', '.join(sorted(features))}")
+        raise ValueError(f"no column {name!r} in the batch; available: {', '.join(sorted(features))}")
     value = features[name]
     return value if hasattr(value, "shape") else ops.convert_to_tensor(value)
 
 
 @keras.saving.register_keras_serializable("kerasrec")
 class ContinuousInputs(keras.layers.Layer):
-    """The continuous columns of a batch side by side, as float32.
+    """Concatenates the continuous columns of a batch, as float32.
 
     Args:
         columns: the columns' names, in the order of the output.
@@ -66,7 +67,7 @@ class ContinuousInputs(keras.layers.Layer):
     Output: `(batch, len(columns))` float32, also under a mixed policy: a raw value needs its digits.
 
     Raises:
-        ValueError: a missing column, or one of another shape; names it.
+        ValueError: a column is missing or has another shape; the message names it.
 
     Example:
 
@@ -79,20 +80,26 @@ class ContinuousInputs(keras.layers.Layer):
         super().__init__(**{**kwargs, "dtype": "float32"})
         self.columns = tuple(columns)
         if not self.columns:
-            raise ValueError(f"{self.name}: needs at least one column")
+            raise ValueError(f"{self.name}: columns must name at least one column")
 
     @classmethod
     def of(cls, schema: Schema, **kwargs: Any) -> ContinuousInputs | None:
-        """For a schema's continuous columns that are not targets; None where it has none.
+        """Return a layer for a schema's continuous columns that are not targets; None if there are none.
 
         Raises `SchemaError` for a continuous list column or one that is not of numbers.
         """
         columns = schema.features.continuous
         for column in columns:
             if column.is_list:
-                raise SchemaError(f"column {column.name!r} is a continuous list column; models read scalars")
+                raise SchemaError(
+                    f"column {column.name!r} is a continuous list column, which models cannot read; reduce it to "
+                    "one number per row"
+                )
             if column.dtype == "string":
-                raise SchemaError(f"column {column.name!r} is continuous but of strings")
+                raise SchemaError(
+                    f"column {column.name!r} is continuous, but its values are strings; make them numbers, or ids "
+                    "with etl.Categorify"
+                )
         return cls(columns.names, **kwargs) if len(columns) else None
 
     def call(self, inputs: Mapping[str, Any]) -> Any:
@@ -101,7 +108,7 @@ class ContinuousInputs(keras.layers.Layer):
     def _column(self, inputs: Mapping[str, Any], name: str) -> Any:
         value = present(inputs, name)
         if len(value.shape) != 1 and tuple(value.shape[1:]) != (1,):
-            raise ValueError(f"continuous column {name!r} needs shape (batch,), not {tuple(value.shape)}")
+            raise ValueError(f"continuous column {name!r} must have shape (batch,); got {tuple(value.shape)}")
         return ops.reshape(ops.cast(value, "float32"), (-1, 1))
 
     def compute_output_shape(self, input_shape: Mapping[str, Any]) -> tuple[int | None, int]:

@@ -59,16 +59,16 @@ class LocalLookup:
         self.variables = tuple(variables)
 
     def vectors(self, bags: Mapping[str, Bags], dtype: str, training: bool) -> dict[str, Tensor]:
-        """As `Lookup.vectors`. A SavedModel must hold no kernel, so they run in training alone."""
+        """As `Lookup.vectors`. A SavedModel must not contain a kernel, so kernels run in training only."""
         training = training and keras.backend.backend() == "tensorflow"
         look_up = _by_kernels if training and kernels.fits(self.variables[0].value) else _gathered
         vectors = []
         for variable, (parts, padded) in zip(self.variables, self.parts.of_stacks(bags), strict=True):
-            # The kernels know padding by themselves, unless it is weighted.
+            # The kernels skip padding themselves, unless it is weighted.
             stay = [not training or (look_up is _by_kernels and each.weights is None) for each in padded]
-            some = [each if stays else without_padding(each) for each, stays in zip(padded, stay, strict=True)]
-            found = look_up(variable.stack, variable, parts, some, dtype)
-            vectors.append((parts, padded_again(found, parts, padded, some)))
+            unpadded = [each if stays else without_padding(each) for each, stays in zip(padded, stay, strict=True)]
+            outputs = look_up(variable.stack, variable, parts, unpadded, dtype)
+            vectors.append((parts, padded_again(outputs, parts, padded, unpadded)))
         return self.parts.by_feature(vectors)
 
 
@@ -76,7 +76,7 @@ def _gathered(
     stack: Stack, variable: Variable, parts: Sequence[Part], bags: Sequence[Bags], dtype: str
 ) -> list[Tensor]:
     rows = stack_rows(stack, parts, bags)
-    # Lists are summed in float32; single vectors may be handed over in the narrower type at once.
+    # Lists are summed in float32; single vectors may be gathered in the narrower type at once.
     gather_dtype = dtype if all(each.single for each in bags) else variable.dtype
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
@@ -115,7 +115,7 @@ def _by_kernels(
     )  # fmt: skip
     kernel_dtype = tf.as_dtype(dtype if dtype in kernels.VECTOR_DTYPES else "float32")
     vectors = kernels.look_up(variable.value, rows, weights, combiners, tables, kernel_dtype)
-    for part, each, found in zip(parts, bags, vectors, strict=True):
+    for part, each, output in zip(parts, bags, vectors, strict=True):
         count = each.ids.shape[0] if part.table.combiner is None else bag_count(each)
-        found.set_shape((count if isinstance(count, int) else None, stack.embedding_dim))
-    return [ops.cast(found, dtype) for found in vectors]
+        output.set_shape((count if isinstance(count, int) else None, stack.embedding_dim))
+    return [ops.cast(output, dtype) for output in vectors]

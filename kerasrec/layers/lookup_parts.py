@@ -59,8 +59,8 @@ class LookupParts:
             yield parts, _of_one_dtype([bags[part.feature] for part in parts], stack)
 
     def by_feature(self, vectors: Sequence[tuple[list[Part], list[Tensor]]]) -> dict[str, Tensor]:
-        """Return each feature's vectors, given those of each stack's lookups; columns stand side by side."""
-        by_part = {part.key: each for parts, some in vectors for part, each in zip(parts, some, strict=True)}
+        """Return each feature's vectors, given those of each stack's lookups, slices side by side."""
+        by_part = {part.key: each for parts, outputs in vectors for part, each in zip(parts, outputs, strict=True)}
         columns: dict[str, list[Tensor]] = {}
         for part in self.parts:
             columns.setdefault(part.feature, []).append(by_part[part.key])

@@ -11,13 +11,13 @@ import numpy as np
 
 @keras.saving.register_keras_serializable("kerasrec")
 class MLP(keras.layers.Layer):
-    """Dense layers one after another: `x_{k+1} = activation(x_k W_k + b_k)`.
+    """Applies dense layers one after another: `x_{k+1} = activation(x_k W_k + b_k)`.
 
     Args:
         units: the layers' widths, or the width of one layer.
         activation: of every layer.
         final_activation: of the last layer; "same" is `activation`, None is linear.
-        dropout: the share of a layer's outputs that training sets to 0. A linear last layer keeps all of its own.
+        dropout: the share of each layer's outputs that is set to 0 in training, except after a linear last layer.
         kernel_initializer, kernel_regularizer: of every layer's matrix, as in `keras.layers.Dense`.
 
     Inputs: `(batch, ..., features)`.
@@ -25,7 +25,7 @@ class MLP(keras.layers.Layer):
     Output: `(batch, ..., units[-1])` in the compute dtype.
 
     Raises:
-        ValueError: no units, a width below 1, or a dropout outside [0, 1).
+        ValueError: `units` is empty or has a width below 1, or `dropout` is outside [0, 1).
 
     Example:
 
@@ -46,7 +46,7 @@ class MLP(keras.layers.Layer):
         super().__init__(**kwargs)
         self.units = widths(self.name, "units", units)
         if not 0 <= dropout < 1:
-            raise ValueError(f"{self.name}: dropout must be in [0, 1), not {dropout!r}")
+            raise ValueError(f"{self.name}: dropout must be in [0, 1); got {dropout!r}")
         self.activation = keras.activations.get(activation)
         self.final_activation = "same" if final_activation == "same" else keras.activations.get(final_activation)
         self.dropout = dropout
@@ -74,7 +74,7 @@ class MLP(keras.layers.Layer):
     def build(self, input_shape: Any) -> None:
         if len(input_shape) < 2 or input_shape[-1] is None:
             raise ValueError(
-                f"{self.name}: needs inputs (batch, ..., features), not of shape {tuple(input_shape)}"
+                f"{self.name}: inputs must have shape (batch, ..., features); got {tuple(input_shape)}"
             )
         for layer in self._stack:
             layer.build(input_shape)
@@ -103,7 +103,7 @@ class MLP(keras.layers.Layer):
 
 
 def widths(owner: str, argument: str, units: int | Sequence[int]) -> tuple[int, ...]:
-    """The widths of a tower's layers, from a list of them or from the width of one layer."""
+    """Return the widths of a stack of layers, given a list of them or the width of one layer."""
     listed: list[Any] = list(units) if isinstance(units, list | tuple) else [units]
     if not listed or any(isinstance(u, bool) or not isinstance(u, int | float | np.number) for u in listed):
         raise ValueError(f"{owner}: {argument} must be an integer or a list of integers >= 1; got {units!r}")

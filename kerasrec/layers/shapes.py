@@ -1,4 +1,4 @@
-"""What the interaction layers ask of their inputs' shapes, said once."""
+"""The check of the shapes that interaction layers take."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ def same_vectors(layer: str, inputs: Any) -> tuple[int | None, int, int]:
     """Check that `inputs`, tensors or their shapes, are a list of `(batch, dim)` with one known `dim`.
 
     Returns:
-        `(batch, how many there are, dim)`; batch is None where it is not known yet.
+        `(batch, number of vectors, dim)`; batch is None while it is unknown.
 
     Raises:
-        ValueError: names the layer, and which input has which shape.
+        ValueError: the message names the layer and the input with its shape.
     """
     listed = isinstance(inputs, (list, tuple)) and len(inputs) > 0
     if not listed or not all(hasattr(x, "shape") or isinstance(x, (list, tuple)) for x in inputs):
-        raise ValueError(f"{layer}: needs a list of tensors (batch, dim), not {_said(inputs)}")
+        raise ValueError(f"{layer}: inputs must be a list of tensors (batch, dim); got {_described(inputs)}")
     shapes = [tuple(getattr(x, "shape", x)) for x in inputs]
     for i, shape in enumerate(shapes):
         if len(shape) != 2 or shape[1] is None:
@@ -28,5 +28,5 @@ def same_vectors(layer: str, inputs: Any) -> tuple[int | None, int, int]:
     return (shapes[0][0], len(shapes), shapes[0][1])
 
 
-def _said(inputs: Any) -> str:
+def _described(inputs: Any) -> str:
     return f"one tensor {tuple(inputs.shape)}" if hasattr(inputs, "shape") else repr(inputs)

@@ -64,11 +64,11 @@ def wheel() -> Path:
     print(f"building Horovod {VERSION} against TensorFlow {tensorflow}, in about 3 minutes", flush=True)
     with write_aside(folder) as aside, tempfile.TemporaryDirectory(prefix="kerasrec-horovod-") as work:
         _build(Path(work), aside, settings)
-        (made,) = aside.glob("*.whl")
-        made.chmod(0o600)
+        (built,) = aside.glob("*.whl")
+        built.chmod(0o600)
         (aside / DIGEST).touch(mode=0o600)
-        (aside / DIGEST).write_text(digest(made) + "\n", encoding="utf-8")
-    return folder / made.name
+        (aside / DIGEST).write_text(digest(built) + "\n", encoding="utf-8")
+    return folder / built.name
 
 
 def _kept(folder: Path) -> Path | None:
@@ -137,16 +137,16 @@ def _fetch(work: Path, environment: Mapping[str, str]) -> Path:
     looks at that first.
     """
     (work / "horovod.txt").write_text(f"horovod=={VERSION} --hash=sha256:{SHA256}\n", encoding="utf-8")
-    wanted = ["--require-hashes", "--requirement", str(work / "horovod.txt")]
-    fetch = _pip("download", *ALONE, *wanted, "--no-binary", ":all:", "--dest", str(work))
+    options = ["--require-hashes", "--requirement", str(work / "horovod.txt")]
+    fetch = _pip("download", *ALONE, *options, "--no-binary", ":all:", "--dest", str(work))
     _run("fetch Horovod's source", fetch, environment)
     return work / f"horovod-{VERSION}.tar.gz"
 
 
 def _unpack(archive: Path, folder: Path) -> Path:
-    found = hashlib.sha256(archive.read_bytes()).hexdigest()
-    if found != SHA256:
-        raise OSError(f"{archive.name} is not the published one: its SHA-256 is {found}, not {SHA256}")
+    sha256 = hashlib.sha256(archive.read_bytes()).hexdigest()
+    if sha256 != SHA256:
+        raise OSError(f"{archive.name} is not the published file: its SHA-256 must be {SHA256}; got {sha256}")
     with tarfile.open(archive) as tar:
         tar.extractall(folder, filter="data")
     source = folder / f"horovod-{VERSION}"

@@ -79,7 +79,7 @@ def test_bad_inputs_are_named():
         layer([np.ones((2, 4), "float32"), np.ones((2, 4), "float32"), np.ones((2, 5), "float32")])
     with pytest.raises(ValueError, match=r"input 1 has shape \(2, 3, 4\)"):
         layer([np.ones((2, 4), "float32"), np.ones((2, 3, 4), "float32")])
-    with pytest.raises(ValueError, match="needs a list of tensors"):
+    with pytest.raises(ValueError, match="must be a list of tensors"):
         layer(np.ones((2, 3, 4), "float32"))
-    with pytest.raises(ValueError, match="needs a list of tensors"):
+    with pytest.raises(ValueError, match="must be a list of tensors"):
         layer([])

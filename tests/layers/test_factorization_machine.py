@@ -47,5 +47,5 @@ def test_bad_inputs_are_named():
     layer = kr.layers.FactorizationMachine()
     with pytest.raises(ValueError, match="input 1 has dim 5, but input 0 has dim 4"):
         layer([np.ones((2, 4), "float32"), np.ones((2, 5), "float32")])
-    with pytest.raises(ValueError, match="needs a list of tensors"):
+    with pytest.raises(ValueError, match="must be a list of tensors"):
         layer(np.ones((2, 4), "float32"))

@@ -51,7 +51,7 @@ def test_mixed_precision_keeps_float32_weights():
 
 
 def test_bad_inputs_are_named():
-    with pytest.raises(ValueError, match=r"x0 has shape \(5, 6\), but x has \(5, 4\)"):
+    with pytest.raises(ValueError, match=r"x0 and x must have equal shapes; got \(5, 6\) and \(5, 4\)"):
         kr.layers.FeatureCross()(features(5, 6), features(5, 4))
-    with pytest.raises(ValueError, match="projection_dim must be at least 1"):
+    with pytest.raises(ValueError, match="projection_dim must be an integer >= 1"):
         kr.layers.FeatureCross(0)

@@ -68,7 +68,7 @@ def test_continuous_columns_side_by_side_in_the_schemas_order():
 
 def test_bad_continuous_columns_are_named():
     layer = ContinuousInputs.of(SCHEMA)
-    with pytest.raises(ValueError, match="the batch lacks column 'price'; it has: age"):
+    with pytest.raises(ValueError, match="no column 'price' in the batch; available: age"):
         layer({"age": np.ones(2)})
     with pytest.raises(ValueError, match=r"continuous column 'age' needs shape \(batch,\), not \(2, 3\)"):
         layer({"age": np.ones((2, 3)), "price": np.ones(2)})
@@ -87,7 +87,7 @@ def test_ids_of_a_batch():
 
 def test_bad_ids_are_named():
     good = {"user": np.array([1, 2]), "genres": np.array([[3, 4], [0, 0]]), "favourite": np.array([1, 2])}
-    with pytest.raises(ValueError, match="the batch lacks column 'user'; it has: favourite, genres"):
+    with pytest.raises(ValueError, match="no column 'user' in the batch; available: favourite, genres"):
         ids_of(SCHEMA, {name: good[name] for name in ("genres", "favourite")})
     with pytest.raises(ValueError, match="'genres' is a list column"):
         ids_of(SCHEMA, {**good, "genres": np.array([3, 4])})

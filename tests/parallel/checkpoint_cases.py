@@ -121,7 +121,7 @@ def check_copies(model):
     for variable in table_variables(model):
         shards = variable.shards
         if shards.replica_rows and comm.size() > 1:
-            copies = variable.replicas.copies.numpy()
+            copies = variable.replicas.replicas.numpy()
             for each, (first, last) in zip(shards.slices, pairwise(shards.first_replica.tolist()), strict=True):
                 np.testing.assert_array_equal(
                     copies[first:last], gather_slice(shards, each, variable)[: last - first]

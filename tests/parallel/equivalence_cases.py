@@ -151,7 +151,7 @@ def train(case):
 
 def check_copies(tables, shards, variable):
     """Every rank's copies of rows are to the bit what their owners have."""
-    copies = variable.replicas.copies.numpy()
+    copies = variable.replicas.replicas.numpy()
     for each, first in zip(shards.slices, shards.first_replica.tolist(), strict=False):
         rows = tables[each.source.name][: each.frequent_rows, slice(*each.columns)]
         np.testing.assert_array_equal(copies[first : first + each.frequent_rows], rows)

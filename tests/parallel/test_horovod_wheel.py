@@ -39,7 +39,7 @@ def test_a_source_of_another_hash_is_refused_before_it_runs(tmp_path):
     with pytest.raises(OSError, match="DO NOT MATCH THE HASHES"):
         horovod_wheel._fetch(work, environment)
     assert not ran.exists()
-    with pytest.raises(OSError, match="is not the published one"):
+    with pytest.raises(OSError, match="is not the published file"):
         horovod_wheel._unpack(index / f"{name}.tar.gz", work)
 
 

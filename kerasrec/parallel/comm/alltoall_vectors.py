@@ -36,8 +36,8 @@ def alltoall_vectors(
         For each part (m, width), those from rank 0 first.
     """
     widths = [part.shape[1] for part in parts]
-    facts = {"name": name, "wire_dtype": wire_dtype, "silent": silent, "training": training}
-    return _ALLTOALL([*parts, sent, received], widths=widths, **facts)
+    settings = {"name": name, "wire_dtype": wire_dtype, "silent": silent, "training": training}
+    return _ALLTOALL([*parts, sent, received], widths=widths, **settings)
 
 
 def _send(

@@ -40,7 +40,7 @@ FEWER = (
     "`with kr.parallel.step(rows):`, with the rows of the part"
 )
 OUTSIDE = (
-    "`with kr.parallel.step(rows):` stands outside of the tf.function that is being traced, which would keep the "
+    "`with kr.parallel.step(rows):` is outside of the tf.function that is being traced, which would keep the "
     "first step's share for good. Put it inside"
 )
 
@@ -257,8 +257,8 @@ def _shares_behind(gradients: Sequence[Tensor]) -> list[Tensor]:
             seen |= above
             todo += above
             continue
-        inputs, facts = call
-        share, *totals = inputs[facts["count"] :]
+        inputs, settings = call
+        share, *totals = inputs[settings["count"] :]
         if totals:  # the step itself does not know it
             shares[id(share)] = share
     return list(shares.values())

@@ -25,11 +25,11 @@ def gather_slice(shards: ShardedStack, part: ColumnSlice, variable: Any) -> np.n
     mine = read_rows(variable, start, stop)
     if shards.ranks == 1:
         return mine
-    held = np.diff(shards.first_local_row, axis=0)[place]
-    everyones = np.split(comm.allgather(mine, f"whole.{part.table.name}").numpy(), np.cumsum(held)[:-1])
+    counts = np.diff(shards.first_local_row, axis=0)[place]
+    shards_of_ranks = np.split(comm.allgather(mine, f"whole.{part.table.name}").numpy(), np.cumsum(counts)[:-1])
     table = np.empty((part.table.vocabulary_size, *mine.shape[1:]), mine.dtype)
-    for rank, rows in enumerate(everyones):
-        if held[rank]:
+    for rank, rows in enumerate(shards_of_ranks):
+        if counts[rank]:
             span = part.rows(rank)
             table[span.start :: span.step] = rows
     return table
@@ -47,16 +47,16 @@ def gather_blocks(
         variables: this rank's rows of each.
         table: its name.
     """
-    held = [
+    slices = [
         (part, variable, int(shards.first_local_row[place, comm.rank()]))
         for shards, variable in zip(stacks, variables, strict=True)
         for place, part in enumerate(shards.slices)
         if part.source.name == table
     ]
-    held.sort(key=lambda each: each[0].columns)
-    source = held[0][0].source
+    slices.sort(key=lambda entry: entry[0].columns)
+    source = slices[0][0].source
     for start, stop in row_blocks(source.vocabulary_size, 4 * source.embedding_dim):
-        columns = [_block(*each, start, stop) for each in held]
+        columns = [_block(*entry, start, stop) for entry in slices]
         yield start, np.concatenate(columns, axis=1)
 
 
@@ -79,6 +79,6 @@ def _block(part: ColumnSlice, variable: Any, first: int, start: int, stop: int) 
 
 
 def _within(rows: range, start: int, stop: int) -> tuple[int, int]:
-    """Which of some rising rows, counted from 0, lie in [start, stop)."""
+    """Return the positions [low, high) of the increasing rows that are in [start, stop)."""
     low, high = (len(range(rows.start, min(end, rows.stop), rows.step)) for end in (start, stop))
     return low, high
