@@ -70,7 +70,7 @@ def test_bad_continuous_columns_are_named():
     layer = ContinuousInputs.of(SCHEMA)
     with pytest.raises(ValueError, match="no column 'price' in the batch; available: age"):
         layer({"age": np.ones(2)})
-    with pytest.raises(ValueError, match=r"continuous column 'age' needs shape \(batch,\), not \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"continuous column 'age' must have shape \(batch,\); got \(2, 3\)"):
         layer({"age": np.ones((2, 3)), "price": np.ones(2)})
     with pytest.raises(SchemaError, match="'clicks' is a continuous list column"):
         ContinuousInputs.of(Schema([Column("clicks", "float32", (CONT, LIST))]))
