@@ -72,7 +72,7 @@ def polars(path, output):
     yield
     raw, x, y = pl.scan_parquet(path), pl.col("price"), pl.col("clicked")
     mean = raw.select(y.mean()).collect(engine="streaming").item()
-    frame, made = raw, []
+    frame, new_columns = raw, []
     for key in KEYS:
         name = "_".join(key)
         learned = raw.group_by(key).agg(
@@ -85,10 +85,10 @@ def polars(path, output):
         smoothed = ((total + SMOOTH * mean) / (n + SMOOTH)).alias(f"TE_{name}_clicked")
         for table, on in ((learned, key), (folds.select(*key, "fold", smoothed), [*key, "fold"])):
             table = table.collect(engine="streaming")
-            made += [column for column in table.columns if column not in on]
+            new_columns += [column for column in table.columns if column not in on]
             frame = frame.join(table.lazy(), on=on, how="left", nulls_equal=True, maintain_order="left")
     output.mkdir()
-    frame = frame.select(pl.col(name).fill_null(0).cast(pl.Float32) for name in made)
+    frame = frame.select(pl.col(name).fill_null(0).cast(pl.Float32) for name in new_columns)
     frame.sink_parquet(output / "part.parquet", compression="snappy")
     yield
 
@@ -98,21 +98,21 @@ def pandas(path, output):
 
     yield
     frame = pd.read_parquet(path)
-    mean, made = frame["clicked"].mean(), {}
+    mean, new_columns = frame["clicked"].mean(), {}
     for key in KEYS:
         name = "_".join(key)
         learned = frame.groupby(key, dropna=False)["price"].agg(["count", "mean", "std"]).reset_index()
-        joined = frame[key].merge(learned, on=key, how="left")
-        made[f"{name}_count"] = joined["count"]
-        made |= {f"{name}_price_{stat}": joined[stat].fillna(0) for stat in ("mean", "std")}
+        merged = frame[key].merge(learned, on=key, how="left")
+        new_columns[f"{name}_count"] = merged["count"]
+        new_columns |= {f"{name}_price_{stat}": merged[stat].fillna(0) for stat in ("mean", "std")}
         folds = frame.groupby([*key, "fold"], dropna=False)["clicked"].agg(["count", "sum"]).reset_index()
-        whole = folds.groupby(key, dropna=False)[["count", "sum"]].transform("sum")
-        others = whole - folds[["count", "sum"]]
+        all_folds = folds.groupby(key, dropna=False)[["count", "sum"]].transform("sum")
+        others = all_folds - folds[["count", "sum"]]
         folds["value"] = (others["sum"] + SMOOTH * mean) / (others["count"] + SMOOTH)
         on = [*key, "fold"]
-        made[f"TE_{name}_clicked"] = frame[on].merge(folds[[*on, "value"]], on=on, how="left")["value"]
+        new_columns[f"TE_{name}_clicked"] = frame[on].merge(folds[[*on, "value"]], on=on, how="left")["value"]
     output.mkdir()
-    pd.DataFrame(made).astype("float32").to_parquet(output / "part.parquet", compression="snappy")
+    pd.DataFrame(new_columns).astype("float32").to_parquet(output / "part.parquet", compression="snappy")
     yield
 
 

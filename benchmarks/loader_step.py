@@ -53,21 +53,21 @@ def columns_of(batch):
     return named | {f"c{i}": np.ascontiguousarray(ids[i, :, 0]) for i in range(FEATURES)} | {"label": target[:, 0]}
 
 
-def write(folder, made, rows, schema):
+def write(folder, batch_list, rows, schema):
     """The batches, one after another and round and round, in files of eight row groups of 65,536 rows."""
     schema.save(folder)
-    whole = {name: np.concatenate([batch[name] for batch in made]) for name in made[0]}
+    columns = {name: np.concatenate([batch[name] for batch in batch_list]) for name in batch_list[0]}
     for index, start in enumerate(range(0, rows, 8 * 65_536)):
-        at = np.arange(start, min(start + 8 * 65_536, rows)) % len(whole["label"])
-        table = pa.table({name: column[at] for name, column in whole.items()})
+        at = np.arange(start, min(start + 8 * 65_536, rows)) % len(columns["label"])
+        table = pa.table({name: column[at] for name, column in columns.items()})
         pq.write_table(table, folder / f"part-{index:05d}.parquet", row_group_size=65_536)
 
 
-def in_memory(made, steps):
+def in_memory(batch_list, steps):
     def pair(batch):
         return {name: column for name, column in batch.items() if name != "label"}, batch["label"][:, None]
 
-    data = [tf.data.Dataset.from_tensors(pair(batch)) for batch in made]
+    data = [tf.data.Dataset.from_tensors(pair(batch)) for batch in batch_list]
     rounds = data[0]
     for one in data[1:]:
         rounds = rounds.concatenate(one)
@@ -105,12 +105,12 @@ def main():
     parser.add_argument("--vocabulary", type=int, default=1_000_000)
     parser.add_argument("--repeats", type=int, default=3)
     args = parser.parse_args()
-    made = [columns_of(batch) for batch in batches(Case("", args.vocabulary, args.batch_size, WIDTH))]
+    batch_list = [columns_of(batch) for batch in batches(Case("", args.vocabulary, args.batch_size, WIDTH))]
     schema = schema_of(args.vocabulary)
     with tempfile.TemporaryDirectory() as folder:
-        write(Path(folder), made, args.rows, schema)
+        write(Path(folder), batch_list, args.rows, schema)
         loader = kr.Loader(folder, args.batch_size, shuffle=True)
-        feeds = {"memory": in_memory(made, len(loader)), "loader": loader}
+        feeds = {"memory": in_memory(batch_list, len(loader)), "loader": loader}
         model = kr.models.DLRM(schema, embedding_dim=WIDTH, bottom_units=[*BOTTOM, WIDTH], top_units=TOP)
         model.compile(kr.optimizers.Adagrad(0.01), loss="binary_crossentropy")
         taken = {name: [] for name in feeds}

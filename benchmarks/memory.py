@@ -71,15 +71,15 @@ def worker(args, rows, folder):
     stage("train")
     path = Path(folder) / "tables"
     look_up = keras.Model(ids, vectors)
-    some = {name: column[: args.batch] for name, column in data.items()}
-    saved = look_up.predict(some, verbose=0)
+    batch = {name: column[: args.batch] for name, column in data.items()}
+    saved = look_up.predict(batch, verbose=0)
     kr.save_tables(model, path)
     stage("save")
     model.fit(data, target, batch_size=args.batch, verbose=0)
-    trained = look_up.predict(some, verbose=0)
+    trained = look_up.predict(batch, verbose=0)
     kr.restore_tables(model, path)
     stage("restore")
-    restored = look_up.predict(some, verbose=0)
+    restored = look_up.predict(batch, verbose=0)
     for name in names:
         np.testing.assert_array_equal(restored[name], saved[name])
         assert (trained[name] != saved[name]).any()
@@ -122,9 +122,9 @@ def main():
     tiny, large = life(args, TINY_ROWS), life(args, rows)
     stages = {}
     for stage in STAGES:
-        wanted = 0.0 if stage == "import" else large["variables_gib"] - tiny["variables_gib"]
+        table_gib = 0.0 if stage == "import" else large["variables_gib"] - tiny["variables_gib"]
         peak, framework = large["peaks"][stage], tiny["peaks"][stage]
-        stages[stage] = {"peak_gib": peak, "framework_gib": framework, "excess_gib": peak - framework - wanted}
+        stages[stage] = {"peak_gib": peak, "framework_gib": framework, "excess_gib": peak - framework - table_gib}
     title = (
         f"{args.tables} tables x {rows:,} x {args.width}, {args.optimizer}: "
         f"tables and state {large['variables_gib']:.2f} GiB"

@@ -101,11 +101,11 @@ def control_group(limit):
 
 def write(folder, gib, values):
     """Returns the number of rows."""
-    made = criteo_like.write(folder, DISTINCT * FILE_ROWS, DISTINCT, values)
-    size = sum(path.stat().st_size for path in made) / DISTINCT
+    distinct_files = criteo_like.write(folder, DISTINCT * FILE_ROWS, DISTINCT, values)
+    size = sum(path.stat().st_size for path in distinct_files) / DISTINCT
     count = max(DISTINCT, round(gib * 2**30 / size))
     for index in range(DISTINCT, count):
-        shutil.copyfile(made[index % DISTINCT], folder / f"raw-{index:04d}.parquet")
+        shutil.copyfile(distinct_files[index % DISTINCT], folder / f"raw-{index:04d}.parquet")
     return count * FILE_ROWS
 
 
@@ -138,13 +138,13 @@ def main():
         pipes = dict.fromkeys(("stdout", "stderr"), subprocess.PIPE)
         done = subprocess.Popen(command, env=environment, text=True, **pipes)
         watch = Watch(done.pid)  # tells how far it came if it is killed
-        told, errors = done.communicate()
+        output, errors = done.communicate()
         if done.returncode:
             killed = f"killed: it took more than the limit; {watch.gib():.2f} GiB of its own were seen"
             why = killed if done.returncode == -9 else errors[-3000:]
             raise SystemExit(f"{size:.2f} GiB under {args.limit_gib} GiB: {why}")
         written = sum(path.stat().st_size for path in (folder / "out").iterdir()) / 2**30
-    figures = json.loads(told.splitlines()[-1])
+    figures = json.loads(output.splitlines()[-1])
     peak = max(stage["peak_gib"] for stage in figures["stages"].values())
     title = f"{size:.2f} GiB, {rows:,} rows, vocabularies of {figures['vocabulary']:,}; limit {args.limit_gib} GiB"
     table = Table("while", "s", "own memory, peak GiB", title=title)

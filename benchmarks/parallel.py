@@ -236,33 +236,33 @@ def measure(ranks, case):
     lines = [line.partition("measured: ")[2] for line in done.stdout.splitlines() if "measured: " in line]
     if not lines:
         raise SystemExit(f"{case} on {ranks} ranks failed: {done.stdout[-2000:]}{done.stderr[-2000:]}")
-    found = json.loads(lines[0])
-    mean = {key: statistics.mean(each[key] for each in found["ranks"]) for key in found["ranks"][0]}
+    result = json.loads(lines[0])
+    mean = {key: statistics.mean(each[key] for each in result["ranks"]) for key in result["ranks"][0]}
     counted = {name: mean[name] for name in PHASES} | {"in_all": sum(mean[name] for name in PHASES)}
     return {
         "model": case["model"],
         "ranks": ranks,
         "wall_ms": mean["wall_ms"],
         "cpu_ms": mean["cpu_ms"] * ranks,
-        "predicted": found["predicted"],
+        "predicted": result["predicted"],
         "counted": counted,
         "dense": mean["dense"],
         "kernel": mean["kernel"],
     }
 
 
-def row(found):
+def row(result):
     def kb(number):
         return f"{number / 1e3:,.1f}" if number else ""
 
-    predicted, counted = found["predicted"], found["counted"]
+    predicted, counted = result["predicted"], result["counted"]
     pairs = [f"{kb(counted[name])} ({kb(predicted[name])})" if counted[name] else "" for name in PHASES]
     ratio = f"{counted['in_all'] / predicted['in_all']:.3f}" if predicted["in_all"] else ""
-    sent = counted["in_all"] + found["dense"]
+    sent = counted["in_all"] + result["dense"]
     return (
-        found["model"], str(found["ranks"]), f"{found['wall_ms']:,.0f}", f"{found['cpu_ms']:,.0f}", *pairs,
-        kb(counted["in_all"]), kb(predicted["in_all"]), ratio, kb(found["dense"]), kb(found["kernel"]),
-        f"{found['kernel'] / sent:.3f}" if sent else "",
+        result["model"], str(result["ranks"]), f"{result['wall_ms']:,.0f}", f"{result['cpu_ms']:,.0f}", *pairs,
+        kb(counted["in_all"]), kb(predicted["in_all"]), ratio, kb(result["dense"]), kb(result["kernel"]),
+        f"{result['kernel'] / sent:.3f}" if sent else "",
     )  # fmt: skip
 
 
@@ -296,9 +296,9 @@ def main():
             table.add_row(*row(results[-1]), end_section=ranks == args.ranks[-1])
     console = Console(width=190)
     console.print(table)
-    for found in results:
-        placements = ", ".join(f"{count} {kind}" for kind, count in found["predicted"]["placements"].items())
-        console.print(f"{found['model']} on {found['ranks']}: {placements}")
+    for result in results:
+        placements = ", ".join(f"{count} {kind}" for kind, count in result["predicted"]["placements"].items())
+        console.print(f"{result['model']} on {result['ranks']}: {placements}")
     print(json.dumps({"benchmark": "parallel", **options, "results": results}))
 
 

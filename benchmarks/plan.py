@@ -39,10 +39,12 @@ def synthetic_models():
 def features_of(model):
     """A feature for each hotness of each table."""
     features = {}
-    for group, alike in enumerate(model["embeddings"]):
-        for index in range(alike["tables"]):
-            table = kr.TableConfig(f"t{group}_{index}", alike["rows"], alike["width"], combiner="sum")
-            for hotness in alike["hotness"]:
+    for group, group_config in enumerate(model["embeddings"]):
+        for index in range(group_config["tables"]):
+            table = kr.TableConfig(
+                f"t{group}_{index}", group_config["rows"], group_config["width"], combiner="sum"
+            )
+            for hotness in group_config["hotness"]:
                 name = f"{table.name}_{hotness}hot"
                 features[name] = kr.FeatureConfig(name, table, hotness=hotness)
     return features
@@ -56,10 +58,10 @@ def round_robin(workloads, step):
 def size_sorted(workloads, step):
     """The largest table first, each to the rank that holds fewest bytes."""
     size = [workload.table.vocabulary_size * workload.table.embedding_dim for workload in workloads]
-    held, owner = np.zeros(step.ranks), [0] * len(workloads)
+    bytes_per_rank, owner = np.zeros(step.ranks), [0] * len(workloads)
     for at in sorted(range(len(workloads)), key=lambda at: -size[at]):
-        owner[at] = int(np.argmin(held))
-        held[owner[at]] += size[at]
+        owner[at] = int(np.argmin(bytes_per_rank))
+        bytes_per_rank[owner[at]] += size[at]
     return _table_wise(workloads, step, owner)
 
 
@@ -94,11 +96,11 @@ def compare(model, ranks, batch, memory, optimizer):
     seconds = time.perf_counter() - start
     workloads = table_workloads(features, optimizer)
     step = Step(ranks, batch, bandwidth=25e9, memory_bandwidth=1e12, wire_dtype="float32")
-    found = {"ours": figures(ours.predicted, memory)}
+    results = {"ours": figures(ours.predicted, memory)}
     for baseline in (round_robin, size_sorted):
         predicted = cost_model.predict(baseline(workloads, step), workloads, step)
-        found[baseline.__name__] = figures(predicted, memory)
-    return {"ranks": ranks, "tables": len(workloads), "seconds_to_plan": seconds, **found}
+        results[baseline.__name__] = figures(predicted, memory)
+    return {"ranks": ranks, "tables": len(workloads), "seconds_to_plan": seconds, **results}
 
 
 def main():
@@ -116,21 +118,21 @@ def main():
     title = f"predicted, {args.batch:,} rows a step in all, {args.memory} a rank, {args.optimizer}"
     header = ("model", "tables", "ranks", "plan", "ms, slowest", "ms, mean", "GiB, fullest", "memory", "bytes")
     table = Table(*header, "planned in s", title=title, caption="memory and bytes: worst rank over mean")
-    found = {}
+    results = {}
     for name in args.models:
         ranks = RANKS[name]
-        found[name] = compare(models[name], ranks, args.batch // ranks, memory, args.optimizer)
+        results[name] = compare(models[name], ranks, args.batch // ranks, memory, args.optimizer)
         for kind in ("ours", "round_robin", "size_sorted"):
-            each, ours = found[name][kind], kind == "ours"
-            first = (name, f"{found[name]['tables']:,}", str(ranks)) if ours else ("", "", "")
+            each, ours = results[name][kind], kind == "ours"
+            first = (name, f"{results[name]['tables']:,}", str(ranks)) if ours else ("", "", "")
             fullest = f"{each['worst_gib']:,.1f}" + ("" if each["fits"] else " (does not fit)")
             numbers = (f"{each['worst_ms']:,.2f}", f"{each['mean_ms']:,.2f}", fullest)
             even = (f"{each['memory_balance']:.2f}", f"{each['bytes_balance']:.2f}")
-            planned = f"{found[name]['seconds_to_plan']:.2f}" if ours else ""
+            planned = f"{results[name]['seconds_to_plan']:.2f}" if ours else ""
             table.add_row(*first, kind, *numbers, *even, planned, end_section=kind == "size_sorted")
     Console(width=130).print(table)
     own = {"batch": args.batch, "memory": args.memory, "optimizer": args.optimizer}
-    print(json.dumps({"benchmark": "plan", **own, "models": found}))
+    print(json.dumps({"benchmark": "plan", **own, "models": results}))
 
 
 if __name__ == "__main__":

@@ -46,15 +46,15 @@ def make_workflow() -> etl.Workflow:
 
 def compared(run: Callable[[bool], Any], repeats: int, clock: Callable[[], float]) -> dict[str, float]:
     """Seconds with and without, and the median of the ratios of runs that follow each other."""
-    found: dict[bool, list[float]] = {True: [], False: []}
+    results: dict[bool, list[float]] = {True: [], False: []}
     for repeat in range(repeats):
         for on in (True, False) if repeat % 2 else (False, True):
             parquet_files._check.cache_clear()  # which pages were compared already
             start = clock()
             run(on)
-            found[on].append(clock() - start)
-    ratios = [a / b for a, b in zip(found[True], found[False], strict=True)]
-    seconds = {name: round(statistics.median(found[on]), 3) for name, on in (("with", True), ("without", False))}
+            results[on].append(clock() - start)
+    ratios = [a / b for a, b in zip(results[True], results[False], strict=True)]
+    seconds = {name: round(statistics.median(results[on]), 3) for name, on in (("with", True), ("without", False))}
     return {**seconds, "ratio": round(statistics.median(ratios), 3)}
 
 
@@ -94,7 +94,7 @@ def main() -> None:
         for loader in loaders.values():
             passes(loader)
         cpu = time.process_time
-        found = {
+        results = {
             "rows": args.rows,
             "bytes_more": round(longer, 5),
             "fit": compared(lambda on: make_workflow().fit(raw, verify=on, progress=False), args.repeats, cpu),
@@ -106,7 +106,7 @@ def main() -> None:
             "flushing to_parquet, wall time": compared(write_flushed, args.repeats, time.perf_counter),
             "megabytes written": round(sum(file.stat().st_size for file in data.iterdir()) / 1e6, 1),
         }
-    text = json.dumps(found, indent=1)
+    text = json.dumps(results, indent=1)
     print(text)
     if args.out:
         args.out.write_text(text + "\n")

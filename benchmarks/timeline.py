@@ -33,7 +33,7 @@ KINDS = (
     ("gradient_tape/functional_1/bottom", BACKWARD),
     ("gradient_tape", "gradients of the rest, rows to update"),
     ("functional_1/bottom", BOTTOM),
-    ("functional_1/emb", "lookup: rows wanted, answered, put in place"),
+    ("functional_1/emb", "lookup: rows requested, answered, stitched"),
     ("adagrad", "update"),
     ("functional_1/", "interaction, top tower"),
     ("compile_loss", "interaction, top tower"),
@@ -49,7 +49,7 @@ MESSAGES = (
     ("kerasrec.metrics", "message: metrics"),
 )
 LANES = (
-    BOTTOM, "lookup: rows wanted, answered, put in place", "message: how many rows", "message: rows asked for",
+    BOTTOM, "lookup: rows requested, answered, stitched", "message: how many rows", "message: rows asked for",
     "message: vectors", "interaction, top tower", "message: metrics", "gradients of the rest, rows to update",
     BACKWARD, "message: gradients of rows", "message: dense gradients", "update", "message: changed copies",
 )  # fmt: skip
@@ -94,7 +94,7 @@ def messages(path):
     names = {
         each["pid"]: each["args"]["name"] for each in events if each.get("name") == "process_name" and each["pid"]
     }
-    found, stack, ready = set(), {}, {}
+    spans, stack, ready = set(), {}, {}
     for each in events:
         if (
             each["ph"] == "X" and each["name"] == "0"
@@ -108,8 +108,8 @@ def messages(path):
             moves = not name.startswith("NEGOTIATE")
             if lane and depth == 0:  # of tensors that travel together, the same times: kept once
                 start = start if moves else max(start, ready.get(each["pid"], start))
-                found.add((began + start, began + each["ts"], lane, moves))
-    return sorted(found)
+                spans.add((began + start, began + each["ts"], lane, moves))
+    return sorted(spans)
 
 
 def operations(folder):
@@ -125,7 +125,7 @@ def operations(folder):
         for stat in plane.stats
         if plane.stat_metadata[stat.metadata_id].name == "profile_start_time"
     )
-    found, steps = [], []
+    spans, steps = [], []
     for plane in space.planes:
         for line in plane.lines:
             for event in line.events:
@@ -136,8 +136,8 @@ def operations(folder):
                     steps.append((start, end))
                 elif name.startswith("StatefulPartitionedCall/"):
                     lane = next(lane for word, lane in KINDS if word in name)
-                    found.append((start, end, lane, name.removeprefix("StatefulPartitionedCall/")))
-    return sorted(found), sorted(steps)
+                    spans.append((start, end, lane, name.removeprefix("StatefulPartitionedCall/")))
+    return sorted(spans), sorted(steps)
 
 
 def one_step(timeline, folder):
@@ -259,14 +259,14 @@ def main():
     with gzip.GzipFile(args.out.with_suffix(".json.gz"), "wb", mtime=0) as file:
         file.write(json.dumps(trace(steps), separators=(",", ":")).encode())
     lanes = (BOTTOM, "message: rows asked for", "message: vectors", BACKWARD, "message: gradients of rows")
-    found = {
+    spans = {
         title: {"step": step["ms"], **{lane: ends(step, lane) for lane in lanes}} for title, step in steps.items()
     }
-    for title, each in found.items():
+    for title, each in spans.items():
         print(title)
         for lane, span in each.items():
             print(f"  {lane}: {span}")
-    print(json.dumps({"benchmark": "timeline", "rows": args.rows, "batch": args.batch, "steps": found}))
+    print(json.dumps({"benchmark": "timeline", "rows": args.rows, "batch": args.batch, "steps": spans}))
 
 
 if __name__ == "__main__":

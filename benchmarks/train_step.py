@@ -197,10 +197,10 @@ def bar_cases(base):
 
 def bars(cases, results):
     """Each bar's figure by wall and by CPU time, and the bar itself: ">=", "<=" or "<" and a number."""
-    found = {name: result for result in results for name, case in cases.items() if case_of(result) == case}
+    by_name = {name: result for result in results for name, case in cases.items() if case_of(result) == case}
     out = {}
     for clock in ("wall", "cpu"):
-        to_floor = {name: statistics.median(result[f"{clock}_to_floor"]) for name, result in found.items()}
+        to_floor = {name: statistics.median(result[f"{clock}_to_floor"]) for name, result in by_name.items()}
 
         def ratio(above, below, less=0.0, to_floor=to_floor):
             if above not in to_floor or below not in to_floor or to_floor[below] <= less:
@@ -287,7 +287,7 @@ def main():
         plot(json.loads(args.results.read_text().splitlines()[-1])["results"], args.plot)
         return
     base = Case("kerasrec", **{field.name: getattr(args, field.name) for field in fields(Case)[1:]})
-    wanted = bar_cases(base)
+    bar_case_of = bar_cases(base)
     if args.sweep:
         runs = [
             (
@@ -299,7 +299,7 @@ def main():
             for value in SWEEPS[name]
         ]
     else:
-        runs = [("", base, list(wanted.values()))]
+        runs = [("", base, list(bar_case_of.values()))]
     results = []
     for name, ours, cases in runs:
         cases = [case for case in cases if case.system in args.systems and supported(case)]
@@ -308,7 +308,7 @@ def main():
         results += [{"sweep": name, **result} for result in got]
     if args.plot:
         plot(results, args.plot)
-    figures = {} if args.sweep else bars(wanted, results)
+    figures = {} if args.sweep else bars(bar_case_of, results)
     for name, figure in figures.items():
         print(f"{name:26} {figure['wall']} (CPU {figure['cpu']}), bar {figure['bar']}")
     own = {key: getattr(args, key) for key in ("repeats", "seconds", "memory")}

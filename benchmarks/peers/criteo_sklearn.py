@@ -37,6 +37,10 @@ def predicted(strength, part):
 
 choose, test = slice(learn, check), slice(check, None)
 best = min((0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1), key=lambda c: log_loss(clicked[choose], predicted(c, choose)))
-found = predicted(best, test)
-figures = {"C": best, "auc": roc_auc_score(clicked[test], found), "log_loss": log_loss(clicked[test], found)}
+predictions = predicted(best, test)
+figures = {
+    "C": best,
+    "auc": roc_auc_score(clicked[test], predictions),
+    "log_loss": log_loss(clicked[test], predictions),
+}
 print(json.dumps(figures))

@@ -29,10 +29,12 @@ def kerasrec_vectors(case, ids):
 
 
 def keras_vectors(case, ids):
-    found = {
+    embedded = {
         name: keras.layers.Embedding(case.vocabulary, case.width, initial(case, name))(ids[name]) for name in NAMES
     }
-    return found if case.hotness == 1 else {name: ops.mean(vectors, axis=1) for name, vectors in found.items()}
+    return (
+        embedded if case.hotness == 1 else {name: ops.mean(vectors, axis=1) for name, vectors in embedded.items()}
+    )
 
 
 def keras_rs_vectors(case, ids):
@@ -94,13 +96,13 @@ def feed(case):
     The size of a batch is unknown to the graph, as it is where the last batch of a pass is shorter.
     """
     rng = np.random.default_rng(1)
-    made = []
+    batch_list = []
     for dense, ids, target in batches(case):
         columns = ids[..., 0] if case.hotness == 1 else ids
         if case.system == "floor":
             columns = rng.uniform(-0.05, 0.05, (FEATURES, case.batch, case.width)).astype("float32")
-        made.append(({"dense": dense, **dict(zip(NAMES, columns, strict=True))}, target))
-    data = functools.reduce(tf.data.Dataset.concatenate, map(tf.data.Dataset.from_tensors, made)).repeat()
+        batch_list.append(({"dense": dense, **dict(zip(NAMES, columns, strict=True))}, target))
+    data = functools.reduce(tf.data.Dataset.concatenate, map(tf.data.Dataset.from_tensors, batch_list)).repeat()
 
     def forget_size(tensor):
         return tf.raw_ops.PlaceholderWithDefault(input=tensor, shape=[None, *tensor.shape[1:]])

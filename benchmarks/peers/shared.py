@@ -48,13 +48,13 @@ def batches(case: Case) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
     rows = rng.permutation(case.vocabulary - padding)[: case.distinct or None] + padding
     # A power law cut off at the last rank, by the inverse of its distribution function.
     share = np.cumsum(np.arange(1, len(rows) + 1, dtype=np.float64) ** -1.2)
-    made = []
+    batch_list = []
     for _ in range(count):
         ids = rows[np.searchsorted(share, share[-1] * rng.random(size), side="right").clip(max=len(rows) - 1)]
         dense = rng.normal(size=(case.batch, DENSE)).astype("float32")
         target = dense[:, :1] + rng.normal(size=(case.batch, 1)) > 0.5
-        made.append((dense, ids.astype("int32"), target.astype("float32")))
-    return made
+        batch_list.append((dense, ids.astype("int32"), target.astype("float32")))
+    return batch_list
 
 
 def serve(prepare: Callable[[Case], Callable[[int], tuple[list[float], list[float], list[float]]]]) -> None:

@@ -60,8 +60,8 @@ class DLRM(torch.nn.Module):
 
     def forward(self, dense, ids, offsets):
         x = self.bottom(dense)
-        found = self.tables(ids, offsets).view(len(x), FEATURES, -1)
-        vectors = torch.cat([x[:, None], found.to(x.dtype)], 1)
+        embedded = self.tables(ids, offsets).view(len(x), FEATURES, -1)
+        vectors = torch.cat([x[:, None], embedded.to(x.dtype)], 1)
         gram = torch.bmm(vectors, vectors.transpose(1, 2))
         return self.logit(self.top(torch.cat([x, gram.flatten(1).index_select(1, self.pairs)], 1)))
 
@@ -77,7 +77,7 @@ def prepare(case):
     }
     optimizer = kinds["sgd" if case.optimizer == "sgd" else "adagrad"](model.dense_parameters())
     offsets = torch.arange(FEATURES * case.batch + 1) * case.hotness
-    made = [
+    batch_list = [
         tuple(map(torch.from_numpy, (dense, ids.reshape(-1).astype(np.int64), target)))
         for dense, ids, target in batches(case)
     ]
@@ -93,7 +93,7 @@ def prepare(case):
 
     def steps(n):
         times, losses = [now()], []
-        for batch in itertools.islice(itertools.cycle(made), n):
+        for batch in itertools.islice(itertools.cycle(batch_list), n):
             losses.append(step(*batch))
             times.append(now())
         wall, cpu = np.diff(times, axis=0).T.tolist()

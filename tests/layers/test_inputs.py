@@ -93,7 +93,7 @@ def test_bad_ids_are_named():
         ids_of(SCHEMA, {**good, "genres": np.array([3, 4])})
     with pytest.raises(ValueError, match="'user' is not a list column"):
         ids_of(SCHEMA, {**good, "user": np.array([[1, 2], [3, 4]])})
-    with pytest.raises(ValueError, match="must be a dict of columns by name, not list"):
+    with pytest.raises(ValueError, match="must be a dict of columns by name; got list"):
         ids_of(SCHEMA, [np.array([1, 2])])
 
 
@@ -107,8 +107,8 @@ def test_features_know_hotness_and_frequencies():
     features = embedding_features(Schema(columns), 4)
     assert [feature.hotness for feature in features.values()] == [1.0, 2.5]
     assert features["u"].table is features["v"].table
-    assert features["u"].table.head == (0.0, 0.5, 0.75, 1.0)
+    assert features["u"].table.lookup_cdf == (0.0, 0.5, 0.75, 1.0)
     layer = kr.layers.DistributedEmbedding(features)
     again = kr.layers.DistributedEmbedding.from_config(json.loads(json.dumps(layer.get_config())))
     assert again.features == features
-    assert again.features["v"].table.head == (0.0, 0.5, 0.75, 1.0)
+    assert again.features["v"].table.lookup_cdf == (0.0, 0.5, 0.75, 1.0)
