@@ -17,7 +17,7 @@ help:
 	@echo "make test-fast      the tests without the slow ones"
 	@echo "make test-backends  JAX and PyTorch against TensorFlow (they get .venv-backends)"
 	@echo "make test-polars    features under Polars 1, which cuDF needs (it gets .polars-1)"
-	@echo "make lint           ruff and mypy"
+	@echo "make lint           ruff, mypy and whether the map is up to date"
 	@echo "make map            draw docs/architecture.svg, which package imports which"
 	@echo "make setup          only make the virtual environment, .venv"
 
@@ -72,6 +72,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/python tools/draw_map.py --check
 
 map: setup
 	$(BIN)/python tools/draw_map.py

@@ -63,8 +63,8 @@ def write_scalars(folder, rows, args):
     columns += [kr.Column(f"c{i}", "int32", ("categorical",), IDS, 16, f"c{i}") for i in range(args.categorical)]
 
     def make(rng, count):
-        columns = {f"x{i}": rng.normal(size=count).astype("float32") for i in range(args.continuous)}
-        return columns | {f"c{i}": ids(rng, count) for i in range(args.categorical)}
+        arrays = {f"x{i}": rng.normal(size=count).astype("float32") for i in range(args.continuous)}
+        return arrays | {f"c{i}": ids(rng, count) for i in range(args.categorical)}
 
     write(folder, rows, args, columns, make)
 
@@ -73,11 +73,11 @@ def write_lists(folder, rows, args):
     columns = [kr.Column(f"l{i}", "int32", ("categorical", "list"), IDS, 16, f"l{i}") for i in range(LISTS)]
 
     def make(rng, count):
-        columns = {}
+        arrays = {}
         for column in columns:
             offsets = np.concatenate([[0], np.cumsum(rng.integers(0, LONGEST + 1, count))]).astype("int32")
-            columns[column.name] = pa.ListArray.from_arrays(offsets, ids(rng, offsets[-1]))
-        return columns
+            arrays[column.name] = pa.ListArray.from_arrays(offsets, ids(rng, offsets[-1]))
+        return arrays
 
     write(folder, rows, args, columns, make)
 

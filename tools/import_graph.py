@@ -41,11 +41,11 @@ FLOORS: dict[str, list[set[str]]] = {
 
 def modules() -> dict[str, Path]:
     """Return every file of the package by its dotted name, without `kerasrec.`; the package itself is ''."""
-    found = {}
+    files = {}
     for path in sorted(PACKAGE.rglob("*.py")):
         parts = path.relative_to(PACKAGE).with_suffix("").parts
-        found[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
-    return found
+        files[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
+    return files
 
 
 @cache
