@@ -186,12 +186,12 @@ class Checkpoint(keras.callbacks.Callback):
         report(self.folder, self._step)
 
     def _state(self) -> dict[str, Any] | None:
-        """The loader's after the batches of this epoch that are done."""
+        """Return the loader's state after the batches of this epoch that are done; None without a loader."""
         return None if self.loader is None else self.loader.state(self._done - self._first)
 
     # ---- what it is fitted with ------------------------------------------------------------------------------
     def state(self) -> dict[str, Any]:
-        """The history of the epochs that are done: Keras's `History` learns of one after this callback."""
+        """Return the history of the epochs that are done: Keras's `History` learns of one after this callback."""
         return {"epochs": list(self._logs), "logs": list(self._logs.values())}
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -205,7 +205,7 @@ class Checkpoint(keras.callbacks.Callback):
                     history.history.setdefault(name, []).append(value)
 
     def _others(self) -> list[Any]:
-        """The callbacks whose state is saved, this one among them."""
+        """Return the callbacks whose state is saved, this one among them."""
         aside = (Checkpoint, keras.callbacks.History)
         return [*(each for each in self.callbacks if not isinstance(each, aside)), self]
 

@@ -192,7 +192,7 @@ class Loader(Resumable, Views, DataAdapter):
         )
 
     def __len__(self) -> int:
-        """The number of batches in one pass, the same on every rank."""
+        """Return the number of batches in one pass, the same on every rank."""
         return len(self._stream)
 
     def __iter__(self) -> Generator[Inputs, None, None]:

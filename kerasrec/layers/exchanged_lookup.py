@@ -55,7 +55,7 @@ class ExchangedLookup:
             self.exchange = NodeExchange(stacks, name, wire_dtype, ranks_per_node)
 
     def vectors(self, bags: Mapping[str, Bags], dtype: str, training: bool) -> dict[str, Tensor]:
-        """As `LocalLookup.vectors`; every rank must call it."""
+        """Return what `Lookup.vectors` does; every rank must call it."""
         share = self.share.of_batch(bag_count(next(iter(bags.values())))) if training else None
         lookups, rows = [], []
         for stack, (parts, padded) in zip(self.exchange.stacks, self.parts.of_stacks(bags), strict=True):

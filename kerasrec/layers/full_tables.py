@@ -25,10 +25,10 @@ from kerasrec.typing import Tensor
 
 @contextmanager
 def full_tables_on_rank_0(model: Any) -> Iterator[None]:
-    """For the duration, rank 0's `DistributedEmbedding` layers look all tables up in its own memory.
+    """Let rank 0's `DistributedEmbedding` layers look all tables up in its own memory for the duration.
 
-    Every rank must enter it. They send rank 0 their rows some 16 MiB at a time and themselves keep no copy; what
-    the model answers there, on rank 0, is to the bit what it would answer on one rank.
+    Every rank must enter it. The others send rank 0 their rows, about 16 MiB at a time. On rank 0 the model then
+    predicts what it would predict on one rank, bit for bit.
 
     Raises:
         MemoryError: rank 0 lacks the memory.

@@ -46,10 +46,10 @@ ASKED = tuple(f"HOROVOD_{word}" for word in ("WITH", "GPU", "CPU_OP", "CUDA", "N
 
 
 def wheel() -> Path:
-    """The wheel for this Python, TensorFlow and machine; built if the cache has none, in about 2.5 minutes.
+    """Return the wheel for this Python, TensorFlow and machine; build it in about 2.5 minutes if none is cached.
 
     Raises:
-        OSError: something that the build needs is missing, or the build failed; says what.
+        OSError: something that the build needs is missing, or the build failed; the message says which.
     """
     tensorflow = _tensorflow()
     settings = _settings()
@@ -72,7 +72,7 @@ def wheel() -> Path:
 
 
 def _kept(folder: Path) -> Path | None:
-    """The wheel of an earlier build, unless its bytes changed since or another user could have changed them."""
+    """Return the cached wheel, unless its bytes changed since or another user could have changed them."""
     wheels = list(folder.glob("*.whl"))
     if len(wheels) != 1 or not (folder / DIGEST).is_file():
         return None
@@ -106,7 +106,7 @@ def _tensorflow() -> str:
 
 
 def _settings() -> dict[str, str]:
-    """The defaults, and over them what the user has set for the build."""
+    """Return the settings of the build: the defaults, overridden by the user's environment."""
     asked = {name: value for name, value in os.environ.items() if name.startswith(ASKED)}
     defaults = {
         name: value
@@ -117,7 +117,7 @@ def _settings() -> dict[str, str]:
 
 
 def _build(work: Path, out: Path, settings: dict[str, str]) -> None:
-    """The build's tools go to a folder of their own, so nothing but Horovod reaches the user's environment."""
+    """Build with tools in a folder of their own, so that the user's environment gets nothing but Horovod."""
     tools = work / "tools"
     _run("fetch the build's tools", _pip("install", "--target", str(tools), *TOOLS))
     paths = os.pathsep.join(filter(None, [str(tools), os.environ.get("PYTHONPATH")]))
