@@ -59,7 +59,7 @@ class LocalLookup:
         self.variables = tuple(variables)
 
     def vectors(self, bags: Mapping[str, Bags], dtype: str, training: bool) -> dict[str, Tensor]:
-        """Return what `Lookup.vectors` does. A SavedModel must not contain a kernel, so kernels run in training only."""
+        """Return what `Lookup.vectors` does, by the kernels in training only: a SavedModel must not contain them."""
         training = training and keras.backend.backend() == "tensorflow"
         look_up = _by_kernels if training and kernels.fits(self.variables[0].value) else _gathered
         vectors = []
