@@ -59,7 +59,7 @@ class LocalLookup:
         self.variables = tuple(variables)
 
     def vectors(self, bags: Mapping[str, Bags], dtype: str, training: bool) -> dict[str, Tensor]:
-        """Return what `Lookup.vectors` does, by the kernels in training only: a SavedModel must not contain them."""
+        """Return what `Lookup.vectors` does, by kernels in training only: no SavedModel may have them."""
         training = training and keras.backend.backend() == "tensorflow"
         look_up = _by_kernels if training and kernels.fits(self.variables[0].value) else _gathered
         vectors = []
