@@ -8,7 +8,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import hypothesis
 import pytest
+
+# No test measures time: how long an example takes depends on what else the machine does.
+hypothesis.settings.register_profile("kerasrec", deadline=None)
+hypothesis.settings.load_profile("kerasrec")
 
 TESTS = Path(__file__).parent
 SLOWEST_FIRST = (

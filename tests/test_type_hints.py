@@ -16,7 +16,7 @@ CONFIG = (
 REVEALED = {
     'kr.Loader("train/", batch_size=32)': "kerasrec.data.loader.Loader",
     'kr.TableConfig("item", 10, 4)': "kerasrec.tables.config.TableConfig",
-    '["user"] >> etl.Categorify()': "kerasrec.etl.operator.graph.Node",
+    '["user"] >> etl.Categorify()': "kerasrec.etl.operator.operator.Node",
     'etl.Workflow(["user"] >> etl.Categorify())': "kerasrec.etl.workflow.Workflow",
     "kr.optimizers.Adagrad()": "kerasrec.optimizers.adagrad.Adagrad",
     "kr.layers.MLP([8])": "kerasrec.layers.mlp.MLP",

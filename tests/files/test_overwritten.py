@@ -11,6 +11,7 @@ import pytest
 
 import kerasrec as kr
 from kerasrec import etl
+from kerasrec.files.renames import exchange
 from kerasrec.schema import Column, Schema, SchemaError, Tag
 
 SCHEMA = Schema([Column("x", "int64", (Tag.CATEGORICAL,), cardinality=10), Column("y", "float32", (Tag.TARGET,))])
@@ -26,10 +27,10 @@ def write(folder: Path, value: int) -> None:
 
 
 def replaced(folder: Path, value: int) -> None:
-    """As `to_parquet(overwrite=True)`: another folder takes the name."""
+    """As `to_parquet(overwrite=True)`: another folder takes the name, in one step."""
     write(folder.with_name("other"), value)
-    shutil.rmtree(folder)
-    folder.with_name("other").rename(folder)
+    assert exchange(folder.with_name("other"), folder)
+    shutil.rmtree(folder.with_name("other"))
 
 
 def written_over(folder: Path, value: int) -> None:
@@ -99,7 +100,7 @@ def test_a_workflow_refuses_files_that_changed(kind: str, read: str, tmp_path: P
     files = make(3)
     workflow = etl.Workflow((["x"] >> etl.Normalize()) + (["y"] >> etl.Target())).fit(files)
     data = workflow.transform(files)
-    message = rf"\d.{kind}: the file has changed while it was read: .*; read it again"
+    message = rf"\d.{kind}: the file changed while it was being read: .*; read it again"
     if read == "fit":
         # Between the first pass and the second one.
         finalize = etl.Normalize.finalize

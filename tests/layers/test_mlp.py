@@ -70,5 +70,5 @@ def test_bad_units(units):
 def test_bad_dropout_and_inputs():
     with pytest.raises(ValueError, match="dropout must be in"):
         kr.layers.MLP([2], dropout=1.0)
-    with pytest.raises(ValueError, match=r"needs inputs \(batch, ..., features\)"):
+    with pytest.raises(ValueError, match=r"inputs must have shape \(batch, ..., features\)"):
         kr.layers.MLP([2])(np.ones(3, "float32"))
