@@ -143,7 +143,7 @@ def test_what_is_refused() -> None:
         (lambda x: x.fill_null(x.first()), "LambdaOp of column 'zip' must not depend on other rows"),
         (lambda x: x.str.to_time("%H"), "LambdaOp returns column 'zip' of type Time; supported are numbers"),
     ]:
-        if "of others" in message and not hasattr(pl.col("x").meta, "is_row_separable"):
+        if "other rows" in message and not hasattr(pl.col("x").meta, "is_row_separable"):
             continue  # an older Polars cannot tell
         with pytest.raises(SchemaError, match=message):
             etl.Workflow(["zip"] >> etl.LambdaOp(f)).fit(FRAME)
