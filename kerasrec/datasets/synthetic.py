@@ -9,9 +9,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+import polars as pl
 import pyarrow as pa
 from numpy.typing import NDArray
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -175,6 +176,31 @@ def click_log(
         log = ClickLog(Path(folder), seed, users, items, exponent, splits, distinct)
         log._save(aside / FILENAME)
     return log
+
+
+def clicks(
+    rows: int = 10_000, *, seed: int = 0, users: int = 1_000, items: int = 500, exponent: float = 1.05
+) -> pl.DataFrame:
+    """Return rows of a small click log, in memory.
+
+    Args:
+        rows: the number of rows.
+        seed, users, items, exponent: as for `click_log`; with these few ids thousands of rows are enough to learn.
+
+    Returns:
+        A Polars frame with the columns of the click log: strings, numbers, a list column, nulls, and `clicked`.
+
+    Raises:
+        ValueError: an argument is out of range.
+
+    >>> train, new = kr.datasets.clicks(20_000), kr.datasets.clicks(2_000, seed=1)
+    """
+    if rows < 1:
+        raise ValueError(f"rows must be an integer >= 1; got {rows}")
+    # One model for every seed, so that what is learned on one frame holds on another.
+    blocks = _blocks(World(0, users, items, exponent), seed, "train", rows)
+    frame = cast(pl.DataFrame, pl.from_arrow(pa.concat_tables(block.table for block in blocks)))
+    return frame.with_columns(pl.col(pl.Categorical).cast(pl.String))
 
 
 def _split_sizes(rows: int, valid_fraction: float) -> dict[str, int]:

@@ -10,7 +10,7 @@ import pytest
 
 from kerasrec.datasets import click_model, metrics, synthetic
 from kerasrec.datasets.click_model import CATEGORICAL, STEP, World
-from kerasrec.datasets.synthetic import ClickLog, click_log
+from kerasrec.datasets.synthetic import ClickLog, click_log, clicks
 
 ROWS = 400_000
 
@@ -191,3 +191,25 @@ def test_nothing_half_written_stays(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         click_log(tmp_path / "log", 1000, progress=False)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_frame_of_clicks_has_the_columns_of_a_log(log):
+    frame, files = clicks(70_000, seed=5), pl.read_parquet(log.valid)
+    assert frame.columns == files.columns
+    assert frame["user"].dtype == pl.String
+    assert len(frame) == 70_000
+    assert frame.equals(clicks(70_000, seed=5))
+    assert frame.head(10).equals(clicks(10, seed=5))
+    assert not frame.equals(clicks(70_000, seed=6))
+
+
+def test_what_is_learned_on_one_frame_of_clicks_holds_on_another():
+    train, new = clicks(60_000), clicks(20_000, seed=1)
+    rates = [frame.group_by("user").agg(pl.col("clicked").mean(), pl.len()) for frame in (train, new)]
+    both = rates[0].join(rates[1], on="user", suffix="_new").filter(pl.min_horizontal("len", "len_new") > 200)
+    assert both.select(pl.corr("clicked", "clicked_new")).item() > 0.7
+
+
+def test_no_clicks_are_refused():
+    with pytest.raises(ValueError, match="rows must be an integer >= 1; got 0"):
+        clicks(0)
