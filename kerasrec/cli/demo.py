@@ -18,8 +18,8 @@ from kerasrec import etl, models, serving
 from kerasrec.cli.errors import CommandError
 from kerasrec.cli.feature_files import rows_per_s, write_features
 from kerasrec.cli.fit import Trained, fit, make_optimizer
+from kerasrec.cli.plots import calibration, learning_curve, write_summary
 from kerasrec.cli.progress import stage
-from kerasrec.cli.report import calibration, learning_curve, write_summary
 from kerasrec.cli.text_table import METRIC_NAMES, table
 from kerasrec.data.loader import Loader
 from kerasrec.datasets.synthetic import ClickLog, click_log
@@ -66,7 +66,7 @@ def run_demo(rows: int, epochs: int, out: Path, keep: Path | None, seed: int) ->
         figures, trained, baseline = _run_pipeline(log, work, epochs, seed, console)
     with stage(console, "plotting"):
         bounds = {"auc": log.auc_bound, "logloss": log.logloss_bound}
-        learning_curve(out / "learning_curve.png", trained.checks, "logloss", bounds, baseline)
+        learning_curve(out / "learning_curve.png", trained.checks, "logloss", bounds, {"biases alone": baseline})
         calibration(out / "calibration.png", trained.labels, trained.predictions, "clicked", binary=True)
     figures = {**figures, "rows": rows, "epochs": epochs, "seed": seed, "seconds": time.perf_counter() - started}
     write_summary(out / "summary.json", figures)

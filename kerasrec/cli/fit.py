@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from kerasrec import models, optimizers
 from kerasrec.cli.feature_files import rows_per_s
 from kerasrec.cli.progress import Stage
-from kerasrec.cli.report import Check
+from kerasrec.cli.run_report import Check
+from kerasrec.cli.scores import score
 from kerasrec.cli.text_table import METRIC_NAMES
 from kerasrec.data.loader import Loader
-from kerasrec.datasets import metrics
 from kerasrec.schema import Schema
 
 CHECKS = 10  # about as many over all epochs; there is one at the end of each epoch
@@ -61,13 +61,6 @@ def fit(model: Any, train: Loader, valid: Loader, epochs: int, stage: Stage) -> 
     checks = _Checks(model, train, valid, epochs, stage)
     model.fit(train, epochs=epochs, verbose=0, callbacks=[checks])
     return Trained(checks.checks, checks.labels, checks.predictions, rows_per_s(checks.rows_timed, checks.seconds))
-
-
-def score(task: str, labels: NDArray[Any], predictions: NDArray[Any]) -> dict[str, float]:
-    """Return AUC and log loss of probabilities, or RMSE of numbers."""
-    if task == "regression":
-        return {"rmse": metrics.rmse(labels, predictions)}
-    return {"auc": metrics.auc(labels, predictions), "logloss": metrics.log_loss(labels, predictions)}
 
 
 class _Checks(keras.callbacks.Callback):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import sys
 
-LOG_LEVEL = "TF_CPP_MIN_LOG_LOG_LEVEL"
+LOG_LEVEL = "TF_CPP_MIN_LOG_LEVEL"
 
 
 def import_tensorflow() -> None:
     """Import TensorFlow, dropping what its libraries write to standard error before their log level takes effect.
 
-    Errors are still raised. If TF_CPP_MIN_LOG_LOG_LEVEL is set, devnull is dropped that it lets through.
+    Errors are still raised. If TF_CPP_MIN_LOG_LEVEL is set, nothing is dropped.
     """
     if LOG_LEVEL in os.environ:
         return

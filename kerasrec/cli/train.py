@@ -126,7 +126,7 @@ def _train(
 
     from kerasrec import serving
     from kerasrec.cli.fit import fit, make_model, make_optimizer
-    from kerasrec.cli.report import calibration, learning_curve, write_summary
+    from kerasrec.cli.plots import calibration, learning_curve, write_summary
     from kerasrec.data.loader import Loader
     from kerasrec.serving.saved_model import check
 

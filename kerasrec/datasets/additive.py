@@ -27,6 +27,27 @@ class AdditiveScore:
     logloss: float
 
 
+class IdLists:
+    """A column of lists of ids; what a row gets from it is the mean over the ids of its list, 0 for an empty one.
+
+    Args:
+        values: the ids of all rows, one after another.
+        lengths: the number of ids of each row, (rows,).
+    """
+
+    def __init__(self, values: ArrayLike, lengths: ArrayLike):
+        self.values, counts = np.asarray(values), np.asarray(lengths)
+        self.num_rows = len(counts)
+        self.rows = np.repeat(np.arange(len(counts)), counts)
+        self.shares = 1 / counts[self.rows]
+
+    def __len__(self) -> int:
+        return self.num_rows
+
+
+Column = ArrayLike | IdLists
+
+
 class Additive:
     """An additive model fitted by block Newton steps: all biases of a column at once, one column after another.
 
@@ -35,7 +56,8 @@ class Additive:
         sum over rows of loss + sum over columns c of ridge_c / 2 * sum of squared biases of c
 
     where loss is half the squared error or the log loss. A row has one id per column, so the
-    Hessian of a column is diagonal and a step takes two `bincount`s. The intercept has no penalty.
+    Hessian of a column is diagonal and a step takes two `bincount`s. For a column of lists, `IdLists`, a diagonal
+    matrix that is not less takes its place, which makes the step shorter. The intercept has no penalty.
 
     Args:
         loss: "logistic" (targets 0 or 1) or "squared".
@@ -60,28 +82,34 @@ class Additive:
         self.intercept = 0.0
         self.biases: list[NDArray[np.float64]] = []
 
-    def fit(self, columns: Sequence[ArrayLike], targets: ArrayLike) -> Additive:
-        """Fit to columns of ids >= 0, each (rows,), and targets (rows,)."""
+    def fit(self, columns: Sequence[Column], targets: ArrayLike, weights: ArrayLike | None = None) -> Additive:
+        """Fit to columns of ids >= 0, each (rows,) or `IdLists`, and targets (rows,).
+
+        Args:
+            columns: at least one.
+            targets: numbers, or 0 and 1 for the logistic loss.
+            weights: of the rows in the loss, >= 0, (rows,); by default 1.
+        """
         y = np.asarray(targets, np.float64)
-        ids = [np.asarray(column) for column in columns]
+        w = np.ones_like(y) if weights is None else np.asarray(weights, np.float64)
+        ids = [column if isinstance(column, IdLists) else np.asarray(column) for column in columns]
         ridges = np.broadcast_to(np.asarray(self.ridge, np.float64), len(ids))
-        sizes = [int(column.max()) + 1 for column in ids]
-        self.biases = [np.zeros(size) for size in sizes]
-        mean = y.mean()
+        self.biases = [np.zeros(_size(column)) for column in ids]
+        mean = np.average(y, weights=w)
         self.intercept = float(np.log(mean / (1 - mean)) if self.loss == "logistic" else mean)
         total = np.full(len(y), self.intercept)
         for _ in range(self.sweeps):
-            for column, size, ridge, bias in zip(ids, sizes, ridges, self.biases, strict=True):
-                slope, curvature = self._derivatives(total, y)
-                gradient = np.bincount(column, slope, size) - ridge * bias
-                hessian = np.bincount(column, curvature, size)
+            for column, ridge, bias in zip(ids, ridges, self.biases, strict=True):
+                slope, curvature = (w * derivative for derivative in self._derivatives(total, y))
+                gradient = _sum_by_id(column, slope, len(bias)) - ridge * bias
+                hessian = _sum_by_id(column, curvature, len(bias))
                 share = hessian / (hessian + ridge)
                 # The intercept moves along with each column, as separate steps would converge slowly.
-                shift = (slope.sum() - share @ gradient) / (hessian @ (1 - share))
+                shift = (slope.sum() - share @ gradient) / (curvature.sum() - hessian @ share)
                 step = (gradient - hessian * shift) / (hessian + ridge)
                 self.intercept += float(shift)
                 bias += step
-                total += shift + step[column]
+                total += shift + _by_row(column, step)
         return self
 
     def _derivatives(self, total: NDArray, y: NDArray) -> tuple[NDArray, NDArray]:
@@ -91,14 +119,38 @@ class Additive:
         p = 1 / (1 + np.exp(-total))
         return y - p, p * (1 - p)
 
-    def predict(self, columns: Sequence[ArrayLike]) -> NDArray[np.float64]:
+    def predict(self, columns: Sequence[Column]) -> NDArray[np.float64]:
         """Return predictions (rows,); a negative or unseen id contributes 0."""
-        total = np.full(len(np.asarray(columns[0])), self.intercept)
+        first = columns[0]
+        total = np.full(len(first if isinstance(first, IdLists) else np.asarray(first)), self.intercept)
         for column, bias in zip(columns, self.biases, strict=True):
-            known = np.append(bias, 0.0)
-            column = np.asarray(column)
-            total += known[np.where((column < 0) | (column >= len(bias)), len(bias), column)]
+            total += _by_row(column if isinstance(column, IdLists) else np.asarray(column), bias)
         return total if self.loss == "squared" else 1 / (1 + np.exp(-total))
+
+
+def _size(column: NDArray | IdLists) -> int:
+    values = column.values if isinstance(column, IdLists) else column
+    return int(values.max()) + 1 if len(values) else 0
+
+
+def _sum_by_id(column: NDArray | IdLists, x: NDArray, size: int) -> NDArray[np.float64]:
+    """Return the sum of `x` over the rows of each id; a row of a list is shared among its ids."""
+    if isinstance(column, IdLists):
+        return _sums(column.values, x[column.rows] * column.shares, size)
+    return _sums(column, x, size)
+
+
+def _by_row(column: NDArray | IdLists, bias: NDArray) -> NDArray[np.float64]:
+    """Return the bias of each row's id, or the mean of its list's; a negative or unseen id has 0."""
+    ids = column.values if isinstance(column, IdLists) else column
+    of_ids = np.append(bias, 0.0)[np.where((ids < 0) | (ids >= len(bias)), len(bias), ids)]
+    if isinstance(column, IdLists):
+        return _sums(column.rows, of_ids * column.shares, len(column))
+    return of_ids
+
+
+def _sums(ids: NDArray, x: NDArray, size: int) -> NDArray[np.float64]:
+    return np.bincount(ids, x, size).astype(np.float64, copy=False)
 
 
 def number_ids(train: pl.Series, *others: pl.Series) -> list[NDArray[np.int64]]:
@@ -119,12 +171,20 @@ def number_ids(train: pl.Series, *others: pl.Series) -> list[NDArray[np.int64]]:
 
 def number_quantiles(train: pl.Series, *others: pl.Series, bins: int = 64) -> list[NDArray[np.int64]]:
     """Replace numbers by their quantile bin in `train`, with bin 0 for null."""
-    values = train.drop_nulls().to_numpy()
-    edges = np.unique(np.quantile(values, np.linspace(0, 1, bins + 1)[1:-1])) if len(values) else np.empty(0)
-    return [
-        np.where(s.is_null(), 0, 1 + np.searchsorted(edges, s.fill_null(0).to_numpy(), side="right"))
-        for s in (train, *others)
-    ]
+    edges = quantile_edges(train, bins)
+    return [number_bins(s, edges) for s in (train, *others)]
+
+
+def quantile_edges(values: pl.Series, bins: int = 64) -> NDArray[np.float64]:
+    """Return the numbers that part values into `bins` of about equally many rows; fewer where values repeat."""
+    known = values.drop_nulls().to_numpy()
+    return np.unique(np.quantile(known, np.linspace(0, 1, bins + 1)[1:-1])) if len(known) else np.empty(0)
+
+
+def number_bins(values: pl.Series, edges: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Return the bin of each number, 1 + the number of edges that are not above it; bin 0 for null."""
+    bins = 1 + np.searchsorted(edges, values.fill_null(0).to_numpy(), side="right")
+    return np.where(values.is_null(), 0, bins)
 
 
 def score_additive(

@@ -6,13 +6,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 
-def auc(labels: ArrayLike, scores: ArrayLike) -> float:
+def auc(labels: ArrayLike, scores: ArrayLike, weights: ArrayLike | None = None) -> float:
     """Return the area under the ROC curve: the share of (positive, negative) pairs in the right order, where ties
     count half (the Mann-Whitney statistic).
 
     Args:
         labels: 0 or 1, any shape.
         scores: as many; the higher, the more likely a 1.
+        weights: as many, >= 0; a pair counts as the product of its two. By default 1.
 
     Returns:
         A number in [0, 1]; NaN where there are no positives or no negatives.
@@ -26,8 +27,9 @@ def auc(labels: ArrayLike, scores: ArrayLike) -> float:
     0.875
     """
     truth, scores = _binary(labels, scores)
+    w = np.ones_like(truth) if weights is None else np.ravel(weights)
     _, level = np.unique(scores, return_inverse=True)
-    return auc_of_counts(np.bincount(level, weights=truth), np.bincount(level, weights=1 - truth))
+    return auc_of_counts(np.bincount(level, weights=w * truth), np.bincount(level, weights=w * (1 - truth)))
 
 
 def auc_of_counts(positives: ArrayLike, negatives: ArrayLike) -> float:
@@ -40,25 +42,37 @@ def auc_of_counts(positives: ArrayLike, negatives: ArrayLike) -> float:
     return float(pos @ (np.cumsum(neg) - neg / 2) / pairs) if pairs else float("nan")
 
 
-def log_loss(labels: ArrayLike, probabilities: ArrayLike, epsilon: float = 1e-7) -> float:
+def log_loss(
+    labels: ArrayLike, probabilities: ArrayLike, epsilon: float = 1e-7, weights: ArrayLike | None = None
+) -> float:
     """Return the mean of -log(predicted probability of the label), in nats.
 
     Args:
         labels: 0 or 1, any shape.
         probabilities: of a 1, as many; clipped to [epsilon, 1 - epsilon].
+        weights: of the mean, as many; by default 1.
 
     Raises:
         ValueError: sizes differ, or a label is neither 0 nor 1.
     """
+    return float(np.average(row_log_loss(labels, probabilities, epsilon), weights=_raveled(weights)))
+
+
+def row_log_loss(labels: ArrayLike, probabilities: ArrayLike, epsilon: float = 1e-7) -> NDArray[np.float64]:
+    """Return -log(predicted probability of the label) of each row, as `log_loss` averages it, (rows,)."""
     truth, p = _binary(labels, probabilities)
     p = np.clip(p, epsilon, 1 - epsilon)
-    return float(-np.mean(truth * np.log(p) + (1 - truth) * np.log1p(-p)))
+    return -(truth * np.log(p) + (1 - truth) * np.log1p(-p))
 
 
-def rmse(targets: ArrayLike, predictions: ArrayLike) -> float:
-    """Return the root of the mean squared difference."""
+def rmse(targets: ArrayLike, predictions: ArrayLike, weights: ArrayLike | None = None) -> float:
+    """Return the root of the mean squared difference, weighted if there are weights."""
     difference = np.ravel(targets).astype(np.float64) - np.ravel(predictions)
-    return float(np.sqrt(np.mean(difference**2)))
+    return float(np.sqrt(np.average(difference**2, weights=_raveled(weights))))
+
+
+def _raveled(weights: ArrayLike | None) -> NDArray[np.float64] | None:
+    return None if weights is None else np.ravel(weights).astype(np.float64)
 
 
 def _binary(labels: ArrayLike, scores: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -4,7 +4,7 @@ import numpy as np
 import polars as pl
 import pytest
 
-from kerasrec.datasets.additive import Additive, number_ids, number_quantiles
+from kerasrec.datasets.additive import Additive, IdLists, number_ids, number_quantiles
 
 
 @pytest.fixture
@@ -39,6 +39,29 @@ def test_logistic_is_at_the_optimum(data):
     gradient = x.T @ (p - y) + 2.0 * np.concatenate(model.biases)
     np.testing.assert_allclose(gradient, 0, atol=1e-8)
     assert (p - y).sum() == pytest.approx(0, abs=1e-8)
+
+
+def test_lists_contribute_their_mean_and_reach_the_optimum(data):
+    a, _, logit, rng = data
+    lengths = rng.integers(0, 4, len(a))
+    values = rng.integers(0, 10, lengths.sum())
+    shares = np.zeros((len(a), 10))
+    np.add.at(shares, (np.repeat(np.arange(len(a)), lengths), values), 1 / np.repeat(lengths, lengths))
+    y = rng.random(len(a)) < 1 / (1 + np.exp(-logit - 2 * shares[:, 3]))
+    lists = IdLists(values, lengths)
+    model = Additive("logistic", ridge=2.0, sweeps=200).fit([a, lists], y)
+    p = model.predict([a, lists])
+    x = np.hstack([one_hot(a), shares])
+    np.testing.assert_allclose(x.T @ (p - y) + 2.0 * np.concatenate(model.biases), 0, atol=1e-6)
+    np.testing.assert_allclose(p, 1 / (1 + np.exp(-(model.intercept + x @ np.concatenate(model.biases)))))
+
+
+def test_a_row_of_weight_two_counts_as_two(data):
+    a, b, _, rng = data
+    y, weights = rng.random(len(a)) < 0.3, rng.integers(0, 3, len(a))
+    weighted = Additive("logistic", sweeps=50).fit([a, b], y, weights)
+    repeated = Additive("logistic", sweeps=50).fit([np.repeat(x, weights) for x in (a, b)], np.repeat(y, weights))
+    np.testing.assert_allclose(weighted.predict([a, b]), repeated.predict([a, b]), atol=1e-9)
 
 
 def test_ten_sweeps_are_enough(data):

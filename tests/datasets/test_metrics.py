@@ -51,3 +51,12 @@ def test_bad_labels_are_refused(score):
         score([0, 2], [0.1, 0.2])
     with pytest.raises(ValueError, match="3 labels, but 2 scores"):
         score([0, 1, 1], [0.1, 0.2])
+
+
+def test_a_row_of_weight_two_counts_as_two():
+    rng = np.random.default_rng(0)
+    labels, scores, weights = rng.integers(0, 2, 200), rng.random(200).round(1), rng.integers(0, 3, 200)
+    many = np.repeat(labels, weights), np.repeat(scores, weights)
+    assert metrics.auc(labels, scores, weights) == pytest.approx(metrics.auc(*many))
+    assert metrics.log_loss(labels, scores, weights=weights) == pytest.approx(metrics.log_loss(*many))
+    assert metrics.rmse(labels, scores, weights) == pytest.approx(metrics.rmse(*many))

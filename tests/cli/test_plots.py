@@ -7,8 +7,9 @@ import pytest
 from matplotlib.figure import Figure
 from matplotlib.image import imread
 
-from kerasrec.cli import report
-from kerasrec.cli.report import Check, calibration, learning_curve, write_summary
+from kerasrec.cli import plots
+from kerasrec.cli.plots import calibration, learning_curve, write_summary
+from kerasrec.cli.run_report import Check
 
 
 @pytest.fixture
@@ -20,7 +21,7 @@ def drawn(monkeypatch):
         figures.append(figure)
         return save(figure, *args, **kwargs)
 
-    monkeypatch.setattr(report.Figure, "savefig", remember)
+    monkeypatch.setattr(plots.Figure, "savefig", remember)
     return figures
 
 
@@ -32,7 +33,9 @@ def is_drawn(path) -> bool:
 
 def test_learning_curve(tmp_path, drawn):
     checks = [Check(1000 * k, 0.5 / k, {"auc": 0.7 + 0.01 * k, "logloss": 0.6 - 0.01 * k}) for k in (1, 2, 3)]
-    learning_curve(tmp_path / "c.png", checks, "logloss", {"auc": 0.8, "logloss": 0.4}, {"auc": 0.65})
+    learning_curve(
+        tmp_path / "c.png", checks, "logloss", {"auc": 0.8, "logloss": 0.4}, {"biases only": {"auc": 0.65}}
+    )
     assert is_drawn(tmp_path / "c.png")
     loss, auc = drawn[0].axes
     assert (loss.get_ylabel(), auc.get_ylabel(), auc.get_xlabel()) == ("log loss", "AUC", "rows trained on")
@@ -43,7 +46,7 @@ def test_learning_curve(tmp_path, drawn):
     assert [text.get_text() for text in auc.get_legend().get_texts()] == [
         "held out",
         "bound: the true probabilities, 0.8000",
-        "biases alone, no interactions, 0.6500",
+        "biases only, 0.6500",
     ]
 
 
