@@ -8,7 +8,7 @@ POLARS_1 := .polars-1
 PYTEST = $(BIN)/python -m pytest --durations=40 --junit-xml=durations/$@.xml
 TWO_WORKERS := -n 2 --dist loadgroup --no-loadscope-reorder
 
-.PHONY: help map setup demo test test-fast test-nightly test-backends test-polars lint format clean
+.PHONY: help map setup demo test test-fast test-nightly test-backends test-polars lint docs format clean
 
 help:
 	@echo "make demo           synthetic click log -> features -> DLRM -> evaluation -> SavedModel (report/)"
@@ -18,6 +18,7 @@ help:
 	@echo "make test-backends  JAX and PyTorch against TensorFlow (they get .venv-backends)"
 	@echo "make test-polars    features under Polars 1, which cuDF needs (it gets .polars-1)"
 	@echo "make lint           ruff, mypy and whether the map is up to date"
+	@echo "make docs           the documentation as a site, in site/, with its links checked"
 	@echo "make map            draw docs/architecture.svg, which package imports which"
 	@echo "make setup          only make the virtual environment, .venv"
 
@@ -74,6 +75,10 @@ lint: setup
 	$(BIN)/mypy
 	$(BIN)/python tools/draw_map.py --check
 
+# Strict: a link, an anchor or a name that is not there fails.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
 map: setup
 	$(BIN)/python tools/draw_map.py
 
@@ -82,4 +87,4 @@ format: setup
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(BACKENDS) $(POLARS_1) report durations build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BACKENDS) $(POLARS_1) report site durations build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

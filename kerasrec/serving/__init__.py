@@ -3,9 +3,13 @@
 `export` writes it, `load` reads it to be called (both import TensorFlow), `rows` makes its inputs.
 """
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from kerasrec.serving.rows import rows
+
+if TYPE_CHECKING:
+    from kerasrec.serving.saved_model import export
+    from kerasrec.serving.served_model import ServedModel as load
 
 __all__ = ["export", "load", "rows"]
 
