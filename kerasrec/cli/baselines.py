@@ -12,6 +12,7 @@ import polars as pl
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from kerasrec.cli.feature_files import feature_files, sample_rows
 from kerasrec.cli.run_report import Baseline
 from kerasrec.cli.scores import score
 from kerasrec.datasets.additive import Additive, Column, IdLists, number_bins, quantile_edges
@@ -43,7 +44,7 @@ def score_baselines(train: Path, valid: Path) -> dict[str, dict[str, Baseline]]:
         Target -> name of the baseline -> `Baseline`, whose predictions are in the order of the held-out rows.
     """
     schema = Schema.load(train)
-    sample = _sample(train)
+    sample = sample_rows(train, MAX_ROWS)
     readers = _readers(schema, sample)
     features, weights = [read(sample) for read in readers], _weights(schema, sample)
     models = {target.name: _Models.fit(target, sample, features, weights) for target in schema.targets}
@@ -99,20 +100,9 @@ def _score(
 
 
 # ---- rows ---------------------------------------------------------------------------------------------------
-def _files(folder: Path) -> list[Path]:
-    return sorted(folder.glob("*.parquet"))
-
-
-def _sample(folder: Path) -> pl.DataFrame:
-    """Return the rows of a folder, or MAX_ROWS of them that are evenly spaced."""
-    rows = sum(pq.read_metadata(path).num_rows for path in _files(folder))
-    every = max(1, -(-rows // MAX_ROWS))
-    return pl.scan_parquet(_files(folder), glob=False).gather_every(every).collect(engine="streaming")
-
-
 def _batches(folder: Path) -> Iterator[pl.DataFrame]:
     """Yield the rows of a folder in order."""
-    for path in _files(folder):
+    for path in feature_files(folder):
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(_BATCH):
                 yield pl.DataFrame(pl.from_arrow(batch))

@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pyarrow.parquet as pq
 from rich.console import Console
 
@@ -46,6 +47,17 @@ def rows_per_s(rows: int, seconds: float) -> float | None:
     return rows / seconds if rows and seconds > 0 else None
 
 
+def feature_files(folder: Path) -> list[Path]:
+    """Return the Parquet files of a folder of features, in the order of their rows."""
+    return sorted(folder.glob("*.parquet"))
+
+
 def count_rows(folder: Path) -> int:
     """Return how many rows the Parquet files of a folder have."""
-    return sum(pq.read_metadata(path).num_rows for path in folder.glob("*.parquet"))
+    return sum(pq.read_metadata(path).num_rows for path in feature_files(folder))
+
+
+def sample_rows(folder: Path, max_rows: int) -> pl.DataFrame:
+    """Return the rows of a folder of features; `max_rows` at most, which are evenly spaced."""
+    every = max(1, -(-count_rows(folder) // max_rows))
+    return pl.scan_parquet(feature_files(folder), glob=False).gather_every(every).collect(engine="streaming")

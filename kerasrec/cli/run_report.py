@@ -44,8 +44,8 @@ class Importance:
     """How much worse the score of the held-out rows gets when one column is shuffled over the rows.
 
     Args:
-        drop: the mean over the repeats, in units of the metric; > 0 if the model needs the column.
-        standard_error: of this mean.
+        drop: of the AUC, or the rise of the RMSE, as a mean over the repeats; > 0 if the model needs the column.
+        standard_error: of this mean over the repeats.
     """
 
     drop: float
@@ -60,11 +60,10 @@ class Segment:
         column: the raw column's name.
         value: the value, or the range, as text.
         rows: how many there are.
-        observed: the mean of the target.
-        predicted: the mean of the predictions.
-        loss: the mean log loss or the RMSE of the rows.
-        standard_error: of `loss`.
-        auc: of the rows; None of a number, or if there is only one class.
+        observed, predicted: the means of the target and of the predictions.
+        gap_error: the standard error of their difference.
+        score: the AUC, or the RMSE of numbers; None if the rows have only one class.
+        score_error: the standard error of `score`.
     """
 
     column: str
@@ -72,9 +71,9 @@ class Segment:
     rows: int
     observed: float
     predicted: float
-    loss: float
-    standard_error: float
-    auc: float | None = None
+    gap_error: float
+    score: float | None
+    score_error: float | None
 
 
 @dataclass(frozen=True)
