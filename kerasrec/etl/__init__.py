@@ -41,6 +41,7 @@ from kerasrec.etl.ops import (
     TimeFeatures,
     ValueCount,
 )
+from kerasrec.etl.sources.split_random import SplitRandom
 from kerasrec.etl.sources.splits import SplitByTime, SplitLeaveOneOut
 from kerasrec.etl.workflow import Workflow
 
@@ -75,6 +76,7 @@ __all__ = [
     "Rename",
     "SplitByTime",
     "SplitLeaveOneOut",
+    "SplitRandom",
     "Target",
     "TargetEncoding",
     "TimeFeatures",

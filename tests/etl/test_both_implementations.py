@@ -31,6 +31,7 @@ OPS: dict[
     "Bucketize": (lambda _: etl.Bucketize([-2.5, 0.1, 1, 1.5, 1e6]), NUMBERS),
     "Target": (lambda _: etl.Target(), NUMBERS),
     "Target threshold": (lambda _: etl.Target(threshold=1.5), NUMBERS),
+    "Target positive": (lambda _: etl.Target(positive=1), NUMBERS),
     "FillMedian": (lambda _: etl.FillMedian(), NUMBERS),
     "NormalizeMinMax": (lambda _: etl.NormalizeMinMax(), NUMBERS),
     "HashBucket": (lambda _: etl.HashBucket(5), KEYS),

@@ -186,3 +186,19 @@ def test_target_refusals() -> None:
         SchemaError, match="the frame, row 2: target 'y' is 3.0, but the workflow was fitted on 0 and 1 only"
     ):
         workflow.transform(pl.DataFrame({"y": [0, 1, 3]})).collect()
+
+
+def test_a_positive_value_is_1_and_all_others_are_0() -> None:
+    frame = pl.DataFrame({"a": ["yes", "no", "no", "maybe"], "b": [2, 7, 7, 2]})
+    workflow = etl.Workflow((["a"] >> etl.Target(positive="yes")) + (["b"] >> etl.Target(positive=7)))
+    features = workflow.fit_transform(frame)
+    assert features.collect().to_dict(as_series=False) == {"a": [1, 0, 0, 0], "b": [0, 1, 1, 0]}
+    assert {column.name: Tag.BINARY in column.tags for column in features.schema} == {"a": True, "b": True}
+    with pytest.raises(SchemaError, match="column 'a' has no value 'Yes'"):
+        etl.Workflow(["a"] >> etl.Target(positive="Yes")).fit(frame)
+    with pytest.raises(SchemaError, match=r"column 'b' is int64; Target\(positive='7'\) compares strings"):
+        etl.Workflow(["b"] >> etl.Target(positive="7")).fit(frame)
+    with pytest.raises(SchemaError, match=r"'a' .* 0 and 1|nulls|null"):
+        etl.Workflow(["a"] >> etl.Target(positive="yes")).fit(pl.DataFrame({"a": ["yes", None]}))
+    with pytest.raises(ValueError, match="threshold or positive, not both"):
+        etl.Target(threshold=1, positive="yes")

@@ -194,3 +194,41 @@ def test_empty_parts() -> None:
     assert_frame_equal(work.transform(empty).collect(), pl.DataFrame(schema={"x": pl.Float32}))
     with pytest.raises(SchemaError, match="there are no rows to fit on"):
         work.fit(empty)
+
+
+# ---- at random -------------------------------------------------------------------------------------------------
+def test_parts_at_random_have_their_shares_are_spread_and_come_out_the_same_every_time() -> None:
+    data = pl.DataFrame({"n": range(100_000)})
+    parts = [rows(part) for part in etl.SplitRandom((0.7, 0.2, 0.1))(data)]
+    assert [len(part) for part in parts] == pytest.approx([70_000, 20_000, 10_000], rel=0.01)
+    assert sorted(n for part in parts for n in part) == list(range(100_000))
+    assert abs(np.mean(parts[2]) - 50_000) < 1_000
+    assert parts == [rows(part) for part in etl.SplitRandom((0.7, 0.2, 0.1))(data)]
+    other = rows(etl.SplitRandom((0.7, 0.2, 0.1), seed=1)(data)[2])
+    assert len(set(other) & set(parts[2])) < 5_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"fractions": (1.0,)}, r"two or more numbers > 0 of sum 1; got \(1.0,\)"),
+        ({"fractions": (0.5, 0.4)}, "of sum 1"),
+        ({"seed": -1}, "seed must be an integer >= 0; got -1"),
+    ],
+)
+def test_invalid_arguments_of_a_random_split(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        etl.SplitRandom(**arguments)
+
+
+def test_times_written_as_text_are_ordered_by_their_format() -> None:
+    texts = ["02.01.2024", "01.02.2024", "31.12.2023", "03.01.2024"]
+    data = pl.DataFrame({"t": texts, "n": range(4)})
+    early, late = etl.SplitByTime("t", (0.5, 0.5), format="%d.%m.%Y")(data)
+    assert (rows(early), rows(late)) == ([0, 2], [1, 3])
+    early, late = etl.SplitByTime("t", at=["2024-01-03"], format="%d.%m.%Y")(data)
+    assert (rows(early), rows(late)) == ([0, 2], [1, 3])
+    with pytest.raises(SchemaError, match="row 0: column 't' is null, or not in the format"):
+        etl.SplitByTime("t", format="%Y-%m-%d")(data)
+    with pytest.raises(SchemaError, match=r"or the format of its strings, SplitByTime\(\.\.\., format="):
+        etl.SplitByTime("t")(data)

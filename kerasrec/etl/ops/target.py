@@ -20,34 +20,60 @@ if TYPE_CHECKING:
 class Target(Elementwise):
     """Mark columns as targets: BINARY if all fitted values are 0 or 1, else REGRESSION.
 
-    With `threshold` the output is float32, otherwise float64, or the dtype of a column of floats. NVTabular sets
-    the tags by hand, `AddTags(["target", "binary_classification"])`, and checks nothing.
+    With `threshold` or `positive` the output is float32, otherwise float64, or the dtype of a column of floats.
+    NVTabular sets the tags by hand, `AddTags(["target", "binary_classification"])`, and checks nothing.
 
     Args:
         threshold: if given, values >= threshold become 1 and values below become 0.
         binary: True refuses values other than 0 and 1; False always tags REGRESSION.
+        positive: if given, this value, such as "yes", becomes 1 and all others become 0.
 
     Raises:
-        SchemaError: (in fit) a column of strings, dates or lists, or with `binary=True` a value other than 0 and
-            1.
+        ValueError: both `threshold` and `positive`.
+        SchemaError: (in fit) a column of dates or lists; of strings without `positive`, or with one that is not a
+            string; no value equal to `positive`; with `binary=True` a value other than 0 and 1.
 
     Example:
 
     >>> label = ["rating"] >> Target(threshold=4) >> Rename({"rating": "liked"})
+    >>> label = ["churned"] >> Target(positive="yes")
     """
 
     stateful: ClassVar[bool] = True
     threshold: float | None = None
     binary: bool | None = None
+    positive: str | float | None = None
+
+    def __post_init__(self) -> None:
+        if self.threshold is not None and self.positive is not None:
+            raise ValueError(
+                f"Target takes threshold or positive, not both; got {self.threshold!r} and {self.positive!r}"
+            )
 
     def column(self, column: Column) -> Column:
         if column.is_list:
             raise SchemaError(f"column {column.name!r} has lists, which cannot be a target")
         kind = Tag.BINARY if self.state.get(column.name, {}).get("binary") else Tag.REGRESSION
-        dtype = "float32" if self.threshold is not None else float_of(column, "Target")
+        if self.positive is not None:
+            self._check_positive(column)
+        dtype = "float32" if self._compares else float_of(column, "Target")
         return column.evolve(dtype=dtype, add_tags=[Tag.TARGET, kind])
 
+    @property
+    def _compares(self) -> bool:
+        return self.threshold is not None or self.positive is not None
+
+    def _check_positive(self, column: Column) -> None:
+        strings = column.dtype == "string"
+        if column.dtype == "datetime" or strings != isinstance(self.positive, str):
+            raise SchemaError(
+                f"column {column.name!r} is {column.dtype}; Target(positive={self.positive!r}) compares "
+                f"{'strings' if isinstance(self.positive, str) else 'numbers'}"
+            )
+
     def expression(self, x: pl.Expr, column: Column) -> pl.Expr:
+        if self.positive is not None:
+            return (x == self.positive).cast(pl.Float32)
         dtype = to_polars(float_of(column, "Target"))
         if self.threshold is None:
             return x.cast(dtype)
@@ -56,6 +82,9 @@ class Target(Elementwise):
     def tensor(self, column: Column, resources: list[Any]) -> Callable[[TensorColumn], TensorColumn]:
         import tensorflow as tf
 
+        if self.positive is not None:
+            positive = tf.constant(self.positive, "string" if column.dtype == "string" else column.dtype)
+            return lambda x: x.evolve(values=tf.cast(tf.equal(x.values, positive), tf.float32))
         dtype = float_of(column, "Target")
 
         def mark(x: TensorColumn) -> TensorColumn:
@@ -69,6 +98,8 @@ class Target(Elementwise):
     # ---- learning --------------------------------------------------------------------------------------------
     def partial(self, frame: pl.LazyFrame, columns: Sequence[Column]) -> list[pl.LazyFrame]:
         values = [self.expression(pl.col(c.name), c).cast(pl.Float64) for c in columns]
+        if self.positive is not None:
+            return [frame.select(x.max().alias(c.name)) for x, c in zip(values, columns, strict=True)]
         # The least value other than 0 and 1; null where there is none.
         return [
             frame.select(
@@ -77,9 +108,16 @@ class Target(Elementwise):
         ]
 
     def merge(self, parts: Sequence[Sequence[pl.DataFrame]]) -> list[pl.DataFrame]:
-        return [pl.concat(frames).select(pl.all().min()) for frames in zip(*parts, strict=True)]
+        best = pl.all().min() if self.positive is None else pl.all().max()
+        return [pl.concat(frames).select(best) for frames in zip(*parts, strict=True)]
 
     def finalize(self, statistics: Sequence[pl.DataFrame], columns: Sequence[Column]) -> None:
+        if self.positive is not None:
+            for name, highest in statistics[0].row(0, named=True).items():
+                if not highest:
+                    raise SchemaError(f"column {name!r} has no value {self.positive!r}; see Target(positive=...)")
+                self.state[name] = {"binary": self.binary is not False}
+            return
         for name, other in statistics[0].row(0, named=True).items():
             if self.binary and other is not None:
                 raise SchemaError(f"column {name!r} has a value {other!r}; Target(binary=True) takes only 0 and 1")

@@ -42,11 +42,12 @@ class SplitByTime:
         fractions: the shares of the rows, earliest part first; at least two, of sum 1. By default (0.8, 0.1, 0.1).
         at: instead of fractions, the ascending times at which the second part begins, the third, ...: numbers,
             dates, datetimes or ISO 8601 strings; a time without a zone is in the column's zone.
+        format: of a column of strings, such as "%Y-%m-%d %H:%M:%S"; as `ParseTime` takes it.
 
     Raises:
-        ValueError: invalid fractions, times that do not ascend, or both arguments.
-        SchemaError: (when called) no such column, a column that is not of times, or a null in it; the message
-            names the row.
+        ValueError: invalid fractions, times that do not ascend, or both `fractions` and `at`.
+        SchemaError: (when called) no such column, a column that is not of times, a null in it or a string of
+            another format; the message names the row.
 
     Example:
 
@@ -59,6 +60,7 @@ class SplitByTime:
     time: str
     fractions: Sequence[float] | None = None
     at: Sequence[Time] | None = None
+    format: str | None = None
 
     def __post_init__(self) -> None:
         if self.at is None and self.fractions is None:
@@ -74,8 +76,8 @@ class SplitByTime:
     def __call__(self, source: Any) -> list[Source]:
         """Return the parts of `source`, the earliest first."""
         source = scan(source)
-        dtype = _time_type(source, self.time)
-        x = _time(source, self.time)
+        dtype = _time_type(source, self.time, self.format)
+        x = _time(source, self.time, self.format)
         times = source.select([self.time]).lazy().select(ROW, x)
         if self.fractions is not None:
             with source.explain_errors():
@@ -198,22 +200,27 @@ def _part(source: Source, description: str, keep: pl.Expr) -> Source:
     return replace(source, filters={**source.filters, f"{len(source.filters)}: {description}": keep})
 
 
-def _time(source: Source, name: str) -> pl.Expr:
-    """Return a column of times as numbers; NaN is null."""
+def _time(source: Source, name: str, format: str | None = None) -> pl.Expr:
+    """Return a column of times as numbers; NaN, and text of another format, is null."""
     dtype = source.types[name]
+    if format is not None and dtype == pl.String:
+        return pl.col(name).str.to_datetime(format, time_unit="us", strict=False).to_physical()
     x = pl.col(name).cast(plain_type(dtype)) if isinstance(dtype, pl.Decimal) else pl.col(name)
     return x.to_physical().fill_nan(None)
 
 
-def _time_type(source: Source, name: str) -> pl.DataType:
+def _time_type(source: Source, name: str, format: str | None = None) -> pl.DataType:
     source.require([name])
     dtype = source.types[name]
+    if format is not None and dtype == pl.String:
+        return pl.Datetime("us")
     if isinstance(dtype, pl.Decimal):
         return plain_type(dtype)
     if not (dtype.is_integer() or dtype.is_float() or isinstance(dtype, pl.Date | pl.Datetime)):
         raise SchemaError(
             f"{source.name}: column {name!r} is {dtype}; times are numbers, dates or datetimes: pass a LazyFrame "
-            "that converts it (pl.scan_csv(..., try_parse_dates=True), or .str.to_datetime())"
+            "that converts it (pl.scan_csv(..., try_parse_dates=True), or .str.to_datetime()), or the format of its "
+            'strings, SplitByTime(..., format="%Y-%m-%d %H:%M:%S")'
         )
     return dtype
 
@@ -221,7 +228,8 @@ def _time_type(source: Source, name: str) -> pl.DataType:
 def _refuse_null_times(source: Source, name: str, rows: pl.DataFrame) -> None:
     if len(rows):
         place = source.locate(int(rows[ROW].min()))  # type: ignore[arg-type]
-        raise SchemaError(f"{place}: column {name!r} is null; a row without a time belongs to no part")
+        problem = "null, or not in the format" if source.types[name] == pl.String else "null"
+        raise SchemaError(f"{place}: column {name!r} is {problem}; a row without a time belongs to no part")
 
 
 def _moment(time: Time, dtype: pl.DataType, name: str) -> int | float:
