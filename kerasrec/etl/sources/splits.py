@@ -219,8 +219,8 @@ def _time_type(source: Source, name: str, format: str | None = None) -> pl.DataT
     if not (dtype.is_integer() or dtype.is_float() or isinstance(dtype, pl.Date | pl.Datetime)):
         raise SchemaError(
             f"{source.name}: column {name!r} is {dtype}; times are numbers, dates or datetimes: pass a LazyFrame "
-            "that converts it (pl.scan_csv(..., try_parse_dates=True), or .str.to_datetime()), or the format of its "
-            'strings, SplitByTime(..., format="%Y-%m-%d %H:%M:%S")'
+            "that converts it (pl.scan_csv(..., try_parse_dates=True), or .str.to_datetime()), or the format of "
+            'its strings, SplitByTime(..., format="%Y-%m-%d %H:%M:%S")'
         )
     return dtype
 
