@@ -19,16 +19,12 @@ PACKAGES = (
 
 @dataclass(frozen=True)
 class Name:
-    """A public name: where it is reached, what it stands for, and the first sentence of its docstring."""
+    """A public name: as users write it, what it stands for, and the first sentence of its docstring."""
 
-    path: str  # "kerasrec.Loader"
+    public: str  # "kr.Loader"
+    path: str  # "kerasrec.Loader", by which griffe finds it; it is the anchor
     canonical: str  # "kerasrec.data.loader.Loader"
     summary: str
-
-    @property
-    def public(self) -> str:
-        """The name as users write it."""
-        return short(self.path)
 
 
 def short(path: str) -> str:
@@ -70,10 +66,13 @@ def names(path: str) -> tuple[Name, ...]:
             raise ValueError(
                 f"{here} is in __all__, but the source does not say what it is: import it under TYPE_CHECKING"
             ) from None
-        if target.is_module and here not in PACKAGES:
-            found += names(here)
+        if not target.is_module or here in PACKAGES:
+            found.append(Name(short(here), here, target.canonical_path, _summary(target)))
+        elif name in target.members:  # a function in a module of its name, which the source shows first
+            function = _member(f"{here}.{name}")
+            found.append(Name(short(here), f"{here}.{name}", function.canonical_path, _summary(function)))
         else:
-            found.append(Name(here, target.canonical_path, _summary(target)))
+            found += names(here)
     return tuple(found)
 
 
@@ -144,7 +143,7 @@ def _page(path: str) -> str:
         home = described()[name.canonical]
         rows.append(f"| [`{name.public}`][{home.path}] | {name.summary} |")
         if home.path == name.path:
-            label = name.path.removeprefix(f"{path}.")
+            label = name.public.removeprefix(f"{short(path)}.")
             blocks.append(
                 f"::: {name.path}\n    options:\n      heading: {name.public}\n      toc_label: {label}\n"
             )
