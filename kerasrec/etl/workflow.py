@@ -16,7 +16,7 @@ import polars as pl
 from kerasrec.etl import storage
 from kerasrec.etl.dataset import Dataset
 from kerasrec.etl.operator.graph import raw_inputs, topological_order
-from kerasrec.etl.operator.operator import Columns, as_node
+from kerasrec.etl.operator.operator import Columns, output_node
 from kerasrec.etl.ops.categorify import Categorify
 from kerasrec.etl.run import dask_cluster
 from kerasrec.etl.run.column_expr import ColumnExpr, columns_read
@@ -48,7 +48,7 @@ class Workflow:
         columns: a node, as `>>` and `+` make them, or a list of nodes and names.
 
     Raises:
-        ValueError: two outputs or two vocabularies have the same name.
+        ValueError: there are no columns; two outputs or two vocabularies have the same name.
 
     Example:
 
@@ -60,7 +60,7 @@ class Workflow:
     """
 
     def __init__(self, columns: Columns):
-        self._root = as_node(columns)
+        self._root = output_node(columns)
         ops = [(node.op, node.inputs) for node in topological_order(self._root) if node.op is not None]
         tables = Counter(table for op, inputs in ops for table in op.vocabularies(inputs))
         if duplicates := sorted(table for table, count in tables.items() if count > 1):

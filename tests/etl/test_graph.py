@@ -2,11 +2,30 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import polars as pl
 import pytest
 
 from kerasrec import etl
 from kerasrec.etl.operator.graph import trace
+
+NEEDS_ARGUMENTS: dict[str, etl.Operator] = {
+    "AddTags": etl.AddTags("user"),
+    "Bucketize": etl.Bucketize([1]),
+    "Clip": etl.Clip(min=0),
+    "ColumnSimilarity": etl.ColumnSimilarity(pl.DataFrame({"id": [1], "x": ["a"]})),
+    "DifferenceLag": etl.DifferenceLag("user"),
+    "Filter": etl.Filter(pl.col("a") > 0),
+    "Groupby": etl.Groupby("user"),
+    "HashBucket": etl.HashBucket(10),
+    "HashedCross": etl.HashedCross(10),
+    "JoinExternal": etl.JoinExternal(pl.DataFrame({"a": [1], "b": [2]}), "a"),
+    "LambdaOp": etl.LambdaOp(lambda x: x + 1),
+    "ListSlice": etl.ListSlice(3),
+    "NegativeSampling": etl.NegativeSampling("item"),
+    "TargetEncoding": etl.TargetEncoding("clicked"),
+}
 
 
 def test_what_may_stand_beside_the_operators() -> None:
@@ -36,6 +55,36 @@ def test_a_node_used_twice() -> None:
     assert got.to_dict(as_series=False) == {"a": [0.0, 0.0], "a_log": [0.0, 0.0]}
 
 
+def test_nodes_may_be_empty() -> None:
+    cats = ["a"] >> etl.Categorify()
+    for made in (cats + [], [] + cats, cats + ([] >> etl.Normalize()), sum([cats]), sum([cats], [])):
+        assert made.outputs == ["a"]
+        assert etl.Workflow(made).fit_transform(pl.DataFrame({"a": ["x"]})).collect().rows() == [(3,)]
+    for name in etl.ops.OPERATORS:
+        op = NEEDS_ARGUMENTS.get(name) or getattr(etl, name)()
+        for nothing in ([] >> op, (cats - ["a"]) >> op, [[]] >> op, [[] >> op] >> op):
+            assert nothing.outputs == []
+            assert (nothing >> etl.LogOp() >> etl.AddTags("user")).outputs == []
+            assert (cats + nothing).outputs == (nothing + cats).outputs == ["a"]
+
+
+def test_a_loop_may_begin_with_an_empty_list() -> None:
+    features: Any = []
+    for name in ("a", "b"):
+        features += [name] >> etl.FillMissing() >> etl.Rename(postfix="_f")
+    for bounds in ():
+        features += ["c"] >> etl.Bucketize(bounds)
+    features += ["d"]
+    assert features.outputs == ["a_f", "b_f", "d"]
+    row = pl.DataFrame({"a": [1, None], "b": [2, 0], "d": [3, 1]})
+    assert etl.Workflow(features).fit_transform(row).collect().rows() == [(1, 2, 3), (0, 0, 1)]
+    listed = []
+    listed.append("d")
+    listed.append([] >> etl.LogOp())
+    listed.append(["a"] >> etl.FillMissing())
+    assert etl.Workflow(listed).fit_transform(row).collect().columns == ["d", "a"]
+
+
 def test_rename() -> None:
     node = ["a", "b"] >> etl.Rename({"a": "x"}, prefix="p_", postfix="_q")
     assert node.outputs == ["x", "p_b_q"]
@@ -60,8 +109,13 @@ def test_mistakes() -> None:
         (["a"] >> etl.FillMissing()) >> etl.Normalize  # type: ignore[operator]
     with pytest.raises(TypeError, match=">> takes an operator; got"):
         (["a"] >> etl.FillMissing()) >> ["b"]  # type: ignore[operator]
-    with pytest.raises(TypeError, match="expected column names or nodes"):
-        etl.Workflow([])
+    with pytest.raises(TypeError, match="expected column names or nodes; got None"):
+        etl.Workflow(None)  # type: ignore[arg-type]
+    for nothing in ([], [] >> etl.Categorify(), [[] >> etl.LogOp()]):
+        with pytest.raises(ValueError, match="the workflow has no columns; pass nodes or names"):
+            etl.Workflow(nothing)
+    with pytest.raises(TypeError, match="unsupported operand"):
+        1 + (["a"] >> etl.LogOp())
     with pytest.raises(ValueError, match="have 'a' more than once"):
         etl.Workflow(["a", "a"])
     with pytest.raises(ValueError, match="two vocabularies are named 'a'"):

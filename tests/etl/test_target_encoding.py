@@ -273,7 +273,7 @@ def test_bad_arguments() -> None:
     ]:
         with pytest.raises(ValueError, match=message):
             op()  # type: ignore[no-untyped-call]
-    with pytest.raises(TypeError, match="expected column names or nodes"):
+    with pytest.raises(ValueError, match="TargetEncoding: target must have at least one column"):
         ["user"] >> etl.TargetEncoding([])
 
 

@@ -56,7 +56,7 @@ class Operator:
         return super().__new__(cls)
 
     def __rrshift__(self, columns: Columns) -> Node:
-        return self.apply(columns)
+        return as_node([]) if _is_empty(columns) else self.apply(columns)
 
     def apply(self, columns: Columns) -> Node:
         """Return the node that `columns >> self` makes. It has a copy of this operator, and possibly further
@@ -160,7 +160,8 @@ class Node:
     A node with an operator applies it to its parents' columns. One without an operator selects raw columns (no
     parents), or combines its parents' columns, or selects some of them. Nodes are made by `>>`, `+`, `-` and `[]`:
     `["age"] >> FillMissing() >> Normalize()` applies operators, `cats + conts` combines nodes, `node["age",
-    "city"]` and `node - ["city"]` select columns. A name or a list of names stands for raw columns.
+    "city"]` and `node - ["city"]` select columns. A name or a list of names stands for raw columns. A node may have
+    no columns: `cats + []` is `cats`, and an operator makes nothing of nothing.
 
     Attributes:
         op: the node's own copy of the operator, with its fitted state.
@@ -172,11 +173,9 @@ class Node:
 
     def __init__(self, op: Operator | None, parents: Sequence[Node], names: Sequence[str] | None = None):
         self.op = copy.deepcopy(op)
-        self.parents = tuple(parents)
+        self.parents = tuple(parent for parent in parents if parent.outputs)
         self.inputs = [name for parent in parents for name in parent.outputs]
         self.outputs: list[str] = list(self.inputs if names is None else names)
-        if not self.outputs:
-            raise ValueError("the selection has no columns; name at least one")
         known = set(self.inputs)
         if parents and (unknown := [name for name in self.outputs if name not in known]):
             raise ValueError(f"no column {', '.join(map(repr, unknown))}; available: {', '.join(self.inputs)}")
@@ -198,12 +197,14 @@ class Node:
             raise TypeError(f">> takes an instance of an operator; write {op.__name__}()")
         if not isinstance(op, Operator):
             raise TypeError(f">> takes an operator; got {op!r}")
-        return op.apply(self)
+        return op.__rrshift__(self)
 
     def __add__(self, other: Columns) -> Node:
         return Node(None, [self, as_node(other)])
 
-    def __radd__(self, other: Columns) -> Node:
+    def __radd__(self, other: Columns | int) -> Node:
+        if isinstance(other, int):  # sum() begins at 0
+            return self if other == 0 else NotImplemented
         return Node(None, [as_node(other), self])
 
     def __getitem__(self, names: str | Sequence[str]) -> Node:
@@ -233,12 +234,29 @@ def as_node(columns: Columns) -> Node:
         return columns
     if isinstance(columns, str):
         columns = [columns]
+    if not isinstance(columns, Iterable):
+        raise TypeError(f"expected column names or nodes; got {columns!r}")
     parts = list(columns)
-    if parts and all(isinstance(part, str) for part in parts):
+    if all(isinstance(part, str) for part in parts):
         return Node(None, [], parts)  # type: ignore[arg-type]
-    if not parts or not all(isinstance(part, str | Node) for part in parts):
+    if not all(isinstance(part, str | Node) for part in parts):
         raise TypeError(f"expected column names or nodes; got {parts!r}")
     return Node(None, [as_node(part) for part in parts])
+
+
+def output_node(columns: Columns) -> Node:
+    """Convert the columns that a workflow outputs to a node. Raise `ValueError` where there are none."""
+    node = as_node(columns)
+    if not node.outputs:
+        raise ValueError("the workflow has no columns; pass nodes or names, such as cats + conts + label")
+    return node
+
+
+def _is_empty(columns: Any) -> bool:
+    """Return whether an operand of `>>` has no columns."""
+    if isinstance(columns, Node):
+        return not columns.outputs
+    return isinstance(columns, list | tuple) and all(map(_is_empty, columns))
 
 
 def _row_maker(node: Node) -> Node | None:

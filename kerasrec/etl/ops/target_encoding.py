@@ -13,7 +13,7 @@ import polars as pl
 from kerasrec.etl.lookup.hashing import splitmix64
 from kerasrec.etl.lookup.key_index import KeyIndex, ValueTable
 from kerasrec.etl.operator.keyed import Keyed, common_tags
-from kerasrec.etl.operator.operator import Columns, as_node
+from kerasrec.etl.operator.operator import Columns, Node, as_node
 from kerasrec.etl.sources.types import ROW, float_of, is_integer, key_column
 from kerasrec.schema import Column, SchemaError
 
@@ -72,6 +72,8 @@ class TargetEncoding(Keyed):
     target_mean: float | Mapping[str, float] | None = None
 
     def __post_init__(self) -> None:
+        if not isinstance(self.target, Node) and not self.target:
+            raise ValueError("TargetEncoding: target must have at least one column")
         if self.kfold < 1 or int(self.kfold) != self.kfold:
             raise ValueError(f"TargetEncoding: kfold must be an integer >= 1; got {self.kfold!r}")
         if not (self.p_smooth >= 0 and math.isfinite(self.p_smooth)):
