@@ -10,13 +10,13 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from enum import StrEnum
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 from kerasrec.files import write_aside
 from kerasrec.files.readable import KEY, check_checksum, parse_json, what_is_wrong, with_checksum
+from kerasrec.tags import Tag, as_tag
 
 VERSION = 1
 FILENAME = "schema.json"
@@ -32,20 +32,6 @@ DTYPES = (
 
 class SchemaError(ValueError):
     """A schema that cannot be read, or data that does not fit a schema."""
-
-
-class Tag(StrEnum):
-    """The role of a column."""
-
-    CATEGORICAL = "categorical"
-    CONTINUOUS = "continuous"
-    TARGET = "target"
-    BINARY = "binary"  # a target of 0s and 1s
-    REGRESSION = "regression"  # any other target
-    WEIGHT = "weight"  # of a row in the loss; neither a feature nor a target
-    USER = "user"
-    ITEM = "item"
-    LIST = "list"
 
 
 @dataclass(frozen=True)
@@ -64,7 +50,7 @@ class Column:
     Args:
         name: the column's name.
         dtype: the dtype of one element, as NumPy names it ("int32", "float32", ...), "string" or "datetime".
-        tags: the roles of the column, sorted.
+        tags: the roles of the column, sorted: each a `Tag`, or any other string.
         cardinality: of a categorical column, the number of ids: every value is in [0, cardinality).
         embedding_dim: of a categorical column, a suggested embedding dimension.
         table: of a categorical column, the embedding table it looks up; columns that share a vocabulary
@@ -77,7 +63,7 @@ class Column:
 
     name: str
     dtype: str
-    tags: tuple[Tag, ...] = ()
+    tags: tuple[str, ...] = ()
     cardinality: int | None = None
     embedding_dim: int | None = None
     table: str | None = None
@@ -91,9 +77,9 @@ class Column:
         if self.dtype not in DTYPES:
             raise SchemaError(f"column {self.name!r}: unknown dtype {self.dtype!r}; known: {', '.join(DTYPES)}")
         try:
-            tags = tuple(sorted({Tag(tag) for tag in self.tags}))
+            tags = tuple(sorted({as_tag(tag) for tag in self.tags}))
         except ValueError as error:
-            raise SchemaError(f"column {self.name!r}: {error}; tags: {', '.join(Tag)}") from None
+            raise SchemaError(f"column {self.name!r}: {error}") from None
         object.__setattr__(self, "tags", tags)
         if self.cardinality is not None and self.cardinality < 1:
             raise SchemaError(f"column {self.name!r}: cardinality must be an integer >= 1; got {self.cardinality}")
@@ -113,9 +99,9 @@ class Column:
         has_numbers = self.is_list and Tag.CATEGORICAL not in self.tags
         return hot.max if has_numbers and hot is not None and hot.min == hot.max > 0 else None
 
-    def evolve(self, *, add_tags: Iterable[Tag | str] = (), **changes: Any) -> Column:
+    def evolve(self, *, add_tags: Iterable[str] = (), **changes: Any) -> Column:
         """Return this column with some fields changed and tags added."""
-        tags = (*changes.pop("tags", self.tags), *(Tag(tag) for tag in add_tags))
+        tags = (*changes.pop("tags", self.tags), *add_tags)
         return replace(self, tags=tags, **changes)
 
     def to_dict(self) -> dict[str, Any]:
@@ -226,15 +212,22 @@ class Schema:
 
     __hash__ = None  # type: ignore[assignment]
 
-    def select(self, *tags: Tag | str) -> Schema:
-        """Return the columns that have all of `tags`."""
-        required = {Tag(tag) for tag in tags}
+    def select(self, *tags: str) -> Schema:
+        """Return the columns that have all of `tags`. Raise `ValueError` for a tag that is neither a `Tag` nor one
+        of a column's."""
+        required = self._known(tags)
         return Schema(column for column in self if required <= set(column.tags))
 
-    def without(self, *tags: Tag | str) -> Schema:
-        """Return the columns that have none of `tags`."""
-        excluded = {Tag(tag) for tag in tags}
+    def without(self, *tags: str) -> Schema:
+        """Return the columns that have none of `tags`. Raise `ValueError` as `select` does."""
+        excluded = self._known(tags)
         return Schema(column for column in self if not excluded & set(column.tags))
+
+    def _known(self, tags: Iterable[str]) -> set[str]:
+        known = dict.fromkeys((*Tag, *(tag for column in self for tag in column.tags)))
+        if unknown := [tag for tag in tags if tag not in known]:
+            raise ValueError(f"no tag {unknown[0]!r} in the schema; known: {', '.join(known)}")
+        return set(tags)
 
     def subset(self, names: Iterable[str]) -> Schema:
         """Return the named columns, in the order of `names`. Raise `KeyError` for an unknown name."""

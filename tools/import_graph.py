@@ -31,6 +31,7 @@ FLOORS: dict[str, list[set[str]]] = {
             "parquet",
             "registration",
             "schema",
+            "tags",
             "tensor_names",
             "typing",
         },

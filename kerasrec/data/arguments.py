@@ -31,11 +31,15 @@ def choose_columns(
     schema: Schema,
     columns: Iterable[str] | None,
     targets: str | Iterable[str] | None,
-    sample_weight: str | None = None,
+    sample_weight: str | Literal[False] | None = None,
 ) -> Schema:
     """Return the part of `schema` that is asked for, in its order; the weight's only tag is `Tag.WEIGHT`."""
     features = None if columns is None else list(columns)
     names = [targets] if isinstance(targets, str) else None if targets is None else list(targets)
+    if sample_weight is None and names != [] and len(schema.targets):
+        sample_weight = _tagged_weight(schema)
+    if sample_weight is False:
+        sample_weight = None
     if sample_weight is not None:
         for role, chosen in (("columns", features), ("targets", names)):
             if sample_weight in (chosen or ()):
@@ -57,6 +61,17 @@ def _known(argument: str, kind: str, names: list[str] | None, known: list[str]) 
                 f"{argument}: no {kind} {name!r} in the schema; available: {', '.join(known) or 'none'}"
             )
     return known if names is None else names
+
+
+def _tagged_weight(schema: Schema) -> str | None:
+    """Return the column with the tag WEIGHT. Raises `ValueError` if there are several."""
+    weights = schema.select(Tag.WEIGHT).names
+    if len(weights) > 1:
+        raise ValueError(
+            f"the schema has several weights, {', '.join(map(repr, weights))}; name one with "
+            "sample_weight=..., or pass sample_weight=False"
+        )
+    return weights[0] if weights else None
 
 
 def _weighted(schema: Schema, name: str) -> Schema:

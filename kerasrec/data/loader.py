@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import keras
 
@@ -24,7 +24,7 @@ from kerasrec.data.rank_split import RankSplit
 from kerasrec.data.resume import Resumable
 from kerasrec.data.unused_arguments import refuse_unused_arguments
 from kerasrec.data.views import Views
-from kerasrec.schema import Schema
+from kerasrec.schema import Schema, Tag
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -45,7 +45,7 @@ class Loader(Resumable, Views, DataAdapter):
     or a pair (values, offsets) of which row i is `values[offsets[i]:offsets[i + 1]]`; a list column of numbers
     that are not ids, and of which every row has `width` elements, an array (batch, width). `target` is float32
     (batch, 1), or a dict of such arrays by name if there are several targets; without a target only `features` is
-    yielded. With `sample_weight` it is `(features, target, weight)`, `weight` float32 (batch,). Each `iter`, and
+    yielded. With a weight it is `(features, target, weight)`, `weight` float32 (batch,). Each `iter`, and
     each epoch of `fit`, is one pass in which every row comes once.
 
     **Ranks.** In a job of several ranks each reads its share, so that every row comes once per epoch over all
@@ -103,12 +103,12 @@ class Loader(Resumable, Views, DataAdapter):
         shuffle: whether rows come in random order.
         seed: of the shuffle, an integer >= 0.
         lists: "ragged" (TensorFlow only), "padded" or "offsets" (no layer of Keras or this package takes it).
-        drop_last: leave out a last batch shorter than `batch_size`, on all ranks if it is so on one.
+        drop_last: leave out a last batch shorter than `batch_size`; on all ranks if on one.
         schema: what the columns are; read from the `schema.json` beside the data if not given.
         columns: names of the features to yield; all of the schema's if not given.
         targets: name or names of the targets to yield; all of the schema's if not given, `[]` for none.
-        sample_weight: name of the column with a row's weight in the loss and in `weighted_metrics`; it is then
-            neither a feature nor a target. Keras divides a weighted loss by the rows, not by the weights.
+        sample_weight: name of the column with a row's weight in the loss and in `weighted_metrics`; by default the
+            one with the tag "weight"; False uses none. Keras divides a weighted loss by the rows, not the weights.
         pool_rows: the least rows that are permuted together on a rank; if not given, the largest of 8 batches,
             262,144 rows and 4 of the largest row groups.
         rank, ranks: which share of how many to read, from 0; those of this process in its job if not given.
@@ -154,7 +154,7 @@ class Loader(Resumable, Views, DataAdapter):
         schema: Schema | None = None,
         columns: Iterable[str] | None = None,
         targets: str | Iterable[str] | None = None,
-        sample_weight: str | None = None,
+        sample_weight: str | Literal[False] | None = None,
         pool_rows: int | None = None,
         rank: int | None = None,
         ranks: int | None = None,
@@ -165,7 +165,7 @@ class Loader(Resumable, Views, DataAdapter):
         batch_size = integer("batch_size", batch_size, least=1)
         self.rank, self.ranks = rank_and_ranks(rank, ranks)
         seed = integer("seed", seed, least=0)
-        self.drop_last, self.sample_weight, self.lists, self.engine = bool(drop_last), sample_weight, lists, engine
+        self.drop_last, self.lists, self.engine = bool(drop_last), lists, engine
         decoder = make_engine(engine)
         self.files = find_files(source, storage_options)
         if engine == "cudf" and (remote := [f for f in self.files if isinstance(f, Remote)]):
@@ -176,6 +176,7 @@ class Loader(Resumable, Views, DataAdapter):
         schema = choose_columns(schema, columns, targets, sample_weight)
         check_loadable(schema)
         row_groups, self.schema = read_row_groups(self.files, schema)
+        self.sample_weight = next(iter(schema.select(Tag.WEIGHT).names), None)
         layout = Layout(self.schema, pad=lists == "padded", verify=bool(verify))
         check_lists(lists, layout.lists, keras.backend.backend())
         self.total_rows = sum(row_group.rows for row_group in row_groups)

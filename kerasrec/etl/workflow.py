@@ -337,14 +337,14 @@ def _on(engine: str, source: Any, types: Mapping[str, pl.DataType] | None = None
 
 
 def _finished(column: Column) -> Column:
-    """Describe an output column as it leaves the workflow: ids and integers, which may be keys, keep their dtype;
-    other numbers, targets and weights become float32."""
+    """Describe an output column: ids and integers, which may be keys, keep their dtype; other numbers, targets and
+    weights become float32."""
     if Tag.CATEGORICAL in column.tags:
         return column
     if column.dtype == "string":
         raise SchemaError(f"column {column.name!r} is still string after its operators; Categorify it")
     if column.dtype == "datetime":
         raise SchemaError(f"column {column.name!r} is still datetime after its operators; use TimeFeatures")
-    tags = () if Tag.TARGET in column.tags else (Tag.CONTINUOUS,)
-    exact = is_integer(column.dtype) and not {Tag.TARGET, Tag.WEIGHT} & set(column.tags)
-    return column.evolve(dtype=column.dtype if exact else "float32", add_tags=tags, nullable=False)
+    is_feature = not {Tag.TARGET, Tag.WEIGHT} & set(column.tags)
+    dtype = column.dtype if is_feature and is_integer(column.dtype) else "float32"
+    return column.evolve(dtype=dtype, add_tags=[Tag.CONTINUOUS] * is_feature, nullable=False)

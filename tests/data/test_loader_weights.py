@@ -193,6 +193,21 @@ def test_arguments(folder, arguments, message):
         Loader(folder, **arguments)
 
 
+def test_the_only_column_tagged_weight_is_used(folder):
+    schema = schema_of(tags=("weight",))
+    loader = Loader(folder, ROWS, schema=schema)
+    assert loader.peek()[2].tolist() == weights().tolist()
+    assert "target: clicked, stars; weight: w" in repr(loader)
+    for arguments in ({"sample_weight": False}, {"targets": []}):
+        without = Loader(folder, ROWS, schema=schema, **arguments)
+        assert "; weight" not in repr(without)
+        assert without.sample_weight is None
+        assert "w" not in without.schema
+    both = Schema([*schema, Column("row2", "float32", ("weight",))])
+    with pytest.raises(ValueError, match="the schema has several weights, 'w', 'row2'; name one with"):
+        Loader(folder, schema=both)
+
+
 def test_a_column_that_was_a_target_can_weigh(folder):
     _, target, weight = Loader(folder, ROWS, sample_weight="stars").peek()
     assert weight.tolist() == (np.arange(ROWS) % 5).tolist()

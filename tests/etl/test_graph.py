@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -9,6 +10,7 @@ import pytest
 
 from kerasrec import etl
 from kerasrec.etl.operator.graph import trace
+from kerasrec.schema import Column, Schema, SchemaError, Tag
 
 NEEDS_ARGUMENTS: dict[str, etl.Operator] = {
     "AddTags": etl.AddTags("user"),
@@ -57,7 +59,7 @@ def test_a_node_used_twice() -> None:
 
 def test_nodes_may_be_empty() -> None:
     cats = ["a"] >> etl.Categorify()
-    for made in (cats + [], [] + cats, cats + ([] >> etl.Normalize()), sum([cats]), sum([cats], [])):
+    for made in (cats + [], [] + cats, cats + ([] >> etl.Normalize()), sum([cats])):
         assert made.outputs == ["a"]
         assert etl.Workflow(made).fit_transform(pl.DataFrame({"a": ["x"]})).collect().rows() == [(3,)]
     for name in etl.ops.OPERATORS:
@@ -100,8 +102,56 @@ def test_tags() -> None:
     workflow.fit(pl.DataFrame({"a": [1], "b": [2]}))
     assert workflow.output_schema.select("user").names == ["a"]
     assert workflow.output_schema.select("item").names == ["b"]
-    with pytest.raises(ValueError, match="AddTags: tags must be of user, item; got target"):
-        etl.AddTags(["target"])
+
+
+def test_tags_of_merlin_and_of_ones_own_stay_in_the_schema(tmp_path: Path) -> None:
+    users = ["u"] >> etl.Categorify() >> etl.AddTags([Tag.USER_ID, "tenant"])
+    other = ["t"] >> etl.AddTags(["time", "timestamp", "context"]) >> etl.LambdaOp(lambda t: t + 1)
+    lists = ["l"] >> etl.AddTags(["list", "sequence", "continuous"])
+    workflow = etl.Workflow(users + other + lists).fit(pl.DataFrame({"u": ["a"], "t": [1], "l": [[1.5]]}))
+    workflow.transform(pl.DataFrame({"u": ["a"], "t": [1], "l": [[1.5]]})).to_parquet(tmp_path / "out")
+    schema = Schema.load(tmp_path / "out")
+    assert schema == workflow.output_schema
+    assert schema["u"].tags == ("categorical", "tenant", "user", "user_id")
+    assert schema["t"].tags == ("context", "continuous", "timestamp")  # t + 1 is not said to be a time
+    assert schema["l"].tags == ("continuous", "list", "sequence")
+    assert schema.select("tenant", Tag.USER).names == ["u"]
+    assert schema.without("tenant").names == ["t", "l"]
+    with pytest.raises(ValueError, match="no tag 'tenants' in the schema; known: categorical, .*, tenant, "):
+        schema.select("tenants")
+
+
+def test_tags_that_are_not_true_are_refused() -> None:
+    frame = pl.DataFrame({"a": [1], "s": ["x"], "l": [[1]]})
+    for tags, message in [
+        ("wieght", "AddTags: unknown tag 'wieght'; did you mean 'weight'.*Known: categorical, continuous, target"),
+        (["user", ""], "AddTags: a tag must be a non-empty string; got ''"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            etl.AddTags(tags)
+    for name, tag, message in [
+        ("a", "binary_classification", r"AddTags\('binary'\) of column 'a': use Target\(\), which also checks"),
+        ("a", "target", r"use Target\(\)"),
+        ("s", "categorical", "an operator that outputs ids adds this tag: use Categorify"),
+        ("s", "continuous", "it is string, not numbers"),
+        ("a", "list", "it has one int64 per row; SplitString makes lists"),
+        ("s", "weight", "it is string; a weight is one number per row"),
+        ("l", "weight", "it is int64 lists; a weight is one number per row"),
+    ]:
+        with pytest.raises(SchemaError, match=message):
+            etl.Workflow([name] >> etl.AddTags(tag)).fit(frame)
+    with pytest.raises(SchemaError, match="it is a column of ids; a weight is one number per row"):
+        etl.Workflow(["s"] >> etl.Categorify() >> etl.AddTags("weight")).fit(frame)
+
+
+def test_a_weight_is_float32_and_no_input_of_a_served_model() -> None:
+    frame = pl.DataFrame({"a": [1, 2], "w": [3, 4], "y": [0, 1]})
+    weight = ["w"] >> etl.AddTags("weight")
+    workflow = etl.Workflow(["a"] + weight + (["y"] >> etl.Target())).fit(frame)
+    assert workflow.output_schema["w"] == Column("w", "float32", (Tag.WEIGHT,))
+    assert workflow.output_schema.features.names == workflow.input_schema.features.names == ["a"]
+    assert workflow.transform(frame).collect()["w"].to_list() == [3.0, 4.0]
+    assert workflow.transform(frame.select("a"), targets=False).collect().columns == ["a"]
 
 
 def test_mistakes() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from kerasrec.schema import Column, SchemaError, Tag, suggest_embedding_dim
+from kerasrec.tags import inherited_tags
 
 NULL, UNKNOWN, FIRST = 1, 2, 3
 
@@ -28,10 +29,10 @@ def id_column(column: Column, cardinality: int, table: str, lookup_cdf: tuple[fl
 
 
 def joint_column(columns: Sequence[Column], name: str, op: str) -> Column:
-    """Describe the string column `name` that joins several scalar columns; it has the USER or ITEM tag if all
-    have."""
+    """Describe the string column `name` that joins several scalar columns; it has the tags that
+    all have, such as USER or ITEM."""
     for column in columns:
         if column.is_list:
             raise SchemaError(f"column {column.name!r} has lists; {op} takes one value per row")
-    tags = [tag for tag in (Tag.USER, Tag.ITEM) if all(tag in column.tags for column in columns)]
-    return Column(name, "string", tuple(tags), nullable=all(column.nullable for column in columns))
+    tags = inherited_tags(*(column.tags for column in columns))
+    return Column(name, "string", tags, nullable=all(column.nullable for column in columns))

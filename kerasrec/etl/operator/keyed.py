@@ -12,7 +12,8 @@ import polars as pl
 from kerasrec.etl.lookup.key_index import KeyIndex, ValueTable, check_keys, sort_by_keys
 from kerasrec.etl.operator.operator import Columns, Node, Operator, SelectColumns, as_node
 from kerasrec.etl.sources.types import key_column
-from kerasrec.schema import Column, Tag
+from kerasrec.schema import Column
+from kerasrec.tags import inherited_tags
 
 if TYPE_CHECKING:
     from kerasrec.etl.lookup.tensor_column import TensorColumn
@@ -197,6 +198,6 @@ def _as_lists(keys: Sequence[str | Sequence[str]]) -> list[list[str]]:
     return [[key] if isinstance(key, str) else list(key) for key in keys]
 
 
-def common_tags(columns: Sequence[Column]) -> tuple[Tag, ...]:
-    """Return USER or ITEM, where all of the columns have that tag."""
-    return tuple(tag for tag in (Tag.USER, Tag.ITEM) if all(tag in column.tags for column in columns))
+def common_tags(columns: Sequence[Column]) -> tuple[str, ...]:
+    """Return the tags of a column that is computed from these columns."""
+    return inherited_tags(*(column.tags for column in columns))

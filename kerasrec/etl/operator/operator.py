@@ -160,8 +160,8 @@ class Node:
     A node with an operator applies it to its parents' columns. One without an operator selects raw columns (no
     parents), or combines its parents' columns, or selects some of them. Nodes are made by `>>`, `+`, `-` and `[]`:
     `["age"] >> FillMissing() >> Normalize()` applies operators, `cats + conts` combines nodes, `node["age",
-    "city"]` and `node - ["city"]` select columns. A name or a list of names stands for raw columns. A node may have
-    no columns: `cats + []` is `cats`, and an operator makes nothing of nothing.
+    "city"]` and `node - ["city"]` select columns. A name or a list of names stands for raw columns. A node may
+    have no columns: `cats + []` is `cats`, and an operator makes nothing of nothing.
 
     Attributes:
         op: the node's own copy of the operator, with its fitted state.

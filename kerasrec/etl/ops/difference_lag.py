@@ -12,7 +12,8 @@ import polars as pl
 from kerasrec.etl.lookup.key_index import check_keys
 from kerasrec.etl.operator.operator import Columns, Node, Operator, as_node
 from kerasrec.etl.sources.types import float_of, is_float
-from kerasrec.schema import Column, SchemaError, Tag
+from kerasrec.schema import Column, SchemaError
+from kerasrec.tags import inherited_tags
 
 if TYPE_CHECKING:
     from kerasrec.etl.lookup.tensor_column import TensorColumn
@@ -104,7 +105,7 @@ class DifferenceLag(Operator):
         if column.is_list:
             raise SchemaError(f"column {column.name!r} has lists; DifferenceLag takes one number per row")
         float_of(column, "DifferenceLag")
-        tags = tuple(tag for tag in column.tags if tag in (Tag.USER, Tag.ITEM))
+        tags = inherited_tags(column.tags)
         return Column(output, column.dtype if is_float(column.dtype) else "int64", tags, nullable=True)
 
     def expressions(self, columns: Sequence[Column], values: Sequence[pl.Expr]) -> list[pl.Expr]:

@@ -12,6 +12,7 @@ from kerasrec.etl.operator.row_operators import RowMaker
 from kerasrec.etl.operator.settings import as_tuple, check_names
 from kerasrec.etl.sources.types import ROW, column_type, is_float, to_polars
 from kerasrec.schema import Column, SchemaError, Tag
+from kerasrec.tags import inherited_tags
 
 ORDERED = ("list", "first", "last")
 AGGREGATIONS: dict[str, Callable[[pl.Expr], pl.Expr]] = {
@@ -157,7 +158,7 @@ class Groupby(RowMaker):
         if agg in NUMERIC and column.dtype == "string":
             raise SchemaError(f"column {column.name!r} is string: Groupby cannot compute {name!r} of strings")
         # The result is a number: no longer an id, and as a target one for regression.
-        tags: list[Tag] = [tag for tag in column.tags if tag in (Tag.USER, Tag.ITEM)]
+        tags = list(inherited_tags(column.tags))
         if Tag.TARGET in column.tags:
             tags += [Tag.TARGET, Tag.REGRESSION]
         nullable = agg in ("std", "var") or (column.nullable and agg in ("mean", "median"))

@@ -15,6 +15,7 @@ from kerasrec.etl.operator.operator import Operator, TrustModule
 from kerasrec.etl.operator.user_expressions import reads_other_rows
 from kerasrec.etl.sources.types import column_type, plain_type, to_name, to_polars
 from kerasrec.schema import Column, SchemaError, Tag
+from kerasrec.tags import inherited_tags
 
 if TYPE_CHECKING:
     from kerasrec.etl.lookup.tensor_column import TensorColumn
@@ -124,7 +125,7 @@ class LambdaOp(Operator):
                     f"LambdaOp returns column {name!r} of type {dtype}; supported are numbers, strings, booleans, "
                     "dates, and lists of those"
                 )
-            tags = [t for t in (Tag.USER, Tag.ITEM) if all(t in column.tags for column in inputs)]
+            tags = inherited_tags(*(column.tags for column in inputs))
             outputs.append(Column(name, known, (*tags, *((Tag.LIST,) if is_list else ())), nullable=True))
         return outputs
 
