@@ -7,7 +7,10 @@
 >>> workflow = etl.Workflow(cats + conts + label)
 """
 
+from typing import NoReturn
+
 from kerasrec.etl.dataset import Dataset
+from kerasrec.etl.operator.nvtabular_names import suggestion
 from kerasrec.etl.operator.operator import Node
 from kerasrec.etl.ops import (
     AddTags,
@@ -36,6 +39,7 @@ from kerasrec.etl.ops import (
     Operator,
     ReduceDtypeSize,
     Rename,
+    SplitString,
     Target,
     TargetEncoding,
     TimeFeatures,
@@ -77,9 +81,18 @@ __all__ = [
     "SplitByTime",
     "SplitLeaveOneOut",
     "SplitRandom",
+    "SplitString",
     "Target",
     "TargetEncoding",
     "TimeFeatures",
     "ValueCount",
     "Workflow",
 ]
+
+
+def __getattr__(name: str) -> NoReturn:
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; {suggestion(name, __all__)}")
+
+
+def __dir__() -> list[str]:
+    return list(__all__)

@@ -39,6 +39,8 @@ OPS: dict[
     "ReduceDtypeSize": (lambda _: etl.ReduceDtypeSize(), ["int32", "float64"]),
     "DropLowCardinality": (lambda _: etl.DropLowCardinality(), ["float32"]),
     "Rename": (lambda name: etl.Rename({name: name}), list(ELEMENTS)),
+    "SplitString": (lambda _: etl.SplitString("a"), ["string"]),
+    "SplitString strip": (lambda _: etl.SplitString("b", strip=True), ["string"]),
     "AddTags": (lambda _: etl.AddTags("user"), list(ELEMENTS)),
 }
 
@@ -49,7 +51,7 @@ OPS: dict[
 def test_both_implementations_make_the_same(name: str, data: Any) -> None:
     """One workflow an operator, with a column and a list column of every type that it takes."""
     make, dtypes = OPS[name]
-    kinds = [False] if name.startswith("Target") else [False, True]
+    kinds = [False] if name.startswith(("Target", "SplitString")) else [False, True]
     types = {f"{dtype} {is_list}": (dtype, is_list) for dtype in dtypes for is_list in kinds}
     seen, new = data.draw(st.integers(1, 8)), data.draw(st.integers(0, 8))
     fitted_on, values = {}, {}

@@ -25,14 +25,17 @@ def test_slices_are_pythons_in_both_implementations(dtype: str, pad: bool, data:
     bounds = data.draw(st.sampled_from([b for b in SLICES if not pad or b not in [(1, -1), (-2, 2)]]))
     rows = data.draw(list_columns(dtype))
     blank: Any = "?" if dtype == "string" else 9
-    op = etl.ListSlice(*bounds, pad=pad, pad_value=blank) if pad else etl.ListSlice(*bounds)
+    side = data.draw(st.sampled_from(["left", "right"]))
+    op = etl.ListSlice(*bounds, pad=pad, pad_value=blank, pad_side=side) if pad else etl.ListSlice(*bounds)
     whole = data.draw(ELEMENTS[dtype])
     fitted = Fitted(op, [[whole, None]], dtype, True)
     begin, end = bounds if len(bounds) == 2 else ((0, bounds[0]) if bounds[0] > 0 else (bounds[0], None))
     expected = [(row or [])[begin:end] for row in rows]
     if pad:
         most = -begin if end is None else end - begin
-        expected = [row + [blank] * (most - len(row)) for row in expected]
+        padding = [[blank] * (most - len(row)) for row in expected]
+        pairs = zip(expected, padding, strict=True)
+        expected = [more + row if side == "left" else row + more for row, more in pairs]
     got = fitted.polars(rows)
     assert got.to_list() == expected
     same(got, fitted.tensorflow(rows))
@@ -53,10 +56,12 @@ def test_hotness_is_worked_out(bounds: tuple[int, ...]) -> None:
         assert (guessed.min, guessed.max) == (counted.min, counted.max)
 
 
-def test_padded_ids_are_all_of_one_length(tmp_path: Path) -> None:
+@pytest.mark.parametrize("side", ["left", "right"])
+def test_padded_ids_are_all_of_one_length(tmp_path: Path, side: Any) -> None:
     frame = pl.DataFrame({"x": [["a", "b", "a"], [], None, ["c"]]})
-    workflow = etl.Workflow(["x"] >> etl.Categorify() >> etl.ListSlice(2, pad=True)).fit(frame)
-    assert workflow.transform(frame).collect()["x"].to_list() == [[3, 4], [0, 0], [0, 0], [5, 0]]
+    workflow = etl.Workflow(["x"] >> etl.Categorify() >> etl.ListSlice(2, pad=True, pad_side=side)).fit(frame)
+    last = [0, 5] if side == "left" else [5, 0]
+    assert workflow.transform(frame).collect()["x"].to_list() == [[3, 4], [0, 0], [0, 0], last]
     assert workflow.output_schema["x"].hotness == Hotness(2, 2.0, 2)
     workflow.save(tmp_path / "w")
     again = etl.Workflow.load(tmp_path / "w")
@@ -82,6 +87,8 @@ def test_what_is_refused() -> None:
             etl.ListSlice(*bounds)
     with pytest.raises(ValueError, match="pad=True needs start and end on the same side; got 1 and -1"):
         etl.ListSlice(1, -1, pad=True)
+    with pytest.raises(ValueError, match='pad_side must be "left" or "right"; got \'both\''):
+        etl.ListSlice(3, pad=True, pad_side="both")  # type: ignore[arg-type]
     frame = pl.DataFrame({"x": [1], "l": [[1]]})
     for op in (etl.ListSlice(2), etl.ValueCount()):
         with pytest.raises(SchemaError, match=f"'x' is int64: {type(op).__name__} takes list columns"):

@@ -39,6 +39,31 @@ def test_named_as_here(op: str, argument: str) -> None:
         getattr(etl, op)(**{**GIVEN[op][0], argument: 1})
 
 
+NAMES = {
+    "Dropna": r"DropNA",
+    "TagAsUserID": r'AddTags\("user_id"\)',
+    "AddMetadata": "AddTags",
+    "ColumnSelector": "a list of names",
+    "Tags": r"kr\.Tag",
+    "Catgorify": "Categorify",
+    "fillmissing": "FillMissing",
+    "Splitstring": "SplitString",
+}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_an_operator_of_another_name_is_suggested(name: str) -> None:
+    with pytest.raises(AttributeError, match=f"module 'kerasrec.etl' has no attribute '{name}'; .*{NAMES[name]}"):
+        getattr(etl, name)
+    assert not hasattr(etl, name)
+
+
+def test_the_public_names_are_listed() -> None:
+    assert dir(etl) == sorted(etl.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'Qqq'; available: AddTags, Bucketize, "):
+        etl.Qqq  # noqa: B018
+
+
 def test_other_arguments_and_copies() -> None:
     with pytest.raises(TypeError, match="Clip has no argument 'minimum'; available: min, max"):
         etl.Clip(minimum=1)  # type: ignore[call-arg]

@@ -26,6 +26,7 @@ from kerasrec.etl.ops.normalize import Normalize
 from kerasrec.etl.ops.normalize_min_max import NormalizeMinMax
 from kerasrec.etl.ops.reduce_dtype_size import ReduceDtypeSize
 from kerasrec.etl.ops.rename import Rename
+from kerasrec.etl.ops.split_string import SplitString
 from kerasrec.etl.ops.target import Target
 from kerasrec.etl.ops.target_encoding import TargetEncoding
 from kerasrec.etl.ops.time_features import TimeFeatures
@@ -58,6 +59,7 @@ OPERATORS: dict[str, type[Operator]] = {
         NormalizeMinMax,
         ReduceDtypeSize,
         Rename,
+        SplitString,
         Target,
         TargetEncoding,
         TimeFeatures,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
@@ -22,31 +22,37 @@ class ListSlice(Operator):
 
     `ListSlice(10)` keeps the first 10, `ListSlice(1, 11)` the 10 after the first, `ListSlice(-10)` the last 10.
     Dtypes stay the same. The schema's `hotness` is computed from that of the complete lists, the mean only
-    roughly; add `ValueCount` to count the new lengths. NVTabular's `ListSlice` has the same arguments.
+    roughly; add `ValueCount` to count the new lengths. NVTabular's `ListSlice` has the same arguments,
+    except for `pad_side`: it pads on the right.
 
     Args:
         start: the first element to keep, counted from the end if negative; if it is the only argument and not
             negative, it is `end`.
         end: the first element after the slice.
-        pad: whether to pad shorter lists at the end, so that all have the same length; `start` and `end` must then
-            both count from the beginning, or both from the end.
+        pad: whether to pad shorter lists, so that all have the same length, which the schema notes; `start` and
+            `end` must then both count from the beginning, or both from the end.
         pad_value: the value to pad with, of the elements' dtype.
+        pad_side: "right" pads after the last element, "left" before the first one, as some models of sequences
+            want it: the last element is then the most recent one.
 
     Raises:
-        ValueError: a slice that is always empty, or one that cannot be padded.
+        ValueError: a slice that is always empty, or one that cannot be padded; another `pad_side`.
         SchemaError: (in fit) a column that is not one of lists; a `pad_value` that is not of its dtype.
 
     Example:
 
-    >>> history = ["history"] >> Categorify() >> ListSlice(-20, pad=True)
+    >>> history = ["history"] >> Categorify() >> ListSlice(-20, pad=True, pad_side="left")
     """
 
     start: int
     end: int | None = None
     pad: bool = False
     pad_value: bool | int | float | str = 0
+    pad_side: Literal["left", "right"] = "right"
 
     def __post_init__(self) -> None:
+        if self.pad_side not in ("left", "right"):
+            raise ValueError(f'ListSlice: pad_side must be "left" or "right"; got {self.pad_side!r}')
         if self.end is None and self.start >= 0:
             self.start, self.end = 0, self.start
         same_side = self.end is None or (self.start < 0) == (self.end < 0)
@@ -99,6 +105,8 @@ class ListSlice(Operator):
         fill = pl.lit(
             pl.Series([value.extend_constant(value[0], (self._max_length or 1) - 1)], dtype=column_type(column))
         )
+        if self.pad_side == "left":
+            return pl.concat_list(fill.first(), x).list.tail(self._max_length or 1)
         return x.list.concat(fill.first()).list.head(self._max_length or 1)
 
     def tensorflow(
@@ -120,7 +128,9 @@ class ListSlice(Operator):
         kept = tf.maximum((lengths if self.end is None else position(self.end)) - first, 0)
         if self.pad:
             steps = tf.range(self._max_length, dtype=tf.int64)[None, :]
-            in_list = steps < kept[:, None]
+            if self.pad_side == "left":
+                steps = steps - (self._max_length - kept[:, None])
+            in_list = (steps >= 0) & (steps < kept[:, None])
             pad_at = tf.size(x.values, tf.int64)  # the padding value is appended after the last element
             at = tf.reshape(tf.where(in_list, (begins + first)[:, None] + steps, pad_at), [-1])
             values = tf.concat([x.values, tf.constant([pad_value], x.values.dtype)], 0)
