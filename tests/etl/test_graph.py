@@ -26,6 +26,7 @@ NEEDS_ARGUMENTS: dict[str, etl.Operator] = {
     "LambdaOp": etl.LambdaOp(lambda x: x + 1),
     "ListSlice": etl.ListSlice(3),
     "NegativeSampling": etl.NegativeSampling("item"),
+    "SplitString": etl.SplitString("|"),
     "TargetEncoding": etl.TargetEncoding("clicked"),
 }
 
