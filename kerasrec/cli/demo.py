@@ -18,8 +18,10 @@ from kerasrec import etl, models, serving
 from kerasrec.cli.errors import CommandError
 from kerasrec.cli.feature_files import rows_per_s, write_features
 from kerasrec.cli.fit import Trained, fit, make_optimizer
-from kerasrec.cli.plots import calibration, learning_curve, write_summary
+from kerasrec.cli.plots import write_summary
 from kerasrec.cli.progress import stage
+from kerasrec.cli.report import write_report
+from kerasrec.cli.run_report import RunReport, TargetReport
 from kerasrec.cli.text_table import METRIC_NAMES, table
 from kerasrec.data.loader import Loader
 from kerasrec.datasets.synthetic import ClickLog, click_log
@@ -63,11 +65,13 @@ def run_demo(rows: int, epochs: int, out: Path, keep: Path | None, seed: int) ->
     with tempfile.TemporaryDirectory(prefix="kerasrec-demo-") as scratch:
         work = keep or Path(scratch)
         log = click_log(work / "log", rows, seed=seed)
-        figures, trained, baseline = _run_pipeline(log, work, epochs, seed, console)
+        figures, trained = _run_pipeline(log, work, epochs, seed, console)
     with stage(console, "plotting"):
         bounds = {"auc": log.auc_bound, "logloss": log.logloss_bound}
-        learning_curve(out / "learning_curve.png", trained.checks, "logloss", bounds, {"biases alone": baseline})
-        calibration(out / "calibration.png", trained.labels, trained.predictions, "clicked", binary=True)
+        target = TargetReport(
+            "clicked", "binary", trained.labels, trained.predictions, trained.checks, trained.scores, {}, bounds
+        )
+        write_report(out, RunReport("DLRM", [target], {"rows": rows}, title="Demo"))
     figures = {**figures, "rows": rows, "epochs": epochs, "seed": seed, "seconds": time.perf_counter() - started}
     write_summary(out / "summary.json", figures)
     _print_figures(console, figures)
@@ -76,7 +80,7 @@ def run_demo(rows: int, epochs: int, out: Path, keep: Path | None, seed: int) ->
 
 def _run_pipeline(
     log: ClickLog, work: Path, epochs: int, seed: int, console: Console
-) -> tuple[dict[str, float | None], Trained, dict[str, float]]:
+) -> tuple[dict[str, float | None], Trained]:
     from kerasrec.serving.saved_model import check  # needs TensorFlow, which importing this module does not
 
     with stage(console, "biases alone") as fitting_biases:
@@ -115,7 +119,7 @@ def _run_pipeline(
         "train_rows_per_s": trained.rows_per_s,
         "served_max_abs_diff": difference,
     }
-    return figures, trained, {"auc": bias.auc, "logloss": bias.logloss}
+    return figures, trained
 
 
 def served_difference(model: Any, features: etl.Workflow, raw: pl.DataFrame, work: Path) -> float:

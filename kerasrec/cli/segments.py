@@ -166,4 +166,4 @@ def _name(value: object, is_list: bool) -> str:
 
 
 def _text(value: object) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -26,3 +26,14 @@ def table(title: str, lines: Sequence[tuple[str, ...]], header: Sequence[str], r
     for line in lines:
         text_table.add_row(*map(Text, line))
     return text_table
+
+
+def duration(seconds: float) -> str:
+    """Return a time as people write it: "0.4 s", "12 s", "3 min 20 s", "2 h 5 min"."""
+    if seconds < 10:
+        return f"{seconds:.1f} s"
+    rounded = round(seconds)
+    if rounded < 60:
+        return f"{rounded} s"
+    minutes, rest = divmod(rounded, 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"

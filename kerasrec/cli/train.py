@@ -126,7 +126,9 @@ def _train(
 
     from kerasrec import serving
     from kerasrec.cli.fit import fit, make_model, make_optimizer
-    from kerasrec.cli.plots import calibration, learning_curve, write_summary
+    from kerasrec.cli.plots import write_summary
+    from kerasrec.cli.report import write_report
+    from kerasrec.cli.run_report import RunReport, TargetReport
     from kerasrec.data.loader import Loader
     from kerasrec.serving.saved_model import check
 
@@ -148,8 +150,10 @@ def _train(
         shutil.rmtree(out / FEATURES)
         model.save(out / MODEL)
         report = out / REPORT
-        learning_curve(report / "learning_curve.png", trained.checks, "logloss" if binary else "rmse")
-        calibration(report / "calibration.png", trained.labels, trained.predictions, options.target, binary)
+        target = TargetReport(
+            options.target, model.task, trained.labels, trained.predictions, trained.checks, trained.scores
+        )
+        write_report(report, RunReport(options.model, [target], {"rows": figures["rows"]}))
         setup = {"model": str(options.model), "target": options.target, "task": model.task, "batch_size": batch}
         rates = {**figures, "train_rows_per_s": trained.rows_per_s}
         write_summary(report / "summary.json", {**setup, **trained.scores, **rates})

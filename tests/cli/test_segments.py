@@ -44,8 +44,8 @@ def test_numbers_are_cut_into_ranges_of_equally_many_rows(data):
     assert (null.value, null.rows) == ("null", int(np.isnan(price).sum()))
     assert len(ranges) == 5
     assert max(s.rows for s in ranges) - min(s.rows for s in ranges) <= 3
-    assert ranges[0].value.startswith(f"{np.nanmin(raw['a.b']):.6g} to ")
-    assert ranges[-1].value.endswith(f" to {np.nanmax(raw['a.b']):.6g}")
+    assert ranges[0].value.startswith(f"{np.nanmin(raw['a.b']):.4g} to ")
+    assert ranges[-1].value.endswith(f" to {np.nanmax(raw['a.b']):.4g}")
     rows = raw["a.b"].fill_nan(None).rank("ordinal").fill_null(0).is_between(1, ranges[0].rows).to_numpy()
     assert ranges[0].score == pytest.approx(metrics.rmse(y[rows], p[rows]))
 
