@@ -29,13 +29,6 @@ BASELINES = ("#2e8b57", "#b8860b", "#7d3c98")
 CSS_COLORS = {INK: "currentColor", TRAIN: "var(--muted)", VALID: "var(--model)", BOUND: "var(--bound)"} | {
     color: f"var(--baseline-{number})" for number, color in enumerate(BASELINES, 1)
 }
-_STYLE: dict[str, Any] = {
-    **dict.fromkeys(("text.color", "axes.labelcolor", "axes.edgecolor", "xtick.color", "ytick.color"), INK),
-    "grid.color": TRAIN,
-    "font.size": 10,
-    "axes.titlesize": 11,
-    "svg.fonttype": "none",
-}
 _UNUSED_ID = re.compile(r' id="[A-Za-z0-9.]+_\d+"')  # of groups; they would repeat on a page with several plots
 Draw = Callable[[Axes], None]
 
@@ -151,7 +144,20 @@ def to_svg(title: str, draw: Draw) -> str:
 
 @contextmanager
 def _figure(plots: Mapping[str, Draw], width: float, height: float) -> Iterator[Figure]:
-    with matplotlib.rc_context(_STYLE):
+    style = matplotlib.rc_context(
+        {
+            "text.color": INK,
+            "axes.labelcolor": INK,
+            "axes.edgecolor": INK,
+            "xtick.color": INK,
+            "ytick.color": INK,
+            "grid.color": TRAIN,
+            "font.size": 10,
+            "axes.titlesize": 11,
+            "svg.fonttype": "none",
+        }
+    )
+    with style:
         figure = Figure(figsize=(width * len(plots), height), layout="constrained")
         FigureCanvasAgg(figure)
         axes: Sequence[Axes] = figure.subplots(1, len(plots), squeeze=False)[0]

@@ -17,7 +17,7 @@ MOST_COLUMNS = 30  # of importance
 
 def scores(target: TargetReport, titled: bool) -> Html:
     """Return a table of the model's figures beside those of baselines and bounds, and whether it is any good."""
-    columns = {"model": target.scores, **{name: b.scores for name, b in reversed(target.baselines.items())}}
+    columns = {"model": target.scores, **{name: b.scores for name, b in reversed([*target.baselines.items()])}}
     if target.bounds:
         columns["best possible"] = target.bounds
     lines = [
