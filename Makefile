@@ -8,7 +8,7 @@ POLARS_1 := .polars-1
 PYTEST = $(BIN)/python -m pytest --durations=40 --junit-xml=durations/$@.xml
 TWO_WORKERS := -n 2 --dist loadgroup --no-loadscope-reorder
 
-.PHONY: help map setup demo test test-fast test-nightly test-backends test-polars lint docs format clean
+.PHONY: help map setup demo test test-fast test-nightly test-backends test-polars lint docs gallery format clean
 
 help:
 	@echo "make demo           synthetic click log -> features -> DLRM -> evaluation -> SavedModel (report/)"
@@ -19,6 +19,7 @@ help:
 	@echo "make test-polars    features under Polars 1, which cuDF needs (it gets .polars-1)"
 	@echo "make lint           ruff, mypy and whether the map is up to date"
 	@echo "make docs           the documentation as a site, in site/, with its links checked"
+	@echo "make gallery        run the examples and keep what they print, for the site"
 	@echo "make map            draw docs/architecture.svg, which package imports which"
 	@echo "make setup          only make the virtual environment, .venv"
 
@@ -78,6 +79,9 @@ lint: setup
 # Strict: a link, an anchor or a name that is not there fails.
 docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+gallery: setup
+	$(BIN)/python tools/site/run_examples.py
 
 map: setup
 	$(BIN)/python tools/draw_map.py

@@ -15,8 +15,9 @@ missing), and 26 columns of hashed ids whose meaning is not published. It has 45
 `kerasrec.datasets.criteo` says where to get it.
 
 Run it with `python examples/criteo_dlrm.py path/to/train.txt`. It reads the published TSV and CSV
-extracts with a header, of any size: nothing below loads all rows into memory. An extract of a few thousand
-rows shows how things fit together; scores on so few rows say little, so each has its standard error.
+extracts with a header, of any size: nothing below loads all rows into memory. Without a path it draws a few
+thousand rows of the same form, which show how things fit together; scores on so few rows say little, so each
+has its standard error.
 """
 
 import argparse
@@ -40,7 +41,7 @@ from kerasrec.datasets.additive import Additive, number_quantiles
 from kerasrec.datasets.metrics import auc, log_loss
 
 parser = argparse.ArgumentParser(description="DLRM, DCN and DeepFM on Criteo's log, beside a linear model.")
-parser.add_argument("data", help="Criteo's train.txt, or a CSV cut from it with a header")
+parser.add_argument("data", nargs="?", help="Criteo's train.txt, or a CSV cut from it; drawn where not given")
 parser.add_argument("--epochs", type=int, default=20, help="at most; the validation rows say when to stop")
 parser.add_argument("--batch-size", type=int, help="a hundredth of the training rows, 16 to 8192, if not given")
 parser.add_argument("--min-count", type=int, help="ids seen less often share one; 4 below a million rows, else 15")
@@ -55,7 +56,7 @@ The rows are in order of time. We train on the first 70 %, validate on the next 
 20 %, as in production, where a model trained until yesterday predicts today.
 """
 
-log = criteo.scan(args.data)
+log = criteo.scan(args.data) if args.data else criteo.synthetic()
 rows = log.select(pl.len()).collect().item()
 parts = {
     "learn": log.slice(0, rows * 7 // 10),
@@ -83,7 +84,7 @@ started = time.perf_counter()
 workflow.fit(parts["learn"])
 for name, part in parts.items():
     workflow.transform(part).to_parquet(work / name)
-print(f"{rows / (time.perf_counter() - started):,.0f} rows/s from text to features")
+print(f"{rows / (time.perf_counter() - started):,.0f} rows per second, raw rows to features")
 schema = kr.Schema.load(work / "learn")
 print(schema)
 
@@ -200,7 +201,8 @@ figures = {
     name: {"auc": summary(auc, predictions), "log_loss": summary(log_loss, predictions), "seconds": seconds}
     for name, predictions, seconds in [("always the mean", [constant], 0.0), *results]
 }
-print(f"\nCriteo, {rows:,} rows, {len(clicked):,} test rows, {clicked.mean():.1%} clicked, {args.seeds} seeds")
+print(f"\n{'Criteo' if args.data else 'Drawn'}, {rows:,} rows, {len(clicked):,} test rows, ", end="")
+print(f"{clicked.mean():.1%} clicked, {args.seeds} seeds")
 print(f"{'':20}{'AUC':>27}{'log loss':>27}{'seconds':>10}")
 for name, found in figures.items():
     scores = [

@@ -16,8 +16,9 @@ person and a film: whether the rating is 4 or more (like a click), and the ratin
 A recommender is worth what it adds to the simplest model: some people rate higher than others, and some
 films are better liked. So we fit that model first and compare the others with it.
 
-Run it with `python examples/movielens_ranking.py path/to/ml-100k`; without a path it downloads the data.
-The data's terms are in its README: research use, no redistribution.
+Run it with `python examples/movielens_ranking.py path/to/ml-100k`, or with `--download`. The data's terms are
+in its README: research use, no redistribution. Without the data it draws ratings of the same form, a tenth as
+many, and trains one of the models.
 """
 
 import argparse
@@ -41,7 +42,8 @@ from kerasrec.datasets.additive import Additive
 from kerasrec.datasets.metrics import auc, log_loss, rmse
 
 parser = argparse.ArgumentParser(description="DLRM, DCN and DeepFM on MovieLens 100k, beside a bias baseline.")
-parser.add_argument("data", nargs="?", help="the folder ml-100k; downloaded where it is not given")
+parser.add_argument("data", nargs="?", help="the folder ml-100k; ratings are drawn where it is not given")
+parser.add_argument("--download", action="store_true", help="get the data from GroupLens, once")
 parser.add_argument("--split", default="u1", choices=movielens.SPLITS)
 parser.add_argument("--epochs", type=int, default=30, help="at most; the validation rows say when to stop")
 parser.add_argument("--seeds", type=int, default=1, help="train each model as often; figures are then means")
@@ -52,14 +54,14 @@ args = parser.parse_args()
 ## The data
 
 `movielens.load` returns the standard split u1, 80,000 training and 20,000 test ratings, with the features of
-users and films. A tenth of the training ratings is for validation: it sets the baseline's regularisation and
-each model's number of epochs. The test ratings are not used to choose anything.
+users and films; `movielens.synthetic` returns frames of the same columns. A tenth of the training ratings is
+for validation: it sets the baseline's regularisation and each model's number of epochs. The test ratings are
+not used to choose anything.
 """
 
-folder = args.data or movielens.download(Path.home() / ".cache" / "kerasrec" / "ml-100k")
-train, test = (
-    frame.with_columns(liked=(pl.col("rating") >= 4).cast(pl.Int8)) for frame in movielens.load(folder, args.split)
-)
+folder = movielens.download(Path.home() / ".cache" / "kerasrec" / "ml-100k") if args.download else args.data
+frames = movielens.load(folder, args.split) if folder else movielens.synthetic()
+train, test = (frame.with_columns(liked=(pl.col("rating") >= 4).cast(pl.Int8)) for frame in frames)
 held_out = np.random.default_rng(0).random(len(train)) < 0.1
 learn, check = train.filter(~held_out), train.filter(held_out)
 print(train.head(3))
@@ -182,7 +184,7 @@ def predictions(make, target, seed):
     return model.predict(loader("test", target), verbose=0)[:, 0], epochs
 
 
-for make in (dlrm, dcn, deepfm):
+for make in (dlrm, dcn, deepfm) if folder else (deepfm,):
     started, per_seed = time.perf_counter(), []
     for seed in range(args.seeds):
         liked, epochs_liked = predictions(make, "liked", seed)
@@ -198,7 +200,8 @@ With several seeds these are means with standard errors: a single seed does not 
 """
 
 figures = {}
-print(f"\nMovieLens 100k, split {args.split}, {len(test):,} test ratings, {args.seeds} seeds")
+name = f"MovieLens 100k, split {args.split}" if folder else "Drawn"
+print(f"\n{name}, {len(test):,} test ratings, {args.seeds} seeds")
 print(f"{'':20}{'AUC >= 4':>18}{'log loss':>18}{'RMSE':>18}{'seconds':>10}")
 for name, (per_seed, seconds) in rows.items():
     means = np.mean(per_seed, axis=0)

@@ -18,7 +18,7 @@ its share of the data, and ranks exchange the vectors that a step looks up. The 
 
 Both train the same model with the same number of rows per step, and print scores on all test rows. With so
 little data, on one machine, several ranks bring no speed; a job that needs hundreds of ranks is the same
-program. Without a path the data is downloaded (run it once on one rank before running on several).
+program. Without a path it draws ratings of the same form, the same on every rank.
 """
 
 import argparse
@@ -37,7 +37,7 @@ from kerasrec import etl
 from kerasrec.datasets import movielens
 
 parser = argparse.ArgumentParser(description="DLRM on MovieLens 100k, on one rank or on many.")
-parser.add_argument("data", nargs="?", help="the folder ml-100k; downloaded where it is not given")
+parser.add_argument("data", nargs="?", help="the folder ml-100k; ratings are drawn where it is not given")
 parser.add_argument("--epochs", type=int, default=30, help="at most; the validation rows say when to stop")
 parser.add_argument("--rows", type=int, default=512, help="of a step, over all ranks")
 parser.add_argument("--out", default="multi_rank.keras", help="where the best epoch's model is saved")
@@ -51,8 +51,8 @@ separate script, in a folder that every rank reads. This data is prepared in a s
 its own, identical copy: a workflow's state depends only on the rows.
 """
 
-folder = args.data or movielens.download(Path.home() / ".cache" / "kerasrec" / "ml-100k")
-train, test = (frame.with_columns(liked=(pl.col("rating") >= 4).cast(pl.Int8)) for frame in movielens.load(folder))
+frames = movielens.load(args.data) if args.data else movielens.synthetic()
+train, test = (frame.with_columns(liked=(pl.col("rating") >= 4).cast(pl.Int8)) for frame in frames)
 held_out = np.random.default_rng(0).random(len(train)) < 0.1
 
 workflow = etl.Workflow(
@@ -97,7 +97,7 @@ model.fit(
         keras.callbacks.EarlyStopping("val_loss", patience=3, restore_best_weights=True),
         keras.callbacks.ModelCheckpoint(args.out, "val_loss", save_best_only=True),
     ],
-    verbose=2,
+    verbose=2 if args.data else 0,
 )
 
 """

@@ -1,4 +1,4 @@
-"""The examples as a reader runs them on the real files, and the figures that they print."""
+"""The examples as a reader runs them: on data that they draw, and on the real files, where it checks figures."""
 
 import os
 import re
@@ -36,6 +36,17 @@ def table(output):
     """The closing table: {row: [figures]}; standard errors are left out."""
     rows = re.findall(r"^([A-Za-z][\w+ ]*?)  +(\d+\.\d{4}.*)$", output, flags=re.M)
     return {name: [float(x) for x in re.findall(r"(?<!± )\b\d+\.\d+", figures)] for name, figures in rows}
+
+
+def test_each_example_runs_without_arguments_and_prints_the_lines_that_the_gallery_shows():
+    done = subprocess.run(
+        [sys.executable, ROOT / "tools" / "site" / "run_examples.py", "--check"],
+        capture_output=True,
+        text=True,
+        timeout=600,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+    assert done.returncode == 0, done.stdout + done.stderr[-3000:]
 
 
 def test_movielens_ranking(tmp_path):

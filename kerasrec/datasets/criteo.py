@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import polars as pl
+import pyarrow as pa
+
+from kerasrec.datasets.power_law import Zipf, codes
 
 INTEGERS = tuple(f"I{i}" for i in range(1, 14))
 CATEGORIES = tuple(f"C{i}" for i in range(1, 27))
@@ -63,6 +67,42 @@ def scan(path: str | os.PathLike[str]) -> pl.LazyFrame:
         glob=False,
     )
     return frame.select("label", *INTEGERS, *CATEGORIES)
+
+
+def synthetic(rows: int = 12_000, seed: int = 0) -> pl.LazyFrame:
+    """Draw rows of the log's form, for trying a script without the log.
+
+    Args:
+        rows: the number of rows, all in memory.
+        seed: of the rows; the click model is always the same.
+
+    Returns:
+        A lazy frame as `scan` returns it. A click depends on the integers, on single ids and on pairs of ids.
+
+    Raises:
+        ValueError: `rows` is less than 1.
+
+    >>> kr.datasets.criteo.synthetic(1_000).select(pl.col("label").mean()).collect()
+    """
+    if rows < 1:
+        raise ValueError(f"rows must be an integer >= 1; got {rows}")
+    model, rng = np.random.default_rng(26), np.random.default_rng([seed, 13])
+    logit = np.full(rows, -1.6)
+    columns: dict[str, pl.Series] = {}
+    for i, name in enumerate(INTEGERS):
+        counts = np.floor(rng.lognormal(1 + i / 4, 1.5, rows)).astype(np.int64) - 2 * (i == 1)
+        logit += model.normal(scale=0.15) * (np.log1p(np.maximum(counts, 0)) - 1 - i / 4)
+        columns[name] = pl.Series(name, counts).set(pl.Series(rng.random(rows) < 0.1 * (i % 4)), None)
+    hidden = []
+    for i, name in enumerate(CATEGORIES):
+        ranks = Zipf(8 * (1 + i % 5), 0.8)(rng.random(rows))
+        logit += model.normal(scale=0.2, size=40)[ranks]
+        hidden.append(model.normal(size=(40, 2))[ranks])
+        words = cast(pl.Series, pl.from_arrow(codes(ranks, i).cast(pa.string()))).alias(name)
+        columns[name] = words.set(pl.Series(rng.random(rows) < 0.1 * (i % 3)), None)
+    logit += sum(0.7 * (a * b).sum(axis=1) for a, b in zip(hidden[0:8:2], hidden[1:8:2], strict=True))
+    label = rng.random(rows) < 1 / (1 + np.exp(-logit))
+    return pl.DataFrame([pl.Series("label", label.astype(np.int64)), *columns.values()]).lazy()
 
 
 def _count_fields(path: Path, separator: str, expected: int) -> None:

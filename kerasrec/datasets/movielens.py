@@ -19,6 +19,7 @@ from tempfile import TemporaryDirectory
 from urllib.error import URLError
 from urllib.request import urlopen
 
+import numpy as np
 import polars as pl
 
 from kerasrec.excerpts import excerpt
@@ -28,6 +29,8 @@ URL = "https://files.grouplens.org/datasets/movielens/ml-100k.zip"
 SIZE = 4_924_029  # bytes
 MD5 = "0e33842e24a9c977be4e0107933c0723"
 FILES = ("u.*", "u?.base", "u?.test", "README", "allbut.pl", "mku.sh")
+GENRES = ("Action", "Comedy", "Crime", "Drama", "Horror", "Musical", "Romance", "Thriller", "War", "Western")
+OCCUPATIONS = ("artist", "engineer", "student", "other")
 SPLITS = ("u1", "u2", "u3", "u4", "u5", "ua", "ub")
 
 
@@ -59,6 +62,55 @@ def load(folder: str | os.PathLike[str], split: str = "u1") -> tuple[pl.DataFram
     users, items = _users(folder / "u.user"), _items(folder / "u.item", _genres(folder / "u.genre"))
     train, test = (_ratings(folder / f"{split}.{part}", users, items) for part in ("base", "test"))
     return train, test
+
+
+def synthetic(ratings: int = 12_000, seed: int = 0) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Draw ratings of the data's form, for trying a script without the data.
+
+    Args:
+        ratings: the number of ratings, 1 to 30,000; a fifth of them are test ratings.
+        seed: of everything that is drawn.
+
+    Returns:
+        Train and test frames as `load` returns them, of 300 users and 200 films. A rating depends on the user, the
+        film, and how people of the user's gender and occupation like the film's genres.
+
+    Raises:
+        ValueError: `ratings` is out of range.
+
+    >>> train, test = kr.datasets.movielens.synthetic()
+    """
+    if not 1 <= ratings <= 30_000:
+        raise ValueError(f"ratings must be from 1 to 30,000; got {ratings}")
+    rng = np.random.default_rng([seed, 100])
+    users, items, genres = 300, 200, np.array(GENRES)
+    has = rng.random((items, len(genres))) < 0.15
+    pair = rng.choice(users * items, ratings, replace=False)
+    user, item = np.divmod(pair, items)
+    gender, occupation = rng.integers(2, size=users), rng.integers(len(OCCUPATIONS), size=users)
+    taste = rng.normal(size=(2, len(OCCUPATIONS), len(genres))) @ (has.T / np.maximum(has.sum(axis=1), 1) ** 0.5)
+    score = 3.5 + rng.normal(scale=0.4, size=users)[user] + rng.normal(scale=0.4, size=items)[item]
+    score += 0.7 * taste[gender, occupation][user, item] + rng.normal(scale=0.6, size=ratings)
+    when = 874_724_710 + np.sort(rng.integers(18_561_928, size=ratings))
+    frame = pl.DataFrame(
+        {
+            "user": user + 1,
+            "item": item + 1,
+            "age": rng.integers(16, 70, users)[user],
+            "gender": np.array(["F", "M"])[gender][user],
+            "occupation": np.array(OCCUPATIONS)[occupation][user],
+            "genres": [genres[row].tolist() for row in has[item]],
+            "rating": np.clip(np.rint(score), 1, 5).astype(np.int64),
+            "timestamp": when,
+        }
+    )
+    moment = pl.from_epoch("timestamp")
+    frame = frame.with_columns(
+        hour=moment.dt.hour().cast(pl.Int64), weekday=moment.dt.weekday().cast(pl.Int64) - 1
+    )
+    frame = frame.select(*frame.columns[:6], "hour", "weekday", "rating", "timestamp")
+    last = pl.Series(rng.random(ratings) < 0.2)
+    return frame.filter(~last), frame.filter(last)
 
 
 def download(folder: str | os.PathLike[str], url: str = URL) -> Path:

@@ -38,6 +38,20 @@ def test_csv_with_a_header(tmp_path, end, last_newline):
     assert frame.rows() == [(1, *range(13), *(f"{i:08x}" for i in range(26)))] * 2
 
 
+def test_drawn_rows_have_the_form_of_the_log(tmp_path):
+    path = tmp_path / "train.txt"
+    path.write_text(tsv([ROW, GAPS]))
+    drawn = criteo.synthetic(500, seed=1)
+    assert drawn.collect_schema() == criteo.scan(path).collect_schema()
+    frame = drawn.collect()
+    assert frame.height == 500
+    assert set(frame["label"]) == {0, 1}
+    assert frame.equals(criteo.synthetic(500, seed=1).collect())
+    assert all(frame[name].drop_nulls().str.contains("^[0-9a-f]{8}$").all() for name in criteo.CATEGORIES)
+    with pytest.raises(ValueError, match="rows must be an integer >= 1; got 0"):
+        criteo.synthetic(0)
+
+
 def test_real_file():
     path = real_data("criteo_tiny.csv")
     frame = criteo.scan(path).collect()

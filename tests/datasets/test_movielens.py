@@ -4,6 +4,7 @@ import http.server
 import threading
 from datetime import UTC, datetime
 
+import polars as pl
 import pytest
 from real_data import real_data
 
@@ -33,6 +34,22 @@ def test_small_files(tmp_path):
     assert train["genres"].to_list()[1] == []
     assert test.row(0, named=True)["weekday"] == 3  # 1 January 1970 was a Thursday
     assert test.schema == train.schema
+
+
+def test_drawn_ratings_have_the_form_of_the_real_ones_and_more_than_biases_in_them(tmp_path):
+    real, _ = movielens.load(write(tmp_path))
+    train, test = movielens.synthetic(seed=1)
+    assert train.schema == test.schema == real.schema
+    both = pl.concat([train, test])
+    assert len(both) == 12_000
+    assert both.select("user", "item").is_unique().all()
+    assert both["rating"].is_between(1, 5).all()
+    assert both["timestamp"].is_between(874_724_710, 893_286_638).all()
+    assert both.group_by("item").agg(pl.col("genres").n_unique())["genres"].max() == 1
+    again, _ = movielens.synthetic(seed=1)
+    assert again.equals(train)
+    with pytest.raises(ValueError, match="ratings must be from 1 to 30,000; got 0"):
+        movielens.synthetic(0)
 
 
 def test_real_files():

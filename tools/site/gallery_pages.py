@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,10 +77,31 @@ def pages() -> dict[str, str]:
 
 
 def _page(page: str, script: str) -> str:
-    """Return a script as a page."""
+    """Return a script as a page, with what each block of code prints below it."""
     fields = head(script)
     source = sources()[page]
+    printed = iter(split_outputs(output_file(ROOT / source).read_text(encoding="utf-8")))
     out = [f"# {fields['Title']}\n", f"{fields['Description']} The script is [{source}](../{source}).\n"]
     for block in blocks(script)[1:]:
-        out.append(f"```python\n{block.text}\n```\n" if block.is_code else f"{block.text}\n")
+        if not block.is_code:
+            out.append(f"{block.text}\n")
+            continue
+        out.append(f"```python\n{block.text}\n```\n")
+        if output := next(printed):
+            out.append(f'```text title="Output"\n{output}\n```\n')
     return "\n".join(out)
+
+
+def output_file(script: Path) -> Path:
+    """Return the file with what a script prints."""
+    return EXAMPLES / "output" / f"{script.stem}.txt"
+
+
+def join_outputs(printed: list[str]) -> str:
+    """Return the outputs of a script's blocks of code as one text."""
+    return "".join(f"--- block {number}\n{text.rstrip()}\n" for number, text in enumerate(printed))
+
+
+def split_outputs(text: str) -> list[str]:
+    """Return the outputs that `join_outputs` joined."""
+    return [part.strip("\n") for part in re.split(r"^--- block \d+$", text, flags=re.MULTILINE)[1:]]
