@@ -63,11 +63,11 @@ def compiled_metrics(model: keras.Model) -> list[Any]:
 
 
 class _MeanOverRows(keras.metrics.Mean):
-    """The mean of a loss over batches, weighted by their rows."""
+    """The mean of a loss over batches, weighted by their rows. Its name may be any, such as "größe_loss"."""
 
     def __init__(self, loss: LossByRows, name: str):
-        super().__init__(name=name)
-        self._loss = loss
+        super().__init__(name="loss")  # of its variables, whose names TensorFlow takes in ASCII alone
+        self._loss, self.name = loss, name
 
     def update_state(self, values: Tensor, sample_weight: Any = None) -> None:
         super().update_state(values, sample_weight=self._loss.rows)
@@ -76,14 +76,25 @@ class _MeanOverRows(keras.metrics.Mean):
 class LossByRows(CompileLoss):
     """The loss of a compiled model, whose value of each of several outputs is a mean over rows, as their sum is.
 
-    Keras takes it over batches where the size of a batch is not known when the step is traced.
+    Keras takes it over batches where the size of a batch is not known when the step is traced, and fails for an
+    output whose name TensorFlow does not take as a scope's.
     """
 
     rows: Tensor | None = None  # of the batch that is under way
 
     def build(self, y_true: Any, y_pred: Any) -> None:
+        self._names: list[str] = []  # of the outputs that have a loss
         super().build(y_true, y_pred)
-        self._metrics[:] = [_MeanOverRows(self, metric.name) for metric in self._metrics]
+        if self._metrics:
+            self._metrics[:] = [_MeanOverRows(self, f"{name}_loss") for name in self._names]
+
+    def _build_nested(self, y_true: Any, y_pred: Any, loss: Any, output_names: Any, current_path: Any) -> None:
+        before = len(self._flat_losses)
+        super()._build_nested(y_true, y_pred, loss, output_names, current_path)
+        if not keras.tree.is_nested(loss) and len(self._flat_losses) > before:
+            last = self._flat_losses.pop()
+            self._names.append(last.name)
+            self._flat_losses.append(last._replace(name=f"output_{before}"))
 
     def call(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Tensor:
         self.rows = keras.ops.shape(keras.tree.flatten(y_pred)[0])[0]

@@ -103,6 +103,20 @@ def test_compile_loss_keeps_a_metric_for_each_output():
         np.testing.assert_allclose(sorted(found.values()), [2.5, 5.0, 17.5], rtol=1e-6)
 
 
+def test_build_nested_names_the_losses_of_outputs():
+    """`LossByRows` gives them back names that TensorFlow would not take as a scope's."""
+
+    class Two(keras.Model):
+        def call(self, x):
+            return {"größe": x * 1.0, "a b": x * 2.0, "c": x}
+
+    model, y = Two(), np.zeros((6, 3), "float32")
+    model.compile("sgd", {"größe": "mae", "a b": "mse"})
+    _keras.use_loss_by_rows(model)
+    found = model.evaluate(arrays()[0], {"größe": y, "a b": y, "c": y}, return_dict=True, verbose=0)
+    assert found == {"loss": 5.0, "größe_loss": 1.0, "a b_loss": 4.0}
+
+
 @needs_tensorflow
 def test_make_function_compiles_a_step():
     model = small_model()

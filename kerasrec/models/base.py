@@ -2,45 +2,38 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras import ops
 
-from kerasrec._keras import DataAdapter, layers_of
-from kerasrec.callbacks.checkpoint import with_loaders
+from kerasrec._keras import layers_of
 from kerasrec.layers import MLP, DistributedEmbedding
 from kerasrec.layers.inputs import ContinuousInputs, ids_of, present
-from kerasrec.models.checks import check_binary, check_fit, check_same_features, target_and_task
-from kerasrec.models.class_weights import with_class_weights
+from kerasrec.models.checks import check_same_features
 from kerasrec.models.first_order import FirstOrder
-from kerasrec.models.fit_data import compare_data_on_ranks, fingerprint_of_data, loader_of, on_device
+from kerasrec.models.heads import Heads
 from kerasrec.models.options import Options
-from kerasrec.optimizers import Adagrad, LossScaleOptimizer
-from kerasrec.parallel import comm
-from kerasrec.parallel.fit.checks import check_trainer
-from kerasrec.parallel.fit.rank_check import check_same_on_ranks, code_fingerprint
-from kerasrec.parallel.fit.trainer import RankTrainer
+from kerasrec.models.trainer import SchemaTrainer
 from kerasrec.schema import Schema, SchemaError
 from kerasrec.typing import Tensor
 
 
-class SchemaModel(RankTrainer, keras.Model):
+class SchemaModel(SchemaTrainer):
     """A Keras model that builds itself from a schema and is called on the loader's dict of features.
 
     A subclass creates its layers in `__init__`, builds them with `chain` and sets `self.built = True`. Its `call`
     gets ids and continuous columns from `inputs_of`, vectors from `embed`, and returns `self.answer(logit)`.
 
     Args:
-        schema: a `Schema`, or its `to_dict()`, with exactly one target.
+        schema: a `Schema`, or its `to_dict()`, with one target or several.
         embedding_dim: the width of all embeddings; None takes the one that each column suggests.
-        task: "binary" (the model returns a probability) or "regression" (a number); None goes by the target's tag.
+        task: "binary" (the model returns a probability) or "regression" (a number), for all targets or as a dict
+            by target; by default it follows from the target's tag.
         combiner: how the vectors of a list are combined: "mean", "sum" or "sqrtn" (sum / sqrt(count)).
         embeddings_initializer: of the tables' rows, as `kr.TableConfig` takes it.
         embeddings_regularizer: of the tables' rows that a batch looks up, as `kr.TableConfig` takes it.
@@ -53,8 +46,11 @@ class SchemaModel(RankTrainer, keras.Model):
     `combiner`, `embeddings_initializer` and `embeddings_regularizer` are one value for all columns, or a dict by
     the name of a column or table, where the others keep the default: `combiner={"genres": "sqrtn"}`.
 
+    With several targets the layers are shared but the last, which has weights of its own for each target, as the
+    linear part of DeepFM and WideAndDeep has. The output is then a dict `{target: (batch, 1)}`.
+
     Raises:
-        SchemaError: no target or several, a target that does not fit the task, or no column to read.
+        SchemaError: no target, a target that does not fit the task, or no column to read.
 
     Example:
 
@@ -74,7 +70,7 @@ class SchemaModel(RankTrainer, keras.Model):
         self,
         schema: Schema | Mapping[str, Any],
         embedding_dim: int | None,
-        task: str | None,
+        task: str | Mapping[str, str] | None,
         *,
         combiner: str | Mapping[str, str] = "mean",
         embeddings_initializer: Any = "uniform",
@@ -90,7 +86,7 @@ class SchemaModel(RankTrainer, keras.Model):
         # Without tables nothing forbids XLA, but on CPUs it makes the step of such a network slower.
         self.supports_jit = keras.backend.backend() != "tensorflow"
         self.schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
-        self.target, self.task = target_and_task(self.schema, task)
+        self.heads = Heads.of(self.schema, task)
         self.embedding_dim = embedding_dim
         self.options = Options(
             combiner,
@@ -112,7 +108,6 @@ class SchemaModel(RankTrainer, keras.Model):
             seed = self.embeddings.seed
         self.seed = seed
         self.widths = [config.table.embedding_dim for config in configs.values()]
-        self._class_weight: tuple[tuple[int, float], ...] | None = None
 
     # ---- parts for subclasses ------------------------------------------------------------------------------
     def make_tower(self, units: int | Sequence[int], dropout: float, name: str) -> MLP:
@@ -120,14 +115,18 @@ class SchemaModel(RankTrainer, keras.Model):
         return MLP(units, dropout=dropout, **self.options.tower(), dtype=self.dtype_policy, name=name)
 
     def make_logit(self) -> keras.layers.Dense:
-        """Return the last layer, in float32 under every policy: bfloat16 has three digits of a prediction."""
-        return keras.layers.Dense(1, dtype="float32", name="logit")
+        """Return the last layer, one logit per target.
+
+        It is in float32 under every policy: bfloat16 has three digits of a prediction.
+        """
+        return keras.layers.Dense(len(self.targets), dtype="float32", name="logit")
 
     def make_first_order(self, name: str) -> FirstOrder:
-        """Return the linear part over all columns, built."""
+        """Return the linear part over all columns, built: weights of its own for each target."""
         shape = None if self.continuous is None else (None, len(self.continuous.columns))
         options = self.options
-        layer = FirstOrder(self.schema, options.combiner, options.embeddings_regularizer, name=name)
+        regularizer, logits = options.embeddings_regularizer, len(self.targets)
+        layer = FirstOrder(self.schema, options.combiner, regularizer, logits, name=name)
         layer.build({column.name: (None,) for column in self.schema.features.categorical}, shape)
         return layer
 
@@ -152,9 +151,12 @@ class SchemaModel(RankTrainer, keras.Model):
         """The width of what `side_by_side` returns."""
         return len(self.schema.features.continuous) + sum(self.widths)
 
-    def answer(self, logit: Tensor) -> Tensor:
-        """Return the model's output for a logit `(batch, 1)`: a probability or a number, float32."""
-        return ops.sigmoid(logit) if self.task == "binary" else logit
+    def answer(self, logit: Tensor) -> Tensor | dict[str, Tensor]:
+        """Return the model's output for logits `(batch, targets)`: a probability or a number, float32.
+
+        It is `(batch, 1)` for one target, a dict of such by name for several.
+        """
+        return self.heads.outputs(logit)
 
     # ---- Keras's own -----------------------------------------------------------------------------------------
     def build(self, input_shape: Any = None) -> None:
@@ -165,8 +167,9 @@ class SchemaModel(RankTrainer, keras.Model):
         if not all(layer.built for layer in layers_of(self)):
             self(example_batch(self.schema))
 
-    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, int]:
-        return (next(iter(input_shape.values()))[0], 1)
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        shape = (next(iter(input_shape.values()))[0], 1)
+        return shape if len(self.targets) == 1 else dict.fromkeys(self.targets, shape)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -175,93 +178,10 @@ class SchemaModel(RankTrainer, keras.Model):
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
             "schema": self.schema.to_dict(),
             "embedding_dim": self.embedding_dim,
-            "task": self.task,
+            "task": self.task if len(self.targets) == 1 else self.tasks,
             "seed": self.seed,
             **self.options.config(),
         }
-
-    def compile(self, optimizer: Any = None, *args: Any, auto_scale_loss: bool = True, **kwargs: Any) -> None:
-        """Compile as Keras does, with `kr.optimizers.Adagrad()` where no optimizer is given.
-
-        Under mixed_float16 the loss is scaled by `kr.optimizers.LossScaleOptimizer`.
-        """
-        optimizer = Adagrad() if optimizer is None else keras.optimizers.get(optimizer)
-        scaled = auto_scale_loss and self.dtype_policy.name == "mixed_float16"
-        if scaled and not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
-            optimizer = LossScaleOptimizer(optimizer)
-        super().compile(optimizer, *args, auto_scale_loss=auto_scale_loss, **kwargs)
-
-    def compile_from_config(self, config: dict[str, Any]) -> None:
-        """Compile a loaded model, which Keras leaves to a class that overrides `compile`."""
-        self._build_sublayers()
-        self.compile(**keras.saving.deserialize_keras_object(config))
-        self.optimizer.build(self.trainable_variables)
-
-    def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Fit as Keras does. Raises `SchemaError` first where a loader's schema does not match the model's.
-
-        With a loader, `class_weight` weighs each row by its class, and the arguments that Keras would ignore (`y`,
-        `sample_weight`, `batch_size`, `shuffle`, `validation_split`) are refused.
-
-        Several ranks train as one (`kr.parallel.Callback`); first they compare what must be equal, here with the
-        schema and what the loaders read (`kr.parallel.RanksDiffer`).
-        """
-        arguments = inspect.signature(keras.Model.fit).bind(self, x, *args, **kwargs).arguments
-        del arguments["self"]
-        validation_data = arguments.get("validation_data")
-        self._check_loss()
-        self._check_data(x, "the training data", training=True)
-        self._check_data(validation_data, "the validation data", training=True)
-        class_weight = None
-        if isinstance(x, DataAdapter):
-            check_fit(loader_of(x), arguments)
-            class_weight = arguments.pop("class_weight", None)
-        if comm.size() > 1:
-            check_trainer(self)
-            self._compare_on_ranks(x, validation_data)
-        callbacks = with_loaders(arguments.get("callbacks"), loader_of(x), loader_of(validation_data))
-        arguments |= {"x": on_device(x), "validation_data": on_device(validation_data), "callbacks": callbacks}
-        with self._class_weights(class_weight):
-            return super().fit(**arguments)
-
-    def _compare_on_ranks(self, data: Any, validation_data: Any) -> None:
-        compared = {
-            "code": code_fingerprint(),
-            "schema": {column.name: column.to_dict() for column in self.schema},
-            "data": fingerprint_of_data(data),
-            "validation data": fingerprint_of_data(validation_data),
-        }
-        check_same_on_ranks("fit", compared)
-
-    @contextmanager
-    def _class_weights(self, class_weight: Mapping[int, float] | None) -> Iterator[None]:
-        """Have training steps weigh rows by their class within the context: a step is traced with the weights."""
-        if class_weight is None:
-            yield
-            return
-        self._class_weight, self.train_function = tuple(class_weight.items()), None
-        try:
-            yield
-        finally:
-            self._class_weight, self.train_function = None, None
-
-    def train_step(self, *args: Any) -> Any:
-        *state, data = args
-        if self._class_weight is not None:
-            data = with_class_weights(data, dict(self._class_weight))
-        return super().train_step(*state, data)
-
-    def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Evaluate as Keras does, after the same check of the data; on several ranks for the rows of all."""
-        self._check_data(x, "the data", training=True)
-        compare_data_on_ranks("evaluate", x)
-        return super().evaluate(on_device(x), *args, **kwargs)
-
-    def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        """Predict as Keras does, after the same check; each of several ranks gets predictions for its own rows."""
-        self._check_data(x, "the data", training=False)
-        compare_data_on_ranks("predict", x)
-        return super().predict(on_device(x), *args, **kwargs)
 
     def export(self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any) -> None:
         """Write the SavedModel of `kr.serving.export`, without a workflow, in the place of an earlier one.
@@ -278,29 +198,6 @@ class SchemaModel(RankTrainer, keras.Model):
         from kerasrec import serving
 
         serving.export(self, filepath, overwrite=True)
-
-    def _check_data(self, data: Any, role: str, training: bool) -> None:
-        """Raise `SchemaError` where a loader's schema does not match the model's."""
-        loader = loader_of(data)
-        if loader is None:
-            return
-        check_same_features(self.schema, loader.schema, role)
-        if training and loader.schema.targets.names != [self.target]:
-            raise SchemaError(
-                f"the model is trained on {self.target!r}, but the targets of {role} are "
-                f"{loader.schema.targets.names}; choose with targets={self.target!r} in the loader"
-            )
-        if training and self.task == "binary":
-            check_binary(loader.schema[self.target])
-
-    def _check_loss(self) -> None:
-        loss = getattr(self, "loss", None)
-        name = loss if isinstance(loss, str) else getattr(loss, "name", None) or getattr(loss, "__name__", "")
-        if self.task == "regression" and (name == "bce" or str(name).startswith("binary_")):
-            raise ValueError(
-                f"loss {name!r} needs a target of 0 and 1, but {self.target!r} is a regression target here; "
-                "make it one with etl.Target(threshold=...), or use a loss such as 'mse'"
-            )
 
     # ---- files: weights are saved with the schema that they belong to ----------------------------------------
     def save(self, filepath: Any, overwrite: bool = True, zipped: bool | None = None, **kwargs: Any) -> None:
@@ -324,6 +221,12 @@ class SchemaModel(RankTrainer, keras.Model):
             )
         saved = Schema.from_dict(json.loads(np.asarray(store["schema"]).tobytes()))
         check_same_features(self.schema, saved, "the saved model")
+        targets = tuple(saved.targets.names)
+        if len(self.targets) > 1 and targets != self.targets:
+            raise SchemaError(
+                f"the targets of the saved model are {', '.join(targets)}, but those of {self.name!r} are "
+                f"{', '.join(self.targets)}: each has a head of its own"
+            )
         self._build_sublayers()
         super().load_own_variables({key: store[key] for key in set(store.keys()) - {"schema"}})
 

@@ -43,24 +43,6 @@ def check_fit(loader: Loader | None, arguments: Mapping[str, Any]) -> None:
         refuse("shuffle")
 
 
-def target_and_task(schema: Schema, task: str | None) -> tuple[str, str]:
-    """Return the name of the schema's target, and the task: the one that is given, or by the target's tag."""
-    targets = schema.targets.names
-    if len(targets) != 1:
-        raise SchemaError(
-            f"a model is trained on one target; the schema has {', '.join(targets) or 'none'}. "
-            "Choose one with targets=... in the loader"
-        )
-    column = schema[targets[0]]
-    if task is None:
-        task = _task_of(column)
-    if task not in ("binary", "regression"):
-        raise ValueError(f"task must be 'binary' or 'regression'; got {task!r}")
-    if task == "binary":
-        check_binary(column)
-    return column.name, task
-
-
 def check_binary(target: Column) -> None:
     """Raise `SchemaError` for a target with other values than 0 and 1."""
     if Tag.REGRESSION in target.tags:
@@ -68,13 +50,3 @@ def check_binary(target: Column) -> None:
             f"task 'binary' needs a target of 0 and 1, but {target.name!r} has values other than 0 and 1; "
             "use etl.Target(threshold=...), or task='regression'"
         )
-
-
-def _task_of(column: Column) -> str:
-    if Tag.BINARY in column.tags:
-        return "binary"
-    if Tag.REGRESSION in column.tags:
-        return "regression"
-    raise SchemaError(
-        f"target {column.name!r} is tagged neither binary nor regression; pass task='binary' or 'regression'"
-    )

@@ -22,14 +22,14 @@ class DCN(SchemaModel):
     cross layers, the logit is linear in `[x_L, deep(x_0)]` (parallel) or in `deep(x_L)` (stacked).
 
     Args:
-        schema: `loader.schema`; categorical or continuous columns, or both, and one target.
+        schema: `loader.schema`; categorical or continuous columns, or both, and one or more targets.
         embedding_dim: the width of all embeddings; None takes each column's own suggestion.
         cross_layers: how many cross layers.
         projection_dim: the rank of the cross layers' matrices; None is full rank.
         deep_units: widths of the deep tower.
         structure: "parallel" or "stacked".
         dropout: in the deep tower.
-        task: "binary" or "regression"; None goes by the target's tag.
+        task: "binary" or "regression", or a dict of these by target; by default by the target's tag.
 
     Inputs, output, errors and `**kwargs` are `DLRM`'s.
 
@@ -50,7 +50,7 @@ class DCN(SchemaModel):
         deep_units: int | Sequence[int] = (512, 256),
         structure: str = "parallel",
         dropout: float = 0.0,
-        task: str | None = None,
+        task: str | Mapping[str, str] | None = None,
         **kwargs: Any,
     ):
         super().__init__(schema, embedding_dim, task, **kwargs)

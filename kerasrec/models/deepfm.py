@@ -22,12 +22,15 @@ class DeepFM(SchemaModel):
     `logit = first_order + sum_{i<j} <v_i, v_j> + w . deep([x, embeddings]) + b`. Both parts learn the same
     embeddings. The deep tower reads a continuous column itself: its vector would be only a multiple of it.
 
+    With several targets the embeddings and the tower are shared. Each target has a first order, `w` and `b` of its
+    own, and a weight of the sum over pairs, since one sum cannot be in the units of several targets.
+
     Args:
-        schema: `loader.schema`; categorical or continuous columns, or both, and one target.
+        schema: `loader.schema`; categorical or continuous columns, or both, and one or more targets.
         embedding_dim: the width of all vectors.
         deep_units: widths of the deep tower.
         dropout: in the deep tower.
-        task: "binary" or "regression"; None goes by the target's tag.
+        task: "binary" or "regression", or a dict of these by target; by default by the target's tag.
 
     Inputs, output, errors and `**kwargs` are `DLRM`'s.
 
@@ -45,12 +48,13 @@ class DeepFM(SchemaModel):
         embedding_dim: int = 16,
         deep_units: int | Sequence[int] = (256, 128),
         dropout: float = 0.0,
-        task: str | None = None,
+        task: str | Mapping[str, str] | None = None,
         **kwargs: Any,
     ):
         super().__init__(schema, embedding_dim, task, **kwargs)
         self.deep_units, self.dropout = widths(self.name, "deep_units", deep_units), dropout
         self.first_order = self.make_first_order("first_order")
+        self._weighs_interactions = len(self.targets) > 1
         self.continuous_vectors: ScaledVectors | None = None
         fields = [(None, embedding_dim)] * len(self.widths)
         if self.continuous is not None:
@@ -68,7 +72,8 @@ class DeepFM(SchemaModel):
         self.fm.build(fields)
         self.deep = self.make_tower(self.deep_units, dropout, "deep")
         self.logit = self.make_logit()
-        chain((None, self.side_by_side_width), self.deep, self.logit)
+        chain((None, self.side_by_side_width), self.deep)
+        chain((None, self.deep_units[-1] + self._weighs_interactions), self.logit)
         self.built = True  # not by `build()`, after which subclasses could not add weights
 
     def call(self, features: Mapping[str, Any], training: bool | None = None) -> Any:
@@ -76,8 +81,11 @@ class DeepFM(SchemaModel):
         fields = vectors = self.embed(ids)
         if self.continuous_vectors is not None:
             fields = [*vectors, *ops.unstack(self.continuous_vectors(x), axis=1)]
-        deep = self.logit(self.deep(self.side_by_side(x, vectors), training=training))
-        return self.answer(self.first_order(ids, x) + self.fm(fields) + deep)
+        deep = self.deep(self.side_by_side(x, vectors), training=training)
+        if self._weighs_interactions:
+            deep = ops.concatenate([ops.cast(deep, "float32"), self.fm(fields)], axis=1)
+            return self.answer(self.first_order(ids, x) + self.logit(deep))
+        return self.answer(self.first_order(ids, x) + self.fm(fields) + self.logit(deep))
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "deep_units": list(self.deep_units), "dropout": self.dropout}

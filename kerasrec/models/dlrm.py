@@ -25,14 +25,14 @@ class DLRM(SchemaModel):
     small vectors, which has no gradient to speak of to begin with.)
 
     Args:
-        schema: `loader.schema`; categorical or continuous columns, or both, and one target.
+        schema: `loader.schema`; categorical or continuous columns, or both, and one or more targets.
         embedding_dim: the width of all embeddings.
         bottom_units: widths of the tower over the continuous columns; the last must equal `embedding_dim`. None
             is `[512, 256, embedding_dim]`.
         top_units: widths of the tower over the interactions; the layer that makes the logit comes after it.
         dropout: in the top tower.
         bias_vector: whether `d` is there without continuous columns; a file that does not say was saved without.
-        task: "binary" or "regression"; None goes by the target's tag.
+        task: "binary" or "regression", or a dict of these by target; by default by the target's tag.
         **kwargs: of the tables and towers, as every model takes them: `combiner`, `embeddings_initializer`,
             `embeddings_regularizer`, `activation`, `kernel_initializer`, `kernel_regularizer`, `seed`; see
             `kerasrec.models.base.SchemaModel`. And `name`, `dtype`, `trainable`.
@@ -40,7 +40,8 @@ class DLRM(SchemaModel):
     Inputs: a dict of columns by name; columns that the schema does not list are left alone. Scalar columns are
         `(batch,)` or `(batch, 1)`, list columns ids `(batch, hotness)` padded with 0, or ragged.
 
-    Output: `(batch, 1)` float32: a probability, or a plain number for regression.
+    Output: `(batch, 1)` float32: a probability, or a plain number for regression. With several targets a dict of
+        such by target: all layers are shared but the last, which has a `w` and `b` for each.
 
     Raises:
         SchemaError: a schema that the model cannot be built from; names the column.
@@ -64,7 +65,7 @@ class DLRM(SchemaModel):
         bottom_units: int | Sequence[int] | None = None,
         top_units: int | Sequence[int] = (512, 256),
         dropout: float = 0.0,
-        task: str | None = None,
+        task: str | Mapping[str, str] | None = None,
         bias_vector: bool = True,
         **kwargs: Any,
     ):

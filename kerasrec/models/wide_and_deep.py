@@ -18,13 +18,15 @@ class WideAndDeep(SchemaModel):
 
     `logit = first_order + w . deep([continuous columns, embeddings]) + b`, where the first order has one weight
     for every id and continuous column. A cross of columns that is to be memorised is one more categorical column.
+    With several targets the embeddings and the tower are shared; each target has a first order, `w` and `b` of its
+    own.
 
     Args:
-        schema: `loader.schema`; categorical or continuous columns, or both, and one target.
+        schema: `loader.schema`; categorical or continuous columns, or both, and one or more targets.
         embedding_dim: the width of all embeddings; None takes each column's own suggestion.
         deep_units: widths of the deep tower.
         dropout: in the deep tower.
-        task: "binary" or "regression"; None goes by the target's tag.
+        task: "binary" or "regression", or a dict of these by target; by default by the target's tag.
 
     Inputs, output, errors and `**kwargs` are `DLRM`'s.
 
@@ -41,7 +43,7 @@ class WideAndDeep(SchemaModel):
         embedding_dim: int | None = None,
         deep_units: int | Sequence[int] = (256, 128),
         dropout: float = 0.0,
-        task: str | None = None,
+        task: str | Mapping[str, str] | None = None,
         **kwargs: Any,
     ):
         super().__init__(schema, embedding_dim, task, **kwargs)

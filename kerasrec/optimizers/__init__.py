@@ -2,10 +2,11 @@
 
 from kerasrec.optimizers.adagrad import Adagrad
 from kerasrec.optimizers.adam import Adam, AdamW
+from kerasrec.optimizers.by_name import get
 from kerasrec.optimizers.ftrl import Ftrl
 from kerasrec.optimizers.loss_scale import LossScaleOptimizer
 from kerasrec.optimizers.multi import Multi
 from kerasrec.optimizers.rowwise_adagrad import RowwiseAdagrad
 from kerasrec.optimizers.sgd import SGD
 
-__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Ftrl", "LossScaleOptimizer", "Multi", "RowwiseAdagrad"]
+__all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Ftrl", "LossScaleOptimizer", "Multi", "RowwiseAdagrad", "get"]

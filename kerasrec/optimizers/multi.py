@@ -9,6 +9,7 @@ from typing import Any
 import keras
 
 from kerasrec.optimizers.base import TableOptimizer
+from kerasrec.optimizers.by_name import get
 from kerasrec.tables.variables import is_table
 from kerasrec.typing import Optimizer, Variable
 
@@ -21,7 +22,7 @@ class Multi(TableOptimizer, keras.optimizers.Optimizer):
     `TableConfig` names an optimizer keeps that one.
 
     Args:
-        optimizers: `{"tables": ..., "dense": ...}`, each an optimizer of `kr.optimizers`.
+        optimizers: `{"tables": ..., "dense": ...}`, each an optimizer of `kr.optimizers`, or its name.
         loss_scale_factor: as in any Keras optimizer. Everything else is set on the two.
 
     Each of the two has its own learning rate, as `multi["dense"].learning_rate`. Where Keras asks for one,
@@ -46,7 +47,7 @@ class Multi(TableOptimizer, keras.optimizers.Optimizer):
         kwargs = {key: value for key, value in kwargs.items() if value is not None}
         if unknown := set(kwargs) - {"loss_scale_factor"}:
             raise ValueError(f"Multi takes no {', '.join(sorted(unknown))}; set it on the two optimizers")
-        tables, dense = (keras.optimizers.get(optimizers[part]) for part in ("tables", "dense"))
+        tables, dense = (get(optimizers[part]) for part in ("tables", "dense"))
         super().__init__(learning_rate=lambda: dense.learning_rate, name=name, **kwargs)
         # In a namespace Keras does not track them: it would save their state a second time.
         self._parts_by_name = SimpleNamespace(tables=tables, dense=dense)

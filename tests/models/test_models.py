@@ -164,10 +164,8 @@ def test_mixed_precision_answers_in_float32(make):
 def test_targets_that_do_not_fit(make):
     with pytest.raises(SchemaError, match="'rating' has values other than 0 and 1"):
         make(schema_of(target=RATING), task="binary")
-    with pytest.raises(SchemaError, match="a model is trained on one target; the schema has none"):
+    with pytest.raises(SchemaError, match="a model is trained on one target or several; the schema has none"):
         make(schema_of().features)
-    with pytest.raises(SchemaError, match="the schema has clicked, rating"):
-        make(Schema([*schema_of(), RATING]))
     with pytest.raises(SchemaError, match="'clicked' is tagged neither binary nor regression"):
         make(schema_of(target=Column("clicked", "float32", (Tag.TARGET,))))
     with pytest.raises(ValueError, match="task must be 'binary' or 'regression'; got 'ranking'"):
