@@ -54,6 +54,12 @@ def model_being_called(layer: keras.layers.Layer) -> keras.Model | None:
     return caller if isinstance(caller, keras.Model) else None
 
 
+def is_created(variable: Variable) -> bool:
+    """Return whether a variable has its value. One that Keras makes while it traces a model's shapes gets it later;
+    until then each reading draws the initial values anew."""
+    return variable._value is not None
+
+
 def compiled_metrics(model: keras.Model) -> list[Any]:
     """Return the metrics that `compile` was given, as names, functions or `Metric`s; Keras builds them later."""
     if model._compile_metrics is None:

@@ -82,6 +82,29 @@ def test_get_call_context_knows_the_model_that_is_called():
     assert seen == [model, None]
 
 
+def test_value_of_a_variable_that_is_made_while_shapes_are_traced():
+    seen = []
+
+    class Own(keras.layers.Layer):
+        def build(self, shape):
+            self.kernel = self.add_weight(name="kernel", shape=(3,))
+
+        def call(self, x):
+            seen.append(_keras.is_created(self.kernel))
+            return x * self.kernel
+
+    class Model(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.own = Own()
+
+        def call(self, x):
+            return self.own(x)
+
+    Model()(np.ones((2, 3), "float32"))
+    assert seen == [False, True]
+
+
 def test_compile_metrics():
     model = small_model()
     assert _keras.compiled_metrics(model) == []

@@ -5,12 +5,14 @@ All in `keras.ops`, but for ragged tensors and what removes padding, which are T
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 from keras import ops
 
 from kerasrec.tables.bags import Bags
+from kerasrec.tables.config import FeatureConfig
 from kerasrec.tables.row_io import row_dtype
 from kerasrec.typing import Tensor
 
@@ -44,6 +46,16 @@ def bag_count(bags: Bags) -> Any:
     if bags.row_splits is not None:
         return ops.shape(bags.row_splits)[0] - 1
     return ops.shape(bags.ids)[0] // bags.hotness
+
+
+def zero_vectors(features: Mapping[str, FeatureConfig], bags: Mapping[str, Bags], dtype: str) -> dict[str, Tensor]:
+    """Return zeros in the shape of what each feature's bags look up, (bags, embedding_dim); (n, embedding_dim)
+    without a combiner."""
+
+    def count(name: str) -> Any:
+        return ops.shape(bags[name].ids)[0] if features[name].table.combiner is None else bag_count(bags[name])
+
+    return {name: ops.zeros((count(name), features[name].table.embedding_dim), dtype) for name in features}
 
 
 def without_padding(bags: Bags) -> Bags:

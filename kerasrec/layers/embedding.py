@@ -13,8 +13,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from kerasrec._keras import model_being_called
-from kerasrec.layers.bags import bag_count, bags_of, is_ragged
+from kerasrec._keras import is_created, model_being_called
+from kerasrec.layers.bags import bag_count, bags_of, is_ragged, zero_vectors
 from kerasrec.layers.embedding_arguments import (
     checked_seed,
     default_seed,
@@ -180,7 +180,10 @@ class DistributedEmbedding(keras.layers.Layer):
         if training and self.plan.ranks > 1:
             self._check_trainer()
         bags = {name: bags_of(each, weights.get(name)) for name, each in ids.items()}
-        vectors = self.lookup.vectors(bags, self.compute_dtype, bool(training))
+        if all(map(is_created, self.lookup.variables)):
+            vectors = self.lookup.vectors(bags, self.compute_dtype, bool(training))
+        else:  # Keras traces the shapes of a model of which this layer is built in the first call
+            vectors = zero_vectors(self.features, bags, self.compute_dtype)
         if training:
             self._regularize(vectors, bags)
         return {

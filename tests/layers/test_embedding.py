@@ -435,3 +435,35 @@ def test_lists_kept_apart_beside_single_ids(monkeypatch):
         (gradient,) = tape.gradient(found, layer.trainable_variables)
         np.testing.assert_array_equal(tf.convert_to_tensor(gradient)[:, 0], [1, 1, 0, 2, 0, 1, 0, 0, 1])
         monkeypatch.setattr(kernels, "fits", lambda table: False)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_model_of_ones_own_builds_its_tables_in_its_first_call():
+    """Keras traces the shapes of such a model, in which tables have no values yet; it need not be told them."""
+    tables = {"item": ITEM, "list": kr.TableConfig("list", 9, 3), "apart": kr.TableConfig("apart", 8, 2, None)}
+    features = {name: kr.FeatureConfig(name, table) for name, table in tables.items()}
+    inputs = {
+        "item": tf.constant([3, 5]),
+        "list": tf.ragged.constant([[1, 2], [4]], dtype=tf.int32),
+        "apart": tf.constant([[1, 2, 0], [3, 0, 0]]),
+    }
+
+    class Own(kr.parallel.Model):
+        def __init__(self):
+            super().__init__()
+            self.tables, self.last = kr.layers.DistributedEmbedding(features), keras.layers.Dense(1)
+
+        def call(self, inputs, training=None):
+            vectors = self.tables(inputs, training=training)
+            together = [vectors["item"], vectors["list"], keras.ops.sum(vectors["apart"], axis=1)]
+            return self.last(keras.ops.concatenate(together, axis=1))
+
+    called, trained, built = Own(), Own(), kr.layers.DistributedEmbedding(features)
+    assert called(inputs).shape == (2, 1)
+    assert len(called.trainable_variables) == 5  # a table of each width, a kernel and a bias
+    trained.compile(kr.optimizers.SGD(0.0), loss="mse")
+    trained.train_on_batch(inputs, tf.ones((2, 1)))
+    built.build()
+    for name in tables:
+        np.testing.assert_array_equal(called.tables.table(name), built.table(name))
+        np.testing.assert_array_equal(trained.tables.table(name), built.table(name))
