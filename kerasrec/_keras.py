@@ -55,8 +55,11 @@ def model_being_called(layer: keras.layers.Layer) -> keras.Model | None:
 
 
 def is_created(variable: Variable) -> bool:
-    """Return whether a variable has its value. One that Keras makes while it traces a model's shapes gets it later;
-    until then each reading draws the initial values anew."""
+    """Return whether a variable has its value.
+
+    One that Keras makes while it traces a model's shapes gets it afterwards; until then each reading of it draws
+    the initial values anew.
+    """
     return variable._value is not None
 
 
