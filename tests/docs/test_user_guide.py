@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import io
 import re
+import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -54,16 +55,23 @@ def run(page: str, blocks: Iterator[re.Match[str]] | list[re.Match[str]], text: 
             )
 
 
+@pytest.fixture(scope="module")
+def raw_data(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the click log that pages name: raw/ and raw_valid/, clicks.parquet and clicks.csv."""
+    folder = tmp_path_factory.mktemp("raw_data")
+    for name, seed in {"raw_valid": 1, "raw": 0}.items():
+        (folder / name).mkdir()
+        clicks = kr.datasets.clicks(3_000, seed=seed)
+        clicks.write_parquet(folder / name / "part-0.parquet")
+    clicks.write_parquet(folder / "clicks.parquet")
+    clicks.drop("genres").write_csv(folder / "clicks.csv")
+    return folder
+
+
 @pytest.fixture(autouse=True)
-def _folder_with_raw_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Go to a folder with the click log that pages name: raw/ and raw_valid/, clicks.parquet and clicks.csv."""
-    monkeypatch.chdir(tmp_path)
-    for name, seed in {"raw": 0, "raw_valid": 1}.items():
-        (tmp_path / name).mkdir()
-        kr.datasets.clicks(3_000, seed=seed).write_parquet(tmp_path / name / "part-0.parquet")
-    clicks = kr.datasets.clicks(3_000)
-    clicks.write_parquet("clicks.parquet")
-    clicks.drop("genres").write_csv("clicks.csv")
+def _folder_of_its_own(raw_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Go to a copy of the raw data."""
+    monkeypatch.chdir(shutil.copytree(raw_data, tmp_path / "work"))
 
 
 @pytest.mark.slow
