@@ -90,7 +90,7 @@ def main() -> None:
                 pass
 
         data = workflow.transform(raw).to_parquet(folder / "data", progress=False)
-        loaders = {on: kr.Loader(data, shuffle=True, verify=on) for on in (True, False)}
+        loaders = {on: kr.Loader(data, 65_536, shuffle=True, verify=on) for on in (True, False)}
         for loader in loaders.values():
             passes(loader)
         cpu = time.process_time
@@ -100,7 +100,7 @@ def main() -> None:
             "fit": compared(lambda on: make_workflow().fit(raw, verify=on, progress=False), args.repeats, cpu),
             "to_parquet": compared(write, args.repeats, cpu),
             "loader, first pass": compared(
-                lambda on: passes(kr.Loader(data, shuffle=True, verify=on)), args.repeats, cpu
+                lambda on: passes(kr.Loader(data, 65_536, shuffle=True, verify=on)), args.repeats, cpu
             ),
             "loader, later passes": compared(lambda on: passes(loaders[on]), args.repeats, cpu),
             "flushing to_parquet, wall time": compared(write_flushed, args.repeats, time.perf_counter),

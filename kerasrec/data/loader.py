@@ -1,4 +1,4 @@
-"""`Loader`: a folder of Parquet as the data of a Keras model."""
+"""`Loader`: a folder of Parquet, or rows in memory, as the data of a Keras model."""
 
 from __future__ import annotations
 
@@ -11,17 +11,20 @@ import keras
 
 from kerasrec._keras import DataAdapter, torch_dataloader
 from kerasrec.data.arguments import Lists, check_lists, choose_columns, integer, rank_and_ranks
+from kerasrec.data.batch_size import default_batch_size
 from kerasrec.data.batches import BatchStream
+from kerasrec.data.decode.check_rows import check_rows
 from kerasrec.data.decode.engines import make_engine
 from kerasrec.data.decode.layout import BatchColumn, Layout, Ragged
 from kerasrec.data.files.checks import check_loadable
-from kerasrec.data.files.discovery import Source, find_files, find_schema
 from kerasrec.data.files.fingerprint import fingerprints
-from kerasrec.data.files.remote import Remote
+from kerasrec.data.files.in_memory import InMemory
 from kerasrec.data.files.row_groups import read_row_groups
 from kerasrec.data.mapping import Inputs
+from kerasrec.data.open import Data, open_data
 from kerasrec.data.rank_split import RankSplit
 from kerasrec.data.resume import Resumable
+from kerasrec.data.summary import summary, where
 from kerasrec.data.unused_arguments import refuse_unused_arguments
 from kerasrec.data.views import Views
 from kerasrec.schema import Schema, Tag
@@ -38,7 +41,7 @@ POOL_ROWS = 262_144  # the least rows that are permuted together, if shuffled
 
 
 class Loader(Resumable, Views, DataAdapter):
-    """Batches of a Parquet dataset, for plain `keras.Model.fit`, `evaluate`, `predict` or a `for` loop.
+    """Batches of Parquet files or of rows in memory, for plain `keras.Model.fit` or a `for` loop.
 
     Iterating it yields `(features, target)`. `features` is a dict by name: a scalar column is an array (batch,) of
     the schema's dtype; a list column a `tf.RaggedTensor` (batch, None), or padded with 0 to (batch, max hotness),
@@ -98,13 +101,17 @@ class Loader(Resumable, Views, DataAdapter):
     Args:
         source: a Parquet file, a folder of them, a glob, or a list of these, read in that order, by name. Each may
             be an address that fsspec knows (s3://, https://, memory://). A folder's subfolders named
-            `column=value` are part of it; such columns are constant in their files.
-        batch_size: rows per batch on each rank; the last one has what is left.
+            `column=value` are part of it; such columns are constant in their files. Or rows in memory: what
+            `workflow.transform` returns, or, with `schema`, transformed rows as a Polars, pandas or Arrow frame,
+            dicts, or a dict of columns. They make the same batches as the files that `to_parquet` writes of them.
+        batch_size: rows per batch on each rank; the last one has what is left. If not given, it follows from the
+            rank's rows: shuffled, to train on, 64 to 4,096 (250 to 500 batches per epoch up to 2 million rows); in
+            order, to evaluate and predict, 1,024 to 16,384.
         shuffle: whether rows come in random order.
         seed: of the shuffle, an integer >= 0.
         lists: "ragged" (TensorFlow only), "padded" or "offsets" (no layer of Keras or this package takes it).
         drop_last: leave out a last batch shorter than `batch_size`; on all ranks if on one.
-        schema: what the columns are; read from the `schema.json` beside the data if not given.
+        schema: what the columns are; by default from the `schema.json` beside the data, or the dataset's own.
         columns: names of the features to yield; all of the schema's if not given.
         targets: name or names of the targets to yield; all of the schema's if not given, `[]` for none.
         sample_weight: name of the column with a row's weight in the loss and in `weighted_metrics`; by default the
@@ -125,11 +132,12 @@ class Loader(Resumable, Views, DataAdapter):
 
     Raises:
         FileNotFoundError: there is no file, or no schema.
-        SchemaError: a file lacks a column or has it in a type that does not fit, or a column cannot be an input.
+        SchemaError: a column is missing or of a type that does not fit, or cannot be an input; a frame comes
+            without a schema.
         ValueError: an argument is out of range, a file is unreadable, there are nulls, values that do not fit the
             schema's dtype, ids outside [0, cardinality), weights that are negative or not finite, no rows, fewer
-            than ranks, or batches of one row that cannot be split evenly over the ranks. What footers do not show
-            is found when the rows are decoded, and raised then.
+            than ranks, or batches of one row that cannot be split evenly over the ranks. Rows in memory are all
+            checked at once. What footers of files do not show is raised when the rows are decoded.
         OSError: raised in a pass: a file is damaged, or has changed since the loader was made.
         ImportError, RuntimeError: cuDF is not installed, or there is no GPU, for `engine="cudf"`.
 
@@ -144,8 +152,8 @@ class Loader(Resumable, Views, DataAdapter):
 
     def __init__(
         self,
-        source: Source | Iterable[Source],
-        batch_size: int = 65_536,
+        source: Data,
+        batch_size: int | None = None,
         shuffle: bool = False,
         seed: int = 0,
         *,
@@ -162,17 +170,11 @@ class Loader(Resumable, Views, DataAdapter):
         storage_options: Mapping[str, Any] | None = None,
         verify: bool = True,
     ):
-        batch_size = integer("batch_size", batch_size, least=1)
         self.rank, self.ranks = rank_and_ranks(rank, ranks)
         seed = integer("seed", seed, least=0)
         self.drop_last, self.lists, self.engine = bool(drop_last), lists, engine
         decoder = make_engine(engine)
-        self.files = find_files(source, storage_options)
-        if engine == "cudf" and (remote := [f for f in self.files if isinstance(f, Remote)]):
-            raise ValueError(
-                f'{remote[0]}: engine="cudf" reads local files; use engine="arrow", or copy them here'
-            )
-        schema = find_schema(self.files) if schema is None else schema
+        self.files, schema = open_data(source, schema, engine, storage_options)
         schema = choose_columns(schema, columns, targets, sample_weight)
         check_loadable(schema)
         row_groups, self.schema = read_row_groups(self.files, schema)
@@ -180,10 +182,16 @@ class Loader(Resumable, Views, DataAdapter):
         layout = Layout(self.schema, pad=lists == "padded", verify=bool(verify))
         check_lists(lists, layout.lists, keras.backend.backend())
         self.total_rows = sum(row_group.rows for row_group in row_groups)
+        if batch_size is None:
+            batch_size = default_batch_size(self.total_rows // self.ranks, bool(shuffle))
+        batch_size = integer("batch_size", batch_size, least=1)
         try:
             split = RankSplit(self.total_rows, self.rank, self.ranks, batch_size, self.drop_last)
         except ValueError as error:
-            raise ValueError(f"{self._where()} has {error}") from None
+            raise ValueError(f"{where(self.files)} has {error}") from None
+        for rows in self.files:
+            if isinstance(rows, InMemory):
+                check_rows(rows, row_groups, layout)
         self.num_rows = len(split.span)
         largest = max(row_group.rows for row_group in row_groups)
         default = max(8 * batch_size, POOL_ROWS, 4 * largest) if shuffle else max(batch_size, READ_ROWS)
@@ -321,30 +329,5 @@ class Loader(Resumable, Views, DataAdapter):
 
         return dataset_of(self._stream)
 
-    # ---- in words ------------------------------------------------------------------------------------------
-    def _where(self) -> str:
-        return str(self.files[0]) if len(self.files) == 1 else f"{self.files[0].parent} ({len(self.files)} files)"
-
     def __repr__(self) -> str:
-        short = f", the last of {self.partial_batch_size:,}" if self.has_partial_batch else ""
-        order = (
-            f"shuffled in pools of {self.pool_rows:,} rows, seed {self.seed}" if self.shuffle else "in file order"
-        )
-        span = self._stream.split.span
-        which = "" if self.shuffle else f" ({span.start:,} to {span.stop - 1:,})"
-        features, layout = self.schema.features, self._stream.layout
-        counts = {
-            "categorical": len(features.categorical),
-            "continuous": len(features.continuous),
-            "padded lists" if layout.pad else "ragged lists": len(layout.lists),
-        }
-        kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
-        target = ", ".join(self.schema.targets.names) or "none"
-        weight = f"; weight: {self.sample_weight}" if self.sample_weight else ""
-        return (
-            f"Loader of {self._where()}\n"
-            f"  {self.total_rows:,} rows in {len(self._stream.row_groups):,} row groups, {order}\n"
-            f"  rank {self.rank} of {self.ranks}: {self.num_rows:,} rows{which}, "
-            f"{len(self):,} batches of {self.batch_size:,}{short}\n"
-            f"  {len(features)} features ({kinds}); target: {target}{weight}"
-        )
+        return summary(where(self.files), self._stream)

@@ -6,9 +6,11 @@ import atexit
 import threading
 import time
 from collections.abc import Generator
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any, Generic, TypeVar
 from weakref import WeakSet
+
+from kerasrec.data.threads import WAIT
 
 T = TypeVar("T")
 
@@ -25,7 +27,7 @@ def prefetch(items: Generator[T, Any, Any], depth: int) -> Generator[T, None, No
     ahead = _Ahead(items, depth)
     try:
         while True:
-            alive, item = ahead.ready.get()
+            alive, item = ahead.next_item()
             ahead.room.release()
             if alive:
                 yield item
@@ -61,6 +63,17 @@ class _Ahead(Generic[T]):
             self.ready.put((False, end))
         finally:
             self.items.close()
+
+    def next_item(self) -> tuple[bool, Any]:
+        """Wait for an item or the end.
+
+        Polars makes system calls go on after Ctrl-C, so Python learns of it only when a wait ends by itself.
+        """
+        while True:
+            try:
+                return self.ready.get(timeout=WAIT)
+            except Empty:
+                continue
 
     def end(self) -> None:
         self.request_stop()

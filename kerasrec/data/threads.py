@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import Future
 from typing import TypeVar
 
+WAIT = 0.5  # seconds, after which Python looks for Ctrl-C
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -39,7 +41,8 @@ def side_by_side(function: Callable[[T], R], items: Iterable[T], threads: int) -
         thread.start()
     try:
         for thread in workers:
-            thread.join()
+            while thread.is_alive():  # Polars makes system calls go on after Ctrl-C
+                thread.join(WAIT)
     finally:
         stop_starting()
     return [done.result() for _, done in todo]

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from kerasrec.etl.sources import exact_cast
-from kerasrec.etl.sources.raw_columns import ArrowColumns, arrow_columns
+from kerasrec.etl.sources.arrow_columns import ArrowColumns, arrow_columns
 from kerasrec.etl.sources.types import integer_range, is_float, is_integer, to_polars
 from kerasrec.excerpts import excerpt
 from kerasrec.schema import Column, Schema, SchemaError
@@ -53,7 +53,8 @@ def rows(data: Any, schema: Schema | FittedWorkflow | str | os.PathLike[str]) ->
     '' does not. Columns that are not in the schema, and targets, are left out.
 
     Args:
-        data: a Polars, pandas or Arrow frame, or rows as dicts. A key that is missing from a dict is a null.
+        data: a Polars, pandas or Arrow frame, rows as dicts, or a dict of columns. A key that is missing from
+            a row is a null.
         schema: the raw columns: the path of an exported SavedModel, for those that its model reads; or a fitted
             `Workflow` or a `Schema`, if the model reads all features of that.
 
@@ -167,6 +168,8 @@ def _cast(series: pl.Series, column: Column, row_of: RowOf) -> pl.Series:
 
 # ---- dicts --------------------------------------------------------------------------------------------------
 def _is_rows(data: Any) -> bool:
+    if isinstance(data, Mapping):  # of columns
+        return False
     return isinstance(data, list | tuple) or (isinstance(data, Iterable) and not hasattr(data, "columns"))
 
 

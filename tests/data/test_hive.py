@@ -165,7 +165,7 @@ def put(folder: Path, *names: str, drop: str = "day") -> Path:
         ("shop=-1", "shop", r"column 'shop': id -1 is out of range \[0, 9\)"),
         ("weight=high", "weight", "column 'weight' is 'high' in the name of a folder, but float32"),
         ("weight=nan", "weight", "column 'weight' contains NaN; fill it first"),
-        ("other=3", "day", "the file has no column 'day'; expected one"),
+        ("other=3", "day", "no column 'day'; expected one"),
     ],
 )
 def test_values_that_do_not_fit(tmp_path, name, drop, message):

@@ -105,15 +105,15 @@ def test_no_rows(tmp_path):
 @pytest.mark.parametrize(
     ("table", "message"),
     [
-        (make_table(ROWS).drop(["age"]), "part-00000.parquet: the file has no column 'age'"),
-        (change("user", [5.0] * ROWS, pa.float64()), "'user' is float64 in the file, but int32 in the schema"),
-        (change("user", ["x"] * ROWS, pa.string()), "'user' is string in the file, but int32 in the schema"),
+        (make_table(ROWS).drop(["age"]), "part-00000.parquet: no column 'age'"),
+        (change("user", [5.0] * ROWS, pa.float64()), "'user' is float64, but int32 in the schema"),
+        (change("user", ["x"] * ROWS, pa.string()), "'user' is string, but int32 in the schema"),
         (
             change("user", TAGS, pa.list_(pa.int32())),
-            "'user' is list of int32 in the file, but int32 in the schema",
+            "'user' is list of int32, but int32 in the schema",
         ),
-        (change("tags", USERS, pa.int32()), "'tags' is int32 in the file, but list of int32 in the schema"),
-        (change("tags", [["x"]] * ROWS, pa.list_(pa.string())), "'tags' is list of string in the file, but"),
+        (change("tags", USERS, pa.int32()), "'tags' is int32, but list of int32 in the schema"),
+        (change("tags", [["x"]] * ROWS, pa.list_(pa.string())), "'tags' is list of string, but"),
     ],
 )
 def test_files_that_do_not_fit_the_schema(tmp_path, table, message):
@@ -127,9 +127,9 @@ BAD_VALUES = [
     (change("user", broken(USERS, 0, 50), pa.int32()), r"'user': id 50 is out of range \[0, 50\)"),
     (change("tags", broken(TAGS, 250, [5, -7]), pa.list_(pa.int32())), "'tags': id -7 is out of range"),
     (change("tags", broken(TAGS, 250, [99]), pa.list_(pa.int32())), "'tags': id 99 is out of range"),
-    (change("user", broken(USERS, 250, None), pa.int32()), "'user' has 1 nulls; fill them first"),
+    (change("user", broken(USERS, 250, None), pa.int32()), "'user' has 1 null; fill them first"),
     (change("age", [None] * ROWS, pa.float32()), "'age' has [13]00 nulls; fill them first"),
-    (change("clicked", broken([1.0] * ROWS, 7, None), pa.float32()), "'clicked' has 1 nulls"),
+    (change("clicked", broken([1.0] * ROWS, 7, None), pa.float32()), "'clicked' has 1 null"),
 ]
 
 
@@ -141,7 +141,7 @@ def test_bad_values_are_found_at_construction(tmp_path, table, message):
 
 
 NOT_IN_A_FOOTER = [
-    (change("tags", broken(TAGS, 250, [5, None]), pa.list_(pa.int32())), "'tags' has 1 nulls; fill them first"),
+    (change("tags", broken(TAGS, 250, [5, None]), pa.list_(pa.int32())), "'tags' has 1 null; fill them first"),
     (change("age", broken([1.0] * ROWS, 250, float("nan")), pa.float32()), "'age' contains NaN; fill it first"),
 ]
 

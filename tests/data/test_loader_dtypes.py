@@ -181,9 +181,9 @@ RAGGED, FIXED, TWO = pa.list_(pa.float32()), pa.list_(pa.float32(), 2), Hotness(
         ([[1, 2], [3, 4], [5], [6, 7]], RAGGED, "has a row of 1 elements; expected 2 in every row"),
         ([[1, 2], [3, 4], [5, 6, 7], [6, 7]], RAGGED, "has a row of 3 elements; expected 2"),
         ([[1, 2], None, [3, 4], [6, 7]], RAGGED, "has a row of 0 elements; expected 2"),
-        ([[1, 2], [3, None], [3, 4], [6, 7]], RAGGED, "has 1 nulls; fill them first"),
+        ([[1, 2], [3, None], [3, 4], [6, 7]], RAGGED, "has 1 null; fill them first"),
         ([[1, 2], [3, float("nan")], [3, 4], [6, 7]], RAGGED, "contains NaN"),
-        ([[1, 2], [3, None], [3, 4], [6, 7]], FIXED, "has 1 nulls; fill them first"),
+        ([[1, 2], [3, None], [3, 4], [6, 7]], FIXED, "has 1 null; fill them first"),
         ([[1, 2, 3]] * 4, pa.list_(pa.float32(), 3), "has a row of 3 elements; expected 2"),
     ],
 )

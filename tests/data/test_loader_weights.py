@@ -146,7 +146,7 @@ def test_models_weigh(folder, engine):
 
 
 BAD = [
-    ([None, *weights()[1:]], pa.float32(), " has 1 nulls; fill them first"),
+    ([None, *weights()[1:]], pa.float32(), " has 1 null; fill them first"),
     ([-0.5, *weights()[1:]], pa.float32(), ": -0.5 cannot be a weight; weights must be finite and >= 0"),
     ([-2, *range(1, ROWS)], pa.int16(), ": -2.0 cannot be a weight"),
     ([np.inf, *weights()[1:]], pa.float32(), ": inf cannot be a weight"),

@@ -55,7 +55,7 @@ def test_a_column_beside_a_struct_with_a_field_of_its_name(tmp_path, first):
     with pytest.raises(ValueError, match=r"'user\.id': id 99"):
         Loader(written(tmp_path, columns, USER), 3)
     columns["user.id"] = pa.array([1, None, 2])
-    with pytest.raises(ValueError, match=r"'user\.id' has 1 nulls"):
+    with pytest.raises(ValueError, match=r"'user\.id' has 1 null"):
         Loader(written(tmp_path, columns, USER), 3)
 
 

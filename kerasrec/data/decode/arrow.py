@@ -23,7 +23,8 @@ from kerasrec.data.decode.layout import (
     max_hotness,
 )
 from kerasrec.data.files.checks import check_ids, check_nan, check_nulls, check_weights, check_width, exact
-from kerasrec.data.files.discovery import DataFile
+from kerasrec.data.files.discovery import Place
+from kerasrec.data.files.in_memory import InMemory
 from kerasrec.data.files.remote import Remote, RemoteError
 from kerasrec.data.files.row_groups import RowGroup
 from kerasrec.data.files.versions import check_version
@@ -91,7 +92,7 @@ def _convert_columns(
     layout: Layout,
     vectors: Mapping[str, np.ndarray],
     start: int,
-    path: DataFile,
+    path: Place,
     unchecked: frozenset[str],
 ) -> tuple[dict[str, np.ndarray], dict[str, Ragged]]:
     """Check all columns and write vectors from row `start` on; return the scalar columns and the lists."""
@@ -149,7 +150,9 @@ def _decode(portion: Sequence[RowGroup], columns: Sequence[Column], verify: bool
     path, constants, indices = portion[0].path, portion[0].constants, [row_group.index for row_group in portion]
     names = [column.name for column in columns if column.name not in constants]
     try:
-        if isinstance(path, Remote):
+        if isinstance(path, InMemory):
+            table = path.read_row_groups(indices, names)
+        elif isinstance(path, Remote):
             table = path.read_row_groups(indices, names, verify)
         else:
             with pq.ParquetFile(path, page_checksum_verification=verify) as file:
@@ -176,7 +179,7 @@ def _contiguous(column: pa.ChunkedArray) -> pa.Array:
     return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()  # which copies even one chunk
 
 
-def _numbers(values: pa.Array, column: Column, path: DataFile) -> np.ndarray:
+def _numbers(values: pa.Array, column: Column, path: Place) -> np.ndarray:
     """Convert an array without nulls, of numbers of any type."""
     if pa.types.is_dictionary(values.type):
         values = values.dictionary_decode()
@@ -190,7 +193,7 @@ def _numbers(values: pa.Array, column: Column, path: DataFile) -> np.ndarray:
     return values.to_numpy(zero_copy_only=False)
 
 
-def _check_values(column: Column, values: np.ndarray, path: DataFile, ids: bool) -> None:
+def _check_values(column: Column, values: np.ndarray, path: Place, ids: bool) -> None:
     if ids and len(values):
         check_ids(column, values.min(), values.max(), path)
     if values.dtype.kind == "f" and len(values):

@@ -15,7 +15,6 @@ import numpy as np
 
 from kerasrec.data.decode.layout import Batch, Frame, Layout, Ragged, Rows, check_hotness, max_hotness
 from kerasrec.data.files.checks import check_ids, check_nan, check_nulls, check_weights, check_width, exact
-from kerasrec.data.files.remote import Remote
 from kerasrec.data.files.row_groups import RowGroup
 from kerasrec.data.files.versions import check_checksums, check_version
 from kerasrec.schema import Column, Tag
@@ -216,5 +215,5 @@ class DeviceFrames:
 
 
 def _local(row_group: RowGroup) -> Path:
-    assert not isinstance(row_group.path, Remote)  # which `Loader` refuses for a device
+    assert isinstance(row_group.path, Path)  # `Loader` refuses others for a device
     return row_group.path

@@ -8,7 +8,7 @@ from typing import TypeAlias
 import numpy as np
 
 from kerasrec.data.decode.buffers import Buffers
-from kerasrec.data.files.discovery import DataFile
+from kerasrec.data.files.discovery import Place
 from kerasrec.schema import Column, Schema, SchemaError, Tag
 
 Rows: TypeAlias = slice | np.ndarray  # rows of a frame: a range, or indices in any order
@@ -76,7 +76,7 @@ class Layout:
     def __init__(self, schema: Schema, pad: bool, verify: bool = True):
         self.columns = list(schema)
         self.pad, self.verify = pad, verify
-        self.verified: set[tuple[DataFile, int]] = set()  # row groups whose checksums were correct
+        self.verified: set[tuple[Place, int]] = set()  # row groups whose checksums were correct
         # Apart, because memory of a pool would be freed when a batch needs some and none fits.
         self.pools, self.batches = Buffers(), Buffers()
         self.lists = [column for column in schema if column.is_list and column.width is None]

@@ -1,1 +1,1 @@
-"""The Parquet files of a loader, on disk and at addresses: finding them, their row groups, and checks."""
+"""What a loader reads, Parquet files or rows in memory: finding it, its row groups, checks."""

@@ -1,4 +1,4 @@
-"""What a column of a file must satisfy to be what its schema says; each error names the file and the column.
+"""What a column must satisfy to be what its schema says; each error names the file or frame and the column.
 
 It is checked twice: from a file's footer before anything is read, and on decoded values for what the footer leaves
 open.
@@ -9,13 +9,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
 import pyarrow as pa
 
-from kerasrec.data.files.remote import Remote
+from kerasrec.data.files.discovery import Place
 from kerasrec.schema import Column, Schema, SchemaError, Tag
 
 Array: TypeAlias = Any  # of NumPy, or of a device's array module
@@ -69,13 +68,13 @@ def _advice(kind: str) -> str:
 
 
 # ---- from a footer --------------------------------------------------------------------------------------------
-def check_type(column: Column, fields: pa.Schema, path: Path | Remote) -> None:
-    """Raise `SchemaError` unless a file has the column, of a type that may fit the schema's dtype."""
+def check_type(column: Column, fields: pa.Schema, path: Place) -> None:
+    """Raise `SchemaError` unless the data has the column, of a type that may fit the schema's dtype."""
     indices = fields.get_all_field_indices(column.name)
     if len(indices) != 1:
-        problem = f"has {len(indices)} columns" if indices else "has no column"
+        problem = f"{len(indices)} columns" if indices else "no column"
         raise SchemaError(
-            f"{path}: the file {problem} {column.name!r}; expected one, as in the schema; "
+            f"{path}: {problem} {column.name!r}; expected one, as in the schema; "
             f"available: {_shortened(fields.names)}"
         )
     kind = fields.field(indices[0]).type
@@ -86,9 +85,7 @@ def check_type(column: Column, fields: pa.Schema, path: Path | Remote) -> None:
         for listed, dtype in ((column.is_list, column.dtype), (is_list(kind), dtype_name(kind)))
     )
     advice = f"; {advice}" if (advice := _advice(dtype_name(kind))) else ""
-    raise SchemaError(
-        f"{path}: column {column.name!r} is {actual} in the file, but {expected} in the schema{advice}"
-    )
+    raise SchemaError(f"{path}: column {column.name!r} is {actual}, but {expected} in the schema{advice}")
 
 
 def _fits(kind: pa.DataType, dtype: str) -> bool:
@@ -107,7 +104,7 @@ def _shortened(names: Iterable[str], most: int = 12) -> str:
 
 
 # ---- of values ------------------------------------------------------------------------------------------------
-def check_range(column: Column, low: Number, high: Number, path: Path | Remote) -> None:
+def check_range(column: Column, low: Number, high: Number, path: Place) -> None:
     """Raise `ValueError` if integers from `low` to `high` do not fit the column's integer dtype."""
     if _is_float32(column) or not column.dtype.startswith(("int", "uint")):
         return
@@ -116,8 +113,8 @@ def check_range(column: Column, low: Number, high: Number, path: Path | Remote) 
         raise _inexact(column, high if low >= limits.min else low, path)
 
 
-def exact(column: Column, values: Array, path: Path | Remote) -> Array:
-    """Convert values that a file stores in another type to the column's dtype.
+def exact(column: Column, values: Array, path: Place) -> Array:
+    """Convert values of another type to the column's dtype.
 
     Targets and weights are left as they are: they become float32 whatever they are.
 
@@ -143,23 +140,24 @@ def _is_float32(column: Column) -> bool:
     return bool({Tag.TARGET, Tag.WEIGHT} & set(column.tags))
 
 
-def _inexact(column: Column, value: Number, path: Path | Remote) -> ValueError:
+def _inexact(column: Column, value: Number, path: Place) -> ValueError:
     return ValueError(
         f"{path}: column {column.name!r}: {value} cannot be represented exactly in {column.dtype}, its dtype in "
-        "the schema; cast the column in the file, or change the schema"
+        "the schema; cast the column, or change the schema"
     )
 
 
-def check_nulls(column: Column, nulls: int, path: Path | Remote) -> None:
+def check_nulls(column: Column, nulls: int, path: Place) -> None:
     """Raise `ValueError` for nulls, which a tensor cannot represent."""
     if nulls:
+        count = f"{nulls:,} null{'' if nulls == 1 else 's'}"
         raise ValueError(
-            f"{path}: column {column.name!r} has {nulls:,} nulls; fill them first, as etl.FillMissing and "
+            f"{path}: column {column.name!r} has {count}; fill them first, as etl.FillMissing and "
             "etl.Categorify do"
         )
 
 
-def check_ids(column: Column, low: Number, high: Number, path: Path | Remote) -> None:
+def check_ids(column: Column, low: Number, high: Number, path: Place) -> None:
     """Raise `ValueError` unless ids from `low` to `high` are in [0, cardinality)."""
     size = column.cardinality
     if size is not None and not 0 <= low <= high < size:
@@ -169,13 +167,13 @@ def check_ids(column: Column, low: Number, high: Number, path: Path | Remote) ->
         )
 
 
-def check_nan(column: Column, low: Number, path: Path | Remote) -> None:
+def check_nan(column: Column, low: Number, path: Place) -> None:
     """Raise `ValueError` if the least of some values is NaN, as it is if one of them is."""
     if low != low:
         raise ValueError(f"{path}: column {column.name!r} contains NaN; fill it first, as etl.FillMissing does")
 
 
-def check_weights(column: Column, low: Number, high: Number, path: Path | Remote) -> None:
+def check_weights(column: Column, low: Number, high: Number, path: Place) -> None:
     """Raise `ValueError` unless values from `low` to `high` can be weights of rows."""
     low, high = float(low), float(high)
     if not 0 <= low <= high <= float(np.finfo("float32").max):
@@ -185,7 +183,7 @@ def check_weights(column: Column, low: Number, high: Number, path: Path | Remote
         )
 
 
-def check_width(column: Column, shortest: int, longest: int, path: Path | Remote) -> None:
+def check_width(column: Column, shortest: int, longest: int, path: Place) -> None:
     """Raise `ValueError` unless all rows of a list column have its `width`, given the least and greatest length.
 
     A null list has length 0.
@@ -199,7 +197,7 @@ def check_width(column: Column, shortest: int, longest: int, path: Path | Remote
 
 
 # ---- in the name of a folder ----------------------------------------------------------------------------------
-def parse(column: Column, text: str | None, rows: int, path: Path | Remote) -> bool | int | float:
+def parse(column: Column, text: str | None, rows: int, path: Place) -> bool | int | float:
     """Return the value of a column in the name of a file's folder, as one of the schema's dtype; None is a null.
 
     Raises:

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from kerasrec import hive
 from kerasrec.data.files import remote
+from kerasrec.data.files.in_memory import InMemory
 from kerasrec.data.files.remote import Remote
 from kerasrec.files import globs
 from kerasrec.files.addresses import hide_secrets
@@ -17,6 +18,7 @@ from kerasrec.schema import FILENAME, Schema, SchemaError
 
 Source: TypeAlias = str | os.PathLike[str]
 DataFile: TypeAlias = Path | Remote
+Place: TypeAlias = DataFile | InMemory  # where rows are read from
 
 
 def find_files(

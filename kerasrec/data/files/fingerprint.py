@@ -1,4 +1,4 @@
-"""Fingerprints of files, by which ranks find out without reading the data whether they have the same."""
+"""Fingerprints of data, by which ranks find out whether they have the same; files are not read for it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from zlib import crc32
 
 from kerasrec import hive
-from kerasrec.data.files.discovery import DataFile
+from kerasrec.data.files.discovery import Place
+from kerasrec.data.files.in_memory import InMemory
 from kerasrec.data.files.remote import Remote
 from kerasrec.data.threads import side_by_side
 from kerasrec.parquet.footers import read_footer
@@ -17,11 +18,12 @@ BEGINNING = 16_384  # bytes at the beginning of a file
 AT_ONCE = 16  # files
 
 
-def fingerprints(files: Sequence[DataFile]) -> dict[str, str]:
+def fingerprints(files: Sequence[Place]) -> dict[str, str]:
     """Return each file's number of rows, size and checksum, by its name and those of its folders `column=value`.
 
     The checksum covers the footer, which contains the schema, the row groups, the statistics and the length of
-    each column, and the first bytes of a local file. It misses data that differ in nothing else.
+    each column, and the first bytes of a local file. It misses data that differ in nothing else. Of rows in memory
+    it covers all values.
     """
     seen: Counter[str] = Counter()
     by_name = {}
@@ -32,7 +34,9 @@ def fingerprints(files: Sequence[DataFile]) -> dict[str, str]:
     return by_name
 
 
-def _fingerprint(path: DataFile) -> str:
+def _fingerprint(path: Place) -> str:
+    if isinstance(path, InMemory):
+        return f"{path.rows:,} rows ({path.checksum:08x})"
     if isinstance(path, Remote):
         footer, size, beginning = path.footer, path.size, b""
     else:
@@ -44,7 +48,9 @@ def _fingerprint(path: DataFile) -> str:
     return f"{footer.num_rows:,} rows in {size:,} bytes ({crc32(beginning, crc32(footer_bytes.getvalue())):08x})"
 
 
-def _name(path: DataFile) -> str:
+def _name(path: Place) -> str:
+    if isinstance(path, InMemory):
+        return path.label
     parts = list(path.parts)
     first = len(parts) - 1
     while first and hive.is_partition(parts[first - 1]):

@@ -1,4 +1,4 @@
-"""The row groups of Parquet files, checked against a schema as far as the files' footers allow."""
+"""The row groups of files and frames, checked against a schema as far as footers and types allow."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 
 from kerasrec import hive
 from kerasrec.data.files.checks import check_ids, check_nulls, check_range, check_type, check_weights, parse
-from kerasrec.data.files.discovery import DataFile
+from kerasrec.data.files.discovery import DataFile, Place
+from kerasrec.data.files.in_memory import InMemory
 from kerasrec.data.files.remote import Remote, RemoteError
 from kerasrec.data.files.versions import FileVersion, version_of
 from kerasrec.data.threads import side_by_side
@@ -29,7 +30,7 @@ class RowGroup:
     """A row group of a file, the least that is decoded at once, or the part of it that a rank reads.
 
     Args:
-        path: the file.
+        path: the file, or the rows in memory.
         index: the position of the row group in the file.
         rows: the number of rows to read.
         unchecked: categorical columns whose statistics do not say the range of ids: it is checked after decoding.
@@ -38,7 +39,7 @@ class RowGroup:
         version: the version of the file when its footer was read.
     """
 
-    path: DataFile
+    path: Place
     index: int
     rows: int
     unchecked: frozenset[str] = frozenset()
@@ -54,17 +55,28 @@ class RowGroup:
         return self if stop - start == self.rows else replace(self, start=start, rows=stop - start)
 
 
-def read_row_groups(files: Sequence[DataFile], schema: Schema) -> tuple[list[RowGroup], Schema]:
-    """Read the files' footers and return their row groups; no column is read.
+def read_row_groups(files: Sequence[Place], schema: Schema) -> tuple[list[RowGroup], Schema]:
+    """Return the row groups of files, of which only the footers are read, or of rows in memory.
 
     A column that is not in a file has the value in the names of the file's folders: `day=3/part-0.parquet`. In the
     schema that is returned, list columns without a hotness have one if all files store them with one fixed size.
 
+    Args:
+        files: Parquet files, or rows in memory alone.
+        schema: the columns to read.
+
     Raises:
-        SchemaError: a file lacks a column, a column's type does not fit, or the value in a folder's name does not.
+        SchemaError: a column is missing, its type does not fit, or the value in a folder's name does not.
         OSError: a file does not answer.
         ValueError: a file is not readable as Parquet, or its statistics show nulls or ids out of range.
     """
+    for rows in files:
+        if isinstance(rows, InMemory):
+            return _in_memory(rows, schema)
+    return _of_files([path for path in files if not isinstance(path, InMemory)], schema)
+
+
+def _of_files(files: Sequence[DataFile], schema: Schema) -> tuple[list[RowGroup], Schema]:
     row_groups = []
     sizes: dict[str, set[int]] = {}  # of list columns; -1 for a file where rows may differ in length
     folders = [hive.partitions(path.parts[:-1]) for path in files]
@@ -97,6 +109,19 @@ def read_row_groups(files: Sequence[DataFile], schema: Schema) -> tuple[list[Row
                 row_groups.append(RowGroup(path, index, rows, unchecked, constants=constants, version=version))
     fixed = {name: lengths.pop() for name, lengths in sizes.items() if len(lengths) == 1}
     return row_groups, Schema(_with_hotness(column, fixed.get(column.name, -1)) for column in schema)
+
+
+def _in_memory(rows: InMemory, schema: Schema) -> tuple[list[RowGroup], Schema]:
+    fields, sizes = rows.load(schema), {}
+    for column in schema:
+        if rows.rows or column.name not in fields.names:
+            check_type(column, fields, rows)
+        if column.is_list:
+            sizes[column.name] = getattr(fields.field(column.name).type, "list_size", -1)
+    # Ids are checked in each pass: a frame can be changed in place.
+    unchecked = frozenset(column.name for column in schema if column.cardinality is not None)
+    row_groups = [RowGroup(rows, index, size, unchecked) for index, size in enumerate(rows.row_groups())]
+    return row_groups, Schema(_with_hotness(column, sizes.get(column.name, -1)) for column in schema)
 
 
 def _with_hotness(column: Column, size: int) -> Column:

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
+from kerasrec.data.files.discovery import Place
+from kerasrec.data.files.in_memory import InMemory
 from kerasrec.data.files.remote import Remote
 from kerasrec.files.versions import GONE, Version, what_changed
 from kerasrec.parquet.footers import read_footer
@@ -34,8 +36,10 @@ def version_of(path: Path | Remote) -> FileVersion:
     return _identifying(path.info()) if isinstance(path, Remote) else Version.of(path)
 
 
-def check_version(path: Path | Remote, version: FileVersion | None) -> None:
+def check_version(path: Place, version: FileVersion | None) -> None:
     """Raise `OSError` if a file is not what it was when its footer was read."""
+    if isinstance(path, InMemory):
+        return
     if isinstance(path, Remote):
         before = version if isinstance(version, dict) else {}
         now = _identifying(path.info())

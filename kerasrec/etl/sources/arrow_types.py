@@ -52,6 +52,13 @@ def polars_type(dtype: pa.DataType) -> pl.DataType | None:
     return None
 
 
+def remedy(dtype: pa.DataType) -> str:
+    """Say what to do with a column of a type that is not supported."""
+    if pa.types.is_temporal(dtype):
+        return "cast it to an integer"
+    return "kerasrec reads numbers, strings, booleans, dates, and lists of those"
+
+
 def is_list(dtype: pa.DataType) -> bool:
     """Return whether an Arrow type is one of lists, of any layout."""
     types = pa.types

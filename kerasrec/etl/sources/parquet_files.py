@@ -14,8 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from polars.io.plugins import register_io_source
 
-from kerasrec.etl.sources.arrow_types import is_list, is_plain, polars_type, to_series
-from kerasrec.etl.sources.raw_columns import remedy
+from kerasrec.etl.sources.arrow_types import is_list, is_plain, polars_type, remedy, to_series
 from kerasrec.files.readable import what_is_wrong
 from kerasrec.files.versions import Version
 from kerasrec.parquet.footers import read_footer

@@ -27,8 +27,8 @@ def find(source: Any) -> list[Path]:
     paths = [source] if isinstance(source, str | os.PathLike) else source
     if not isinstance(paths, Sequence) or not all(isinstance(path, str | os.PathLike) for path in paths):
         raise TypeError(
-            "source must be a path, a glob, a list of paths, an Arrow table, a pandas or a Polars frame; "
-            f"got {type(source).__name__}"
+            "source must be a path, a glob, a list of paths, a Polars, pandas or Arrow frame, a list of dicts, or "
+            f"a dict of columns; got {_kind(paths)}"
         )
     for path in paths:
         if isinstance(path, str) and "://" in path:
@@ -41,6 +41,15 @@ def find(source: Any) -> list[Path]:
     if not files:
         raise FileNotFoundError("source is an empty list of files; pass at least one path")
     return files
+
+
+def _kind(source: Any) -> str:
+    """Return the name of a source's type, with that of its first element that is not a path."""
+    name = type(source).__name__
+    if not isinstance(source, Sequence):
+        return name
+    other = next((element for element in source if not isinstance(element, str | os.PathLike)), None)
+    return f"{name} with {type(other).__name__}"
 
 
 def _matches(path: Path) -> list[Path]:

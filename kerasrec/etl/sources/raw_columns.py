@@ -2,29 +2,19 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Protocol
 
 import polars as pl
-import pyarrow as pa
 
-from kerasrec.etl.sources.arrow_types import polars_type, to_series
 from kerasrec.etl.sources.common_types import Summary, resolve_type
 from kerasrec.schema import SchemaError
 
 LAST_NANOSECOND = 2**63 - 1
-
-
-def remedy(dtype: pa.DataType) -> str:
-    """Say what to do with a column of a type that is not supported."""
-    if pa.types.is_temporal(dtype):
-        return "cast it to an integer"
-    return "kerasrec reads numbers, strings, booleans, dates, and lists of those"
 
 
 class Columns(Protocol):
@@ -71,74 +61,6 @@ class FrameColumns:
 
     def read(self, names: Sequence[str]) -> pl.LazyFrame:
         return self.frame.select(names)
-
-
-@dataclass
-class ArrowColumns:
-    """The columns of an Arrow table or a pandas frame, each converted when it is read.
-
-    Args:
-        columns: functions that return the Arrow column of each name that is unique.
-        duplicates: the names that several columns have.
-        series: the columns converted so far.
-    """
-
-    columns: Mapping[str, Callable[[], pa.ChunkedArray]]
-    duplicates: Sequence[str]
-    name: str
-    series: dict[str, pl.Series] = field(default_factory=dict)
-
-    @property
-    def names(self) -> Collection[str]:
-        return dict.fromkeys([*self.columns, *self.duplicates])
-
-    def types(self, names: Sequence[str]) -> dict[str, pl.DataType]:
-        return {name: self[name].dtype for name in names}
-
-    def read(self, names: Sequence[str]) -> pl.LazyFrame:
-        return pl.DataFrame([self[name] for name in names]).lazy()
-
-    def __getitem__(self, name: str) -> pl.Series:
-        if name not in self.series:
-            if name in self.duplicates:
-                raise SchemaError(f"{self.name}: several columns are named {name!r}; rename all but one")
-            try:
-                column = self.columns[name]()
-            except (pa.ArrowException, TypeError, ValueError, OverflowError) as error:
-                reason = f"{error}; convert it to one type, for example with .astype(str)"
-                raise SchemaError(f"{self.name}: column {name!r} cannot be read: {reason}") from None
-            if polars_type(column.type) is None:
-                raise SchemaError(f"{self.name}: column {name!r} is of type {column.type}; {remedy(column.type)}")
-            self.series[name] = to_series(name, column)
-        return self.series[name]
-
-
-def arrow_columns(data: Any) -> ArrowColumns | None:
-    """Return the columns of an Arrow table or record batch, or of a pandas frame; `None` for anything else."""
-    package = type(data).__module__.partition(".")[0]
-    if isinstance(data, pa.RecordBatchReader):
-        data = data.read_all()
-    if package == "pandas" and hasattr(data, "columns"):
-        names = [str(name) for name in data.columns]
-        columns = [partial(_from_pandas, data.iloc[:, at]) for at in range(len(names))]
-    elif isinstance(data, pa.Table | pa.RecordBatch):
-        names = data.schema.names
-        columns = [partial(_chunked, data.column(at)) for at in range(len(names))]
-    else:
-        return None
-    duplicates = [name for name, count in Counter(names).items() if count > 1]
-    unique = {name: column for name, column in zip(names, columns, strict=True) if name not in duplicates}
-    return ArrowColumns(unique, duplicates, f"the {'frame' if package == 'pandas' else 'table'}")
-
-
-def _from_pandas(series: Any) -> pa.ChunkedArray:
-    if str(series.dtype).startswith("Sparse"):
-        series = series.sparse.to_dense()
-    return _chunked(pa.array(series, from_pandas=True))
-
-
-def _chunked(array: pa.Array | pa.ChunkedArray) -> pa.ChunkedArray:
-    return array if isinstance(array, pa.ChunkedArray) else pa.chunked_array([array])
 
 
 class RawFile(Protocol):

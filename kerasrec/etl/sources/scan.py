@@ -1,4 +1,4 @@
-"""Finds the raw data that a user names or passes: files, Arrow tables, pandas and Polars frames."""
+"""Finds the raw data that a user names or passes: files, frames, Arrow tables, dicts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import polars as pl
 
 from kerasrec import hive
 from kerasrec.etl.sources import csv_files, parquet_files, paths
-from kerasrec.etl.sources.raw_columns import FileColumns, FrameColumns, RawFile, arrow_columns
+from kerasrec.etl.sources.arrow_columns import arrow_columns
+from kerasrec.etl.sources.raw_columns import FileColumns, FrameColumns, RawFile
 from kerasrec.etl.sources.source import Source
 from kerasrec.files.addresses import hide_secrets
 from kerasrec.files.versions import Version
@@ -23,7 +24,8 @@ def scan(source: Any, types: Mapping[str, pl.DataType] | None = None) -> Source:
 
     Args:
         source: a path, a glob, a folder or a list of paths of Parquet or CSV files (`FORMATS`); an Arrow table; a
-            pandas frame; a Polars frame, lazy or not. Subfolders named `column=value` are read too; the column is
+            pandas frame; a Polars frame, lazy or not; a list of dicts, one per row, where a key that is missing is
+            a null; a dict of columns. Subfolders named `column=value` are read too; the column is
             constant in each of their files.
         types: Polars types of columns of CSV files and folder names, where they are known already.
 
@@ -46,7 +48,7 @@ def scan(source: Any, types: Mapping[str, pl.DataType] | None = None) -> Source:
         name = "the frame"
         return Source(FrameColumns(source.lazy(), source.schema, name), name, len(source), columnar=True)
     if (table := arrow_columns(source)) is not None:
-        return Source(table, table.name, len(source), columnar=True)
+        return Source(table, table.name, table.rows, columnar=True)
     files = paths.find(source)
     endings = {ending for file in files if (ending := paths.ending(file.name))}
     if len({FORMATS[ending] for ending in endings}) > 1 or {".csv", ".tsv"} <= {ending[:4] for ending in endings}:
