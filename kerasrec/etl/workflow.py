@@ -87,7 +87,7 @@ class Workflow:
 
         Args:
             source: a path, a glob, a folder or a list of paths of Parquet or CSV files; a Polars (lazy or not),
-                pandas or Arrow frame; a list of dicts, one per row; a dict of columns; a part that a split returned.
+                pandas or Arrow frame; a list of dicts, one per row; a dict of columns; a part of a split.
             client: a `distributed.Client`, on whose cluster to read the rows; the source must then be files that
                 all workers see under the same path. The result is the same, up to the order of float additions.
             engine: "gpu" runs the queries that it supports on cuDF, Polars' GPU engine (docs/gpu).
