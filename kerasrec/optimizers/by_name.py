@@ -23,8 +23,8 @@ BY_NAME: dict[str, type[Optimizer]] = {
 def get(identifier: str | Mapping[str, Any] | Optimizer) -> Optimizer:
     """Return an optimizer by its name, serialised form or itself.
 
-    Names are case-insensitive. "adagrad", "adam", "adamw", "ftrl", "rowwiseadagrad" and "sgd" are the optimizers
-    of this package, which update only the rows of tables that a batch looks up; other names are Keras's.
+    Case and underscores do not matter. "adagrad", "adam", "adamw", "ftrl", "rowwise_adagrad" and "sgd" are the
+    optimizers of this package, which update only the rows of tables that a batch looks up; others are Keras's.
 
     Raises:
         ValueError: neither has an optimizer of that name.
@@ -33,8 +33,8 @@ def get(identifier: str | Mapping[str, Any] | Optimizer) -> Optimizer:
 
     >>> kr.optimizers.get("adam").learning_rate
     """
-    if isinstance(identifier, str) and identifier.lower() in BY_NAME:
-        return BY_NAME[identifier.lower()]()
+    if isinstance(identifier, str) and (ours := BY_NAME.get(identifier.lower().replace("_", ""))):
+        return ours()
     try:
         return keras.optimizers.get(identifier)
     except ValueError:

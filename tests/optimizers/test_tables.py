@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from lookups import DIM, ROWS, DenseLookup, assert_same, train
 
 import kerasrec as kr
+from kerasrec.tables.optimizer_state import optimizer_state
 
 OPTIONS = [
     {},
@@ -263,3 +264,9 @@ def test_state_is_saved_by_table(tmp_path):
         np.testing.assert_array_equal(values, stores[0][key])
     with pytest.warns(UserWarning, match="keeps its state"):
         optimizers[0].load_own_variables({"0": np.zeros(3)})
+
+
+@pytest.mark.parametrize("name", ["rowwise_adagrad", "RowwiseAdagrad", "rowwiseadagrad"])
+def test_a_name_of_an_optimizer_is_that_of_a_plan(name):
+    assert type(kr.optimizers.get(name)) is kr.optimizers.RowwiseAdagrad
+    assert optimizer_state(name).per_row == 1
