@@ -78,7 +78,7 @@ lint: setup
 
 # Strict: a link, an anchor or a name that is not there fails.
 docs: setup
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 gallery: setup
 	$(BIN)/python tools/site/run_examples.py

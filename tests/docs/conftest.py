@@ -28,7 +28,7 @@ def site_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The site, built in strict mode: a link, an anchor or a name that is not there fails here."""
     folder = tmp_path_factory.mktemp("site")
     done = subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", folder],
+        [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", folder],
         cwd=ROOT,
         env={**os.environ, "NO_MKDOCS_2_WARNING": "1"},
         capture_output=True,

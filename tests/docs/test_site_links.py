@@ -1,10 +1,12 @@
 """Links of Markdown files become links of the site: to pages, to files of the repository, to the API reference."""
 
 import importlib
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tools" / "site"))
@@ -49,6 +51,22 @@ def test_a_link_to_a_file_that_is_not_there_is_refused():
         ValueError, match=r"docs/etl\.md links to \.\./gone\.py, but the repository has no gone\.py"
     ):
         rewritten("[x](../gone.py)")
+
+
+def test_the_build_fails_on_an_anchor_that_is_not_there_and_on_a_page_that_is_not_in_the_navigation(tmp_path):
+    """Of a small site with this one's settings: `mkdocs build --quiet` would let both pass."""
+    settings = yaml.load((ROOT / "mkdocs.yml").read_text(encoding="utf-8"), yaml.BaseLoader)
+    small = {"site_name": "small", "nav": ["index.md"], "validation": settings["validation"]}
+    (tmp_path / "mkdocs.yml").write_text(yaml.safe_dump(small), encoding="utf-8")
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs" / "index.md").write_text("# One\n\n[a](other.md#nowhere)\n", encoding="utf-8")
+    (tmp_path / "docs" / "other.md").write_text("# Other\n", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "mkdocs", "build", "--strict"], cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode != 0
+    assert "does not contain an anchor '#nowhere'" in done.stderr
+    assert 'not included in the "nav" configuration' in done.stderr
 
 
 def test_public_names_in_code_become_links_except_in_blocks_headings_and_links():
