@@ -58,8 +58,13 @@ def demo(
     rows: Annotated[
         int, typer.Option(min=10_000, help="Rows in the click log; 10% of them are held out.")
     ] = 3_000_000,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training rows.")] = 1,
-    out: Annotated[Path, typer.Option(help="Folder for the plots and summary.json.")] = Path("report"),
+    epochs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Passes over the training rows; by default 1, or 2 below 200,000 rows."),
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the report, index.html, and summary.json.")] = Path(
+        "report"
+    ),
     keep: Annotated[
         Path | None, typer.Option(help="Keep the click log, features and SavedModel in this new folder.")
     ] = None,

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,21 +16,25 @@ import polars as pl
 from rich.console import Console
 
 from kerasrec import etl, models, serving
+from kerasrec.cli.baselines import BIASES_ONLY, score_baselines
 from kerasrec.cli.errors import CommandError
 from kerasrec.cli.feature_files import rows_per_s, write_features
 from kerasrec.cli.fit import Trained, fit, make_optimizer
+from kerasrec.cli.importance import permutation_importance
 from kerasrec.cli.plots import write_summary
 from kerasrec.cli.progress import stage
 from kerasrec.cli.report import write_report
-from kerasrec.cli.run_report import RunReport, TargetReport
+from kerasrec.cli.run_report import Baseline, RunReport, TargetReport
+from kerasrec.cli.segments import find_segments
 from kerasrec.cli.text_table import METRIC_NAMES, table
 from kerasrec.data.loader import Loader
 from kerasrec.datasets.synthetic import ClickLog, click_log
 from kerasrec.files import globs
 from kerasrec.serving.rows import check_path
 
-BATCH = 2048
 SERVED_ROWS = 20_000
+SEGMENTS = ["device", "city", "category", "hour", "genres", "age", "price", "seconds", "past_clicks"]
+RATES = {"fit, transform, write": "etl_rows_per_s", "read": "loader_rows_per_s", "train": "train_rows_per_s"}
 
 # Runs in a process where Keras and kerasrec cannot be imported: the SavedModel needs TensorFlow alone.
 SERVE = """
@@ -52,7 +57,17 @@ def workflow() -> etl.Workflow:
     return etl.Workflow((ids >> etl.Categorify(min_count=10)) + heavy_tailed + age + (["clicked"] >> etl.Target()))
 
 
-def run_demo(rows: int, epochs: int, out: Path, keep: Path | None, seed: int) -> dict[str, Any]:
+def batch_size(rows: int) -> int:
+    """Return a batch size for a click log of `rows` rows: a power of two, for at least a few hundred steps."""
+    return 1 << min(11, max(6, (rows // 256).bit_length() - 1))
+
+
+def default_epochs(rows: int) -> int:
+    """Return as many passes as a DLRM takes to be best on held-out rows; later ones would overfit."""
+    return 1 if rows >= 200_000 else 2
+
+
+def run_demo(rows: int, epochs: int | None, out: Path, keep: Path | None, seed: int) -> dict[str, Any]:
     """Run the demo; return what it writes to `out/summary.json`."""
     if keep is not None and keep.exists():
         raise CommandError(f"{keep} exists; --keep needs a new folder")
@@ -61,35 +76,44 @@ def run_demo(rows: int, epochs: int, out: Path, keep: Path | None, seed: int) ->
     if out.exists() and not out.is_dir():
         raise CommandError(f"{out} is not a folder; --out needs one")
     out.mkdir(parents=True, exist_ok=True)  # fails now rather than at the end
+    epochs = epochs or default_epochs(rows)
     console, started = Console(), time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="kerasrec-demo-") as scratch:
         work = keep or Path(scratch)
         log = click_log(work / "log", rows, seed=seed)
-        figures, trained = _run_pipeline(log, work, epochs, seed, console)
-    with stage(console, "plotting"):
-        bounds = {"auc": log.auc_bound, "logloss": log.logloss_bound}
-        target = TargetReport(
-            "clicked", "binary", trained.labels, trained.predictions, trained.checks, trained.scores, {}, bounds
-        )
-        write_report(out, RunReport("DLRM", [target], {"rows": rows}, title="Demo"))
-    figures = {**figures, "rows": rows, "epochs": epochs, "seed": seed, "seconds": time.perf_counter() - started}
+        run = _run_pipeline(log, work, epochs, seed, console)
+        with stage(console, "reporting"):
+            command = f"kerasrec demo --rows {rows} --epochs {epochs} --seed {seed}"
+            write_report(out, _report(log, work, run, command))
+    figures = {**run.figures, "rows": rows, "epochs": epochs, "seed": seed}
+    figures["seconds"] = time.perf_counter() - started
     write_summary(out / "summary.json", figures)
-    _print_figures(console, figures)
+    _print_figures(console, figures, out)
     return figures
 
 
-def _run_pipeline(
-    log: ClickLog, work: Path, epochs: int, seed: int, console: Console
-) -> tuple[dict[str, float | None], Trained]:
+@dataclass(frozen=True)
+class _Run:
+    """What the pipeline leaves: the model as it was trained, its baselines, and figures for `summary.json`."""
+
+    model: Any
+    trained: Trained
+    baselines: dict[str, Baseline]
+    figures: dict[str, Any]
+
+
+def _run_pipeline(log: ClickLog, work: Path, epochs: int, seed: int, console: Console) -> _Run:
     from kerasrec.serving.saved_model import check  # needs TensorFlow, which importing this module does not
 
-    with stage(console, "biases alone") as fitting_biases:
-        bias = log.bias_baseline()
-        fitting_biases.show(f"AUC {bias.auc:.4f}")
     features = workflow()
     etl_rate = write_features(features, log.train, log.valid, work / "features", console)
-    train = Loader(work / "features" / "train", batch_size=BATCH, shuffle=True, seed=seed)
-    valid = Loader(work / "features" / "valid", batch_size=4 * BATCH)
+    with stage(console, "biases only") as fitting_biases:
+        baselines = score_baselines(work / "features" / "train", work / "features" / "valid")["clicked"]
+        biases = baselines[BIASES_ONLY].scores
+        fitting_biases.show(f"AUC {biases['auc']:.4f}")
+    batch = batch_size(sum(split.rows for split in log.splits.values()))
+    train = Loader(work / "features" / "train", batch_size=batch, shuffle=True, seed=seed)
+    valid = Loader(work / "features" / "valid", batch_size=8192)
     with stage(console, "reading", total=train.num_rows) as reading:
         for _, target in train:
             reading.advance(len(target))
@@ -100,7 +124,23 @@ def _run_pipeline(
     check(model, features)
     with stage(console, "training", total=epochs * train.num_rows) as training:
         trained = fit(model, train, valid, epochs, training)
+    difference = _serve(model, features, log, work, console)
+    figures = {
+        **trained.scores,
+        "auc_bound": log.auc_bound,
+        "logloss_bound": log.logloss_bound,
+        "baseline_auc": biases["auc"],
+        "baseline_logloss": biases["logloss"],
+        "etl_rows_per_s": etl_rate,
+        "loader_rows_per_s": rows_per_s(train.num_rows, reading.seconds),
+        "train_rows_per_s": trained.rows_per_s,
+        "served_max_abs_diff": difference,
+    }
+    return _Run(model, trained, baselines, figures)
 
+
+def _serve(model: Any, features: etl.Workflow, log: ClickLog, work: Path, console: Console) -> float:
+    """Export the model to `work/served`, and return how much its answers differ from the model's."""
     with stage(console, "exporting") as exporting:
         serving.export(model, work / "served", workflow=features)
         exporting.show("a SavedModel that takes raw rows")
@@ -108,18 +148,30 @@ def _run_pipeline(
         raw = pl.scan_parquet(globs.files(Path(log.valid)), glob=False).head(SERVED_ROWS).collect()
         difference = served_difference(model, features, raw, work)
         scoring.show(f"{len(raw):,} rows, differing by at most {difference:.1e}")
-    figures: dict[str, float | None] = {
-        **trained.scores,
-        "auc_bound": log.auc_bound,
-        "logloss_bound": log.logloss_bound,
-        "baseline_auc": bias.auc,
-        "baseline_logloss": bias.logloss,
-        "etl_rows_per_s": etl_rate,
-        "loader_rows_per_s": rows_per_s(train.num_rows, reading.seconds),
-        "train_rows_per_s": trained.rows_per_s,
-        "served_max_abs_diff": difference,
-    }
-    return figures, trained
+    return difference
+
+
+def _report(log: ClickLog, work: Path, run: _Run, command: str) -> RunReport:
+    """Return what the page says: figures, importance of the columns, and segments of the held-out rows."""
+    trained = run.trained
+    raw = pl.scan_parquet(globs.files(Path(log.valid)), glob=False).select(SEGMENTS).collect()
+    target = TargetReport(
+        "clicked",
+        "binary",
+        trained.labels,
+        trained.predictions,
+        trained.checks,
+        trained.scores,
+        run.baselines,
+        {"auc": log.auc_bound, "logloss": log.logloss_bound},
+        importance=permutation_importance(run.model, work / "features" / "valid", repeats=3, max_rows=20_000)[
+            "clicked"
+        ],
+        segments=find_segments(raw, "binary", trained.labels, trained.predictions),
+    )
+    rates = {name: run.figures[key] for name, key in RATES.items() if run.figures[key] is not None}
+    rows = {"training": log.splits["train"].rows, "held out": log.splits["valid"].rows}
+    return RunReport("DLRM", [target], rows, rates=rates, command=command, title="Demo")
 
 
 def served_difference(model: Any, features: etl.Workflow, raw: pl.DataFrame, work: Path) -> float:
@@ -138,8 +190,8 @@ def served_difference(model: Any, features: etl.Workflow, raw: pl.DataFrame, wor
     return float(np.abs(np.load(work / "answers.npy") - predicted).max())
 
 
-def _print_figures(console: Console, figures: dict[str, Any]) -> None:
-    numbers = ("DLRM", "bound", "gap", "biases alone")
+def _print_figures(console: Console, figures: dict[str, Any], out: Path) -> None:
+    numbers = ("DLRM", "bound", "gap", "biases only")
     quality = []
     for metric in ("auc", "logloss"):
         reached, bound, biases = (figures[key] for key in (metric, f"{metric}_bound", f"baseline_{metric}"))
@@ -149,8 +201,7 @@ def _print_figures(console: Console, figures: dict[str, Any]) -> None:
     console.print()
     console.print(table("Held-out rows", quality, ("", *numbers), right=numbers))
     console.print()
-    rates = {"fit, transform, write": "etl_rows_per_s", "read": "loader_rows_per_s", "train": "train_rows_per_s"}
-    speed = [(name, f"{figures[key]:,.0f}") for name, key in rates.items() if figures[key] is not None]
+    speed = [(name, f"{figures[key]:,.0f}") for name, key in RATES.items() if figures[key] is not None]
     console.print(table("Speed", speed, ("", "rows/s"), right=["rows/s"]))
     console.print()
     console.print(
@@ -158,3 +209,4 @@ def _print_figures(console: Console, figures: dict[str, Any]) -> None:
         f"differ by at most {figures['served_max_abs_diff']:.1e}. It took {figures['seconds']:.0f} s.",
         highlight=False,
     )
+    console.print(f"Open {out / 'index.html'} for curves, calibration, importance and segments.", highlight=False)

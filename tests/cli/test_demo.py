@@ -50,8 +50,30 @@ def test_demo_comes_within_a_hundredth_of_its_bound(demo):
     for name in ("learning_curve.png", "calibration.png"):
         pixels = imread(report / name)[..., :3]
         assert (pixels < 0.9).any(axis=-1).mean() > 0.01, name
+    page = (report / "index.html").read_text(encoding="utf-8")
+    assert "The model is better than both baselines" in page
+    assert "Importance of columns" in page
     for said in ("Held-out rows", f"{summary['auc']:.4f}", f"{summary['auc_bound']:.4f}", "rows/s"):
         assert said in output
+
+
+@pytest.mark.slow
+def test_a_small_demo_is_better_than_its_own_baseline(tmp_path):
+    from kerasrec.cli.demo import run_demo
+
+    summary = run_demo(rows=10_000, epochs=None, out=tmp_path, keep=None, seed=0)
+    assert summary["auc"] > summary["baseline_auc"] + 0.02
+    assert summary["logloss"] < summary["baseline_logloss"] - 0.005
+    assert "The model is better than both baselines" in (tmp_path / "index.html").read_text(encoding="utf-8")
+
+
+def test_passes_and_batches_follow_the_rows_and_are_as_before_at_the_default():
+    from kerasrec.cli.demo import batch_size, default_epochs
+
+    sizes = {
+        rows: (batch_size(rows), default_epochs(rows)) for rows in (10_000, 30_000, 100_000, 300_000, 3_000_000)
+    }
+    assert list(sizes.values()) == [(64, 2), (64, 2), (256, 2), (1024, 1), (2048, 1)]
 
 
 def test_demo_refuses_a_folder_to_keep_that_exists(tmp_path):
