@@ -1,4 +1,4 @@
-"""An extension of griffe for examples in docstrings: what doctest reads is shown as code."""
+"""An extension of griffe: examples that doctest reads are code; "Inputs:" and "Output:", Keras's, stand out."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 import griffe
 
-EXAMPLE = re.compile(r"^( *)(Example[^:\n]*:)$", re.MULTILINE)
+HEADING = re.compile(r"^( *)((?:Example[^:\n]*|Inputs|Output):)(?=[ \n])", re.MULTILINE)
 SESSION = re.compile(r"^(?P<indent> *)>>> .*?(?=\n *\n|\Z)", re.MULTILINE | re.DOTALL)
 DIRECTIVE = re.compile(r" *# doctest: \+[A-Z, +_]+$", re.MULTILINE)
 
@@ -18,7 +18,7 @@ class Examples(griffe.Extension):
     def on_object(self, *, obj: griffe.Object, **_: Any) -> None:
         """Change the docstring of one object."""
         if obj.docstring is not None:
-            text = EXAMPLE.sub(r"\1**\2**", obj.docstring.value)
+            text = HEADING.sub(r"\n\1**\2**", obj.docstring.value)
             obj.docstring.value = SESSION.sub(_fenced, text)
 
 
