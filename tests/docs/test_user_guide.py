@@ -26,7 +26,7 @@ BLOCK = re.compile(
 )
 WITHOUT_PYTHON = {"cli.md", "glossary.md"}
 IN_TEST_GUIDES = {"choosing.md", "limitations.md"}  # where all their code runs
-BEGIN_IN_THE_MIDDLE = {"checkpoints.md", "loader.md", "models.md"}
+BEGINS_IN_THE_MIDDLE = {"loader.md"}
 
 
 def user_guide() -> list[str]:
@@ -34,7 +34,7 @@ def user_guide() -> list[str]:
     (section,) = (
         entry["User guide"] for entry in load_config(str(ROOT / "mkdocs.yml")).nav if "User guide" in entry
     )
-    return sorted({*section, "performance.md"} - WITHOUT_PYTHON - IN_TEST_GUIDES - BEGIN_IN_THE_MIDDLE)
+    return sorted({*section, "performance.md"} - WITHOUT_PYTHON - IN_TEST_GUIDES - BEGINS_IN_THE_MIDDLE)
 
 
 def run(page: str, blocks: Iterator[re.Match[str]] | list[re.Match[str]], text: str) -> None:
