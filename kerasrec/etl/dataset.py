@@ -8,9 +8,10 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
+import pyarrow as pa
 
 from kerasrec.etl.run import dask_cluster
 from kerasrec.etl.run.column_expr import ColumnExpr, columns_read, select
@@ -23,6 +24,9 @@ from kerasrec.etl.sources.types import ROW, column_type
 from kerasrec.files import write_aside
 from kerasrec.schema import FILENAME, Schema, SchemaError, Tag
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 ROW_GROUP_ROWS = 131_072
 ROWS_PER_FILE = 32 * ROW_GROUP_ROWS
 FILES = ("part-*.parquet", FILENAME)  # that to_parquet writes
@@ -32,6 +36,9 @@ PART_ROWS = 2 * ROW_GROUP_ROWS  # raw rows in memory at a time; Polars by itself
 @dataclass(frozen=True, repr=False)
 class Dataset:
     """Rows as a model takes them, described by `schema`; `Workflow.transform` returns one.
+
+    `kr.Loader(dataset)`, and `fit`, `evaluate` and `predict` of `kr.models`, compute it in memory; `to_parquet`
+    writes any number of rows.
 
     Attributes:
         schema: the columns.
@@ -47,7 +54,21 @@ class Dataset:
     null_origin: Callable[[Source, str], str | None]
 
     def __repr__(self) -> str:
-        return f"Dataset from {self.source.name}, not computed yet\n{self.schema!r}"
+        rows = self._rows()
+        count = "" if rows is None else f" of {rows:,} row{'' if rows == 1 else 's'}"
+        parts = "".join(f", {description}" for description in self.source.filters if description.strip())
+        return (
+            f"Dataset{count} from {self.source.name}{parts}; computed when it is read, by kr.Loader(dataset), "
+            f"collect() or to_parquet(folder)\n{self.schema!r}"
+        )
+
+    def __len__(self) -> int:
+        """Return the number of rows, which are counted where operators or a split select them."""
+        rows = self._rows()
+        if rows is None:
+            with self.source.explain_errors():
+                rows = int(self.source.collect(self._lazy().select(pl.len())).item())
+        return rows
 
     def lazy(self) -> pl.LazyFrame:
         """Return the rows as a lazy Polars frame, not checked for nulls."""
@@ -72,6 +93,26 @@ class Dataset:
             frame = self.source.collect(self.lazy())
         self._check(frame, 0)
         return frame
+
+    def head(self, n: int = 5) -> pl.DataFrame:
+        """Return the first `n` rows. Raises `SchemaError` as `collect` does, if it is for one of them."""
+        with self.source.explain_errors():
+            self.source.check(columns_read(self.values))
+            frame = self.source.collect(self.lazy().head(n))
+        self._check(frame, 0)
+        return frame
+
+    def to_polars(self) -> pl.DataFrame:
+        """Compute all rows as a Polars frame, as `collect` does."""
+        return self.collect()
+
+    def to_pandas(self) -> pd.DataFrame:
+        """Compute all rows as a pandas frame. Raises `ImportError` if pandas is not installed."""
+        return self.collect().to_pandas()
+
+    def to_arrow(self) -> pa.Table:
+        """Compute all rows as an Arrow table."""
+        return self.collect().to_arrow()
 
     def to_parquet(
         self,

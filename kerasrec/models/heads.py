@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal, TypeAlias, get_args
 
+import numpy as np
 from keras import ops
 
 from kerasrec.models.checks import check_binary
@@ -67,6 +68,11 @@ class Heads:
                 f"({', '.join(self.targets)}); make_logit() returns a layer with one logit per target"
             )
         return {name: _output(logits[:, i : i + 1], task) for i, (name, task) in enumerate(self.tasks.items())}
+
+    def no_outputs(self) -> np.ndarray | dict[str, np.ndarray]:
+        """Return what a model predicts for no rows."""
+        outputs = {name: np.empty((0, 1), "float32") for name in self.targets}
+        return outputs if len(outputs) > 1 else outputs[self.targets[0]]
 
 
 def check_targets(argument: str, names: Iterable[str], targets: Iterable[str]) -> None:

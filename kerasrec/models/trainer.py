@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
@@ -11,6 +10,7 @@ import keras
 
 from kerasrec._keras import DataAdapter, use_loss_by_rows
 from kerasrec.callbacks.checkpoint import with_loaders
+from kerasrec.etl.dataset import Dataset
 from kerasrec.layers import DistributedEmbedding
 from kerasrec.models.checks import check_binary, check_fit, check_same_features
 from kerasrec.models.class_weights import with_class_weights
@@ -24,6 +24,7 @@ from kerasrec.models.compile_arguments import (
     resolve_metrics,
     resolve_optimizer,
 )
+from kerasrec.models.dataset_arguments import DatasetLoaders, by_name, refuse_frames
 from kerasrec.models.fit_data import compare_data_on_ranks, fingerprint_of_data, loader_of, on_device
 from kerasrec.models.heads import Heads, Task
 from kerasrec.parallel import comm
@@ -129,6 +130,10 @@ class SchemaTrainer(RankTrainer, keras.Model):
     def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Fit as Keras does. Raises `SchemaError` first where a loader's schema does not match the model's.
 
+        A dataset, as `workflow.transform` returns it, is computed in memory. `batch_size` (by default as
+        `kr.Loader` chooses it), `shuffle` (by default true), `validation_split` and `validation_batch_size` apply
+        to it as to arrays, and `validation_data` may be one too.
+
         With a loader, `class_weight` weighs each row by its class, and the arguments that Keras would ignore (`y`,
         `sample_weight`, `batch_size`, `shuffle`, `validation_split`) are refused. With several targets a row has
         several classes, so `class_weight` is refused; `loss_weights` of `compile` weighs the targets.
@@ -136,8 +141,10 @@ class SchemaTrainer(RankTrainer, keras.Model):
         Several ranks train as one (`kr.parallel.Callback`); first they compare what must be equal, here with the
         schema and what the loaders read (`kr.parallel.RanksDiffer`).
         """
-        arguments = inspect.signature(keras.Model.fit).bind(self, x, *args, **kwargs).arguments
-        del arguments["self"]
+        arguments = by_name(keras.Model.fit, self, x, *args, **kwargs)
+        seed = 0 if self.optimizer is None else int(self.optimizer.iterations)  # another order in each fit
+        arguments = DatasetLoaders(self.schema, self.targets).for_fit(arguments, seed)
+        x = arguments["x"]
         validation_data = arguments.get("validation_data")
         self._check_data(x, "the training data", training=True)
         self._check_data(validation_data, "the validation data", training=True)
@@ -187,16 +194,34 @@ class SchemaTrainer(RankTrainer, keras.Model):
         return super().train_step(*state, data)
 
     def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
-        """Evaluate as Keras does, after the same check of the data; on several ranks for the rows of all."""
+        """Evaluate as Keras does, after the same check of the data; on several ranks for the rows of all.
+
+        `x` may be a dataset, as `workflow.transform` returns it.
+        """
+        arguments = by_name(keras.Model.evaluate, self, x, *args, **kwargs)
+        refuse_frames("evaluate", x)
+        if isinstance(x, Dataset):
+            loaders = DatasetLoaders(self.schema, self.targets)
+            x = loaders.loader(x.collect(), x.schema, arguments.pop("batch_size", None))
         self._check_data(x, "the data", training=True)
         compare_data_on_ranks("evaluate", x)
-        return super().evaluate(on_device(x), *args, **kwargs)
+        return super().evaluate(**{**arguments, "x": on_device(x)})
 
     def predict(self, x: Any, *args: Any, **kwargs: Any) -> Any:
-        """Predict as Keras does, after the same check; each of several ranks gets predictions for its own rows."""
+        """Predict as Keras does, after the same check; each of several ranks gets predictions for its own rows.
+
+        `x` may be a dataset, as `workflow.transform` returns it; of no rows there are no predictions.
+        """
+        arguments = by_name(keras.Model.predict, self, x, *args, **kwargs)
+        refuse_frames("predict", x)
+        if isinstance(x, Dataset):
+            rows, schema = x.collect(), x.schema
+            if not len(rows):
+                return self.heads.no_outputs()
+            x = DatasetLoaders(self.schema, ()).loader(rows, schema, arguments.pop("batch_size", None))
         self._check_data(x, "the data", training=False)
         compare_data_on_ranks("predict", x)
-        return super().predict(on_device(x), *args, **kwargs)
+        return super().predict(**{**arguments, "x": on_device(x)})
 
     def _check_data(self, data: Any, role: str, training: bool) -> None:
         """Raise `SchemaError` where a loader's schema does not match the model's."""

@@ -1,0 +1,106 @@
+"""Datasets as the data of `fit`, `evaluate` and `predict`: each is computed in memory and becomes a loader."""
+
+from __future__ import annotations
+
+import inspect
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+import polars as pl
+import pyarrow as pa
+
+from kerasrec.data.loader import Loader
+from kerasrec.etl.dataset import Dataset
+from kerasrec.schema import Schema, SchemaError
+
+
+@dataclass(frozen=True)
+class DatasetLoaders:
+    """Makes loaders of datasets, of the columns and targets that a model reads.
+
+    Args:
+        schema: the model's.
+        targets: the targets to yield; none for `predict`.
+    """
+
+    schema: Schema
+    targets: Sequence[str]
+
+    def for_fit(self, arguments: dict[str, Any], seed: int) -> dict[str, Any]:
+        """Return the arguments of `fit` with loaders in the place of datasets.
+
+        A loader takes over `batch_size`, `shuffle`, which is true by default as in Keras, `validation_batch_size`
+        and `validation_split`, which Keras's `fit` would ignore or refuse.
+        """
+        arguments = dict(arguments)
+        data = arguments["x"]
+        if isinstance(data, Dataset):
+            rows, share = data.collect(), arguments.pop("validation_split", 0.0)
+            if share:
+                if not 0 < share < 1 or arguments.get("validation_data") is not None:
+                    raise ValueError(
+                        f"validation_split must be in [0, 1), and 0 beside validation_data; got {share}"
+                    )
+                kept = int(len(rows) * (1 - share))
+                size = arguments.pop("validation_batch_size", None)
+                arguments["validation_data"] = self.loader(rows[kept:], data.schema, size)
+                rows = rows[:kept]
+            size, shuffle = arguments.pop("batch_size", None), arguments.pop("shuffle", True)
+            arguments["x"] = self.loader(rows, data.schema, size, bool(shuffle), seed)
+        refuse_frames("fit", data)
+        validation = arguments.get("validation_data")
+        if isinstance(validation, Dataset):
+            size = arguments.pop("validation_batch_size", None)
+            arguments["validation_data"] = self.loader(validation.collect(), validation.schema, size)
+        refuse_frames("fit", validation)
+        return arguments
+
+    def loader(
+        self,
+        rows: pl.DataFrame,
+        schema: Schema,
+        batch_size: int | None = None,
+        shuffle: bool = False,
+        seed: int = 0,
+    ) -> Loader:
+        """Return a loader of a dataset's rows. Raises `SchemaError` if it lacks a target."""
+        missing = [name for name in self.targets if name not in schema.targets.names]
+        if missing:
+            raise SchemaError(
+                f"the dataset has no target {missing[0]!r}, which the model is trained on; its targets: "
+                f"{', '.join(schema.targets.names) or 'none'}. transform(..., targets=False) leaves them out"
+            )
+        return Loader(
+            rows,
+            batch_size,
+            shuffle,
+            seed,
+            schema=schema,
+            lists="ragged" if keras.backend.backend() == "tensorflow" else "padded",
+            columns=[name for name in self.schema.features.names if name in schema],
+            targets=list(self.targets),
+            sample_weight=None if self.targets else False,
+        )
+
+
+def by_name(method: Callable[..., Any], *args: Any, **kwargs: Any) -> dict[str, Any]:
+    """Return the arguments of a call of a method of Keras's by their names, without `self`."""
+    arguments = inspect.signature(method).bind(*args, **kwargs).arguments
+    del arguments["self"]
+    return arguments | arguments.pop("kwargs", {})
+
+
+def refuse_frames(method: str, data: Any) -> None:
+    """Raise `TypeError` for a frame, rows as dicts or a path: a model does not know what the columns are."""
+    is_pandas = type(data).__module__.partition(".")[0] == "pandas"
+    is_rows = isinstance(data, list) and bool(data) and isinstance(data[0], dict)
+    if is_pandas or is_rows or isinstance(data, pl.DataFrame | pl.LazyFrame | pa.Table):
+        raise TypeError(
+            f"{method} got a {type(data).__name__}; pass workflow.transform(frame) for raw rows, or "
+            "kr.Loader(frame, schema=workflow.output_schema) for transformed ones"
+        )
+    if isinstance(data, str | os.PathLike):
+        raise TypeError(f"{method} got the path {os.fspath(data)!r}; pass kr.Loader({os.fspath(data)!r})")
