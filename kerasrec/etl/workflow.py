@@ -21,7 +21,14 @@ from kerasrec.etl.ops.categorify import Categorify
 from kerasrec.etl.run import dask_cluster
 from kerasrec.etl.run.column_expr import ColumnExpr, columns_read
 from kerasrec.etl.run.evaluate import evaluate, raw_names
-from kerasrec.etl.run.fit import describe, fit, has_out_of_fold_values, levels, refuse_nulls
+from kerasrec.etl.run.fit import (
+    describe,
+    fit,
+    has_folds_by_position,
+    has_out_of_fold_values,
+    levels,
+    refuse_nulls,
+)
 from kerasrec.etl.run.gather import Gather, gather
 from kerasrec.etl.run.null_origin import null_origin
 from kerasrec.etl.run.progress import bar
@@ -29,7 +36,7 @@ from kerasrec.etl.sources import polars_engine
 from kerasrec.etl.sources.fingerprint import are_fitted, fingerprint
 from kerasrec.etl.sources.scan import scan
 from kerasrec.etl.sources.source import Source
-from kerasrec.etl.sources.types import ROW, column_type, is_integer
+from kerasrec.etl.sources.types import column_type, is_integer
 from kerasrec.schema import Column, Schema, SchemaError, Tag
 from kerasrec.tensor_names import signature
 
@@ -171,7 +178,7 @@ class Workflow:
         source = _on(engine, source, types, verify=verify)
         if self._fitted_on is None:
             return self._transform(source, targets, fitted=False)
-        by_position = any(ROW in value.expr.meta.root_names() for value in self._outputs(fitted=True))
+        by_position = has_folds_by_position(self._outputs(fitted=True), self._outputs())
         same = are_fitted(source, list(self.input_schema.features), self._fitted_on, fitted, by_position)
         return self._transform(source, targets, fitted=same)
 

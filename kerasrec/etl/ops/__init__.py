@@ -24,6 +24,7 @@ from kerasrec.etl.ops.log import LogOp
 from kerasrec.etl.ops.negative_sampling import NegativeSampling
 from kerasrec.etl.ops.normalize import Normalize
 from kerasrec.etl.ops.normalize_min_max import NormalizeMinMax
+from kerasrec.etl.ops.parse_time import ParseTime
 from kerasrec.etl.ops.reduce_dtype_size import ReduceDtypeSize
 from kerasrec.etl.ops.rename import Rename
 from kerasrec.etl.ops.split_string import SplitString
@@ -57,6 +58,7 @@ OPERATORS: dict[str, type[Operator]] = {
         NegativeSampling,
         Normalize,
         NormalizeMinMax,
+        ParseTime,
         ReduceDtypeSize,
         Rename,
         SplitString,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from kerasrec.etl.lookup.unix_time import PER_SECOND as UNITS
 from kerasrec.etl.operator.elementwise import map_elements
 from kerasrec.etl.operator.id_columns import FIRST, NULL, id_column
 from kerasrec.etl.operator.operator import Operator
@@ -18,7 +19,6 @@ from kerasrec.schema import Column, SchemaError
 if TYPE_CHECKING:
     from kerasrec.etl.lookup.tensor_column import TensorColumn
 
-UNITS = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 FEATURES = {"hour": (0, 24), "weekday": (0, 7), "is_weekend": (0, 2), "day": (1, 31), "month": (1, 12)}
 ENCODINGS = ("ids", "cyclic", "number")
 
@@ -41,8 +41,8 @@ class TimeFeatures(Operator):
 
     Raises:
         ValueError: an unknown feature, encoding or unit.
-        SchemaError: (in fit) a column of another dtype, or integers without `unit`. Parse text before:
-            `LambdaOp(lambda x: x.str.to_datetime("%Y-%m-%d"))`.
+        SchemaError: (in fit) a column of another dtype, or integers without `unit`. Put `ParseTime` before for
+            text, and for integers such as 20240131.
 
     Example:
 
@@ -85,11 +85,13 @@ class TimeFeatures(Operator):
             return UNITS["us"]
         if not is_integer(column.dtype) or column.dtype == "uint64":
             raise SchemaError(
-                f"column {column.name!r} is {column.dtype}: TimeFeatures takes dates, times and integers"
+                f"column {column.name!r} is {column.dtype}: TimeFeatures takes dates, times and integers; "
+                "put ParseTime before it"
             )
         if self.unit is None:
             raise SchemaError(
-                f"column {column.name!r} is {column.dtype}: pass TimeFeatures(unit=...), one of s, ms, us, ns"
+                f"column {column.name!r} is {column.dtype}: pass TimeFeatures(unit=...), one of s, ms, us, ns, or "
+                "put ParseTime before it"
             )
         return UNITS[self.unit]
 
@@ -108,7 +110,12 @@ class TimeFeatures(Operator):
     def expressions(self, columns: Sequence[Column], values: Sequence[pl.Expr]) -> list[pl.Expr]:
         def function(column: Column, feature: str, suffix: str) -> Callable[[pl.Expr], pl.Expr]:
             def apply(x: pl.Expr) -> pl.Expr:
-                value = _value(feature, x.cast(pl.Int64), self._per_second(column))
+                is_time = column.dtype == "datetime"
+                value = (
+                    _of_time(feature, x)
+                    if is_time
+                    else _value(feature, x.cast(pl.Int64), self._per_second(column))
+                )
                 if self.encode == "ids":
                     ids = (value + (FIRST - FEATURES[feature][0])).cast(pl.Int32)
                     return ids.fill_null(pl.lit(NULL, pl.Int32))
@@ -152,6 +159,16 @@ class TimeFeatures(Operator):
 def _angle(feature: str) -> float:
     """Return the angle from one value to the next."""
     return 2 * math.pi / FEATURES[feature][1]
+
+
+def _of_time(feature: str, x: pl.Expr) -> pl.Expr:
+    """Return the feature of datetimes. It names `x` once: Polars computes an expression, such as that of
+    `ParseTime`, as often as it stands in another."""
+    if feature in ("weekday", "is_weekend"):
+        weekday = x.dt.weekday().cast(pl.Int64) - 1
+        return weekday if feature == "weekday" else weekday // 5
+    number: pl.Expr = getattr(x.dt, feature)()
+    return number.cast(pl.Int64)
 
 
 def _value(feature: str, x: Any, per_second: int) -> Any:

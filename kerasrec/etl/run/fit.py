@@ -11,6 +11,7 @@ from kerasrec.etl.run.column_stats import ColumnStats
 from kerasrec.etl.run.evaluate import evaluate, raw_names
 from kerasrec.etl.run.gather import Gather, Job, gather
 from kerasrec.etl.sources.source import Source
+from kerasrec.etl.sources.types import ROW
 from kerasrec.schema import Column, SchemaError
 
 
@@ -81,6 +82,12 @@ def has_out_of_fold_values(root: Node) -> bool:
     default = Operator.fitted_expressions
     ops = (node.op for node in topological_order(root))
     return any(op is not None and type(op).fitted_expressions is not default for op in ops)
+
+
+def has_folds_by_position(fitted: Sequence[ColumnExpr], new: Sequence[ColumnExpr]) -> bool:
+    """Return whether the values of fitted rows depend on their numbers where those of new rows do not."""
+    numbered = [{v.column.name for v in values if ROW in v.expr.meta.root_names()} for values in (fitted, new)]
+    return bool(numbered[0] - numbered[1])
 
 
 def refuse_nulls(
