@@ -21,14 +21,7 @@ from kerasrec.etl.ops.categorify import Categorify
 from kerasrec.etl.run import dask_cluster
 from kerasrec.etl.run.column_expr import ColumnExpr, columns_read
 from kerasrec.etl.run.evaluate import evaluate, raw_names
-from kerasrec.etl.run.fit import (
-    describe,
-    fit,
-    has_folds_by_position,
-    has_out_of_fold_values,
-    levels,
-    refuse_nulls,
-)
+from kerasrec.etl.run.fit import describe, fit, folds_by_position, has_out_of_fold_values, levels, refuse_nulls
 from kerasrec.etl.run.gather import Gather, gather
 from kerasrec.etl.run.null_origin import null_origin
 from kerasrec.etl.run.progress import bar
@@ -178,7 +171,7 @@ class Workflow:
         source = _on(engine, source, types, verify=verify)
         if self._fitted_on is None:
             return self._transform(source, targets, fitted=False)
-        by_position = has_folds_by_position(self._outputs(fitted=True), self._outputs())
+        by_position = folds_by_position(self._outputs(fitted=True), self._outputs())
         same = are_fitted(source, list(self.input_schema.features), self._fitted_on, fitted, by_position)
         return self._transform(source, targets, fitted=same)
 

@@ -84,7 +84,7 @@ def has_out_of_fold_values(root: Node) -> bool:
     return any(op is not None and type(op).fitted_expressions is not default for op in ops)
 
 
-def has_folds_by_position(fitted: Sequence[ColumnExpr], new: Sequence[ColumnExpr]) -> bool:
+def folds_by_position(fitted: Sequence[ColumnExpr], new: Sequence[ColumnExpr]) -> bool:
     """Return whether the values of fitted rows depend on their numbers where those of new rows do not."""
     numbered = [{v.column.name for v in values if ROW in v.expr.meta.root_names()} for values in (fitted, new)]
     return bool(numbered[0] - numbered[1])
