@@ -19,7 +19,7 @@ help:
 	@echo "make test-polars    features under Polars 1, which cuDF needs (it gets .polars-1)"
 	@echo "make lint           ruff, mypy and whether the map is up to date"
 	@echo "make docs           the documentation as a site, in site/, with its links checked"
-	@echo "make gallery        run the examples and keep what they print, for the site"
+	@echo "make gallery        run the examples and the first pages, and keep what they print"
 	@echo "make map            draw docs/architecture.svg, which package imports which"
 	@echo "make setup          only make the virtual environment, .venv"
 
@@ -82,6 +82,7 @@ docs: setup
 
 gallery: setup
 	$(BIN)/python tools/site/run_examples.py
+	$(BIN)/python tools/site/run_pages.py docs/index.md docs/getting_started.md
 
 map: setup
 	$(BIN)/python tools/draw_map.py

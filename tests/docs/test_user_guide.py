@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import io
 import re
 import shutil
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 from mkdocs.config import load_config
@@ -19,11 +15,10 @@ import kerasrec as kr
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "tools" / "site"))
+run_pages = importlib.import_module("run_pages")
 without_figures = importlib.import_module("run_examples").without_figures
 
-BLOCK = re.compile(
-    r"^```python\n(?P<code>.*?)^```\n(?:\n```text\n(?P<output>.*?)^```\n)?", re.MULTILINE | re.DOTALL
-)
+
 WITHOUT_PYTHON = {"cli.md", "glossary.md"}
 IN_TEST_GUIDES = {"choosing.md", "limitations.md"}  # where all their code runs
 BEGINS_IN_THE_MIDDLE = {"loader.md"}
@@ -37,21 +32,12 @@ def user_guide() -> list[str]:
     return sorted({*section, "performance.md"} - WITHOUT_PYTHON - IN_TEST_GUIDES - BEGINS_IN_THE_MIDDLE)
 
 
-def run(page: str, blocks: Iterator[re.Match[str]] | list[re.Match[str]], text: str) -> None:
-    """Run blocks of a page one after another as a script, and compare what they print, figures aside."""
-    namespace: dict[str, Any] = {"__name__": "__main__"}
-    for block in blocks:
-        line = text.count("\n", 0, block.start("code"))
-        with contextlib.redirect_stdout(io.StringIO()) as stream:
-            try:
-                exec(compile("\n" * line + block["code"], f"docs/{page}", "exec"), namespace)
-            except Exception as error:
-                pytest.fail(
-                    f"docs/{page}: the block that begins in line {line + 1} does not run by itself: {error!r}"
-                )
+def check(name: str, blocks: list[re.Match[str]], text: str) -> None:
+    """Run blocks of a page as one script, and compare what they print with what the page shows, figures aside."""
+    for block, printed in zip(blocks, run_pages.run(Path("docs") / name, text, blocks), strict=True):
         if block["output"] is not None:
-            assert without_figures(stream.getvalue()) == without_figures(block["output"]), (
-                f"docs/{page}: its output"
+            assert without_figures(printed) == without_figures(block["output"]), (
+                f"docs/{name} shows another output"
             )
 
 
@@ -78,15 +64,15 @@ def _folder_of_its_own(raw_data: Path, tmp_path: Path, monkeypatch: pytest.Monke
 @pytest.mark.parametrize("page", user_guide())
 def test_the_first_block_of_a_page_runs_by_itself(page):
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
-    first = BLOCK.search(text)
+    first = run_pages.BLOCK.search(text)
     assert first, f"docs/{page} has no Python block to begin with"
     before = text[: first.start()]
     assert before.count("\n## ") == 0, f"docs/{page}: the first Python block comes after the first section"
-    run(page, [first], text)
+    check(page, [first], text)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("page", ["index.md", "getting_started.md"])
 def test_all_blocks_of_a_page_run_in_order(page):
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
-    run(page, BLOCK.finditer(text), text)
+    check(page, list(run_pages.BLOCK.finditer(text)), text)
