@@ -1,4 +1,4 @@
-"""The command line: `kerasrec demo | train | run | plan | export | doctor`; each command imports what it needs."""
+"""The command line: `kerasrec demo | train | predict | evaluate | ...`; each command imports what it needs."""
 
 from __future__ import annotations
 
@@ -130,6 +130,55 @@ def train(
         )
 
 
+@app.command()
+def predict(
+    context: typer.Context,
+    run: Annotated[Path, typer.Argument(help="A folder that kerasrec train wrote.")],
+    data: Annotated[str, typer.Argument(help="Raw rows: Parquet or CSV, a file, a folder or a glob pattern.")],
+    out: Annotated[Path, typer.Option(help="File of the predictions, .parquet or .csv.")] = Path(
+        "predictions.parquet"
+    ),
+    keep: Annotated[str, typer.Option(help='Columns of DATA to write beside them, such as: id, "a, b".')] = "",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier file at OUT.")] = False,
+) -> None:
+    """Predict the rows of DATA, in their order, with the model of a training run.
+
+    DATA needs the columns that the model was trained on, but not the target; other columns are not read.
+    """
+    with one_line_errors(context.obj):
+        from kerasrec.cli.predict import run_predict
+
+        run_predict(run, data, out, _names(keep), overwrite)
+
+
+@app.command()
+def evaluate(
+    context: typer.Context,
+    run: Annotated[Path, typer.Argument(help="A folder that kerasrec train wrote.")],
+    data: Annotated[str, typer.Argument(help="Raw rows with their targets: Parquet or CSV.")],
+    by: Annotated[str, typer.Option(help="Also show the figures for each value of these columns.")] = "",
+    out: Annotated[Path | None, typer.Option(help="Also write the figures to this JSON file.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier file at OUT.")] = False,
+) -> None:
+    """Show how well the model of a training run predicts rows whose targets are known."""
+    with one_line_errors(context.obj):
+        from kerasrec.cli.evaluate import run_evaluate
+
+        run_evaluate(run, data, _names(by), out, overwrite)
+
+
+@app.command()
+def models(context: typer.Context) -> None:
+    """Show the models that train takes, with their arguments and defaults."""
+    with one_line_errors(context.obj):
+        from kerasrec.cli.preconditions import check_backend
+
+        check_backend(None)
+        from kerasrec.cli.models import run_models
+
+        run_models()
+
+
 @app.command(context_settings={"allow_interspersed_args": False, "ignore_unknown_options": True})
 def run(
     script: Annotated[Path, typer.Argument(help="A Python file that trains with kr.callbacks.Checkpoint.")],
@@ -152,7 +201,9 @@ def run(
 @app.command()
 def plan(
     context: typer.Context,
-    schema: Annotated[Path, typer.Argument(help="schema.json, or a folder of features with one.")],
+    schema: Annotated[
+        Path, typer.Argument(help="A folder that kerasrec train wrote, a folder of features, or a schema.json.")
+    ],
     ranks: Annotated[
         int | None, typer.Option(min=1, help="Number of ranks; by default the fewest whose memory is enough.")
     ] = None,

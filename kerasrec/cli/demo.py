@@ -167,7 +167,9 @@ def _report(log: ClickLog, work: Path, run: _Run, command: str) -> RunReport:
         importance=permutation_importance(run.model, work / "features" / "valid", repeats=3, max_rows=20_000)[
             "clicked"
         ],
-        segments=find_segments(raw, "binary", trained.labels, trained.predictions),
+        segments=find_segments(
+            raw, "binary", trained.labels, trained.predictions, categorical=("city", "category", "hour")
+        ),
     )
     rates = {name: run.figures[key] for name, key in RATES.items() if run.figures[key] is not None}
     rows = {"training": log.splits["train"].rows, "held out": log.splits["valid"].rows}

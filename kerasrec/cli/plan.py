@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from zipfile import BadZipFile, ZipFile
 
 import typer
 
 from kerasrec.cli.errors import CommandError
+from kerasrec.cli.file_names import MODEL
 from kerasrec.parallel.planner.planner import plan
-from kerasrec.schema import Schema
+from kerasrec.schema import FILENAME, Schema, SchemaError
 from kerasrec.tables.byte_sizes import parse_bytes
 from kerasrec.tables.from_schema import embedding_features
 
@@ -23,8 +26,8 @@ def run_plan(
     bandwidth: str,
     wire_dtype: str,
 ) -> None:
-    """Print the plan of a schema's tables; see `kerasrec plan --help`."""
-    features = embedding_features(Schema.load(path), embedding_dim)
+    """Print the plan of the tables of a schema, or of a run's model; see `kerasrec plan --help`."""
+    features = embedding_features(_schema(path), embedding_dim)
     if not features:
         raise CommandError(f"{path} has no categorical columns, so there are no embedding tables to place")
     planned = plan(
@@ -43,3 +46,21 @@ def run_plan(
     if guessed:
         columns = ", ".join(guessed)
         typer.echo(f"Assumed to follow a power law, because the schema has no counts: {columns}")
+
+
+def _schema(path: Path) -> Schema:
+    """Return the schema at `path`, or that of the model in the folder of a training run.
+
+    Raises:
+        FileNotFoundError: there is neither.
+        SchemaError: the file is damaged, or its model was not built from a schema.
+    """
+    model = path / MODEL
+    if (path / FILENAME).exists() or not model.exists():
+        return Schema.load(path)
+    try:
+        with ZipFile(model) as archive:
+            config = json.loads(archive.read("config.json"))["config"]
+        return Schema.from_dict(config["schema"])
+    except (BadZipFile, KeyError, TypeError, ValueError) as error:
+        raise SchemaError(f"{model}: no schema of a kr.model in it ({error}); pass a schema.json") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 import numpy as np
 import polars as pl
@@ -32,15 +32,18 @@ def find_segments(
     labels: ArrayLike,
     predictions: ArrayLike,
     weights: ArrayLike | None = None,
+    *,
+    categorical: Collection[str] = (),
 ) -> list[Segment]:
     """Return how well a target is predicted for each value of each column, or for ranges of its numbers.
 
     Args:
         rows: columns of the raw held-out rows, in their order, such as `segment_columns` names. A list counts in
-            the segment of each of its elements. A column of numbers with up to 10 values is not cut into ranges.
+            the segment of each of its elements. Numbers with more than 10 values are cut into ranges.
         task: "binary" or "regression".
         labels, predictions: of the rows, any shape.
         weights: of the rows in the figures; by default equal ones.
+        categorical: names of columns whose numbers are ids, so that the most frequent are segments, not ranges.
 
     Returns:
         The segments of at least 30 rows, the columns in order, each with its most frequent values first.
@@ -55,7 +58,7 @@ def find_segments(
     return [
         _segment(name, value, task == "binary", y[index], p[index], w[index])
         for name in rows.columns
-        for value, index in _groups(rows[name])
+        for value, index in _groups(rows[name], name in categorical)
         if len(index) >= MIN_ROWS
     ]
 
@@ -121,12 +124,13 @@ def _rmse(gap: NDArray, w: NDArray, effective: float) -> tuple[float | None, flo
 
 
 # ---- groups of rows -----------------------------------------------------------------------------------------
-def _groups(column: pl.Series) -> Iterator[tuple[str, NDArray[np.int64]]]:
+def _groups(column: pl.Series, is_id: bool) -> Iterator[tuple[str, NDArray[np.int64]]]:
     """Yield the name of each segment of a column, and the numbers of its rows."""
     values = column.alias("value")
     values = values.fill_nan(None) if values.dtype.is_float() else values
     values = values.arr.to_list() if isinstance(values.dtype, pl.Array) else values
-    if (values.dtype.is_numeric() or values.dtype.is_temporal()) and values.n_unique() > MAX_VALUES:
+    is_number = values.dtype.is_numeric() or values.dtype.is_temporal()
+    if is_number and not is_id and values.n_unique() > MAX_VALUES:
         yield from _ranges(values)
         return
     is_list = isinstance(values.dtype, pl.List)

@@ -50,6 +50,15 @@ def test_numbers_are_cut_into_ranges_of_equally_many_rows(data):
     assert ranges[0].score == pytest.approx(metrics.rmse(y[rows], p[rows]))
 
 
+def test_numbers_that_are_ids_are_not_cut_into_ranges(data):
+    _, y, p = data
+    ids = [7, 7, 7, *range(100, 120)]
+    frame = pl.DataFrame({"user id": (ids * ROWS)[:ROWS]})
+    segments = find_segments(frame, "binary", y, p, categorical=["user id"])
+    assert [s.value for s in segments][:2] == ["7", "100"]
+    assert segments[-1].value == "11 other values"
+
+
 def test_a_row_counts_for_each_element_of_its_list(data):
     raw, y, p = data
     assert [(s.value, s.rows) for s in find_segments(raw.select("tags"), "binary", y, p)] == [

@@ -1,0 +1,35 @@
+"""Load what `kerasrec train` wrote."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from kerasrec.cli.errors import CommandError
+from kerasrec.cli.file_names import MODEL, WORKFLOW
+from kerasrec.etl import Workflow
+
+
+def check_run(run: Path) -> None:
+    """Raise `CommandError` if `run` is not a folder with a workflow and a model."""
+    if not run.is_dir():
+        raise CommandError(f"there is no folder {run}; pass a folder that kerasrec train wrote")
+    missing = [name for name in (WORKFLOW, MODEL) if not (run / name).exists()]
+    if missing:
+        raise CommandError(f"{run} was not written by kerasrec train: it has no {' and no '.join(missing)}")
+
+
+def load_run(run: Path) -> tuple[Workflow, Any]:
+    """Return the workflow and the model in the folder `run`; TensorFlow and Keras must be imported already.
+
+    Raises:
+        CommandError: the folder has no such files, or they cannot be loaded.
+    """
+    from kerasrec import load_model
+
+    check_run(run)
+    workflow = Workflow.load(run / WORKFLOW)
+    try:
+        return workflow, load_model(run / MODEL)
+    except Exception as error:  # Keras has no error type for a damaged file, or for one of another version
+        raise CommandError(f"cannot load {run / MODEL}: {error}") from error

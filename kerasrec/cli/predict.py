@@ -1,0 +1,82 @@
+"""`kerasrec predict`: predictions of a run for raw rows, in a file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from rich.console import Console
+
+from kerasrec.cli.errors import CommandError, did_you_mean
+from kerasrec.cli.load_run import check_run
+from kerasrec.cli.preconditions import check_backend
+from kerasrec.etl.sources.scan import scan
+from kerasrec.etl.sources.source import Source
+from kerasrec.files import write_aside
+
+ENDINGS = (".parquet", ".csv")
+
+
+def run_predict(run: Path, data: str, out: Path, keep: Sequence[str], overwrite: bool) -> None:
+    """Write the predictions for `data` to `out`; see `kerasrec predict --help`."""
+    check_run(run)
+    if out.suffix.lower() not in ENDINGS:
+        raise CommandError(f"--out: {out} must end in .parquet or .csv")
+    if out.exists() and not overwrite:
+        raise CommandError(f"{out} exists; choose another --out, or pass --overwrite")
+    source = scan(data)
+    _check_kept(source, keep, out)
+    check_backend(None)
+    from kerasrec.cli.run_predictions import predict_rows
+
+    console = Console()
+    predictions = predict_rows(run, data, labels=False, console=console)
+    names = column_names(predictions.targets.names)
+    if taken := [name for name in names.values() if name in keep]:
+        raise CommandError(f"--keep: {taken[0]!r} is the name of the predictions; rename that column in the data")
+    columns = {names[target]: values for target, values in predictions.values.items()}
+    with write_aside(out, overwrite=overwrite) as temporary:
+        kept = source.select(keep).frame.select(keep) if keep else None
+        _write(temporary, out.suffix.lower(), kept, columns)
+    means = ", ".join(f"{names[name]} {np.mean(x):.4g}" for name, x in predictions.values.items() if len(x))
+    console.print(
+        f"{out}: {predictions.rows:,} rows" + (f"; mean of {means}" if means else ""),
+        markup=False,
+        highlight=False,
+    )
+
+
+def column_names(targets: Sequence[str]) -> dict[str, str]:
+    """Return target -> the name of its predictions: "prediction", or of several targets "prediction_TARGET"."""
+    if len(targets) == 1:
+        return {targets[0]: "prediction"}
+    return {target: f"prediction_{target}" for target in targets}
+
+
+def _check_kept(source: Source, keep: Sequence[str], out: Path) -> None:
+    for name in keep:
+        if name not in source.columns.names:
+            raise CommandError(
+                f"--keep: no column {name!r} in {source.name}{did_you_mean(name, source.columns.names)}"
+            )
+        if out.suffix.lower() == ".csv" and source.types[name].is_nested():
+            raise CommandError(f"--keep: {name!r} is {source.types[name]}, which CSV cannot express; use .parquet")
+
+
+def _write(path: Path, ending: str, kept: pl.LazyFrame | None, columns: Mapping[str, NDArray[np.float32]]) -> None:
+    """Write kept columns, if any, and beside them `columns`; rows are read and written a few at a time."""
+    predictions = pl.LazyFrame(dict(columns))
+    if kept is None:
+        rows = predictions
+    else:
+        counts = [frame.select(pl.len()).collect(engine="streaming").item() for frame in (kept, predictions)]
+        if counts[0] != counts[1]:
+            raise CommandError(f"the data changed while it was read: {counts[1]:,} rows, and then {counts[0]:,}")
+        rows = pl.concat([kept, predictions], how="horizontal")
+    if ending == ".csv":
+        rows.sink_csv(path, maintain_order=True)
+    else:
+        rows.sink_parquet(path, maintain_order=True)
