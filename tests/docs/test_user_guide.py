@@ -21,7 +21,6 @@ without_figures = importlib.import_module("run_examples").without_figures
 
 WITHOUT_PYTHON = {"cli.md", "glossary.md"}
 IN_TEST_GUIDES = {"choosing.md", "limitations.md"}  # where all their code runs
-BEGINS_IN_THE_MIDDLE = {"loader.md"}
 
 
 def user_guide() -> list[str]:
@@ -29,7 +28,7 @@ def user_guide() -> list[str]:
     (section,) = (
         entry["User guide"] for entry in load_config(str(ROOT / "mkdocs.yml")).nav if "User guide" in entry
     )
-    return sorted({*section, "performance.md"} - WITHOUT_PYTHON - IN_TEST_GUIDES - BEGINS_IN_THE_MIDDLE)
+    return sorted({*section, "performance.md"} - WITHOUT_PYTHON - IN_TEST_GUIDES)
 
 
 def check(name: str, blocks: list[re.Match[str]], text: str) -> None:
