@@ -37,7 +37,7 @@ class Ftrl(TableOptimizer, keras.optimizers.Ftrl):
 
     def __init__(
         self,
-        learning_rate: Any = 0.05,
+        learning_rate: Any = 0.02,
         learning_rate_power: float = -0.5,
         initial_accumulator_value: float = 0.0,
         **kwargs: Any,
@@ -53,7 +53,8 @@ class Ftrl(TableOptimizer, keras.optimizers.Ftrl):
 
     def update_rows(self, at: Rows, table: Variable, gradient: Tensor, learning_rate: Tensor) -> None:
         variables = table, slot(self, "accumulator", at.index), slot(self, "linear", at.index)
-        values = self._updated(*map(at.read, variables), gradient, learning_rate)
+        weights, accumulator, linear = map(at.read, variables)
+        values = self._updated(weights, accumulator, linear, gradient, learning_rate)
         for variable, value in zip(variables, values, strict=True):
             at.write(variable, value)
 
