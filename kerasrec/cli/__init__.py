@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from kerasrec.cli.command_options import command_of, given_options
 from kerasrec.cli.errors import one_line_errors
+from kerasrec.cli.names import column_names
+from kerasrec.cli.options import TrainOptions
 
 app = typer.Typer(
     help="Recommender models in Keras, from raw rows to served predictions.",
@@ -17,18 +18,6 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-
-
-class ModelName(StrEnum):
-    dlrm = "dlrm"
-    dcn = "dcn"
-    deepfm = "deepfm"
-    wide_and_deep = "wide-and-deep"
-
-
-class Task(StrEnum):
-    binary = "binary"
-    regression = "regression"
 
 
 def _version(requested: bool) -> None:
@@ -81,53 +70,24 @@ def demo(
 
 
 @app.command()
-def train(
-    context: typer.Context,
-    data: Annotated[str, typer.Argument(help="Parquet or CSV: a file, a folder or a glob pattern.")],
-    target: Annotated[str, typer.Option(help="The column to predict.")],
-    model: Annotated[ModelName, typer.Option(help="The model's architecture.")] = ModelName.dlrm,
-    out: Annotated[Path, typer.Option(help="New folder for the workflow, model and report.")] = Path("run"),
-    valid: Annotated[str | None, typer.Option(help="Held-out data; by default a part of DATA.")] = None,
-    valid_fraction: Annotated[float, typer.Option(min=0.001, max=0.9, help="Part of DATA to hold out.")] = 0.1,
-    task: Annotated[Task | None, typer.Option(help="The kind of target; guessed by default.")] = None,
-    categorical: Annotated[str, typer.Option(help='Columns to embed, such as: user, "a, b".')] = "",
-    continuous: Annotated[str, typer.Option(help="Columns to use as numbers.")] = "",
-    drop: Annotated[str, typer.Option(help="Columns to leave out.")] = "",
-    min_count: Annotated[int, typer.Option(min=1, help="Rarer values share one id.")] = 2,
-    epochs: Annotated[int, typer.Option(min=1, help="Passes over the training rows.")] = 1,
-    batch_size: Annotated[int | None, typer.Option(min=1, help="Rows per step; by default 64 to 4096.")] = None,
-    embedding_dim: Annotated[int, typer.Option(min=1, help="Width of the embeddings.")] = 16,
-    learning_rate: Annotated[float, typer.Option(min=1e-8, help="Adagrad's; it falls to a tenth.")] = 0.05,
-    export: Annotated[bool, typer.Option("--export", help="Also write a SavedModel, to OUT/served.")] = False,
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier run at OUT.")] = False,
-) -> None:
-    """Train a model on your own table. Roles of columns are guessed and printed; options override them."""
-    with one_line_errors(context.obj):
-        from kerasrec.cli.train import TrainOptions, run_train
+@command_of(TrainOptions)
+def train(context: typer.Context, options: TrainOptions) -> None:
+    """Train a model on your own table, and say whether it is any good.
 
-        run_train(
-            TrainOptions(
-                data=data,
-                target=target,
-                model=model,
-                out=out,
-                valid=valid,
-                valid_fraction=valid_fraction,
-                task=task,
-                roles={
-                    "categorical": _names(categorical),
-                    "continuous": _names(continuous),
-                    "dropped": _names(drop),
-                },
-                min_count=min_count,
-                epochs=epochs,
-                batch_size=batch_size,
-                embedding_dim=embedding_dim,
-                learning_rate=learning_rate,
-                export=export,
-                overwrite=overwrite,
-            )
-        )
+    Roles of columns are guessed and printed; options override them. OUT gets the workflow, the model, config.json,
+    results.json and a report to open in a browser.
+    """
+    with one_line_errors(context.obj):
+        from kerasrec.cli.config import Config, merge, read_config
+        from kerasrec.cli.train import run_train
+
+        config = read_config(options.config) if options.config is not None else Config()
+        options = merge(options, given_options(context), config)
+        if options.data is None:
+            raise typer.BadParameter("missing; pass a file, a folder or a glob pattern", param_hint="DATA")
+        if not options.target:
+            raise typer.BadParameter("missing; pass the column to predict", param_hint="--target")
+        run_train(options, config.columns)
 
 
 @app.command()
@@ -148,7 +108,7 @@ def predict(
     with one_line_errors(context.obj):
         from kerasrec.cli.predict import run_predict
 
-        run_predict(run, data, out, _names(keep), overwrite)
+        run_predict(run, data, out, column_names(keep), overwrite)
 
 
 @app.command()
@@ -164,7 +124,7 @@ def evaluate(
     with one_line_errors(context.obj):
         from kerasrec.cli.evaluate import run_evaluate
 
-        run_evaluate(run, data, _names(by), out, overwrite)
+        run_evaluate(run, data, column_names(by), out, overwrite)
 
 
 @app.command()
@@ -211,7 +171,7 @@ def plan(
     batch_size: Annotated[int, typer.Option(min=1, help="Rows per batch on each rank.")] = 65_536,
     optimizer: Annotated[str, typer.Option(help="Optimizer of the tables; its state takes memory.")] = "adagrad",
     embedding_dim: Annotated[
-        int | None, typer.Option(min=1, help="Width of all embeddings; by default the model's, or the schema's.")
+        int | None, typer.Option(min=1, help="Width of all embeddings; by default the schema's.")
     ] = None,
     bandwidth: Annotated[str, typer.Option(help="Bytes per second that a rank sends, such as 25GB.")] = "25GB",
     wire_dtype: Annotated[str, typer.Option(help="Data type of vectors sent between ranks.")] = "float32",
@@ -239,15 +199,11 @@ def export(
 
 @app.command()
 def doctor(context: typer.Context) -> None:
-    """Show what is installed, what is missing with the command that installs it, and test two ranks of Horovod."""
+    """Show what is installed, and test Horovod with two ranks."""
     with one_line_errors(context.obj):
+        from kerasrec.cli.import_tensorflow import import_tensorflow
+
+        import_tensorflow()
         from kerasrec.cli.doctor import run_doctor
 
         run_doctor()
-
-
-def _names(line: str) -> list[str]:
-    """Return the names in a line of CSV; empty names and names with commas are in double quotes."""
-    if not line.strip():
-        return []
-    return [name for name in next(csv.reader([line], skipinitialspace=True)) if name or '""' in line]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,32 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from kerasrec.cli.errors import CommandError
+from kerasrec.cli.outliers import Outliers, find_outliers
+from kerasrec.cli.text_columns import contains, list_separator, number_note, time_formats
 from kerasrec.etl.sources.source import Source
 
 SAMPLE_ROWS = 1_000_000
 _INDEX_NAME = re.compile(r"__index_level_\d+__|Unnamed: 0(\.\d+)*|")  # in files that pandas wrote
+
+
+@dataclass(frozen=True)
+class Moments:
+    """The range, mean and skewness of numbers."""
+
+    low: float
+    high: float
+    mean: float
+    skew: float
+
+    @classmethod
+    def of(cls, values: pl.Series) -> Moments:
+        """Return those of numbers without nulls, of which there is at least one."""
+        return cls(*(float(x or 0.0) for x in (values.min(), values.max(), values.mean(), values.skew())))  # type: ignore[arg-type]
+
+    @property
+    def heavy_tailed(self) -> bool:
+        """Whether the numbers are never negative and skewed, with a maximum far above the mean."""
+        return self.low >= 0 and self.skew > 3 and self.high > 20 * self.mean
 
 
 @dataclass(frozen=True)
@@ -29,10 +51,15 @@ class ColumnStats:
         nulls: how many values are null.
         count: how many values are not null.
         distinct: how many different values there are.
-        low, high, mean, skew: of numbers; None for other types.
+        low, high: of numbers; None for other types.
+        usual: of the numbers that are no outliers; None for other types.
+        outliers: among numbers; None if there are none.
         integral: whether all values are integers, also if they are stored as floats.
         monotonic_steps: how many values are above the one before; or below it, if those are more.
-        strings: the values, if they are one or two strings.
+        values: the values as text, if there are at most three.
+        time_formats: the formats by which all strings are times.
+        separator: of strings that are lists, such as "a|b"; None for others.
+        note: on strings that are numbers in disguise.
         index: whether the column is the index of a pandas frame.
         unreadable: why the column cannot be read; "" if it can.
     """
@@ -44,11 +71,14 @@ class ColumnStats:
     distinct: int = 0
     low: float | None = None
     high: float | None = None
-    mean: float | None = None
-    skew: float | None = None
+    usual: Moments | None = None
+    outliers: Outliers | None = None
     integral: bool = False
     monotonic_steps: int = 0
-    strings: tuple[str, ...] = ()
+    values: tuple[str, ...] = ()
+    time_formats: tuple[str, ...] = ()
+    separator: str | None = None
+    note: str = ""
     index: bool = False
     unreadable: str = ""
 
@@ -89,12 +119,15 @@ def read_sample(data: pl.LazyFrame) -> tuple[int, pl.DataFrame]:
     return rows, data.gather_every(-(-rows // SAMPLE_ROWS)).collect(engine="streaming")
 
 
-def column_stats(sample: pl.DataFrame, source: Source | None = None) -> list[ColumnStats]:
+def column_stats(
+    sample: pl.DataFrame, source: Source | None = None, separator: str | None = None
+) -> list[ColumnStats]:
     """Return the statistics of every column.
 
     Args:
         sample: rows of the data.
         source: where they come from; it may have columns that cannot be read and are not in `sample`.
+        separator: of lists that are written as strings; by default it is guessed.
     """
     files = () if source is None else [path for path, _ in source.files]
     index_names = {column for file in files for column in _pandas_index(file)}
@@ -108,7 +141,7 @@ def column_stats(sample: pl.DataFrame, source: Source | None = None) -> list[Col
         if name in unreadable:
             stats.append(ColumnStats(name, pl.Null(), index=is_index, unreadable=unreadable[name]))
         else:
-            stats.append(_stats(sample[name], index=is_index))
+            stats.append(_stats(sample[name], is_index, separator))
     return stats
 
 
@@ -123,7 +156,7 @@ def _pandas_index(file: Path) -> list[str]:
         return []  # a file that cannot be read is an error where its rows are read
 
 
-def _stats(column: pl.Series, index: bool) -> ColumnStats:
+def _stats(column: pl.Series, index: bool, separator: str | None) -> ColumnStats:
     name, dtype = column.name, column.dtype
     column = column.alias("")  # Polars' own methods of a series take its name for a pattern
     if isinstance(column.dtype, pl.Array):
@@ -136,28 +169,41 @@ def _stats(column: pl.Series, index: bool) -> ColumnStats:
     if column.dtype.is_nested() or not len(values):
         return ColumnStats(name, dtype, nulls, len(values), index=index)
     distinct = values.n_unique()
-    if not column.dtype.is_numeric():
-        few_strings = distinct <= 2 and isinstance(column.dtype, pl.String | pl.Categorical | pl.Enum)
-        strings = tuple(sorted(values.cast(pl.String).unique())) if few_strings else ()
-        return ColumnStats(name, dtype, nulls, len(values), distinct, strings=strings, index=index)
+    basic = ColumnStats(name, dtype, nulls, len(values), distinct, index=index)
+    if distinct <= 3:
+        basic = replace(basic, values=tuple(map(str, sorted(values.unique().to_list()))))
+    if values.dtype.is_numeric():
+        return _with_numbers(basic, values)
+    if basic.value_kind == "strings" and not basic.is_list:
+        return _with_text(basic, values.cast(pl.String), separator)
+    return basic
+
+
+def _with_numbers(stats: ColumnStats, values: pl.Series) -> ColumnStats:
     floats = values.cast(pl.Float64)
-    low, high, mean, skew = (None if number is None else float(number) for number in _moments(floats))
+    moments = Moments.of(floats)
+    outliers = None if stats.is_list else find_outliers(floats)
+    usual = moments
+    if outliers is not None:
+        low = moments.low if outliers.low is None else outliers.low
+        high = moments.high if outliers.high is None else outliers.high
+        usual = Moments.of(floats.filter((floats >= low) & (floats <= high)))
     before, after = values.slice(0, len(values) - 1), values.slice(1)
-    return ColumnStats(
-        name,
-        dtype,
-        nulls,
-        len(values),
-        distinct,
-        low,
-        high,
-        mean,
-        skew,
+    return replace(
+        stats,
+        low=moments.low,
+        high=moments.high,
+        usual=usual,
+        outliers=outliers,
         integral=values.dtype.is_integer() or bool((floats.is_finite() & (floats == floats.round())).all()),
         monotonic_steps=max(int((before < after).sum()), int((before > after).sum())),
-        index=index,
     )
 
 
-def _moments(values: pl.Series) -> tuple[Any, Any, Any, Any]:
-    return values.min(), values.max(), values.mean(), values.skew()
+def _with_text(stats: ColumnStats, values: pl.Series, separator: str | None) -> ColumnStats:
+    values = values.unique(maintain_order=True)
+    if formats := time_formats(values):
+        return replace(stats, time_formats=tuple(formats))
+    guessed = list_separator(values) if separator is None else None
+    found = separator if separator is not None and contains(values, separator) else guessed
+    return replace(stats, separator=found, note="" if found else number_note(values))

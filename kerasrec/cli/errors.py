@@ -22,10 +22,22 @@ def one_line_errors(debug: bool = False) -> Iterator[None]:
     try:
         yield
     except (CommandError, OSError, ValueError) as error:
-        if debug or (isinstance(error, ValueError) and not _raised_by_kerasrec(error)):
+        if debug or not shown_in_one_line(error):
             raise
-        sys.stderr.write("error: " + " ".join(hide_secrets(error).split()) + "\n")
+        sys.stderr.write(f"error: {one_line(error)}\n")
         raise SystemExit(1) from error
+
+
+def shown_in_one_line(error: BaseException) -> bool:
+    """Return whether an error is about the input, so that its message is enough."""
+    return isinstance(error, CommandError | OSError) or (
+        isinstance(error, ValueError) and _raised_by_kerasrec(error)
+    )
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error's message in one line, without secrets."""
+    return " ".join(hide_secrets(str(error)).split())
 
 
 @contextmanager

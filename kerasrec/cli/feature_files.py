@@ -17,12 +17,19 @@ ROW_GROUP = 32_768  # small row groups, which a loader's shuffle mixes well
 
 
 def write_features(
-    workflow: Workflow, train: Any, valid: Any, folder: Path, console: Console, flag: str | None = None
+    workflow: Workflow,
+    train: Any,
+    valid: Any,
+    folder: Path,
+    console: Console,
+    flag: str | None = None,
+    stop: Any = None,
 ) -> float | None:
     """Fit `workflow` on the training rows and write features to `folder/train` and `folder/valid`.
 
     Args:
         flag: the option that named `valid`, for error messages.
+        stop: rows to stop on, whose features go to `folder/stop`; None for none.
 
     Returns:
         Training rows per second of fitting, transforming and writing; None if there were none.
@@ -32,6 +39,8 @@ def write_features(
     fitted = time.perf_counter()
     workflow.transform(train).to_parquet(folder / "train", row_group_rows=ROW_GROUP)
     written = time.perf_counter()
+    if stop is not None:
+        workflow.transform(stop).to_parquet(folder / "stop", row_group_rows=ROW_GROUP)
     with flag_in_errors(flag):
         workflow.transform(valid).to_parquet(folder / "valid", row_group_rows=ROW_GROUP)
     rows = count_rows(folder / "train")

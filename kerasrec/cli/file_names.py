@@ -3,4 +3,8 @@
 from __future__ import annotations
 
 WORKFLOW, MODEL, REPORT, SERVED, FEATURES = "workflow", "model.keras", "report", "served", "features"
-FILES = (MODEL, *(f"{folder}/*" for folder in (WORKFLOW, REPORT, SERVED, FEATURES)))
+CONFIG, RESULTS, SCHEMA = "config.json", "results.json", "schema.json"
+FILES = (
+    *(MODEL, CONFIG, RESULTS, SCHEMA),
+    *(f"{folder}/*" for folder in (WORKFLOW, REPORT, SERVED, FEATURES)),
+)

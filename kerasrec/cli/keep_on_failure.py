@@ -34,7 +34,7 @@ def keep_on_failure(model: Any, folder: Path, out: Path) -> Iterator[None]:
                 unfinished = _keep(model, folder, out)
                 message = f"{unfinished}/ contains {WORKFLOW}/ and {MODEL} as far as it was trained"
             except Exception as error:
-                message = f"the trained model could not be unfinished: {error}"
+                message = f"the trained model could not be kept: {error}"
             sys.stderr.write(f"{message}\n")
         raise
 

@@ -32,8 +32,9 @@ def test_without_horovod_there_is_one_rank(tmp_path):
     for told in (
         "Keras",
         "TensorFlow",
-        "Horovod is not installed: kerasrec runs as one rank.",
-        "python -m kerasrec.parallel.horovod_wheel",
+        "not installed",
+        "kerasrec runs as one rank",
+        "horovod_wheel` installs it",
     ):
         assert told in " ".join(done.stdout.split())
 

@@ -7,6 +7,7 @@ import pytest
 from kerasrec.cli.column_stats import ColumnStats, column_stats, read_sample
 from kerasrec.cli.errors import CommandError
 from kerasrec.cli.guess_roles import guess_roles
+from kerasrec.cli.roles import Wishes
 from kerasrec.etl.sources.scan import scan
 
 ROWS = 5000
@@ -22,9 +23,9 @@ def stats_of(data: pl.LazyFrame) -> list[ColumnStats]:
 
 
 def role_of(name: str = "x", **columns) -> tuple[str, tuple[str, ...], str]:
-    stats = stats_of(table(**columns))
-    guesses = {guess.name: guess for guess in guess_roles(stats, "clicked", {"categorical": ["other"]})}
-    return guesses[name].role, guesses[name].ops, guesses[name].reason
+    stats, wishes = stats_of(table(**columns)), Wishes(["clicked"], chosen={"categorical": ["other"]})
+    guesses = {guess.name: guess for guess in guess_roles(stats, wishes)}
+    return guesses[name].role, guesses[name].operators, guesses[name].reason
 
 
 OTHER = np.arange(ROWS) % 3
@@ -46,8 +47,8 @@ CASES = {
     "advertiser": (rng.integers(0, 500, ROWS), "categorical", "fill their range"),
     "seconds": (np.floor(rng.lognormal(3, 1.5, ROWS)).astype(int), "continuous", "heavy tail"),
     "hashes": (rng.integers(0, 2**62, 100)[rng.integers(0, 100, ROWS)], "categorical", "hashes that repeat"),
-    "when": (rng.integers(1_600_000_000, 1_700_000_000, ROWS), "continuous", "Unix time"),
-    "dates": (pl.Series([0, 1] * (ROWS // 2)).cast(pl.Datetime), "dropped", "use etl.TimeFeatures"),
+    "when": (rng.integers(1_600_000_000, 1_700_000_000, ROWS), "time", "Unix time"),
+    "dates": (pl.Series([0, 1] * (ROWS // 2)).cast(pl.Datetime), "time", "times"),
     "lists": (pl.Series([["a"], []] * (ROWS // 2)), "categorical", "lists of strings"),
     "categories": (
         pl.Series(rng.choice(["a", "b"], ROWS), dtype=pl.Categorical),
@@ -78,13 +79,18 @@ def test_roles(name):
     assert guessed == role
     assert reason in why
     tail = ("Clip", "LogOp") if "heavy tail" in why else ()
-    expected = {"categorical": ("Categorify",), "continuous": ("FillMissing", *tail, "Normalize"), "dropped": ()}
+    expected = {
+        "categorical": ("Categorify",),
+        "continuous": ("FillMissing", *tail, "Normalize"),
+        "time": ("TimeFeatures",),
+        "dropped": (),
+    }
     assert ops == expected[role]
 
 
 def test_a_user_corrects():
     stats = stats_of(table(user=OTHER, age=rng.normal(size=ROWS)))
-    guesses = guess_roles(stats, "clicked", {"continuous": ["user"], "dropped": ["age"]})
+    guesses = guess_roles(stats, Wishes(["clicked"], chosen={"continuous": ["user"], "dropped": ["age"]}))
     assert [(guess.name, guess.role) for guess in guesses] == [
         ("clicked", "target"),
         ("user", "continuous"),
@@ -107,7 +113,7 @@ def test_a_user_corrects():
 def test_what_cannot_be_chosen(chosen, message):
     stats = stats_of(table(user=OTHER, age=rng.normal(size=ROWS), name=np.full(ROWS, "a")))
     with pytest.raises(CommandError) as refusal:
-        guess_roles(stats, "clicked", chosen)
+        guess_roles(stats, Wishes(["clicked"], chosen=chosen))
     assert message in str(refusal.value)
 
 
@@ -116,20 +122,21 @@ def test_what_cannot_be_chosen(chosen, message):
     [
         ([0, 1], None, "0 or 1"),
         ([0.0, 1.0], None, "0 or 1"),
-        ([True, False], None, "0 or 1"),
+        ([True, False], None, "true or false"),
         ([0, 1], "regression", "numbers"),
         ([1, 2, 5], None, "numbers"),
-        ([1, 2], None, "target 'y' is not 0/1: its values are in [1, 2]"),
+        ([1, 2], None, "target 'y' is not 0/1: it is 1 or 2; pass --positive 2 (the other value counts as 0)"),
         ([-1, 1], None, "target 'y' is not 0/1"),
         ([-1, 1], "regression", "numbers"),
-        ([0, 1, 2], "binary", "target 'y' is not 0/1: its values are in [0, 2]"),
+        ([0, 1, 2], "binary", "target 'y' is not 0/1: it is 0, 1 or 2; pass --task regression"),
         ([0, 0.5], "binary", "target 'y' is not 0/1"),
         (
             ["yes", "no"],
             None,
-            "target 'y' is String with the values 'no' and 'yes'; expected 0 and 1, or numbers",
+            "target 'y' is text: it has the values 'no' and 'yes'; pass --positive with the value that counts as "
+            "1, such as --positive yes",
         ),
-        (["a", "b", "c"], None, "target 'y' is String; expected 0 and 1, or numbers"),
+        (["a", "b", "c"], None, "target 'y' is text: it has the values 'a', 'b' and 'c'; pass --positive"),
         ([0.5, float("inf")], "regression", "target 'y' has infinite values"),
         ([0.0, float("nan")], None, "target 'y' has nulls"),
         ([None, None], None, "target 'y' is Null"),
@@ -143,7 +150,7 @@ def test_targets(values, task, outcome):
         pl.DataFrame({"y": values, "x": [0.5] * len(values), "z": range(len(values))}, strict=False).lazy()
     )
     try:
-        outcome_seen = guess_roles(stats, "y", {}, task)[0].reason
+        outcome_seen = guess_roles(stats, Wishes(["y"], task))[0].reason
     except CommandError as refusal:
         outcome_seen = str(refusal)
     assert outcome in outcome_seen
@@ -152,14 +159,15 @@ def test_targets(values, task, outcome):
 def test_an_unknown_target_and_no_rows():
     stats = stats_of(table(user=OTHER))
     with pytest.raises(CommandError, match="--target: no column 'click'; did you mean 'clicked'"):
-        guess_roles(stats, "click")
+        guess_roles(stats, Wishes(["click"]))
     with pytest.raises(CommandError, match="no rows"):
         read_sample(pl.LazyFrame({"a": []}))
 
 
 def test_columns_whose_names_cannot_be_read_are_left_out():
     sample = pl.DataFrame({"*": [1, 2], "^a.*$": ["x", "y"], "__row__": [1, 2], "ab": ["x", "x"], "y": [0, 1]})
-    roles = {guess.name: guess.role for guess in guess_roles(column_stats(sample), "y", {"categorical": ["ab"]})}
+    wishes = Wishes(["y"], chosen={"categorical": ["ab"]})
+    roles = {guess.name: guess.role for guess in guess_roles(column_stats(sample), wishes)}
     assert roles == {"*": "dropped", "^a.*$": "dropped", "__row__": "dropped", "ab": "categorical", "y": "target"}
 
 
@@ -171,12 +179,12 @@ def test_columns_that_cannot_be_read_are_left_out_with_the_reason(tmp_path):
         frame.write_parquet(tmp_path / f"{name}.parquet")
     source = scan(tmp_path)
     stats = column_stats(read_sample(source.frame)[1], source)
-    guesses = {guess.name: guess for guess in guess_roles(stats, "y")}
+    guesses = {guess.name: guess for guess in guess_roles(stats, Wishes(["y"]))}
     assert list(guesses) == ["odd", "y", "user", "nested"]
     assert [guess.role for guess in guesses.values()] == ["dropped", "target", "categorical", "dropped"]
     assert "column 'odd' is String, but Int64 in" in guesses["odd"].reason
     assert "column 'nested' is of type struct" in guesses["nested"].reason
-    for arguments in ({"target": "odd"}, {"target": "y", "chosen": {"categorical": ["odd"]}}):
+    for wishes in (Wishes(["odd"]), Wishes(["y"], chosen={"categorical": ["odd"]})):
         with pytest.raises(CommandError, match="column 'odd' is String, but Int64 in"):
-            guess_roles(stats, **arguments)
-    assert guess_roles(stats, "y", {"dropped": ["odd"]})[0].role == "dropped"
+            guess_roles(stats, wishes)
+    assert guess_roles(stats, Wishes(["y"], chosen={"dropped": ["odd"]}))[0].role == "dropped"

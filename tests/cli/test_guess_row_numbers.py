@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from kerasrec.cli.column_stats import column_stats, read_sample
-from kerasrec.cli.guess_roles import INDEX, ROW_NUMBER, Guess, guess_roles
+from kerasrec.cli.guess_roles import guess_roles
+from kerasrec.cli.roles import INDEX, ROW_NUMBER, Guess, Wishes
 from kerasrec.etl.sources.scan import scan
 
 rng = np.random.default_rng(1)
@@ -22,7 +23,7 @@ def guesses_of(path) -> dict[str, Guess]:
     source = scan(path)
     _, sample = read_sample(source.frame)
     stats = column_stats(sample, source)
-    return {guess.name: guess for guess in guess_roles(stats, "clicked")}
+    return {guess.name: guess for guess in guess_roles(stats, Wishes(["clicked"]))}
 
 
 def clicks() -> pd.DataFrame:
@@ -95,9 +96,12 @@ def test_the_index_comes_back_when_it_is_asked_for(tmp_path):
     clicks().set_index("site").to_parquet(tmp_path / "x.parquet")
     _, sample = read_sample(scan(tmp_path / "x.parquet").frame)
     stats = column_stats(sample, scan(tmp_path / "x.parquet"))
-    roles = {guess.name: guess.role for guess in guess_roles(stats, "clicked", {"categorical": ["site"]})}
+    roles = {
+        guess.name: guess.role
+        for guess in guess_roles(stats, Wishes(["clicked"], chosen={"categorical": ["site"]}))
+    }
     assert roles["site"] == "categorical"
-    assert guess_roles(stats, "site", {}, "regression")[-1].role == "target"  # and it can be the target
+    assert guess_roles(stats, Wishes(["site"], "regression"))[-1].role == "target"  # and it can be the target
 
 
 # ---- integers that number the rows --------------------------------------------------------------------------
@@ -121,24 +125,24 @@ def row_numbers(draw):
 @given(row_numbers(), st.sampled_from(["x", "order_id", "index", "level_0", "Unnamed: 3", "rowId"]))
 def test_integers_that_all_differ_are_left_out(column, name):
     frame = pl.DataFrame({"clicked": np.arange(ROWS) % 2, "site": FEATURE, name: column})
-    found = {guess.name: guess for guess in guess_roles(column_stats(frame), "clicked")}
+    found = {guess.name: guess for guess in guess_roles(column_stats(frame), Wishes(["clicked"]))}
     assert (found[name].role, found[name].reason) == ("dropped", ROW_NUMBER)
     assert found["site"].role == "categorical"
-    chosen = guess_roles(column_stats(frame), "clicked", {"continuous": [name]})
+    chosen = guess_roles(column_stats(frame), Wishes(["clicked"], chosen={"continuous": [name]}))
     assert {guess.name: guess.role for guess in chosen}[name] == "continuous"
 
 
 def test_an_id_is_not_taken_for_a_time():
     numbers = np.sort(rng.choice(10**8, ROWS, replace=False)) + 1_600_000_000
     frame = pl.DataFrame({"clicked": np.arange(ROWS) % 2, "site": FEATURE, "order_id": numbers})
-    assert guess_roles(column_stats(frame), "clicked")[-1].reason == ROW_NUMBER
+    assert guess_roles(column_stats(frame), Wishes(["clicked"]))[-1].reason == ROW_NUMBER
 
 
 @pytest.mark.parametrize("way", [1, -1])
 def test_numbers_of_files_one_after_another(way):
     column = np.concatenate([np.arange(900), np.arange(0, 1500, 2), np.arange(1100)])[::way]
     frame = pl.DataFrame({"clicked": np.arange(len(column)) % 2, "site": np.arange(len(column)) % 5, "x": column})
-    assert guess_roles(column_stats(frame), "clicked")[-1].reason == ROW_NUMBER
+    assert guess_roles(column_stats(frame), Wishes(["clicked"]))[-1].reason == ROW_NUMBER
 
 
 NOT = {
@@ -156,4 +160,4 @@ NOT = {
 def test_what_does_not_number_the_rows_stays(name):
     column, rows = NOT[name]
     frame = pl.DataFrame({"clicked": np.arange(rows) % 2, "x": column[:rows]})
-    assert guess_roles(column_stats(frame), "clicked")[-1].role in ("categorical", "continuous")
+    assert guess_roles(column_stats(frame), Wishes(["clicked"]))[-1].role in ("categorical", "continuous", "time")

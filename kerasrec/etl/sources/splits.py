@@ -204,7 +204,8 @@ def _time(source: Source, name: str, format: str | None = None) -> pl.Expr:
     """Return a column of times as numbers; NaN, and text of another format, is null."""
     dtype = source.types[name]
     if format is not None and dtype == pl.String:
-        return pl.col(name).str.to_datetime(format, time_unit="us", strict=False).to_physical()
+        polars_format = format.replace(".%f", "%.f")  # of a fraction of any number of digits
+        return pl.col(name).str.to_datetime(polars_format, time_unit="us", strict=False).to_physical()
     x = pl.col(name).cast(plain_type(dtype)) if isinstance(dtype, pl.Decimal) else pl.col(name)
     return x.to_physical().fill_nan(None)
 

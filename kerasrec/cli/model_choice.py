@@ -1,0 +1,158 @@
+"""The model of `--model` with its arguments of `--set`, and the optimizer of `--optimizer`."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import inspect
+import json
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from kerasrec import models, optimizers
+from kerasrec.cli.errors import CommandError, did_you_mean
+from kerasrec.models.base import SchemaModel
+
+_UNITS = [128, 64]  # of towers, a modest size; `--set` gives another
+_NOT_SET = ("self", "schema", "args", "kwargs", "embedding_dim", "task")
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """A model's class, how it is written in Python, and its arguments besides the schema."""
+
+    architecture: Any
+    written: str
+    module: str | None
+    arguments: Mapping[str, Any]
+
+    def __call__(self, schema: Any) -> Any:
+        """Return the model of a schema."""
+        return self.architecture(schema, **self.arguments)
+
+
+def choose_model(name: str, settings: Sequence[str], embedding_dim: int) -> ModelChoice:
+    """Return the model of a name or "module:Class".
+
+    Args:
+        name: as `--model` has it.
+        settings: "key=value", as `--set` has them.
+        embedding_dim: the width of embeddings, for models that have such an argument.
+
+    Raises:
+        CommandError: no such model, or an argument that it does not have.
+    """
+    module = None
+    if ":" in name:
+        module, _, class_name = name.partition(":")
+        architecture = _imported(module, class_name)
+    else:
+        by_name = {_plain(known): getattr(models, known) for known in models.__all__}
+        by_name = {key: value for key, value in by_name.items() if _is_model(value)}
+        if _plain(name) not in by_name:
+            known = sorted(_dashed(value.__name__) for value in by_name.values())
+            raise CommandError(f"--model: no model {name!r}{did_you_mean(name, known)}; or pass module:Class")
+        architecture = by_name[_plain(name)]
+    known = _arguments(architecture)
+    arguments: dict[str, Any] = {"embedding_dim": embedding_dim} if "embedding_dim" in known else {}
+    arguments |= dict(_parsed(setting, [n for n in known if n not in _NOT_SET]) for setting in settings)
+    if module is None:
+        arguments = {**_modest(known, embedding_dim, arguments), **arguments}
+    written = architecture.__name__ if module else f"kr.models.{architecture.__name__}"
+    return ModelChoice(architecture, written, module, arguments)
+
+
+def _modest(known: Sequence[str], embedding_dim: int, arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """Return units of towers of a modest size."""
+    units: dict[str, Any] = {name: _UNITS for name in ("top_units", "deep_units") if name in known}
+    if "bottom_units" in known and "embedding_dim" in arguments:
+        units["bottom_units"] = [64, embedding_dim]
+    return units
+
+
+def _is_model(value: Any) -> bool:
+    return inspect.isclass(value) and issubclass(value, SchemaModel) and value is not SchemaModel
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "")
+
+
+def _dashed(name: str) -> str:
+    return {"WideAndDeep": "wide-and-deep"}.get(name, name.lower())
+
+
+def _imported(module: str, class_name: str) -> Any:
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        architecture = getattr(importlib.import_module(module), class_name)
+    except (ImportError, AttributeError) as error:
+        raise CommandError(f"--model: cannot import {module}:{class_name}: {error}") from error
+    if not inspect.isclass(architecture):
+        raise CommandError(f"--model: {module}:{class_name} is not a class")
+    return architecture
+
+
+def _arguments(architecture: Any) -> list[str]:
+    """Return the names of a class's arguments; for a model of ours with `**kwargs`, also those of its base."""
+    names: dict[str, None] = {}
+    for cls in architecture.__mro__:
+        parameters = inspect.signature(cls.__init__).parameters
+        names |= dict.fromkeys(parameters)
+        if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
+            break
+        if cls is SchemaModel:
+            names |= dict.fromkeys(("name", "dtype", "trainable"))
+            break
+    return list(names)
+
+
+def _parsed(setting: str, known: Sequence[str]) -> tuple[str, Any]:
+    """Return the key and the value of "key=value": a Python literal, JSON, or else a string."""
+    key, equals, text = setting.partition("=")
+    key = key.strip()
+    if not equals:
+        raise CommandError(f"--set: expected key=value, such as dropout=0.1; got {setting!r}")
+    if key in ("embedding_dim", "task"):
+        raise CommandError(f"--set: pass --{key.replace('_', '-')} instead of {key}=...")
+    if key not in known:
+        raise CommandError(f"--set: the model has no argument {key!r}{did_you_mean(key, known)}")
+    for parse in (ast.literal_eval, json.loads):
+        try:
+            return key, parse(text.strip())
+        except (ValueError, SyntaxError):
+            continue
+    return key, text.strip()
+
+
+@dataclass(frozen=True)
+class OptimizerChoice:
+    """An optimizer's class of `kr.optimizers`, and its learning rate at the start."""
+
+    cls: Any
+    learning_rate: float
+
+    def __call__(self, steps: int) -> Any:
+        """Return the optimizer; its learning rate falls to a tenth over `steps`, so that the last are small."""
+        return self.cls(keras.optimizers.schedules.CosineDecay(self.learning_rate, steps, alpha=0.1))
+
+
+def choose_optimizer(name: str, learning_rate: float | None) -> OptimizerChoice:
+    """Return the optimizer of a name.
+
+    Raises:
+        CommandError: there is no such optimizer.
+    """
+    names = [known for known in optimizers.__all__ if known not in ("LossScaleOptimizer", "Multi", "get")]
+    by_name = {known.lower(): known for known in names}
+    if _plain(name) not in by_name:
+        raise CommandError(f"--optimizer: no optimizer {name!r}{did_you_mean(name, by_name)}")
+    cls = getattr(optimizers, by_name[_plain(name)])
+    rate = inspect.signature(cls.__init__).parameters["learning_rate"].default
+    return OptimizerChoice(cls, rate if learning_rate is None else learning_rate)
