@@ -1,11 +1,15 @@
 """The code in the guides, and in the pages on choosing and on limitations, runs as it stands.
 
-A block belongs to another library if its first line is a comment with that library's name, as `# TFRS 0.7`. Only
-keras-rs is installed beside kerasrec, so its blocks run too; those of the others are compiled.
+A block belongs to another library if its first line is a comment with the name of that library, as in `# TFRS`.
+Of those only keras-rs is installed beside kerasrec, so its blocks run too; the others are compiled. A block of
+text that comes after one of code is what the code prints.
 """
 
+import contextlib
+import io
 import re
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import polars as pl
@@ -15,17 +19,26 @@ DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted(DOCS.glob("guides/*.md")) + [DOCS / "choosing.md", DOCS / "limitations.md"]
 PEERS = ("NVTabular", "Merlin", "TFRS", "HugeCTR", "SOK", "DeepCTR", "TorchRec")
 ROWS = 2000
-BLOCK = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+BLOCK = re.compile(r"^```python\n(.*?)^```\n(?:\n```text\n(.*?)^```)?", re.DOTALL | re.MULTILINE)
 LABEL = re.compile(r"# (\S+)")
 
 
-def blocks(text: str) -> list[tuple[str, int, str]]:
-    """Return the Python blocks of a page: whose they are, the number of lines before them, their code."""
+class Block(NamedTuple):
+    """A block of Python: whose it is, the number of lines before it, its code and what the page says it prints."""
+
+    owner: str
+    line: int
+    code: str
+    output: str | None
+
+
+def blocks(text: str) -> list[Block]:
+    """Return the Python blocks of a page."""
     found = []
     for match in BLOCK.finditer(text):
         label = LABEL.match(match[1])
         owner = label[1] if label and label[1] in (*PEERS, "keras-rs") else "kerasrec"
-        found.append((owner, text.count("\n", 0, match.start(1)), match[1]))
+        found.append(Block(owner, text.count("\n", 0, match.start(1)), match[1], match[2]))
     return found
 
 
@@ -88,10 +101,14 @@ def raw_data(tmp_path, monkeypatch):
 @pytest.mark.usefixtures("raw_data")
 def test_the_code_of_a_page_runs(page):
     namespaces = {}
-    for owner, line, code in blocks(page.read_text(encoding="utf-8")):
-        compiled = compile("\n" * line + code, str(page), "exec")
-        if owner not in PEERS:
-            exec(compiled, namespaces.setdefault(owner, {"__name__": "__main__"}))
+    for block in blocks(page.read_text(encoding="utf-8")):
+        compiled = compile("\n" * block.line + block.code, str(page), "exec")
+        if block.owner in PEERS:
+            continue
+        with contextlib.redirect_stdout(io.StringIO()) as printed:
+            exec(compiled, namespaces.setdefault(block.owner, {"__name__": "__main__"}))
+        if block.output is not None:
+            assert printed.getvalue() == block.output, f"line {block.line} prints something else"
 
 
 @pytest.mark.parametrize("page", sorted(DOCS.glob("guides/from_*.md")), ids=lambda page: page.stem)
@@ -99,6 +116,6 @@ def test_each_step_of_a_guide_is_shown_in_both_libraries(page):
     sections = page.read_text(encoding="utf-8").split("\n### ")[1:]
     assert len(sections) >= 4
     for section in sections:
-        owners = [owner for owner, _, _ in blocks(section)]
+        owners = [block.owner for block in blocks(section)]
         assert owners[1:] == ["kerasrec"], section.splitlines()[0]
         assert owners[0] != "kerasrec", section.splitlines()[0]
