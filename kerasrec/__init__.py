@@ -25,6 +25,7 @@ if TYPE_CHECKING:
         tables,
     )
     from kerasrec.data.loader import Loader
+    from kerasrec.layers.schema_inputs import inputs
     from kerasrec.models.loading import load_model
     from kerasrec.models.saving import save_model, save_weights
     from kerasrec.parallel.checkpoint.checkpoint import restore_tables, save_tables
@@ -38,6 +39,7 @@ _HOME = {
     "Column": "kerasrec.schema",
     "Schema": "kerasrec.schema",
     "Tag": "kerasrec.schema",
+    "inputs": "kerasrec.layers.schema_inputs",
     "load_model": "kerasrec.models.loading",
     "restore_tables": "kerasrec.parallel.checkpoint.checkpoint",
     "save_model": "kerasrec.models.saving",
@@ -72,6 +74,7 @@ __all__ = [
     "data",
     "datasets",
     "etl",
+    "inputs",
     "layers",
     "load_model",
     "models",

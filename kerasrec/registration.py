@@ -24,6 +24,7 @@ MODULES = {
     "layers.feature_cross": ("FeatureCross",),
     "layers.inputs": ("ContinuousInputs",),
     "layers.mlp": ("MLP",),
+    "layers.schema_inputs": ("ListIds",),
     "models.dcn": ("DCN",),
     "models.deepfm": ("DeepFM", "ScaledVectors"),
     "models.dlrm": ("DLRM",),

@@ -171,7 +171,7 @@ def plan(
     batch_size: Annotated[int, typer.Option(min=1, help="Rows per batch on each rank.")] = 65_536,
     optimizer: Annotated[str, typer.Option(help="Optimizer of the tables; its state takes memory.")] = "adagrad",
     embedding_dim: Annotated[
-        int | None, typer.Option(min=1, help="Width of all embeddings; by default the schema's.")
+        int | None, typer.Option(min=1, help="Width of all embeddings; by default the model's, or the schema's.")
     ] = None,
     bandwidth: Annotated[str, typer.Option(help="Bytes per second that a rank sends, such as 25GB.")] = "25GB",
     wire_dtype: Annotated[str, typer.Option(help="Data type of vectors sent between ranks.")] = "float32",

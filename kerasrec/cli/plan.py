@@ -11,7 +11,7 @@ import typer
 from kerasrec.cli.errors import CommandError
 from kerasrec.cli.file_names import MODEL
 from kerasrec.parallel.planner.planner import plan
-from kerasrec.schema import FILENAME, Schema, SchemaError
+from kerasrec.schema import Schema, SchemaError
 from kerasrec.tables.byte_sizes import parse_bytes
 from kerasrec.tables.from_schema import embedding_features
 
@@ -27,7 +27,8 @@ def run_plan(
     wire_dtype: str,
 ) -> None:
     """Print the plan of the tables of a schema, or of a run's model; see `kerasrec plan --help`."""
-    features = embedding_features(_schema(path), embedding_dim)
+    schema, width = _schema(path)
+    features = embedding_features(schema, embedding_dim or width)
     if not features:
         raise CommandError(f"{path} has no categorical columns, so there are no embedding tables to place")
     planned = plan(
@@ -48,19 +49,21 @@ def run_plan(
         typer.echo(f"Assumed to follow a power law, because the schema has no counts: {columns}")
 
 
-def _schema(path: Path) -> Schema:
-    """Return the schema at `path`, or that of the model in the folder of a training run.
+def _schema(path: Path) -> tuple[Schema, int | None]:
+    """Return a schema and the width of all embeddings; None for the width that the schema has for each.
+
+    In the folder of a training run they are those of the model, otherwise `path` is a schema or a folder with one.
 
     Raises:
         FileNotFoundError: there is neither.
         SchemaError: the file is damaged, or its model was not built from a schema.
     """
     model = path / MODEL
-    if (path / FILENAME).exists() or not model.exists():
-        return Schema.load(path)
+    if not model.exists():
+        return Schema.load(path), None
     try:
         with ZipFile(model) as archive:
             config = json.loads(archive.read("config.json"))["config"]
-        return Schema.from_dict(config["schema"])
+        return Schema.from_dict(config["schema"]), config.get("embedding_dim")
     except (BadZipFile, KeyError, TypeError, ValueError) as error:
         raise SchemaError(f"{model}: no schema of a kr.model in it ({error}); pass a schema.json") from error

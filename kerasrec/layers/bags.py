@@ -41,6 +41,18 @@ def is_ragged(value: Any) -> bool:
     return hasattr(value, "row_splits")
 
 
+def is_padded(ids: Tensor) -> bool:
+    """Return whether ids are lists that are padded with 0, which is then no id."""
+    return not is_ragged(ids) and len(ids.shape) == 2 and ids.shape[1] != 1
+
+
+def laid_out(vectors: Tensor, ids: Tensor) -> Tensor:
+    """Return the vectors (n, dim) of ids as the ids are laid out: (batch, hotness, dim), or ragged."""
+    if is_ragged(ids):
+        return ids.with_values(vectors)
+    return vectors if len(ids.shape) == 1 else ops.reshape(vectors, (*ops.shape(ids), vectors.shape[-1]))
+
+
 def bag_count(bags: Bags) -> Any:
     """Return the number of bags, an integer where it is known while a graph is traced."""
     if bags.row_splits is not None:

@@ -14,7 +14,7 @@ import numpy as np
 from keras import ops
 
 from kerasrec._keras import is_created, model_being_called
-from kerasrec.layers.bags import bag_count, bags_of, is_ragged, zero_vectors
+from kerasrec.layers.bags import bag_count, bags_of, is_padded, is_ragged, laid_out, zero_vectors
 from kerasrec.layers.embedding_arguments import (
     checked_seed,
     default_seed,
@@ -24,6 +24,7 @@ from kerasrec.layers.embedding_arguments import (
 )
 from kerasrec.layers.first_rows import first_replicas, first_rows
 from kerasrec.layers.local_lookup import LocalLookup, Lookup
+from kerasrec.optimizers.by_name import warn_of_whole_tables
 from kerasrec.parallel import comm
 from kerasrec.parallel.checkpoint.keras_files import full_table_on_rank_0, key_of, saved_blocks, saved_tables
 from kerasrec.parallel.exchange.gather_table import gather_slice
@@ -67,7 +68,8 @@ class DistributedEmbedding(keras.layers.Layer):
           that is 0), as in `tf.nn.embedding_lookup_sparse`. Gradients reach the weights.
 
     Output: a dict with `(batch, embedding_dim)` for each feature; without a combiner, `(batch, hotness,
-    embedding_dim)` with zeros at the padding, or a ragged tensor.
+    embedding_dim)` with zeros at the padding and a mask, as of `keras.layers.Embedding(mask_zero=True)`, which
+    layers such as `keras.layers.GRU` follow, or a ragged tensor.
 
     Raises:
         ValueError: a `wire_dtype` that is none of these, two tables with one name, a feature that the inputs lack,
@@ -101,6 +103,7 @@ class DistributedEmbedding(keras.layers.Layer):
         if "wire" in kwargs:
             raise TypeError("DistributedEmbedding has no argument 'wire'; it is called wire_dtype now")
         super().__init__(**kwargs)
+        self.supports_masking = True
         refuse_strategy(self.name)
         if not features:
             raise ValueError("DistributedEmbedding needs at least one feature")
@@ -177,7 +180,7 @@ class DistributedEmbedding(keras.layers.Layer):
 
     def call(self, inputs: Mapping[str, Any], training: bool | None = None) -> dict[str, Any]:
         ids, weights = self._ids_and_weights(inputs)
-        if training and self.plan.ranks > 1:
+        if training:
             self._check_trainer()
         bags = {name: bags_of(each, weights.get(name)) for name, each in ids.items()}
         if all(map(is_created, self.lookup.variables)):
@@ -187,7 +190,7 @@ class DistributedEmbedding(keras.layers.Layer):
         if training:
             self._regularize(vectors, bags)
         return {
-            name: _laid_out(vectors[name], ids[name]) if config.table.combiner is None else vectors[name]
+            name: laid_out(vectors[name], ids[name]) if config.table.combiner is None else vectors[name]
             for name, config in self._features
         }
 
@@ -201,10 +204,13 @@ class DistributedEmbedding(keras.layers.Layer):
             self.add_loss(regularizer(ops.cast(vectors[name], "float32")) / ops.maximum(rows, 1.0))
 
     def _check_trainer(self) -> None:
-        """Refuse a compiled model that several ranks cannot train, or an optimizer that knows nothing of ranks."""
+        """Refuse a compiled model that several ranks cannot train; warn of an optimizer that is slow."""
         model = model_being_called(self)
-        if model is not None and model.compiled:
-            check_trainer(model)
+        if model is None or not model.compiled:
+            return
+        check_trainer(model)
+        if self.plan.ranks == 1 and model.optimizer is not None:
+            warn_of_whole_tables(model.optimizer)
 
     def _ids_and_weights(self, inputs: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Return the ids of each feature, and the weights of those that have weights."""
@@ -234,6 +240,17 @@ class DistributedEmbedding(keras.layers.Layer):
                     f"got {weights.shape}"
                 )
         return all_ids, all_weights
+
+    def compute_mask(self, inputs: Mapping[str, Any], previous_mask: Any = None) -> dict[str, Any]:
+        """Return for each feature where its lists are not padded, (batch, hotness) bool, if vectors stay apart.
+
+        It is None for other features, and for ragged lists.
+        """
+        ids, _ = self._ids_and_weights(inputs)
+        return {
+            name: ops.not_equal(ids[name], 0) if config.table.combiner is None and is_padded(ids[name]) else None
+            for name, config in self._features
+        }
 
     def compute_output_spec(
         self, inputs: Mapping[str, Any], training: bool | None = None
@@ -326,10 +343,3 @@ def _is_weighted(given: Any) -> bool:
 
 def _tensor(value: Any) -> Any:
     return value if hasattr(value, "dtype") else ops.convert_to_tensor(value)
-
-
-def _laid_out(vectors: Any, ids: Any) -> Any:
-    """Return the vectors (n, dim) of ids as the ids are laid out: (batch, hotness, dim), or ragged."""
-    if is_ragged(ids):
-        return ids.with_values(vectors)
-    return vectors if len(ids.shape) == 1 else ops.reshape(vectors, (*ops.shape(ids), vectors.shape[-1]))

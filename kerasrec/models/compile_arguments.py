@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -10,7 +9,7 @@ import keras
 
 from kerasrec.models.heads import Heads, Task, check_targets
 from kerasrec.optimizers import Adagrad, LossScaleOptimizer
-from kerasrec.optimizers.by_name import BY_NAME, get, updates_whole_tables
+from kerasrec.optimizers.by_name import get
 from kerasrec.typing import Optimizer
 
 Loss: TypeAlias = str | keras.losses.Loss | Callable[..., Any] | None
@@ -30,24 +29,9 @@ _BY_NAME: dict[str, type[keras.metrics.Metric]] = {
 _OF_PROBABILITIES = (keras.metrics.AUC, keras.metrics.Precision, keras.metrics.Recall)
 
 
-def resolve_optimizer(given: OptimizerOrName, has_tables: bool, scale_loss: bool) -> Optimizer:
-    """Return the optimizer to compile with: Adagrad by default, this package's for a name that it has.
-
-    Warns of an optimizer that updates whole tables.
-    """
+def resolve_optimizer(given: OptimizerOrName, scale_loss: bool) -> Optimizer:
+    """Return the optimizer to compile with: Adagrad by default, this package's for a name that it has."""
     optimizer = Adagrad() if given is None else get(given)
-    if has_tables and updates_whole_tables(optimizer):
-        name = type(optimizer).__name__
-        ours = (
-            f"kr.optimizers.{name}, which updates"
-            if name.lower() in BY_NAME
-            else "one of kr.optimizers, which update"
-        )
-        warnings.warn(
-            f"keras.optimizers.{name} updates every row of every embedding table in every step; use {ours} only "
-            "the rows that a batch looks up",
-            stacklevel=3,
-        )
     if scale_loss and not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         return LossScaleOptimizer(optimizer)
     return optimizer

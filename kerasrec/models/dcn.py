@@ -44,7 +44,7 @@ class DCN(SchemaModel):
     def __init__(
         self,
         schema: Schema | Mapping[str, Any],
-        embedding_dim: int | None = None,
+        embedding_dim: int | None = 16,
         cross_layers: int = 3,
         projection_dim: int | None = None,
         deep_units: int | Sequence[int] = (512, 256),

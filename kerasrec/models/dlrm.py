@@ -61,7 +61,7 @@ class DLRM(SchemaModel):
     def __init__(
         self,
         schema: Schema | Mapping[str, Any],
-        embedding_dim: int = 32,
+        embedding_dim: int = 16,
         bottom_units: int | Sequence[int] | None = None,
         top_units: int | Sequence[int] = (512, 256),
         dropout: float = 0.0,

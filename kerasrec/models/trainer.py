@@ -83,7 +83,7 @@ class SchemaTrainer(RankTrainer, keras.Model):
 
         Args:
             optimizer: `kr.optimizers.Adagrad()` by default. Names such as "adam" are those of `kr.optimizers`; one
-                of Keras's own is used as it is, with a warning where it would update whole tables.
+                of Keras's own is used as it is; `fit` warns if it updates whole tables.
             loss: one for all targets, or a dict by target, where those left out have their default, which is
                 "binary_crossentropy" for a binary target and "mse" for regression.
             loss_weights: of several targets in the sum that is minimised; those left out are 1.
@@ -105,7 +105,7 @@ class SchemaTrainer(RankTrainer, keras.Model):
             metrics = default_metrics(self.heads)
         scale_loss = auto_scale_loss and self.dtype_policy.name == "mixed_float16"
         super().compile(
-            resolve_optimizer(optimizer, self.embeddings is not None, scale_loss),
+            resolve_optimizer(optimizer, scale_loss),
             resolve_losses(self.heads, loss),
             resolve_loss_weights(self.heads, loss_weights),
             resolve_metrics("metrics", self.heads, metrics),

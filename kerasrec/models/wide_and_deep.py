@@ -40,7 +40,7 @@ class WideAndDeep(SchemaModel):
     def __init__(
         self,
         schema: Schema | Mapping[str, Any],
-        embedding_dim: int | None = None,
+        embedding_dim: int | None = 16,
         deep_units: int | Sequence[int] = (256, 128),
         dropout: float = 0.0,
         task: str | Mapping[str, str] | None = None,

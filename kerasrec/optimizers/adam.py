@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 from keras import ops
 
@@ -41,23 +43,45 @@ class Adam(_LazyAdam, keras.optimizers.Adam):
 
     A row's moments and weight decay change only in steps that look the row up; the bias correction counts all
     steps. Keras's Adam updates every row in every step, since old moments still move rows that are not looked up:
-    the results are close, not equal. Arguments are Keras's.
+    the results are close, not equal. Arguments are Keras's, with another default learning rate.
+
+    Args:
+        learning_rate: Keras's 0.001 is too small for embeddings, of which a row is looked up in few steps.
+        beta_1, beta_2, epsilon, amsgrad, **kwargs: as in Keras.
 
     Example:
 
-    >>> model.compile(optimizer=kr.optimizers.Adam(1e-3), loss="binary_crossentropy")
+    >>> model.compile(optimizer=kr.optimizers.Adam(), loss="binary_crossentropy")
 
     Source: Kingma, Ba, "Adam" (ICLR 2015); the lazy form is TensorFlow Addons' LazyAdam and PyTorch's SparseAdam.
     """
+
+    def __init__(
+        self,
+        learning_rate: Any = 0.01,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        amsgrad: bool = False,
+        **kwargs: Any,
+    ):
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, amsgrad, **kwargs)
 
 
 @keras.saving.register_keras_serializable("kerasrec")
 class AdamW(_LazyAdam, keras.optimizers.AdamW):
     """Keras's AdamW, lazy for embedding tables as `kr.optimizers.Adam` is: a row decays when it is looked up.
 
+    Args:
+        learning_rate: as of `kr.optimizers.Adam`.
+        weight_decay, **kwargs: as in Keras.
+
     Example:
 
-    >>> model.compile(optimizer=kr.optimizers.AdamW(1e-3, weight_decay=0.004), loss="binary_crossentropy")
+    >>> model.compile(optimizer=kr.optimizers.AdamW(weight_decay=0.004), loss="binary_crossentropy")
 
     Source: Loshchilov, Hutter, "Decoupled Weight Decay Regularization" (ICLR 2019).
     """
+
+    def __init__(self, learning_rate: Any = 0.01, weight_decay: float = 0.004, **kwargs: Any):
+        super().__init__(learning_rate, weight_decay, **kwargs)

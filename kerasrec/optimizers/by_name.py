@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -46,7 +47,17 @@ def get(identifier: str | Mapping[str, Any] | Optimizer) -> Optimizer:
         ) from None
 
 
-def updates_whole_tables(optimizer: Optimizer) -> bool:
-    """Return whether an optimizer would update every row of a table in every step: all but this package's."""
+def warn_of_whole_tables(optimizer: Optimizer) -> None:
+    """Warn of an optimizer that updates every row of a table in every step, as all but this package's do."""
     inner = optimizer.inner_optimizer if isinstance(optimizer, keras.optimizers.LossScaleOptimizer) else optimizer
-    return keras.backend.backend() == "tensorflow" and not isinstance(inner, TableOptimizer)
+    if keras.backend.backend() != "tensorflow" or isinstance(inner, TableOptimizer):
+        return  # gradients of other backends are dense, so no optimizer is faster there
+    name = type(inner).__name__
+    ours = (
+        f"kr.optimizers.{name}, which updates" if name.lower() in BY_NAME else "one of kr.optimizers, which update"
+    )
+    warnings.warn(
+        f"{name} of Keras updates every row of every embedding table in every step; use {ours} only the rows "
+        "that a batch looks up",
+        stacklevel=2,
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 
 from kerasrec.optimizers.base import TableOptimizer
@@ -15,7 +17,13 @@ class SGD(TableOptimizer, keras.optimizers.SGD):
 
     `w -= lr * g` is exact: a row with no gradient does not change. With momentum it is lazy: `m = momentum * m -
     lr * g`, `w += m` (or, for Nesterov, `w += momentum * m - lr * g`) are computed only in steps that look the row
-    up; other rows neither move nor lose their momentum. Arguments are Keras's.
+    up; other rows neither move nor lose their momentum. Arguments are Keras's, with another default learning rate.
+    One rate for all rows suits tables badly, of which some rows are looked up a thousand times as often as others:
+    `kr.optimizers.Adagrad` learns more from the same data.
+
+    Args:
+        learning_rate: with Keras's 0.01 nothing is learned in an epoch; with 1.0 a regression may diverge.
+        momentum, nesterov, **kwargs: as in Keras.
 
     Example:
 
@@ -23,6 +31,9 @@ class SGD(TableOptimizer, keras.optimizers.SGD):
 
     Source: Sutskever et al., "On the importance of initialization and momentum in deep learning" (ICML 2013).
     """
+
+    def __init__(self, learning_rate: Any = 0.1, momentum: float = 0.0, nesterov: bool = False, **kwargs: Any):
+        super().__init__(learning_rate, momentum, nesterov, **kwargs)
 
     def update_rows(self, at: Rows, table: Variable, gradient: Tensor, learning_rate: Tensor) -> None:
         step = -learning_rate * gradient

@@ -12,7 +12,7 @@ from kerasrec.tables.config import FeatureConfig, TableConfig
 def embedding_features(
     schema: Schema,
     embedding_dim: int | None = None,
-    combiner: str | Mapping[str, str] = "mean",
+    combiner: str | Mapping[str, str | None] = "mean",
     initializer: Any = "uniform",
     table_suffix: str = "",
     regularizer: Any = None,

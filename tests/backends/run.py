@@ -31,7 +31,7 @@ OPTIMIZERS = {
     "Adagrad": {"initial_accumulator_value": 0.1},
     "Adam": {"epsilon": 1e-3},
     "AdamW": {"weight_decay": 0.01},
-    "Ftrl": {"l1_regularization_strength": 0.001},
+    "Ftrl": {"l1_regularization_strength": 0.001, "initial_accumulator_value": 0.1},
 }
 results: dict[str, np.ndarray] = {}
 facts: dict = {"backend": keras.backend.backend(), "jit_compile": {}}

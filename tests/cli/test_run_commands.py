@@ -194,12 +194,13 @@ def test_rows_of_one_class_have_no_auc_and_rows_without_targets_are_refused(one,
 
 
 # ---- plan and models ----------------------------------------------------------------------------------------
-def test_a_plan_of_a_run_is_that_of_its_models_schema(one, tmp_path):
+def test_a_plan_of_a_run_is_that_of_its_models_schema_and_width(one, tmp_path):
     folder = one[0]
     planned = run("plan", folder, "--ranks", 2)
     assert planned.exit_code == 0, planned.output
     one[2].schema.save(tmp_path / "schema.json")
-    assert planned.output == run("plan", tmp_path / "schema.json", "--ranks", 2).output
+    assert planned.output == run("plan", tmp_path / "schema.json", "--ranks", 2, "--embedding-dim", 4).output
+    assert planned.output != run("plan", folder, "--ranks", 2, "--embedding-dim", 8).output
     (tmp_path / "damaged").mkdir()
     (tmp_path / "damaged" / "model.keras").write_bytes(b"PK nothing")
     broken = run("plan", tmp_path / "damaged")

@@ -19,7 +19,7 @@ run_pages = importlib.import_module("run_pages")
 without_figures = importlib.import_module("run_examples").without_figures
 
 
-WITHOUT_PYTHON = {"cli.md", "glossary.md"}
+WITHOUT_PYTHON = {"cli.md", "glossary.md", "report.md"}
 IN_TEST_GUIDES = {"choosing.md", "limitations.md"}  # where all their code runs
 
 

@@ -82,19 +82,24 @@ def test_names_of_optimizers_are_ours(name, tmp_path):
 
 def test_an_optimizer_of_kerass_is_used_with_a_warning_where_there_are_tables():
     optimizer, model = keras.optimizers.Adam(0.05), model_of()
-    with pytest.warns(UserWarning, match=r"every row of every embedding table .*; use kr.optimizers.Adam, which"):
-        model.compile(optimizer)
+    model.compile(optimizer)
     assert model.optimizer is optimizer
+    with pytest.warns(UserWarning, match=r"every row of every embedding table .*; use kr.optimizers.Adam, which"):
+        model.fit(X, Y, verbose=0)
+    own = kr.inputs(schema_of("user", "age"))
+    own = keras.Model(own.inputs, keras.layers.Dense(1)(own.concatenated))
+    own.compile("rmsprop", "mse")
     with pytest.warns(
-        UserWarning, match=r"keras.optimizers.RMSprop updates .*; use one of kr.optimizers, which update only"
+        UserWarning, match=r"RMSprop of Keras updates .*; use one of kr.optimizers, which update only"
     ):
-        model_of().compile("rmsprop")
+        own.fit({"user": X["user"], "age": X["age"]}, Y, verbose=0)
     with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        model_of("age", "price").compile(optimizer)
-        model_of().compile(kr.optimizers.Adam())
-        half = model_of(dtype="mixed_float16")
+        warnings.simplefilter("error", UserWarning)
+        numbers, half = model_of("age", "price"), model_of(dtype="mixed_float16")
+        numbers.compile(keras.optimizers.Adam())
         half.compile(kr.optimizers.LossScaleOptimizer(kr.optimizers.Adam()))
+        for each in (numbers, half):
+            each.fit(X, Y, verbose=0)
     with pytest.raises(ValueError, match="no optimizer 'adamax2'; kr.optimizers has adagrad, adam, adamw, ftrl"):
         model_of().compile("adamax2")
 

@@ -43,7 +43,9 @@ def test_lazy_ones_equal_keras_when_every_row_is_looked_up(name):
             model.train_on_batch(np.array([rng.permutation(12) for _ in range(4)]), rng.normal(size=(4, 1)))
         return [keras.ops.convert_to_numpy(weight) for weight in model.weights]
 
-    options = {"momentum": 0.9, "nesterov": True} if name == "SGD" else {}
+    options = {"SGD": {"momentum": 0.9, "nesterov": True}, "Ftrl": {"initial_accumulator_value": 0.1}}.get(
+        name, {}
+    )
     ours, theirs = getattr(kr.optimizers, name), getattr(keras.optimizers, name)
     assert_same(
         run(ours(0.02, **options), keras.layers.Embedding), run(theirs(0.02, **options), DenseLookup), 2e-6
@@ -86,13 +88,18 @@ def adamw(w, g, s, lr, t):
     return adam(w, g, s, lr, t, decay=0.004)
 
 
-def ftrl(w, g, s, lr, t):
-    a, z = s.get("a", 0.1), s.get("z", 0.0)
+def ftrl(w, g, s, lr, t, start=0.1):
+    a, z = s.get("a", start), s.get("z", 0.0)
     s["a"] = a + g**2
     s["z"] = z + g - (np.sqrt(s["a"]) - np.sqrt(a)) / lr * w
     return (np.clip(s["z"], -0.01, 0.01) - s["z"]) / (np.sqrt(s["a"]) / lr + 2 * 0.1)
 
 
+def ftrl_from_zero(w, g, s, lr, t):
+    return ftrl(w, g, s, lr, t, start=0.0)
+
+
+FTRL = {"l1_regularization_strength": 0.01, "l2_regularization_strength": 0.1}
 kro = kr.optimizers
 CASES = {
     "sgd": (lambda: kro.SGD(0.05), sgd),
@@ -102,7 +109,8 @@ CASES = {
     "rowwise_adagrad": (lambda: kro.RowwiseAdagrad(0.05), rowwise_adagrad),
     "adam": (lambda: kro.Adam(0.05), adam),
     "adamw": (lambda: kro.AdamW(0.05), adamw),
-    "ftrl": (lambda: kro.Ftrl(0.05, l1_regularization_strength=0.01, l2_regularization_strength=0.1), ftrl),
+    "ftrl": (lambda: kro.Ftrl(0.05, initial_accumulator_value=0.1, **FTRL), ftrl),
+    "ftrl_from_zero": (lambda: kro.Ftrl(0.05, **FTRL), ftrl_from_zero),
 }
 batches = st.lists(st.lists(st.integers(0, 7), max_size=12), min_size=1, max_size=6)
 
@@ -131,6 +139,22 @@ def test_rows_equal_float64(case, batches, seed):
     np.testing.assert_allclose(result, [rows[row] for row in range(8)], atol=5e-6, rtol=1e-5)
     idle = sorted(set(range(8)) - {row for ids in batches for row in ids})
     assert np.array_equal(result[idle], start[idle])
+
+
+def test_ftrl_starts_from_the_initial_value_as_adagrad_does():
+    """Without penalties its first steps are Adagrad's; a weight without a gradient keeps its value."""
+    start = np.random.default_rng(0).normal(size=(4, DIM)).astype("float32")
+    gradients = np.random.default_rng(1).normal(size=(3, 4, DIM)).astype("float32")
+    found = []
+    for optimizer in (kro.Ftrl(0.05), kro.Adagrad(0.05, epsilon=0.0)):
+        variable = keras.Variable(start)
+        for gradient in gradients:
+            optimizer.apply([gradient], [variable])
+        found.append(keras.ops.convert_to_numpy(variable))
+    np.testing.assert_allclose(*found, atol=1e-5)
+    variable = keras.Variable(start)
+    kro.Ftrl(0.05).apply([np.zeros_like(start)], [variable])
+    np.testing.assert_array_equal(variable, start)
 
 
 def test_rowwise_state_is_one_number_a_row():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -56,7 +57,20 @@ class FunctionalModel(Model, Functional):
 
     Keras would put its functional model in the place of `keras.Model` among the bases of the class that is called
     so, here those of `Model`, and then no class derived from `Model` could be made without inputs and outputs.
+
+    A batch that is a dict may have more columns than the model has inputs, as a loader's may; they are left alone.
     """
+
+    def call(self, inputs: Any, training: bool | None = None, mask: Any = None, **kwargs: Any) -> Any:
+        own = self.input
+        if isinstance(own, Mapping) and isinstance(inputs, Mapping):
+            if missing := [name for name in own if name not in inputs]:
+                raise ValueError(
+                    f"{self.name}: no {', '.join(map(repr, missing))} in the batch; it has {', '.join(inputs)}"
+                )
+            inputs = {name: inputs[name] for name in own}
+            mask = {name: mask[name] for name in own} if isinstance(mask, Mapping) else mask
+        return super().call(inputs, training=training, mask=mask, **kwargs)
 
 
 def _make_functional(cls: type) -> type:
