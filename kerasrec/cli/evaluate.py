@@ -13,7 +13,7 @@ import polars as pl
 from rich.console import Console
 
 from kerasrec.cli.errors import CommandError, did_you_mean
-from kerasrec.cli.load_run import check_run
+from kerasrec.cli.load_run import check_run, load_run
 from kerasrec.cli.preconditions import check_backend
 from kerasrec.cli.run_report import Segment
 from kerasrec.cli.scores import score
@@ -42,7 +42,7 @@ def run_evaluate(run: Path, data: str, by: Sequence[str], out: Path | None, over
     from kerasrec.cli.run_predictions import predict_rows
 
     console = Console()
-    predictions = predict_rows(run, data, labels=True, console=console)
+    predictions = predict_rows(*load_run(run), data, labels=True, console=console)
     if not predictions.rows:
         raise CommandError(f"{source.name} has no rows to evaluate on")
     raw = source.select(by).frame.select(by).collect(engine="streaming") if by else None

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 
 from kerasrec.cli.errors import CommandError, did_you_mean
-from kerasrec.cli.load_run import check_run
+from kerasrec.cli.load_run import check_run, load_run
 from kerasrec.cli.preconditions import check_backend
 from kerasrec.etl.sources.scan import scan
 from kerasrec.etl.sources.source import Source
@@ -32,11 +32,12 @@ def run_predict(run: Path, data: str, out: Path, keep: Sequence[str], overwrite:
     check_backend(None)
     from kerasrec.cli.run_predictions import predict_rows
 
-    console = Console()
-    predictions = predict_rows(run, data, labels=False, console=console)
-    names = column_names(predictions.targets.names)
+    workflow, model = load_run(run)
+    names = column_names(workflow.output_schema.targets.names)
     if taken := [name for name in names.values() if name in keep]:
         raise CommandError(f"--keep: {taken[0]!r} is the name of the predictions; rename that column in the data")
+    console = Console()
+    predictions = predict_rows(workflow, model, data, labels=False, console=console)
     columns = {names[target]: values for target, values in predictions.values.items()}
     with write_aside(out, overwrite=overwrite) as temporary:
         kept = source.select(keep).frame.select(keep) if keep else None

@@ -15,7 +15,6 @@ from rich.console import Console
 
 from kerasrec.cli.errors import CommandError
 from kerasrec.cli.feature_files import ROW_GROUP, count_rows, feature_files
-from kerasrec.cli.load_run import load_run
 from kerasrec.cli.progress import stage
 from kerasrec.etl import Workflow
 from kerasrec.schema import Schema, Tag
@@ -45,16 +44,15 @@ class Predictions:
         return len(next(iter(self.values.values())))
 
 
-def predict_rows(run: Path, data: str, *, labels: bool, console: Console) -> Predictions:
-    """Return the predictions of a run for raw rows; what is in memory is 4 bytes per row and target, and a batch.
+def predict_rows(workflow: Workflow, model: Any, data: str, *, labels: bool, console: Console) -> Predictions:
+    """Return a model's predictions for raw rows; what is in memory is 4 bytes per row and target, and a batch.
 
     Args:
-        run: a folder with a workflow and a model.
+        workflow, model: as `load_run` returns them.
         data: Parquet or CSV files of raw rows; further columns are not read.
         labels: whether to read targets and weights, too. Without, no row is dropped or added.
         console: to show progress on.
     """
-    workflow, model = load_run(run)
     targets = workflow.output_schema.targets
     with TemporaryDirectory(prefix="kerasrec-predict-") as temporary:
         folder = Path(temporary)
@@ -77,13 +75,19 @@ def _raw_ids(workflow: Workflow) -> list[str]:
 def _predict(
     model: Any, folder: Path, targets: Sequence[str], rows: int, console: Console
 ) -> dict[str, NDArray[np.float32]]:
+    import keras
+
     from kerasrec.data.loader import Loader
 
     if not rows:
         return {name: np.empty(0, np.float32) for name in targets}
     with stage(console, "predicting", total=rows) as predicting:
-        output = model.predict(Loader(folder, BATCH, targets=[], rank=0, ranks=1), verbose=0)
-        predicting.advance(rows, f"{rows:,} rows")
+        progress = keras.callbacks.LambdaCallback(
+            on_predict_batch_end=lambda batch, logs: predicting.advance(BATCH)
+        )
+        loader = Loader(folder, BATCH, targets=[], rank=0, ranks=1)
+        output = model.predict(loader, verbose=0, callbacks=[progress])
+        predicting.show(f"{rows:,} rows")
     by_target = by_name(output, targets)
     return {name: np.ravel(values) for name, values in by_target.items()}
 

@@ -92,11 +92,11 @@ def worst_segments(segments: Sequence[Segment], task: str, overall: float) -> li
 
 # ---- one segment --------------------------------------------------------------------------------------------
 def _segment(column: str, value: str, binary: bool, y: NDArray, p: NDArray, w: NDArray) -> Segment:
-    mean = w.sum() or 1.0
-    effective = mean**2 / ((w**2).sum() or 1.0)  # as many equal weights would have the same error
+    total = w.sum() or 1.0
+    effective = total**2 / (np.square(w).sum() or 1.0)  # as many rows of equal weights would have the same error
     gap = y - p
-    observed, predicted = float(y @ w / mean), float(p @ w / mean)
-    spread = np.sqrt(w @ (gap - gap @ w / mean) ** 2 / mean)
+    observed, predicted, offset = (float((x * w).sum() / total) for x in (y, p, gap))
+    spread = np.sqrt((w * np.square(gap - offset)).sum() / total)
     score, error = _auc(y, p, w) if binary else _rmse(gap, w, effective)
     return Segment(column, value, len(y), observed, predicted, float(spread / np.sqrt(effective)), score, error)
 
@@ -138,8 +138,9 @@ def _groups(column: pl.Series, is_id: bool) -> Iterator[tuple[str, NDArray[np.in
     rows = _elements(rows) if is_list else rows
     most_first = pl.col("row").list.len(), pl.col("value").cast(pl.String)
     groups = rows.group_by("value").agg(pl.col("row").sort()).sort(*most_first, descending=[True, False])
-    for value, numbers in groups.head(MAX_VALUES).iter_rows():
-        yield _name(value, is_list), np.array(numbers)
+    top = groups.head(MAX_VALUES)
+    for value, numbers in zip(top["value"], top["row"], strict=True):
+        yield _name(value, is_list), numbers.to_numpy()
     if len(groups) > MAX_VALUES:
         others = groups.slice(MAX_VALUES)["row"].explode().unique().sort()
         yield f"{len(groups) - MAX_VALUES:,} other values", others.to_numpy()
@@ -155,12 +156,13 @@ def _elements(rows: pl.DataFrame) -> pl.DataFrame:
 
 def _ranges(values: pl.Series) -> Iterator[tuple[str, NDArray[np.int64]]]:
     """Yield ranges of numbers or times with about equally many values, the lowest first, and nulls before them."""
-    numbers = values.to_physical().cast(pl.Float64)
-    bins = number_bins(numbers, quantile_edges(numbers, RANGES))
+    physical = values.to_physical().cast(pl.Float64)
+    bins = number_bins(physical, quantile_edges(physical, RANGES))
     frame = values.to_frame().with_columns(bin=pl.Series(bins)).with_row_index("row")
     groups = frame.group_by("bin").agg(pl.col("row").sort(), low=pl.col("value").min(), high=pl.col("value").max())
-    for row, low, high in groups.sort("bin").select("row", "low", "high").iter_rows():
-        yield "null" if low is None else f"{_text(low)} to {_text(high)}", np.array(row)
+    groups = groups.sort("bin")
+    for numbers, low, high in zip(groups["row"], groups["low"], groups["high"], strict=True):
+        yield "null" if low is None else f"{_text(low)} to {_text(high)}", numbers.to_numpy()
 
 
 def _name(value: object, is_list: bool) -> str:
