@@ -19,16 +19,18 @@ run_pages = importlib.import_module("run_pages")
 without_figures = importlib.import_module("run_examples").without_figures
 
 
-WITHOUT_PYTHON = {"cli.md", "glossary.md", "report.md"}
 IN_TEST_GUIDES = {"choosing.md", "limitations.md"}  # where all their code runs
+SHELL = ("sh", "bash")
+FENCE = re.compile(r"^```(\w*)", re.MULTILINE)
 
 
-def user_guide() -> list[str]:
-    """Return the pages that mkdocs.yml has in the user guide, and that on performance."""
-    (section,) = (
-        entry["User guide"] for entry in load_config(str(ROOT / "mkdocs.yml")).nav if "User guide" in entry
-    )
-    return sorted({*section, "performance.md"} - WITHOUT_PYTHON - IN_TEST_GUIDES)
+def user_guide() -> dict[str, str]:
+    """Return the language of the first block of each page of the user guide, and of that on performance."""
+    nav = load_config(str(ROOT / "mkdocs.yml")).nav
+    (section,) = (entry["User guide"] for entry in nav if "User guide" in entry)
+    pages = sorted({*section, "performance.md"} - {"glossary.md"})
+    fences = {page: FENCE.search((ROOT / "docs" / page).read_text(encoding="utf-8")) for page in pages}
+    return {page: fence[1] if fence else "" for page, fence in fences.items()}
 
 
 def check(name: str, blocks: list[re.Match[str]], text: str) -> None:
@@ -59,14 +61,25 @@ def _folder_of_its_own(raw_data: Path, tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.chdir(shutil.copytree(raw_data, tmp_path / "work"))
 
 
+def test_each_page_begins_with_code_or_with_commands():
+    assert {
+        page: language for page, language in user_guide().items() if language not in ("python", "sh", "bash")
+    } == {}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("page", user_guide())
+@pytest.mark.parametrize(
+    "page",
+    sorted(
+        page for page, language in user_guide().items() if language not in SHELL and page not in IN_TEST_GUIDES
+    ),
+)
 def test_the_first_block_of_a_page_runs_by_itself(page):
     text = (ROOT / "docs" / page).read_text(encoding="utf-8")
     first = run_pages.BLOCK.search(text)
-    assert first, f"docs/{page} has no Python block to begin with"
-    before = text[: first.start()]
-    assert before.count("\n## ") == 0, f"docs/{page}: the first Python block comes after the first section"
+    assert "\n## " not in text[: first.start()], (
+        f"docs/{page}: the first Python block comes after the first section"
+    )
     check(page, [first], text)
 
 
