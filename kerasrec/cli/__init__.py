@@ -199,11 +199,8 @@ def export(
 
 @app.command()
 def doctor(context: typer.Context) -> None:
-    """Show what is installed, and test Horovod with two ranks."""
+    """Show what is installed, what is missing with the command that installs it, and test two ranks of Horovod."""
     with one_line_errors(context.obj):
-        from kerasrec.cli.import_tensorflow import import_tensorflow
-
-        import_tensorflow()
         from kerasrec.cli.doctor import run_doctor
 
         run_doctor()

@@ -15,6 +15,8 @@ from importlib.util import find_spec
 from rich.console import Console
 
 from kerasrec.cli.errors import CommandError
+from kerasrec.cli.import_tensorflow import import_tensorflow
+from kerasrec.cli.missing import Installation, missing
 from kerasrec.cli.text_table import table
 
 LIMIT = 120  # seconds for the round trip
@@ -26,50 +28,107 @@ SECURITY_NOTE = (
 
 
 def run_doctor() -> None:
-    """Print what is installed and, if Horovod is, run collectives on two ranks.
+    """Print what is installed, what is missing with the command that installs it, and test two ranks.
 
     Raises:
-        CommandError: the two ranks failed.
+        CommandError: TensorFlow cannot be imported, or the two ranks failed.
     """
     console = Console()
-    console.print(table("installed", installed(), ("package", "version"), ()))
-    if find_spec("horovod") is None:
-        remedy = "`python -m kerasrec.parallel.horovod_wheel` installs it"
-        console.print(f"\nHorovod is not installed, so kerasrec runs as one rank; {remedy}.")
+    reason = _import_error()
+    lines, found = _without_tensorflow(reason) if reason else _with_tensorflow()
+    console.print(table("installed", [*lines, *_packages()], ("package", "version"), ()))
+    absent = list(missing(found))
+    required = [item for item in absent if item.required]
+    optional = "" if required else ", though kerasrec works without"
+    console.print(f"\n[bold]missing[/]{optional}" if absent else "\nNothing is missing.")
+    for item in absent:
+        console.print(f"- {item.what}", markup=False, highlight=False)
+        console.print(f"    {item.command}", style="bold", markup=False, highlight=False, soft_wrap=True)
+    if required:
+        raise CommandError(f"{required[0].what} Run: {required[0].command}")
+    if found.horovod:
         return
     console.print("\nTwo ranks under horovodrun ...")
     started = time.perf_counter()
-    lines = round_trip()
-    console.print(table("two ranks", lines, ("collective", "time", "result"), ("time",)))
-    console.print(f"\nEverything works; starting and ending two ranks took {time.perf_counter() - started:.0f} s.")
+    results = round_trip()
+    console.print(table("two ranks", results, ("collective", "time", "result"), ("time",)))
+    console.print(f"\nTwo ranks work; starting and ending them took {time.perf_counter() - started:.0f} s.")
     console.print(SECURITY_NOTE, style="dim")
 
 
-def installed() -> list[tuple[str, str]]:
-    """Return packages, devices and tools with their versions."""
+def _import_error() -> str:
+    """Import TensorFlow and Keras; return why that is not possible, or ""."""
+    try:
+        import_tensorflow()
+        import keras  # noqa: F401
+    except Exception as error:  # a broken installation may raise anything
+        return " ".join(str(error).split()) or type(error).__name__
+    return ""
+
+
+def _without_tensorflow(reason: str) -> tuple[list[tuple[str, str]], Installation]:
+    shown = _version("tensorflow")
+    lines = [("TensorFlow", f"{shown}, but it cannot be imported" if shown != ABSENT else ABSENT)]
+    return lines, Installation(
+        tensorflow=reason,
+        nvidia_driver=shutil.which("nvidia-smi") is not None,
+        horovod=ABSENT if find_spec("horovod") is None else "",
+        compiler=_compiler() is not None,
+        kernels=False,
+        modules=_modules(),
+    )
+
+
+def _with_tensorflow() -> tuple[list[tuple[str, str]], Installation]:
+    """Return packages, devices and tools with their versions, and what may be missing of them."""
     import keras
     import tensorflow as tf
 
-    from kerasrec import __version__, kernels
+    from kerasrec import kernels
     from kerasrec.parallel.comm.uncaught_error import GLOO_LIMIT, gloo_limit
 
     gpus = [tf.config.experimental.get_device_details(gpu) for gpu in tf.config.list_physical_devices("GPU")]
-    compiler = os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++")
-    loaded = "loaded" if kernels.compiled() is not None else "not available; training is somewhat slower"
-    return [
-        ("kerasrec", __version__),
-        ("Python", f"{platform.python_version()} on {platform.platform()}"),
+    loaded, horovod = kernels.compiled() is not None, _horovod()
+    lines = [
         ("Keras", f"{keras.__version__}, backend {keras.backend.backend()}"),
         ("TensorFlow", tf.__version__),
         ("GPUs visible to TensorFlow", ", ".join(gpu.get("device_name", "GPU") for gpu in gpus) or "none"),
-        ("Horovod", _horovod()),
+        ("Horovod", horovod),
         ("Gloo timeout for a paused rank", f"{gloo_limit()} s ({GLOO_LIMIT})"),
-        ("C++ compiler", compiler or "none"),
-        ("compiled kernels", loaded),
+        ("compiled kernels", "loaded" if loaded else "not available"),
+    ]
+    return lines, Installation(
+        backend=keras.backend.backend(),
+        gpus=len(gpus),
+        nvidia_driver=shutil.which("nvidia-smi") is not None,
+        horovod=horovod if horovod == ABSENT else "",
+        compiler=_compiler() is not None,
+        kernels=loaded,
+        modules=_modules(),
+    )
+
+
+def _packages() -> list[tuple[str, str]]:
+    """Return what needs no TensorFlow, with its version."""
+    from kerasrec import __version__
+
+    return [
+        ("kerasrec", __version__),
+        ("Python", f"{platform.python_version()} on {platform.platform()}"),
+        ("C++ compiler", _compiler() or "none"),
         ("Polars", _version("polars")),
         ("pyarrow", _version("pyarrow")),
         ("cuDF", _version("cudf-cu12")),
     ]
+
+
+def _compiler() -> str | None:
+    return os.environ.get("CXX") or shutil.which("g++") or shutil.which("c++")
+
+
+def _modules() -> frozenset[str]:
+    """Return which of the optional modules are installed."""
+    return frozenset(name for name in ("cudf", "distributed", "fsspec") if find_spec(name) is not None)
 
 
 def round_trip() -> list[tuple[str, str, str]]:
