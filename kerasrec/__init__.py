@@ -29,17 +29,20 @@ if TYPE_CHECKING:
     from kerasrec.models.loading import load_model
     from kerasrec.models.saving import save_model, save_weights
     from kerasrec.parallel.checkpoint.checkpoint import restore_tables, save_tables
+    from kerasrec.pipeline import Pipeline, load
     from kerasrec.schema import Column, Schema, Tag
     from kerasrec.tables.config import FeatureConfig, TableConfig
 
 _HOME = {
     "Loader": "kerasrec.data.loader",
+    "Pipeline": "kerasrec.pipeline",
     "FeatureConfig": "kerasrec.tables.config",
     "TableConfig": "kerasrec.tables.config",
     "Column": "kerasrec.schema",
     "Schema": "kerasrec.schema",
     "Tag": "kerasrec.schema",
     "inputs": "kerasrec.layers.schema_inputs",
+    "load": "kerasrec.pipeline",
     "load_model": "kerasrec.models.loading",
     "restore_tables": "kerasrec.parallel.checkpoint.checkpoint",
     "save_model": "kerasrec.models.saving",
@@ -65,6 +68,7 @@ __all__ = [
     "Column",
     "FeatureConfig",
     "Loader",
+    "Pipeline",
     "Schema",
     "TableConfig",
     "Tag",
@@ -76,6 +80,7 @@ __all__ = [
     "etl",
     "inputs",
     "layers",
+    "load",
     "load_model",
     "models",
     "optimizers",

@@ -18,6 +18,7 @@ PACKAGE = ROOT / "kerasrec"
 FLOORS: dict[str, list[set[str]]] = {
     "": [
         {"cli", "__main__"},
+        {"pipeline"},
         {"models", "serving"},
         {"callbacks", "checkpoint", "data", "layers", "optimizers"},
         {"datasets", "etl", "kernels", "parallel", "tables"},

@@ -83,7 +83,7 @@ class Workflow:
         progress: bool = True,
         verify: bool = True,
     ) -> Workflow:
-        """Learn vocabularies, means and other statistics, which fit in memory where the rows need not.
+        """Learn vocabularies, means and other statistics (these fit in memory, rows need not); return `self`.
 
         Args:
             source: a path, a glob, a folder or a list of paths of Parquet or CSV files; a Polars (lazy or not),
@@ -93,9 +93,6 @@ class Workflow:
             engine: "gpu" runs the queries that it supports on cuDF, Polars' GPU engine (docs/gpu).
             progress: whether to show a progress bar on a terminal.
             verify: whether to verify the page checksums of Parquet files that have them (docs/etl.md).
-
-        Returns:
-            The workflow itself.
 
         Raises:
             SchemaError: a column is missing, has a dtype that its operator does not take, or nulls after all
@@ -161,13 +158,11 @@ class Workflow:
             SchemaError: a column is missing or of another dtype; a file cannot be read; the source is some, but
                 not all, of the files used in fit, or has further ones.
             ValueError: `fitted=True`, but folds depend on row positions, which have changed.
-            RuntimeError: the workflow is not fitted.
-            ImportError, RuntimeError: `engine="gpu"`, as `fit` does.
+            ImportError, RuntimeError: the workflow is not fitted; or `engine="gpu"`, as `fit` does.
         """
         if isinstance(source, Dataset):
             raise TypeError("source is a Dataset, which is already transformed; pass raw rows")
-        inputs = self.input_schema
-        types = {column.name: column_type(column) for column in inputs}
+        types = {column.name: column_type(column) for column in self.input_schema}
         source = _on(engine, source, types, verify=verify)
         if self._fitted_on is None:
             return self._transform(source, targets, fitted=False)
@@ -207,6 +202,11 @@ class Workflow:
         fitted = self.fit(source, client=client, engine=engine, progress=progress, verify=verify)
         return fitted._transform(source, targets=True, fitted=True)
 
+    @property
+    def fitted(self) -> bool:
+        """Whether `fit` was called, or the workflow was loaded."""
+        return self._inputs is not None
+
     # ---- schemas ---------------------------------------------------------------------------------------------
     @property
     def input_schema(self) -> Schema:
@@ -242,9 +242,9 @@ class Workflow:
     def __repr__(self) -> str:
         rows = [("output", "operators", "raw columns"), *describe(self._root)]
         widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
-        state = "fitted" if self._inputs is not None else "not fitted"
-        lines = (" <- ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
-        return f"Workflow of {len(self._root.outputs)} columns, {state}\n" + "\n".join(lines)
+        state = "fitted" if self.fitted else "not fitted"
+        lines = [" <- ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+        return "\n".join([f"Workflow of {len(self._root.outputs)} columns, {state}", *lines])
 
     # ---- TensorFlow ------------------------------------------------------------------------------------------
     def raw_columns(self, features: Iterable[str]) -> Schema:
