@@ -26,6 +26,7 @@ MIN_ROWS = 20  # fewer values that all differ may do so by chance
 _MIN_RUN = 200  # rows that count up, or down, one after another
 _ID_NAME = re.compile(r"(^|[_\W])(id|ids|key|code|uuid|hash)$", re.IGNORECASE)
 _CAMEL_ID = re.compile(r"[a-z](Id|ID)s?$")
+_TIME_NAME = re.compile(r"time|date|(^|[_\W])(ts|at|created|updated)$", re.IGNORECASE)
 _UNITS = {"s": 1e9, "ms": 1e12, "us": 1e15, "ns": 1e18}
 
 
@@ -95,7 +96,7 @@ def _times(stats: ColumnStats, reason: str) -> Guess:
     """Return a guess of times: their hour, unless they are dates, and their weekday."""
     dates = stats.dtype == pl.Date or (stats.time_formats and "%H" not in stats.time_formats[0])
     steps = [Step.of("ParseTime", format=stats.time_formats[0])] if stats.time_formats else []
-    unit = {"unit": _unix_unit(stats)} if stats.value_dtype.is_numeric() else {}
+    unit = {"unit": _unix_unit(stats, named=True)} if stats.value_dtype.is_numeric() else {}
     features = ["weekday"] if dates else ["hour", "weekday"]
     steps.append(Step.of("TimeFeatures", features=features, **unit))
     if len(stats.time_formats) > 1:
@@ -105,7 +106,7 @@ def _times(stats: ColumnStats, reason: str) -> Guess:
 
 def guess_time_column(stats: ColumnStats) -> Guess:
     """Return the guess of the column of --time, which need not be one that tells the hour."""
-    if stats.time_formats or stats.value_kind == "dates" or (stats.integral and _unix_unit(stats)):
+    if stats.time_formats or stats.value_kind == "dates" or (stats.integral and _unix_unit(stats, named=True)):
         guess = _guess_time(stats)
         return Guess(guess.stats, guess.role, guess.steps, f"{guess.reason}; rows are held out by it")
     if stats.is_list or stats.value_kind not in ("integers", "decimals"):
@@ -180,10 +181,15 @@ def _span(stats: ColumnStats) -> float:
     return stats.usual.high - stats.usual.low + 1 if stats.usual is not None else 1.0
 
 
-def _unix_unit(stats: ColumnStats) -> str:
-    """Return the unit of numbers that may count from 1970, from 2001 to 2039; "" for others."""
+def _unix_unit(stats: ColumnStats, named: bool = False) -> str:
+    """Return the unit of numbers that may count from 1970, from 2001 to 2039; "" for others.
+
+    Args:
+        named: whether they are known to be times, which then begin in 1979.
+    """
     usual = stats.usual or Moments(0.0, 0.0, 0.0, 0.0)
-    units = (unit for unit, start in _UNITS.items() if start <= usual.low and usual.high <= 2.2 * start)
+    early = 0.3 if named or _TIME_NAME.search(stats.name) else 1.0
+    units = (unit for unit, start in _UNITS.items() if early * start <= usual.low and usual.high <= 2.2 * start)
     return next(units, "")
 
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from kerasrec.cli.errors import one_line, shown_in_one_line
+from kerasrec.cli.import_tensorflow import import_tensorflow
 from kerasrec.parallel import comm
 from kerasrec.parallel.comm.uncaught_error import end_rank
 
@@ -59,6 +60,7 @@ def one_job() -> Iterator[Job]:
     """Yield this process's job; where several ranks run and one raises, end it so that the launcher ends all."""
     if comm.launched():
         os.environ.setdefault(_STALL_SECONDS, "86400")  # ranks wait while rank 0 makes features
+        import_tensorflow()
     job = Job()
     try:
         yield job

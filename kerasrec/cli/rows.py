@@ -75,7 +75,7 @@ class Split:
         where = valid or f"{latest} {100 * shares[HELD_OUT]:.3g}% of the rows"
         if STOP not in shares:
             return f"The figures are on {where}."
-        others = f"{latest} {100 * shares[STOP]:.3g}% of DATA" if valid else f"other {100 * shares[STOP]:.3g}%"
+        others = f"{latest} {100 * shares[STOP]:.3g}% of DATA" if valid else f"another {100 * shares[STOP]:.3g}%"
         others = "those just before" if self.time is not None and not valid else others
         return f"The figures are on {where}, which decided nothing; when to stop was decided on {others}."
 

@@ -66,8 +66,8 @@ def contains(values: pl.Series, separator: str) -> bool:
 def number_note(values: pl.Series) -> str:
     """Return a note on strings that are numbers in disguise; "" for others."""
     text = values.head(MAX_VALUES)
-    if not len(text) or not text.str.contains(r"\d").all():
-        return ""
+    if not len(text) or not text.str.contains(r"\d").all() or text.str.contains(r"^0\d+$").any():
+        return ""  # a zero at the start makes it a code
     for pattern, note in (
         (_PLAIN, "numbers stored as text"),
         (_COMMA, "numbers with decimal commas"),

@@ -54,6 +54,7 @@ from kerasrec.cli.training import (
 from kerasrec.data.loader import Loader
 from kerasrec.files import check_target, flush_tree
 from kerasrec.schema import SchemaError, Tag
+from kerasrec.serving.saved_model import check
 
 
 class TrainingRun:
@@ -127,7 +128,7 @@ class TrainingRun:
         else:
             model.compile(optimizer)
         if self.options.export:
-            serving.saved_model.check(model, etl.Workflow.load(self.folder / WORKFLOW))
+            check(model, etl.Workflow.load(self.folder / WORKFLOW))
         return model
 
     # ---- after the fit -------------------------------------------------------------------------------------

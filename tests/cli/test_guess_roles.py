@@ -48,6 +48,8 @@ CASES = {
     "seconds": (np.floor(rng.lognormal(3, 1.5, ROWS)).astype(int), "continuous", "heavy tail"),
     "hashes": (rng.integers(0, 2**62, 100)[rng.integers(0, 100, ROWS)], "categorical", "hashes that repeat"),
     "when": (rng.integers(1_600_000_000, 1_700_000_000, ROWS), "time", "Unix time"),
+    "timestamp": (rng.integers(874_000_000, 893_000_000, ROWS), "time", "Unix time"),
+    "amount": (rng.integers(874_000_000, 893_000_000, ROWS), "continuous", "many integers"),
     "dates": (pl.Series([0, 1] * (ROWS // 2)).cast(pl.Datetime), "time", "times"),
     "lists": (pl.Series([["a"], []] * (ROWS // 2)), "categorical", "lists of strings"),
     "categories": (
