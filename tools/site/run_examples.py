@@ -77,8 +77,12 @@ def _alone(path: Path) -> Iterator[None]:
 
 
 def without_figures(text: str) -> list[str]:
-    """Return the lines of a text with every number as `#`, and runs of spaces and of rules as one."""
+    """Return the lines of a text with every number as `#`, and runs of spaces and of rules as one.
+
+    What comes of a number's length goes as well: NumPy's space after a short one, Keras's ms or s.
+    """
     text = re.sub(r"-?\d[\d.,]*(e[+-]?\d+)?|\bnan\b", "#", text)
+    text = re.sub(r"# +\]", "#]", re.sub(r"#[mu]?s/step", "#s/step", text))
     return [re.sub(r"([ ─═])\1+", r"\1", line).rstrip() for line in text.splitlines()]
 
 
