@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from kerasrec.etl.operator.graph import topological_order
+from kerasrec.etl.operator.graph import input_columns, topological_order
 from kerasrec.etl.operator.operator import Node, TrustModule
 from kerasrec.etl.ops import OPERATORS
 from kerasrec.etl.run.column_expr import ColumnExpr
@@ -30,6 +30,7 @@ def save(folder: Path, root: Node, inputs: list[Column], fitted_on: list[str] | 
     """Write a fitted graph, and the fingerprint of what it was fitted on, into a new folder."""
     nodes = topological_order(root)
     numbers = {id(node): i for i, node in enumerate(nodes)}
+    columns = input_columns(nodes, inputs)
     with write_aside(folder, overwrite=overwrite, files=FILES) as aside, naming_folder(folder):
         aside.mkdir()
         described = []
@@ -43,7 +44,7 @@ def save(folder: Path, root: Node, inputs: list[Column], fitted_on: list[str] | 
                 files = {name: f"node-{i:03d}-{j:03d}.parquet" for j, name in enumerate(node.op.frames)}
                 for name, file in files.items():
                     pq.write_table(node.op.frames[name].to_arrow(), aside / file, write_page_checksum=True)
-                values |= {"op": type(node.op).__name__, "settings": node.op.saved_settings(node.inputs)}
+                values |= {"op": type(node.op).__name__, "settings": node.op.saved_settings(columns[id(node)])}
                 values |= {"facts": node.op.state, "frames": files}
             described.append({name: value for name, value in values.items() if value not in ({}, None)})
         contents = {

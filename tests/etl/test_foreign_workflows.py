@@ -147,9 +147,10 @@ def test_words_of_columns_and_values_are_no_code(word: str) -> None:
 
 MODULE = """
 import os, pathlib
+import polars as pl
 pathlib.Path(__file__).with_name("ran").touch()
 def twice(x):
-    return x * 2
+    return x.map_batches(lambda s: s * 2, return_dtype=pl.Int64, is_elementwise=True)
 """
 
 
@@ -175,6 +176,21 @@ def test_functions_of_trusted_modules_only(tmp_path: Path, monkeypatch: pytest.M
     for f, tf in [("strange.of_mine:os.system", None), ("strange.of_mine:twice", "os:getcwd"), (1, None)]:
         setting |= {"f": f, "tf": tf}
         refused(folder, values, "LambdaOp", trust=["strange"])
+
+
+def test_the_expressions_of_lambdas_run_no_code(tmp_path: Path) -> None:
+    folder, values = saved(tmp_path, ["a"] >> etl.LambdaOp(lambda a: a * 2))
+    assert etl.Workflow.load(folder).transform(FRAME).collect()["a"].to_list() == [2, 4, 6]
+    (setting,) = (node["settings"] for node in values["nodes"] if node.get("op") == "LambdaOp")
+    for name, make in calls(tmp_path / "made").items():
+        setting["f"]["a"]["expression"] = serialized(make())
+        refused(folder, values, "Python function or a plugin", trust=True)
+        assert not (tmp_path / "made").exists(), name
+    setting["f"]["a"]["expression"] = serialized(pl.col("b") * 2)
+    refused(folder, values, "LambdaOp: no column 'b'; available: a")
+    for f in ({}, {"b": setting["f"]["a"]}, None, [1]):
+        setting["f"] = f
+        refused(folder, values, "LambdaOp|invalid workflow")
 
 
 def test_only_files_of_its_folder_are_read(tmp_path: Path) -> None:

@@ -18,6 +18,25 @@ def days_since_1970(year: Any, month: Any, day: Any) -> Any:
     return 365 * year + year // 4 - year // 100 + year // 400 + (153 * month + 2) // 5 + day - 719_469
 
 
+def of_days(feature: str, days: Any) -> Any:
+    """Return the "weekday" (0 is Monday), the "day", "month" or "year" of a number of days since 1970, int64."""
+    if feature == "weekday":
+        since_monday = days + 3  # 1970 began on a Thursday
+        return since_monday - since_monday // 7 * 7
+    # By Howard Hinnant's "chrono-compatible low-level date algorithms" (2013), in which years begin in March.
+    since = days + 719_468
+    era = since // 146_097
+    of_era = since - era * 146_097
+    year = (of_era - of_era // 1_460 + of_era // 36_524 - of_era // 146_096) // 365
+    of_year = of_era - (365 * year + year // 4 - year // 100)
+    month = (5 * of_year + 2) // 153
+    if feature == "day":
+        return of_year - (153 * month + 2) // 5 + 1
+    if feature == "month":
+        return month + 3 - month // 10 * 12
+    return year + era * 400 + month // 10
+
+
 def microseconds(parts: dict[str, Any]) -> tuple[Any, Any]:
     """Return the microseconds from 1970 to a time, and whether there is such a time.
 

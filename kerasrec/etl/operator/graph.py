@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from kerasrec.etl.operator.operator import Node, Operator
+from kerasrec.schema import Column
 
 
 def topological_order(*roots: Node) -> list[Node]:
@@ -20,6 +21,22 @@ def topological_order(*roots: Node) -> list[Node]:
     for root in roots:
         visit(root)
     return list(visited.values())
+
+
+def input_columns(nodes: Iterable[Node], raw: Iterable[Column]) -> dict[int, list[Column]]:
+    """Return the descriptions of the input columns of fitted nodes, parents first, by the node's id."""
+    raw_by_name = {column.name: column for column in raw}
+    inputs: dict[int, list[Column]] = {}
+    outputs: dict[int, list[Column]] = {}
+    for node in nodes:
+        inputs[id(node)] = [column for parent in node.parents for column in outputs[id(parent)]]
+        if node.op is not None:
+            outputs[id(node)] = node.op.output(inputs[id(node)])
+            continue
+        available = {column.name: column for column in inputs[id(node)]} if node.parents else raw_by_name
+        # DropLowCardinality may have dropped some columns.
+        outputs[id(node)] = [available[name] for name in node.outputs if name in available]
+    return inputs
 
 
 def trace(node: Node, name: str) -> tuple[list[str], list[Operator]]:

@@ -68,8 +68,8 @@ class Operator:
         """The arguments that the operator was made with."""
         return {item.name: getattr(self, item.name) for item in fields(self) if item.init}
 
-    def saved_settings(self, names: Sequence[str]) -> dict[str, Any]:
-        """Return the settings of an operator that reads columns `names` as JSON values."""
+    def saved_settings(self, columns: Sequence[Column]) -> dict[str, Any]:
+        """Return the settings of an operator that reads `columns` as JSON values."""
         return self.settings
 
     @classmethod

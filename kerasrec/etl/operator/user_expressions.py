@@ -57,9 +57,7 @@ def to_json(expr: pl.Expr) -> dict[str, str]:
     Raises:
         ValueError: it calls a Python function or a plugin.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # that the JSON format may change between versions of Polars
-        text = expr.meta.serialize(format="json")
+    text = _serialized(expr)
     if part := _code(json.loads(text)):
         raise ValueError(f"cannot save an expression that calls a Python function or a plugin: {expr} ({part})")
     return {"polars": pl.__version__, "expression": text}
@@ -84,11 +82,44 @@ def from_json(values: Mapping[str, str]) -> pl.Expr:
     # Polars must read what was checked: JSON readers differ in which of two equal keys they take.
     text = json.dumps(tree)
     try:
-        return pl.Expr.deserialize(io.StringIO(text), format="json")
+        return _deserialized(text)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise ValueError(
             f"an expression saved by Polars {values.get('polars')} cannot be read by {pl.__version__}: {error}"
         ) from None
+
+
+def substitute(expr: pl.Expr, values: Mapping[str, pl.Expr]) -> pl.Expr:
+    """Return an expression over columns as one over `values`, expressions of those columns by name."""
+    if all(value.meta == pl.col(name) for name, value in values.items()):
+        return expr
+    # The expression must not be written again for each of its columns, as `values` may be of Python functions.
+    fields = _with_fields(json.loads(_serialized(expr)))
+    output = "".join(values) + "_"  # a name that no column has
+    struct = pl.struct(value.alias(name) for name, value in values.items())
+    computed = _deserialized(json.dumps(fields)).alias(output)
+    return struct.struct.with_fields(computed).struct.field(output)
+
+
+def _with_fields(tree: Any) -> Any:
+    """Return an expression's JSON with fields of a struct in place of columns."""
+    if isinstance(tree, list):
+        return [_with_fields(item) for item in tree]
+    if not isinstance(tree, dict):
+        return tree
+    if set(tree) == {"Column"}:
+        return {"Field": [tree["Column"]]}
+    return {key: value if key == "Literal" else _with_fields(value) for key, value in tree.items()}
+
+
+def _serialized(expr: pl.Expr) -> str:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that the JSON format may change between versions of Polars
+        return expr.meta.serialize(format="json")
+
+
+def _deserialized(text: str) -> pl.Expr:
+    return pl.Expr.deserialize(io.StringIO(text), format="json")
 
 
 def _code(tree: Any) -> str | None:

@@ -74,7 +74,7 @@ class ColumnSimilarity(Operator):
             features = [left_features] if right_features is None else [left_features, right_features]
             self.frames = dict(zip(("left", "right"), read_features(features, self.metric), strict=False))
 
-    def saved_settings(self, names: Sequence[str]) -> dict[str, Any]:
+    def saved_settings(self, columns: Sequence[Column]) -> dict[str, Any]:
         return {"left_features": None, **self.settings}
 
     @classmethod

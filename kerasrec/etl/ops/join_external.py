@@ -121,7 +121,7 @@ class JoinExternal(RowFilter):
     def drops_rows(self) -> bool:
         return self.how == "inner"
 
-    def saved_settings(self, names: Sequence[str]) -> dict[str, Any]:
+    def saved_settings(self, columns: Sequence[Column]) -> dict[str, Any]:
         return {"df_ext": None, **self.settings}
 
     @classmethod

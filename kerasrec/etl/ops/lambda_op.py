@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from kerasrec.etl.lookup import expression_tensors
+from kerasrec.etl.operator import user_expressions
 from kerasrec.etl.operator.operator import Operator, TrustModule
 from kerasrec.etl.operator.user_expressions import reads_other_rows
 from kerasrec.etl.sources.types import column_type, plain_type, to_name, to_polars
@@ -35,30 +37,44 @@ class LambdaOp(Operator):
         f: a function of the column as an expression, `pl.Expr`; if it takes two arguments, the second is the
             column's description, `kerasrec.Column`. Or "module:function".
         name: the name of one new column, computed from all columns; `f` gets an expression for each.
-        tf: the same function of tensors, needed in served models: of (batch,) tensors, and of `tf.RaggedTensor`s
-            for list columns; it returns one of the two. A null in any input makes the result null.
+        tf: the same function of tensors, for a served model if the expression has a part that is not translated
+            (below): of (batch,) tensors, and of `tf.RaggedTensor`s for list columns; it returns one of the two. A
+            null in any input makes the result null.
+
+    **Saved** are the expressions that `f` returned, so `f` may be a lambda, and `Workflow.load` needs no trust. If
+    they call a Python function (`map_elements`), and for `tf`, the name "module:function" is saved, and loading it
+    takes `Workflow.load(..., trust=["its_module"])`, as an import runs code.
+
+    **Served** are, without `tf`: `+ - * / // %`, comparisons, `& | ^ ~`, `pl.when`, `cast` among numbers and
+    booleans, and of integers to strings; `is_null`, `fill_null`, `pl.coalesce`, `is_nan`, `fill_nan`, `is_finite`,
+    `is_between`, `is_in`, `clip`, `abs`, `floor`, `ceil`, `round()`, `sqrt`, `** 2`, `** 3`, `exp`, `log1p`;
+    `str.len_chars`, `len_bytes`, `to_lowercase`, `to_uppercase`, `starts_with`, `ends_with`, `contains`, `slice`,
+    `head`, `strip_chars`, `replace` and `replace_all` of literals; `dt.hour`, `minute`, `second`, `weekday`,
+    `day`, `month`, `quarter`, `year`; `list.len`. A value that a strict cast would refuse is null
+    there; letters that Unicode has since 2020 keep their case; and divisions, `exp` and `log1p` may differ in the
+    last bits.
 
     Raises:
         SchemaError: (in fit) `f` does not fit a column's dtype, returns an unsupported dtype, or (if Polars knows)
-            depends on other rows; (when served) there is no `tf`.
-        ValueError: (in `Workflow.save`) `f` is a lambda, or is defined in a script or in another function: a
-            workflow saves the name of a function, not its code. Loading it takes `Workflow.load(...,
-            trust=["its_module"])`, as an import runs code.
+            depends on other rows; (when served) there is no `tf`, and a part of the expression has no
+            TensorFlow implementation; names the part.
+        ValueError: (in `Workflow.save`) the expression calls a Python function, and `f` is a lambda, or is defined
+            in a script or in another function; so is `tf`.
 
     Example:
 
     >>> import polars as pl
     >>> areas = ["zip"] >> LambdaOp(lambda zip: zip.str.slice(0, 2)) >> Categorify()
-    >>> ratio = ["price", "mean_price"] >> LambdaOp(lambda p, m: p / m, name="ratio", tf=lambda p, m: p / m)
+    >>> ratio = ["price", "mean_price"] >> LambdaOp(lambda p, m: p / m, name="ratio")
     """
 
-    f: Callable[..., Any] | str
+    f: Callable[..., Any] | str | Mapping[str, pl.Expr]
     name: str | None = None
     tf: Callable[..., Any] | str | None = None
 
     def __post_init__(self) -> None:
         self.f, self.tf = _imported(self.f), _imported(self.tf)
-        if not callable(self.f):
+        if not callable(self.f) and not isinstance(self.f, Mapping):
             raise TypeError(f"LambdaOp takes a function of Polars expressions; got {self.f!r}")
 
     def output_names(self, names: list[str]) -> list[str]:
@@ -67,13 +83,28 @@ class LambdaOp(Operator):
     def sources(self, names: list[str]) -> dict[str, list[str]]:
         return {name: [name] for name in names} if self.name is None else {self.name: names}
 
-    def saved_settings(self, names: Sequence[str]) -> dict[str, Any]:
-        columns = ", ".join(map(repr, names))
-        return {"f": _saved_name(self.f, columns), "name": self.name, "tf": _saved_name(self.tf, columns)}
+    def __repr__(self) -> str:
+        if not isinstance(self.f, Mapping):
+            return super().__repr__()
+        more = "".join(f", {key}={value!r}" for key, value in (("name", self.name), ("tf", self.tf)) if value)
+        return f"LambdaOp({'; '.join(map(str, self.f.values()))}{more})"
+
+    def saved_settings(self, columns: Sequence[Column]) -> dict[str, Any]:
+        names = ", ".join(repr(column.name) for column in columns)
+        f: Any
+        try:
+            f = {name: user_expressions.to_json(expr) for name, expr in self._expressions(columns).items()}
+        except ValueError:  # it calls a Python function
+            f = _saved_name(self.f, names, "f calls a Python function")
+        return {"f": f, "name": self.name, "tf": _saved_name(self.tf, names, "tf is a Python function")}
 
     @classmethod
     def from_saved(cls, settings: Mapping[str, Any], trusted: TrustModule) -> Operator:
-        paths = [path for path in (settings.get("f"), settings.get("tf")) if path is not None]
+        f = settings.get("f")
+        if isinstance(f, Mapping):
+            f = {str(name): user_expressions.from_json(values) for name, values in f.items()}
+            settings = {**settings, "f": f}
+        paths = [path for path in (settings.get("f"), settings.get("tf")) if isinstance(path, str)]
         for path in paths:
             module = str(path).partition(":")[0]
             if not trusted(module):
@@ -82,7 +113,9 @@ class LambdaOp(Operator):
                     f"load it with trust=[{module!r}], or trust=True for any module"
                 )
         op = cls(**settings)
-        for f, path in zip([f for f in (op.f, op.tf) if f is not None], paths, strict=True):
+        if not isinstance(op.f, Mapping) and not isinstance(settings.get("f"), str):
+            raise SchemaError(f"LambdaOp: f must be expressions or a name; got {settings.get('f')!r}")
+        for f, path in zip([f for f in (op.f, op.tf) if callable(f)], paths, strict=True):
             if path != _qualified_name(f):  # such as os.system through a trusted module that imports os
                 raise SchemaError(f"LambdaOp: {path!r} is another function, {_qualified_name(f)!r}")
         return op
@@ -91,28 +124,41 @@ class LambdaOp(Operator):
         """Return the columns of each call of `f`."""
         return [[column] for column in columns] if self.name is None else [columns]
 
+    def _expressions(self, columns: Sequence[Column]) -> dict[str, pl.Expr]:
+        """Return the expression of each output over the names of the inputs."""
+        return {
+            self.name or inputs[0].name: self._call(inputs, [pl.col(column.name) for column in inputs])
+            for inputs in self._calls(columns)
+        }
+
+    def _call(self, columns: Sequence[Column], values: Sequence[pl.Expr]) -> pl.Expr:
+        """Return what `f` returns for columns whose expressions are `values`."""
+        names = [column.name for column in columns]
+        if isinstance(self.f, Mapping):
+            expr = self.f.get(self.name or names[0])
+            user_expressions.check(expr, names, "LambdaOp")
+            return user_expressions.substitute(expr, dict(zip(names, values, strict=True)))  # type: ignore[arg-type]
+        description = [columns[0]] if self.name is None and _takes_two(self.f) else []
+        result = self.f(*values, *description)  # type: ignore[operator]
+        if not isinstance(result, pl.Expr):
+            known = ", ".join(map(repr, names))
+            raise SchemaError(f"LambdaOp of column {known} must return a Polars expression; got {result!r}")
+        return result
+
     def _result(self, columns: Sequence[Column], values: Sequence[pl.Expr]) -> tuple[str, pl.Expr, pl.DataType]:
         """Call `f`; return the new column's name, expression and type."""
         name = self.name or columns[0].name
         names = ", ".join(repr(column.name) for column in columns)
-        description = [columns[0]] if self.name is None and _takes_two(self.f) else []
-
-        def call(values: Sequence[pl.Expr]) -> pl.Expr:
-            result = self.f(*values, *description)  # type: ignore[operator]
-            if not isinstance(result, pl.Expr):
-                raise SchemaError(f"LambdaOp of column {names} must return a Polars expression; got {result!r}")
-            return result
-
         types = pl.LazyFrame(schema={column.name: column_type(column) for column in columns})
         try:
-            expression = call([pl.col(column.name) for column in columns]).alias(name)
+            expression = self._call(columns, [pl.col(column.name) for column in columns]).alias(name)
             dtype = types.select(expression).collect_schema()[name]
         except pl.exceptions.PolarsError as error:
             reason = str(error).split("\n")[0]
             raise SchemaError(f"LambdaOp of column {names} does not fit its dtype: {reason}") from error
         if reads_other_rows(expression, types.collect_schema()):
             raise SchemaError(f"LambdaOp of column {names} must not depend on other rows: {expression}")
-        return name, call(values), dtype
+        return name, self._call(columns, values), dtype
 
     def output(self, columns: Sequence[Column]) -> list[Column]:
         outputs = []
@@ -146,12 +192,30 @@ class LambdaOp(Operator):
         self, columns: Sequence[Column], resources: list[Any]
     ) -> Callable[[list[TensorColumn]], list[TensorColumn]]:
         if self.tf is None:
-            raise self.unservable(columns, "it has no TensorFlow function; pass one as LambdaOp(tf=...)")
+            return self._translated(columns)
         outputs = self.output(columns)
 
         def apply(values: list[TensorColumn]) -> list[TensorColumn]:
             calls = [[x] for x in values] if self.name is None else [values]
             return [self._tensor(inputs, column) for inputs, column in zip(calls, outputs, strict=True)]
+
+        return apply
+
+    def _translated(self, columns: Sequence[Column]) -> Callable[[list[TensorColumn]], list[TensorColumn]]:
+        """Return the TensorFlow function of the expressions."""
+        types = {column.name: column_type(column) for column in columns}
+        outputs = {column.name: column for column in self.output(columns)}
+        computed = {}
+        for name, expr in self._expressions(columns).items():
+            try:
+                computed[name] = expression_tensors.translate(expr, types)
+            except expression_tensors.UnsupportedError as error:
+                reason = f"{error} has no TensorFlow implementation; pass the same of tensors as LambdaOp(tf=...)"
+                raise self.unservable(columns, reason) from None
+
+        def apply(values: list[TensorColumn]) -> list[TensorColumn]:
+            by_name = {column.name: x for column, x in zip(columns, values, strict=True)}
+            return [_as_column(compute(by_name), outputs[name]) for name, compute in computed.items()]
 
         return apply
 
@@ -173,6 +237,16 @@ class LambdaOp(Operator):
         if flat.dtype.is_floating:
             masks.append(tf.logical_not(tf.math.is_nan(flat)))
         return type(values[0])(flat, reduce(tf.logical_and, masks) if masks else None, offsets)
+
+
+def _as_column(x: TensorColumn, column: Column) -> TensorColumn:
+    """Return the values of an expression in the column's dtype, with NaN as null."""
+    import tensorflow as tf
+
+    values = x.values if column.dtype in ("string", "datetime") else tf.cast(x.values, column.dtype)
+    if not values.dtype.is_floating:
+        return x.evolve(values=values)
+    return x.evolve(values=values, valid=tf.logical_and(x.valid, tf.logical_not(tf.math.is_nan(values))))
 
 
 def _takes_two(f: Any) -> bool:
@@ -200,7 +274,7 @@ def _qualified_name(f: Any) -> str:
     return f"{getattr(f, '__module__', None)}:{getattr(f, '__qualname__', None)}"
 
 
-def _saved_name(f: Any, columns: str) -> str | None:
+def _saved_name(f: Any, columns: str, reason: str) -> str | None:
     """Return "module:name" of a function. Raise `ValueError` where importing that does not return `f`."""
     if f is None:
         return None
@@ -211,7 +285,7 @@ def _saved_name(f: Any, columns: str) -> str | None:
         same = False
     if not same:
         raise ValueError(
-            f"LambdaOp of column {columns} cannot be saved, as another program cannot import {f!r}; define "
-            "a named function at the top level of a module"
+            f"LambdaOp of column {columns} cannot be saved, as {reason}, and another program cannot import {f!r}; "
+            "define a named function at the top level of a module"
         )
     return path

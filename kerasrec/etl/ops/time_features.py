@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
+from kerasrec.etl.lookup.calendar import of_days
 from kerasrec.etl.lookup.unix_time import PER_SECOND as UNITS
 from kerasrec.etl.operator.elementwise import map_elements
 from kerasrec.etl.operator.id_columns import FIRST, NULL, id_column
@@ -177,16 +178,6 @@ def _value(feature: str, x: Any, per_second: int) -> Any:
     days = seconds // 86_400
     if feature == "hour":
         return (seconds - days * 86_400) // 3_600
-    if feature in ("weekday", "is_weekend"):
-        since_monday = days + 3  # 1970 began on a Thursday
-        weekday = since_monday - since_monday // 7 * 7
-        return weekday if feature == "weekday" else weekday // 5
-    # By Howard Hinnant's "chrono-compatible low-level date algorithms" (2013), in which years begin in March.
-    since = days + 719_468
-    of_era = since - since // 146_097 * 146_097
-    year = (of_era - of_era // 1_460 + of_era // 36_524 - of_era // 146_096) // 365
-    of_year = of_era - (365 * year + year // 4 - year // 100)
-    month = (5 * of_year + 2) // 153
-    if feature == "day":
-        return of_year - (153 * month + 2) // 5 + 1
-    return month + 3 - month // 10 * 12
+    if feature == "is_weekend":
+        return of_days("weekday", days) // 5
+    return of_days(feature, days)
