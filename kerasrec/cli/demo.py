@@ -173,7 +173,14 @@ def _report(log: ClickLog, work: Path, run: _Run, command: str) -> RunReport:
     )
     rates = {name: run.figures[key] for name, key in RATES.items() if run.figures[key] is not None}
     rows = {"training": log.splits["train"].rows, "held out": log.splits["valid"].rows}
-    return RunReport("DLRM", [target], rows, rates=rates, command=command, title="Demo")
+    return RunReport(
+        "DLRM",
+        [target],
+        rows,
+        rates=rates,
+        command=command,
+        title="Demo: DLRM",
+    )
 
 
 def served_difference(model: Any, features: etl.Workflow, raw: pl.DataFrame, work: Path) -> float:

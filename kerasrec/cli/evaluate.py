@@ -24,7 +24,7 @@ from kerasrec.files import write_aside
 from kerasrec.schema import Column, Tag
 
 if TYPE_CHECKING:
-    from kerasrec.cli.run_predictions import Predictions
+    from kerasrec.cli.labelled_predictions import LabelledPredictions
 
 
 def run_evaluate(run: Path, data: str, by: Sequence[str], out: Path | None, overwrite: bool) -> None:
@@ -39,10 +39,10 @@ def run_evaluate(run: Path, data: str, by: Sequence[str], out: Path | None, over
                 f"--by: no column {name!r} in {source.name}{did_you_mean(name, source.columns.names)}"
             )
     check_backend(None)
-    from kerasrec.cli.run_predictions import predict_rows
+    from kerasrec.cli.labelled_predictions import predict_labelled
 
     console = Console()
-    predictions = predict_rows(*load_run(run), data, labels=True, console=console)
+    predictions = predict_labelled(load_run(run), data, console)
     if not predictions.rows:
         raise CommandError(f"{source.name} has no rows to evaluate on")
     raw = source.select(by).frame.select(by).collect(engine="streaming") if by else None
@@ -60,7 +60,7 @@ def run_evaluate(run: Path, data: str, by: Sequence[str], out: Path | None, over
             temporary.write_text(text + "\n", encoding="utf-8")
 
 
-def _figures(target: Column, predictions: Predictions, raw: pl.DataFrame | None) -> dict[str, Any]:
+def _figures(target: Column, predictions: LabelledPredictions, raw: pl.DataFrame | None) -> dict[str, Any]:
     """Return the task, scores of the model and of the base rate, means, and segments if there is `raw`."""
     task, name = "binary" if Tag.BINARY in target.tags else "regression", target.name
     labels = predictions.labels[name].cast(pl.Float64).to_numpy()
@@ -81,7 +81,7 @@ def _figures(target: Column, predictions: Predictions, raw: pl.DataFrame | None)
     return figures
 
 
-def _weights(predictions: Predictions, target: str) -> np.ndarray | None:
+def _weights(predictions: LabelledPredictions, target: str) -> np.ndarray | None:
     """Return the weights of the rows, if the workflow has any."""
     columns = [name for name in predictions.labels.columns if name not in predictions.targets.names]
     if not columns:

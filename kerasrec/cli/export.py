@@ -18,13 +18,12 @@ def run_export(run: Path, out: Path, overwrite: bool) -> None:
         raise CommandError(f"{out} exists; choose another folder, or pass --overwrite")
 
     check_backend("a SavedModel")
-    from kerasrec import serving
     from kerasrec.serving.rows import raw_schema
     from kerasrec.serving.wire import wire_names
     from kerasrec.tensor_names import signature
 
-    workflow, model = load_run(run)
-    serving.export(model, out, workflow=workflow, overwrite=overwrite)
+    pipeline = load_run(run)
+    pipeline.export(out, overwrite=overwrite)
     console = Console()
     console.print(
         f"{out}/ is a SavedModel. Its serving_default takes raw rows, as made by kerasrec.serving.rows:",

@@ -12,6 +12,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from kerasrec.cli.feature_files import sample_rows
+from kerasrec.cli.model_outputs import by_name
 from kerasrec.cli.run_report import Importance
 from kerasrec.cli.scores import score
 from kerasrec.data.loader import Loader
@@ -76,8 +77,7 @@ def _predict(
             pl.concat(frames, rechunk=True).write_parquet(Path(folder) / "part.parquet", compression="lz4")
             loader = Loader(folder, _BATCH, schema=schema.features, targets=[], rank=0, ranks=1)
             output = model.predict(loader, verbose=0)
-        by_target = output if isinstance(output, dict) else {targets[0]: output}
-        parts = {name: np.split(np.ravel(values), len(frames)) for name, values in by_target.items()}
+        parts = {name: np.split(np.ravel(x), len(frames)) for name, x in by_name(output, targets).items()}
         for number in range(len(frames)):
             yield {name: values[number] for name, values in parts.items()}
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 from kerasrec.cli.errors import CommandError
 from kerasrec.cli.file_names import MODEL, WORKFLOW
-from kerasrec.etl import Workflow
+
+if TYPE_CHECKING:
+    from kerasrec.pipeline.pipeline import Pipeline
 
 
 def check_run(run: Path) -> None:
@@ -19,17 +21,16 @@ def check_run(run: Path) -> None:
         raise CommandError(f"{run} was not written by kerasrec train: it has no {' and no '.join(missing)}")
 
 
-def load_run(run: Path) -> tuple[Workflow, Any]:
+def load_run(run: Path) -> Pipeline:
     """Return the workflow and the model in the folder `run`; TensorFlow and Keras must be imported already.
 
     Raises:
         CommandError: the folder has no such files, or they cannot be loaded.
     """
-    from kerasrec import load_model
+    from kerasrec.pipeline.pipeline import Pipeline
 
     check_run(run)
-    workflow = Workflow.load(run / WORKFLOW)
     try:
-        return workflow, load_model(run / MODEL)
+        return Pipeline.load(run)
     except Exception as error:  # Keras has no error type for a damaged file, or for one of another version
-        raise CommandError(f"cannot load {run / MODEL}: {error}") from error
+        raise CommandError(f"cannot load {run}: {error}") from error

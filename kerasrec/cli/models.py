@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
-from kerasrec import models
 from kerasrec.models.base import SchemaModel
+from kerasrec.models.by_name import BY_NAME
 
 _GIVEN = ("self", "schema", "task", "args", "kwargs")  # by the data, or by other options
 
@@ -18,7 +18,7 @@ _GIVEN = ("self", "schema", "task", "args", "kwargs")  # by the data, or by othe
 def run_models() -> None:
     """Print each model's name, the first sentence of its docstring, and its arguments with their defaults."""
     console = Console()
-    for number, (name, architecture) in enumerate(architectures().items()):
+    for number, (name, architecture) in enumerate(BY_NAME.items()):
         if number:
             console.print()
         console.print(f"[bold]{name}[/]  {_summary(architecture)}", highlight=False)
@@ -31,18 +31,6 @@ def run_models() -> None:
         markup=False,
         highlight=False,
     )
-
-
-def architectures() -> dict[str, type[SchemaModel]]:
-    """Return the models by the name that the command line gives them, such as "wide-and-deep"."""
-    classes = [getattr(models, name) for name in models.__all__]
-    found = [c for c in classes if inspect.isclass(c) and issubclass(c, SchemaModel) and c is not SchemaModel]
-    return {_dashed(architecture.__name__): architecture for architecture in found}
-
-
-def _dashed(name: str) -> str:
-    """Return a class's name in small letters, with hyphens around "and"."""
-    return name.replace("And", "-and-").lower()
 
 
 def _summary(architecture: type[SchemaModel]) -> str:
@@ -67,7 +55,5 @@ def _arguments(function: object) -> Iterator[str]:
 
 def _shared() -> list[str]:
     """Return the arguments of every model that the models themselves do not list."""
-    of_models = {
-        argument.partition("=")[0] for c in architectures().values() for argument in _arguments(c.__init__)
-    }
+    of_models = {argument.partition("=")[0] for c in BY_NAME.values() for argument in _arguments(c.__init__)}
     return [a for a in _arguments(SchemaModel.__init__) if a.partition("=")[0] not in of_models]

@@ -53,7 +53,7 @@ def _learning_curve(target: TargetReport, metric: str) -> Draw:
         if metric in target.bounds:
             _level(axis, target.bounds[metric], BOUND, "--", "bound: the true probabilities")
         for color, (label, baseline) in zip(cycle(BASELINES), target.baselines.items(), strict=False):
-            if metric in baseline.scores:
+            if metric in baseline.scores and not (metric == "auc" and baseline.scores[metric] == 0.5):
                 _level(axis, baseline.scores[metric], color, ":", label)
         axis.set(xlabel="rows trained on", ylabel=METRIC_NAMES[metric])
         _finish(axis)

@@ -12,7 +12,9 @@ from rich.console import Console
 
 from kerasrec.cli.errors import CommandError, did_you_mean
 from kerasrec.cli.load_run import check_run, load_run
+from kerasrec.cli.model_outputs import by_name
 from kerasrec.cli.preconditions import check_backend
+from kerasrec.cli.progress import stage
 from kerasrec.etl.sources.scan import scan
 from kerasrec.etl.sources.source import Source
 from kerasrec.files import write_aside
@@ -30,24 +32,23 @@ def run_predict(run: Path, data: str, out: Path, keep: Sequence[str], overwrite:
     source = scan(data)
     _check_kept(source, keep, out)
     check_backend(None)
-    from kerasrec.cli.run_predictions import predict_rows
 
-    workflow, model = load_run(run)
-    names = column_names(workflow.output_schema.targets.names)
+    pipeline = load_run(run)
+    targets = pipeline.workflow.output_schema.targets.names
+    names = column_names(targets)
     if taken := [name for name in names.values() if name in keep]:
         raise CommandError(f"--keep: {taken[0]!r} is the name of the predictions; rename that column in the data")
     console = Console()
-    predictions = predict_rows(workflow, model, data, labels=False, console=console)
-    columns = {names[target]: values for target, values in predictions.values.items()}
+    with stage(console, "predicting") as predicting:
+        outputs = by_name(pipeline.predict(data), targets)
+        columns = {names[target]: np.ravel(values) for target, values in outputs.items()}
+        rows = len(next(iter(columns.values())))
+        predicting.show(f"{rows:,} rows")
     with write_aside(out, overwrite=overwrite) as temporary:
         kept = source.select(keep).frame.select(keep) if keep else None
         _write(temporary, out.suffix.lower(), kept, columns)
-    means = ", ".join(f"{names[name]} {np.mean(x):.4g}" for name, x in predictions.values.items() if len(x))
-    console.print(
-        f"{out}: {predictions.rows:,} rows" + (f"; mean of {means}" if means else ""),
-        markup=False,
-        highlight=False,
-    )
+    means = ", ".join(f"{name} {values.mean():.4g}" for name, values in columns.items() if rows)
+    console.print(f"{out}: {rows:,} rows" + (f"; mean of {means}" if means else ""), markup=False, highlight=False)
 
 
 def column_names(targets: Sequence[str]) -> dict[str, str]:

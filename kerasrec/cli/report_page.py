@@ -19,13 +19,13 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:"  # a pa
 
 def page(report: RunReport) -> str:
     """Return the page as HTML that needs no other file."""
-    names = ", ".join(target.name for target in report.targets)
+    title = report.title or f"{report.model} for {', '.join(target.name for target in report.targets)}"
     head = element(
         "head",
         element("meta", charset="utf-8"),
         element("meta", name="viewport", content="width=device-width, initial-scale=1"),
         element("meta", http_equiv="Content-Security-Policy", content=_POLICY),
-        element("title", f"{report.title}: {names}"),
+        element("title", title),
         element("style", Html(_CSS.read_text(encoding="utf-8"))),
     )
     several = len(report.targets) > 1
@@ -39,7 +39,7 @@ def page(report: RunReport) -> str:
     ]
     body = element(
         "body",
-        element("h1", f"{report.title}: {report.model} for ", element("bdi", names)),
+        element("h1", element("bdi", title)),
         element("nav", element("ul", *links), aria_label="Sections"),
         *(
             element("section", element("h2", title), content, id_=f"section-{number}")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -38,8 +38,10 @@ class Measured:
     importance: Mapping[str, Mapping[str, Importance]]
 
 
-def target_reports(fitted: Fitted, measured: Measured, raw: pl.DataFrame) -> list[TargetReport]:
-    """Return a report per target; `raw` has the columns of segments of the held-out rows."""
+def target_reports(
+    fitted: Fitted, measured: Measured, raw: pl.DataFrame, ids: Collection[str]
+) -> list[TargetReport]:
+    """Return a report per target; `raw` has the columns of segments of the held-out rows, `ids` those of ids."""
     reports = []
     for name, task in measured.tasks.items():
         labels, predictions = measured.labels[name], measured.predictions[name]
@@ -54,7 +56,7 @@ def target_reports(fitted: Fitted, measured: Measured, raw: pl.DataFrame) -> lis
                 measured.baselines.get(name, {}),
                 weights=measured.weights,
                 importance=measured.importance.get(name, {}),
-                segments=find_segments(raw, task, labels, predictions, measured.weights) if raw.columns else (),
+                segments=find_segments(raw, task, labels, predictions, measured.weights, categorical=ids),
             )
         )
     return reports
@@ -85,7 +87,7 @@ def print_figures(
         console.print(f"\n{target.name}: held-out rows", style="bold", markup=False, highlight=False)
         console.print(_figures(target))
         found = verdict(target)
-        style = "yellow" if found.better is False else "bold"
+        style = "bold" if found.better else "yellow"
         console.print(f"\n{found.text}", style=style, markup=False, highlight=False)
     console.print(f"\n{kept(fitted, options)} {split.explain(options.valid)}", markup=False, highlight=False)
 

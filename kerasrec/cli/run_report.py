@@ -138,7 +138,7 @@ class RunReport:
         seconds: stage -> how long it took, in the order of the stages.
         rates: work -> rows per second.
         command: the line that repeats the run, such as "kerasrec train --config run/config.json --out again".
-        title: of the page.
+        title: of the page; by default "MODEL for TARGET, TARGET".
     """
 
     model: str
@@ -150,4 +150,4 @@ class RunReport:
     seconds: Mapping[str, float] = field(default_factory=dict)
     rates: Mapping[str, float] = field(default_factory=dict)
     command: str = ""
-    title: str = "Training run"
+    title: str = ""

@@ -53,6 +53,8 @@ def find_segments(
     """
     y, p = np.ravel(labels).astype(np.float64), np.ravel(predictions).astype(np.float64)
     w = np.ones_like(y) if weights is None else np.ravel(weights).astype(np.float64)
+    if not rows.columns:
+        return []
     if not len(rows) == len(y) == len(p) == len(w):
         raise ValueError(f"{len(rows)} rows, {len(y)} labels, {len(p)} predictions and {len(w)} weights differ")
     return [

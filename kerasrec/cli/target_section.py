@@ -28,7 +28,7 @@ def scores(target: TargetReport, titled: bool) -> Html:
         for metric in target.scores
     ]
     answer = verdict(target)
-    kind = {True: "verdict good", False: "verdict bad", None: "verdict"}[answer.better]
+    kind = {True: "verdict good", False: "verdict bad", None: "verdict unsure"}[answer.better]
     return join(
         [
             *([element("h3", element("bdi", target.name))] if titled else []),

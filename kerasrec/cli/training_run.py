@@ -145,7 +145,8 @@ class TrainingRun:
     def _report(self, fitted: Fitted, measured: Measured) -> RunReport:
         inspection, options = self.inspection, self.options
         columns = column_reports(inspection.resolved)
-        targets = target_reports(fitted, measured, self._raw_segments(segment_columns(columns)))
+        ids = [column.name for column in columns if column.role == "categorical"]
+        targets = target_reports(fitted, measured, self._raw_segments(segment_columns(columns)), ids)
         names = {TRAIN: "training", STOP: "to stop on", HELD_OUT: "held out"}
         parts = {name: part for part, name in names.items() if (self.features / part).exists()}
         rows = {**inspection.rows, **{name: count_rows(self.features / part) for name, part in parts.items()}}

@@ -21,7 +21,7 @@ REMEDIES = (
 class Verdict:
     """Whether the model is clearly better than every baseline, and a text that says so and why.
 
-    `better` is None if there is no baseline to compare with.
+    `better` is None if that cannot be told: without a baseline, or if the difference may be chance.
     """
 
     better: bool | None
@@ -50,8 +50,10 @@ def verdict(target: TargetReport) -> Verdict:
         text = f"The model is worse than the baseline {name!r}: its {loss} is higher by {-gain:.4g} ± {error:.2g}"
         return Verdict(False, f"{text} ({reached}, against {against}). {_ranking(target, baseline)}{REMEDIES}")
     text = f"The model is not clearly better than the baseline {name!r}: {reached}, against {against}."
-    rows = f"On {np.size(target.labels):,} held-out rows its {loss} is lower by {gain:.2g} ± {error:.2g}"
-    return Verdict(False, f"{text} {rows}, which may be chance. {REMEDIES}")
+    sign = "lower" if gain > 0 else "higher"
+    rows = f"On {np.size(target.labels):,} held-out rows its {loss} is {sign} by {abs(gain):.2g} ± {error:.2g}"
+    remedy = "Hold out more rows to tell." if gain > 0 else REMEDIES
+    return Verdict(None, f"{text} {rows}, which may be chance. {remedy}")
 
 
 def _ranking(target: TargetReport, baseline: Baseline) -> str:

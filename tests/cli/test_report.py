@@ -105,7 +105,7 @@ def test_a_browser_shows_every_section_and_runs_nothing(folder, width, scheme):
 def test_one_target_needs_no_heading_of_its_own(folder):
     with open_page() as page:
         page.goto((folder / "one" / "index.html").as_uri())
-        assert page.title() == "Training run: clicked"
+        assert page.title() == "dlrm for clicked"
         assert page.locator("h2").all_inner_texts() == ["Result", "Warnings", "Held-out rows", "Columns", "Run"]
         cells = page.locator("table").first.locator("th, td").all_inner_texts()
         assert cells[:4] == ["on held-out rows", "model", "biases only", "base rate"]
