@@ -49,11 +49,6 @@ class Fitted:
         return [check.rows for check in next(iter(self.checks.values()))]
 
 
-def choose_batch_size(rows: int) -> int:
-    """Return a power of two of 64 to 4096, so that an epoch has a few hundred steps."""
-    return min(4096, max(64, 1 << (rows // 500).bit_length()))
-
-
 def checks_every(steps: int) -> int:
     """Return after how many of an epoch's steps the model is checked."""
     return max(1, math.ceil(steps / CHECKS_PER_EPOCH))

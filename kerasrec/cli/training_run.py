@@ -45,12 +45,12 @@ from kerasrec.cli.training import (
     EVALUATION_BATCH,
     Fitted,
     checks_every,
-    choose_batch_size,
     fit_model,
     lists_of_backend,
     predict,
     read_labels,
 )
+from kerasrec.data.batch_size import default_batch_size
 from kerasrec.data.loader import Loader
 from kerasrec.files import check_target, flush_tree
 from kerasrec.schema import SchemaError, Tag
@@ -90,7 +90,7 @@ class TrainingRun:
         options = self.options
         self.choice, self.optimizer = choice, optimizer
         rows = Loader(self.features / TRAIN, lists=lists_of_backend()).num_rows
-        batch = options.batch_size or choose_batch_size(rows // self.job.size)
+        batch = options.batch_size or default_batch_size(rows // self.job.size, shuffle=True)
         train = self._loader(TRAIN, batch_size=batch, shuffle=True, seed=options.seed)
         checked = self._loader(STOP if options.patience else HELD_OUT, batch_size=EVALUATION_BATCH)
         self.tasks = {
