@@ -9,7 +9,6 @@ from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
-from mkdocs.structure.nav import Navigation
 from mkdocs.structure.pages import Page
 
 sys.path.insert(0, os.path.dirname(__file__))
@@ -45,9 +44,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     made = {page: (ROOT / source).read_text(encoding="utf-8") for source, page in ELSEWHERE.items()}
     made |= gallery_pages.pages() | api_pages.pages()
     for page, text in made.items():
-        file = File.generated(config, page, content=text)
-        file.edit_uri = None
-        files.append(file)
+        files.append(File.generated(config, page, content=text))
     config.nav = _expanded(config.nav, [file.src_uri for file in files.documentation_pages()])
     return files
 
@@ -73,11 +70,3 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     if source is None:  # a page of the API reference
         return markdown
     return links.rewritten(markdown, source, page.file.src_uri, sources(), config.repo_url, api_pages.anchors())
-
-
-def on_nav(nav: Navigation, config: MkDocsConfig, files: Files) -> Navigation:
-    """Leave out the link for editing of pages that have no file in docs/."""
-    for page in nav.pages:
-        if page.file.generated_by:
-            page.edit_url = None
-    return nav
