@@ -19,14 +19,16 @@ from kerasrec.checkpoint.callback_state import set_callback_states, warn_of_unkn
 from kerasrec.checkpoint.position import NAME, Position, Training
 from kerasrec.checkpoint.random_state import set_random_state
 from kerasrec.data.loader import Loader
+from kerasrec.data.loader_of import loader_of
 from kerasrec.parallel import comm
+from kerasrec.parallel.fit.data_callback import DataCallback
 
 
 class _EpochIsOver:
     """The value of `stop_training` that ends an epoch which began in its middle; others set it to True."""
 
 
-class Checkpoint(keras.callbacks.Callback):
+class Checkpoint(DataCallback):
     """Saves a training every few batches, and resumes it at the exact batch when `fit` is run again.
 
     The script stays as it is. Run again, by hand or by `kerasrec run`, `fit` finds the latest checkpoint in
@@ -44,8 +46,8 @@ class Checkpoint(keras.callbacks.Callback):
     On several ranks every rank saves and reads its part, in a folder that they share. The same number of ranks can
     resume in the middle of an epoch; any number where an epoch ended.
 
-    `kr.models` give it the loaders that they are fitted on and the other callbacks, and put it last. With a model
-    of your own, pass these and put it last yourself.
+    `fit` of `kr.models` and `kr.parallel.Model` gives it the loaders and the other callbacks, and puts it last.
+    With a plain `keras.Model`, pass these and put it last yourself.
 
     **Limits.** In the epoch that is resumed, callbacks count batches from 0 again, and `on_epoch_begin` is called
     a second time. `CSVLogger` needs `append=True`. Draws of `tf.random` operations in a compiled step cannot be
@@ -57,9 +59,9 @@ class Checkpoint(keras.callbacks.Callback):
             after the last batch of an epoch is saved when the epoch has ended, with its validation. At the end of
             `fit` one is always saved.
         keep: how many checkpoints are kept, the latest ones.
-        loader: what is trained on, with a model that is not of `kr.models`. Without one `every` must be "epoch".
-        validation: the loader of validation data, if that is shuffled, with a model that is not of `kr.models`.
-        callbacks: the other callbacks whose state is to be saved, with a model that is not of `kr.models`.
+        loader: what a plain `keras.Model` is trained on. Without a loader `every` must be "epoch".
+        validation: the loader of a plain `keras.Model`'s validation data, if that is shuffled.
+        callbacks: the other callbacks of a plain `keras.Model` whose state is to be saved.
 
     Raises:
         ValueError: (in `fit`) the checkpoint is of another model, optimizer or loader, is damaged, or was saved in
@@ -87,8 +89,14 @@ class Checkpoint(keras.callbacks.Callback):
             raise ValueError(f"keep must be an integer >= 1; got {keep!r}")
         self.folder, self.every, self.keep = Path(os.path.abspath(folder)), every, keep
         self.loader, self.validation, self.callbacks = loader, validation, list(callbacks)
+        self._given = loader, validation
         self._epoch_is_over = _EpochIsOver()
         self._logs: dict[int, dict[str, Any]] = {}  # of the epochs that are done
+
+    def set_data(self, data: Any, validation_data: Any, callbacks: Iterable[keras.callbacks.Callback]) -> None:
+        self.loader = loader_of(data) or self._given[0]
+        self.validation = loader_of(validation_data) or self._given[1]
+        self.callbacks = list(callbacks)
 
     def set_model(self, model: Any) -> None:
         super().set_model(model)
@@ -218,7 +226,7 @@ class Checkpoint(keras.callbacks.Callback):
             if self.every != "epoch":
                 raise ValueError(
                     "kr.callbacks.Checkpoint needs fit's kr.Loader to save in the middle of an epoch: "
-                    'pass loader=train (kr.models do so themselves), or every="epoch"'
+                    'fit kr.models or a kr.parallel.Model on one, pass loader=train, or choose every="epoch"'
                 )
             return
         if len(self.loader) != self._batches:
@@ -232,21 +240,6 @@ class Checkpoint(keras.callbacks.Callback):
                 f"steps_per_execution={several} does not divide the {len(self.loader):,} batches of an epoch; "
                 f"kr.callbacks.Checkpoint needs that: fit train.take({len(self.loader) // several * several})"
             )
-
-
-def with_loaders(callbacks: Any, loader: Loader | None, validation: Loader | None) -> Any:
-    """Return callbacks as `fit` takes them, a `Checkpoint` among them last and with the loaders of `fit`."""
-    is_list = isinstance(callbacks, keras.callbacks.CallbackList)
-    flat = callbacks.callbacks if is_list else keras.tree.flatten(callbacks) if callbacks else []
-    checkpoints = [callback for callback in flat if isinstance(callback, Checkpoint)]
-    if not checkpoints:
-        return callbacks
-    if len(checkpoints) > 1:
-        raise ValueError(f"fit takes one kr.callbacks.Checkpoint; got {len(checkpoints)}")
-    last = checkpoints[0]
-    last.loader, last.validation = loader, validation
-    last.callbacks = [callback for callback in flat if callback is not last]
-    return callbacks if is_list else [*last.callbacks, last]
 
 
 def _message(path: Path, training: Training, epochs: int, ended: bool) -> str:

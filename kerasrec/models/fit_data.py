@@ -6,8 +6,8 @@ from typing import Any
 
 import keras
 
-from kerasrec.data.frameworks.tf_tensors import TensorFlowBatches
 from kerasrec.data.loader import Loader
+from kerasrec.data.loader_of import loader_of
 from kerasrec.parallel import comm
 from kerasrec.parallel.fit.rank_check import check_same_on_ranks
 
@@ -22,13 +22,6 @@ _COMPARED = (
     "ranks",
     "sample_weight",
 )
-
-
-def loader_of(data: Any) -> Loader | None:
-    """Return the loader that data is, or whose batches it converts; None for data of other kinds."""
-    if isinstance(data, TensorFlowBatches):
-        return loader_of(data.loader)
-    return data if isinstance(data, Loader) else None
 
 
 def on_device(data: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import keras
 
 from kerasrec._keras import DataAdapter, use_loss_by_rows
-from kerasrec.callbacks.checkpoint import with_loaders
+from kerasrec.data.loader_of import loader_of
 from kerasrec.etl.dataset import Dataset
 from kerasrec.layers import DistributedEmbedding
 from kerasrec.models.checks import check_binary, check_fit, check_same_features
@@ -25,7 +25,7 @@ from kerasrec.models.compile_arguments import (
     resolve_optimizer,
 )
 from kerasrec.models.dataset_arguments import DatasetLoaders, by_name, refuse_frames
-from kerasrec.models.fit_data import compare_data_on_ranks, fingerprint_of_data, loader_of, on_device
+from kerasrec.models.fit_data import compare_data_on_ranks, fingerprint_of_data, on_device
 from kerasrec.models.heads import Heads, Task
 from kerasrec.parallel import comm
 from kerasrec.parallel.fit.checks import check_trainer
@@ -161,8 +161,7 @@ class SchemaTrainer(RankTrainer, keras.Model):
         if comm.size() > 1:
             check_trainer(self)
             self._compare_on_ranks(x, validation_data)
-        callbacks = with_loaders(arguments.get("callbacks"), loader_of(x), loader_of(validation_data))
-        arguments |= {"x": on_device(x), "validation_data": on_device(validation_data), "callbacks": callbacks}
+        arguments |= {"x": on_device(x), "validation_data": on_device(validation_data)}
         with self._class_weights(class_weight):
             return super().fit(**arguments)
 

@@ -287,6 +287,31 @@ def test_arguments_that_cannot_be(folder, tmp_path):
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.parametrize("kind", ["files", "memory"])
+def test_fit_of_kr_parallel_model_gives_the_callback_its_loader(folder, kind, tmp_path):
+    def run(*callbacks):
+        keras.utils.set_random_seed(3)
+        train = loader(folder)
+        if kind == "memory":
+            train = kr.Loader(make_table(110), 20, shuffle=True, schema=train.schema)
+        x = kr.inputs(train.schema, 4)
+        y = keras.layers.Dense(1, "sigmoid")(keras.layers.Dropout(0.4)(kr.layers.MLP([8])(x.concatenated)))
+        model = kr.parallel.Model(x.inputs, y)
+        model.compile(kr.optimizers.Adam(), "binary_crossentropy")
+        # It is the first of the callbacks, but runs as the last one.
+        last = [kr.callbacks.Checkpoint(tmp_path / "c", 4)] if callbacks else []
+        history = model.fit(train, epochs=3, verbose=0, callbacks=[*last, *callbacks]).history
+        return history, model.get_weights()
+
+    with pytest.raises(Broken), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        run(BreakAt("batch", 10))
+    assert kr.checkpoint.latest(tmp_path / "c").name == "step-00000008"
+    (history, weights), (expected, of_expected) = run(Rates()), run()
+    assert history == expected
+    assert all(np.array_equal(a, b) for a, b in zip(weights, of_expected, strict=True))
+
+
 def test_several_steps_at_a_time(folder, tmp_path):
     def run(*callbacks):
         keras.utils.set_random_seed(3)

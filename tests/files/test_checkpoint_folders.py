@@ -53,17 +53,17 @@ def model() -> keras.Model:
 
 @pytest.fixture
 def saved(model: keras.Model, tmp_path: Path) -> Path:
-    kr.parallel.save(tmp_path / "checkpoint", model)
+    kr.parallel.save(model, tmp_path / "checkpoint")
     return tmp_path / "checkpoint"
 
 
 def test_a_second_saver_is_refused_and_the_first_is_not_disturbed(model, saved: Path) -> None:
     before = sorted(saved.rglob("*"))
     with lock(saved / LOCK, "here"), pytest.raises(FileExistsError, match=f"{saved}: another process is saving"):
-        kr.parallel.save(saved, model, overwrite=True)
+        kr.parallel.save(model, saved, overwrite=True)
     assert sorted(saved.rglob("*")) == before
-    kr.parallel.save(saved, model, overwrite=True)
-    kr.parallel.restore(saved, model)
+    kr.parallel.save(model, saved, overwrite=True)
+    kr.parallel.restore(model, saved)
     assert len(list(saved.iterdir())) == 2
 
 
@@ -79,7 +79,7 @@ sys.stdin.readline()
 done = 0
 for _ in range(30):
     try:
-        kr.parallel.save(sys.argv[1], model, overwrite=True)
+        kr.parallel.save(model, sys.argv[1], overwrite=True)
         done += 1
     except FileExistsError as error:
         assert "another process is saving" in str(error) and sys.argv[1] in str(error), error
@@ -111,7 +111,7 @@ def test_two_savers_leave_one_whole_checkpoint(tmp_path: Path) -> None:
     assert all(saver.returncode == 0 for saver in savers)
     assert sum(done) >= 30
     restored = model_of("item", "user")
-    kr.parallel.restore(tmp_path / "checkpoint", restored)
+    kr.parallel.restore(restored, tmp_path / "checkpoint")
     found = {float(number) for weight in restored.weights for number in np.ravel(weight)}
     assert found in ({1.0}, {2.0})
     assert len(list((tmp_path / "checkpoint").iterdir())) == 2
@@ -126,7 +126,7 @@ def test_a_foreign_manifest_and_what_lies_beside_it_are_left_alone(model, text: 
     before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
     for overwrite in (False, True):
         with pytest.raises(FileExistsError, match=str(folder)):
-            kr.parallel.save(folder, model, overwrite=overwrite)
+            kr.parallel.save(model, folder, overwrite=overwrite)
     assert {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()} == before
 
 
@@ -136,20 +136,20 @@ def test_only_folders_that_saves_made_are_removed(model, saved: Path) -> None:
     (saved / "save-0123456789ab" / "notes.txt").write_text("mine")
     (saved / "save-0123456789ac").mkdir()  # cut off
     (saved / "save-0123456789ac" / "item.safetensors").write_bytes(b"half")
-    kr.parallel.save(saved, model, overwrite=True)
+    kr.parallel.save(model, saved, overwrite=True)
     names = {each.name for each in saved.iterdir()}
     assert {"save-final", "save-0123456789ab", "manifest.json"} <= names
     assert len(names) == 4
-    kr.parallel.restore(saved, model)
+    kr.parallel.restore(model, saved)
 
 
 def test_a_checkpoint_behind_a_link(model, tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere" / "run")
-    kr.parallel.save(tmp_path / "link", model)
-    kr.parallel.save(tmp_path / "link", model, overwrite=True)
+    kr.parallel.save(model, tmp_path / "link")
+    kr.parallel.save(model, tmp_path / "link", overwrite=True)
     assert (tmp_path / "link").is_symlink()
     assert (tmp_path / "elsewhere" / "run" / "manifest.json").exists()
-    kr.parallel.restore(tmp_path / "link", model)
+    kr.parallel.restore(model, tmp_path / "link")
 
 
 NAMES = [
@@ -171,8 +171,8 @@ NAMES = [
 
 def test_tables_of_any_name(tmp_path: Path) -> None:
     model, other = model_of(*NAMES), model_of(*NAMES, seed=7)
-    kr.parallel.save(tmp_path / "checkpoint", model)
-    kr.parallel.restore(tmp_path / "checkpoint", other)
+    kr.parallel.save(model, tmp_path / "checkpoint")
+    kr.parallel.restore(other, tmp_path / "checkpoint")
     assert_same(values(other), values(model))
     (folder,) = (tmp_path / "checkpoint").glob("save-*")
     files = [path.name for path in folder.iterdir()]
@@ -208,7 +208,7 @@ def changes(facts: dict) -> list[tuple[str, dict]]:
 
 def refusal(saved: Path, model: keras.Model) -> str:
     try:
-        kr.parallel.restore(saved, model)
+        kr.parallel.restore(model, saved)
     except (ValueError, FileNotFoundError) as error:
         return str(error)
     return "restored"
@@ -227,7 +227,7 @@ def test_any_wrong_manifest_is_refused_before_anything_changes(model, saved: Pat
         assert str(saved) in told or any(each in name for each in harmless), f"{name}: {told}"
         manifest.write_text(json.dumps({**changed, "crc32": checksum}))  # as it was damaged
         with pytest.raises((ValueError, FileNotFoundError)):
-            kr.parallel.restore(saved, model)
+            kr.parallel.restore(model, saved)
     assert_same(values(model), before)
 
 
@@ -240,8 +240,8 @@ def test_a_full_disk_says_what_was_needed(model, saved: Path, monkeypatch: pytes
     with pytest.raises(
         OSError, match=rf"cannot write {saved}: No space left on device. \d+ of 640 bytes .* unchanged"
     ):
-        kr.parallel.save(saved, model, overwrite=True)
+        kr.parallel.save(model, saved, overwrite=True)
     assert {path: path.read_bytes() for path in saved.rglob("*") if path.is_file()} == before
     with pytest.raises(OSError, match="nothing is left of it"):
-        kr.parallel.save(saved.parent / "new", model)
+        kr.parallel.save(model, saved.parent / "new")
     assert not (saved.parent / "new").exists()

@@ -99,14 +99,14 @@ def values(model: keras.Model) -> list[np.ndarray]:
 
 def checkpoint(folder: Path) -> tuple[list[Path], Callable[[], Any]]:
     model, other = make_model(1), make_model(2)
-    kr.parallel.save(folder, model)
+    kr.parallel.save(model, folder)
     before = values(other)
 
     def read() -> Any:
         for variable, value in zip([*other.variables, *other.optimizer.variables], before, strict=True):
             variable.assign(value)
         try:
-            kr.parallel.restore(folder, other)
+            kr.parallel.restore(other, folder)
         except ERRORS:
             assert all(map(np.array_equal, values(other), before)), "the model changed before it was refused"
             raise

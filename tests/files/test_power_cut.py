@@ -43,7 +43,7 @@ model = kr.models.DCN(schema, embedding_dim=8)
 model.compile(optimizer=kr.optimizers.Adagrad(0.1), loss="binary_crossentropy")
 model.fit({"user": np.arange(8)}, np.ones((8, 1)), verbose=0)
 for _ in range(2):
-    kr.parallel.save(Path(sys.argv[1], "checkpoint"), model, overwrite=True)
+    kr.parallel.save(model, Path(sys.argv[1], "checkpoint"), overwrite=True)
     kr.serving.export(model, Path(sys.argv[1], "served"), overwrite=True)
 """
 

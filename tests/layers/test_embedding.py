@@ -369,9 +369,9 @@ def test_float64_tables_keep_their_digits(tmp_path):
     model.save(tmp_path / "model.keras")
     again = keras.saving.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(again.predict({"item": np.arange(50)}, verbose=0), rows)
-    kr.parallel.save(tmp_path / "checkpoint", model)
+    kr.parallel.save(model, tmp_path / "checkpoint")
     layer.variables[0].assign(0 * rows)
-    kr.parallel.restore(tmp_path / "checkpoint", model)
+    kr.parallel.restore(model, tmp_path / "checkpoint")
     np.testing.assert_array_equal(layer.table("item"), rows)
 
 

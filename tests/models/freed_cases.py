@@ -53,9 +53,9 @@ def evaluated(folder):
 def saved(folder):
     model, loader = fitted(folder)
     model.save(folder / "model.keras")
-    kr.parallel.save(folder / "checkpoint", model, overwrite=True)
+    kr.parallel.save(model, folder / "checkpoint", overwrite=True)
     again = keras.saving.load_model(folder / "model.keras")
-    kr.parallel.restore(folder / "checkpoint", again)
+    kr.parallel.restore(again, folder / "checkpoint")
     return again, loader
 
 

@@ -140,7 +140,7 @@ def reads_its_rows(model, path):
 
     safetensors_io.read = counted
     try:
-        kr.parallel.restore(path, model)
+        kr.parallel.restore(model, path)
     finally:
         safetensors_io.read = read
     stacks = table_variables(model)
@@ -154,7 +154,7 @@ def save_and_restore(case, folder):
     model = built(case, case["placements"], seed=3)
     train(model, range(3))
     mean = np.mean(comm.gather_objects(float(model.seen)))
-    kr.parallel.save(folder / "saved", model)
+    kr.parallel.save(model, folder / "saved")
     assert comm.gather_objects(float(model.seen)) == [mean] * comm.size()
     at_save = state(model)
     train(model, range(3, 5))
@@ -180,7 +180,7 @@ def save_and_restore(case, folder):
         np.savez(folder / "at_save.npz", **at_save)
         np.savez(folder / "after.npz", **after)
     # What one rank saved, under this plan.
-    kr.parallel.restore(folder / "alone", again)
+    kr.parallel.restore(again, folder / "alone")
     assert_equal(dict(np.load(folder / "alone.npz")), state(again))
 
 
@@ -189,7 +189,7 @@ def broken(case, folder):
     model = built(case, case["placements"], seed=3)
     path = folder / "broken"
     train(model, range(1))
-    kr.parallel.save(path, model)
+    kr.parallel.save(model, path)
     before = state(model)
     other = built(case, case["placements"], seed=70)
     other_before = state(other)
@@ -199,35 +199,35 @@ def broken(case, folder):
         if comm.rank() == 0:
             file.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
         comm.barrier()
-        refused(ValueError, f"{file.name} is damaged", kr.parallel.restore, path, other)
+        refused(ValueError, f"{file.name} is damaged", kr.parallel.restore, other, path)
         if comm.rank() == 0:
             file.unlink()
         comm.barrier()
-        refused(FileNotFoundError, file.name, kr.parallel.restore, path, other)
+        refused(FileNotFoundError, file.name, kr.parallel.restore, other, path)
         (foreign,) = (folder / "0" / "saved").glob(f"save-*/{file.name}")
         comm.barrier()
         if comm.rank() == 0:
             shutil.copy(foreign, file)
         comm.barrier()
-        refused(ValueError, f"{file.name} is of another save", kr.parallel.restore, path, other)
+        refused(ValueError, f"{file.name} is of another save", kr.parallel.restore, other, path)
         assert_equal({k: v for k, v in state(other).items() if k in other_before}, other_before)
         comm.barrier()
         if comm.rank() == 0:
             file.write_bytes(good)
         comm.barrier()
-    refused(FileExistsError, "overwrite=True", kr.parallel.save, path, model)
-    kr.parallel.save(path, model, overwrite=True)
+    refused(FileExistsError, "overwrite=True", kr.parallel.save, model, path)
+    kr.parallel.save(model, path, overwrite=True)
     write = safetensors_io.write
 
     def full(*arguments):
         raise OSError("no space left")
 
     safetensors_io.write = full if comm.rank() == comm.size() - 1 else write
-    refused(OSError, "no space left", kr.parallel.save, path, model, overwrite=True)
+    refused(OSError, "no space left", kr.parallel.save, model, path, overwrite=True)
     safetensors_io.write = write
     if comm.rank() == 0:
         assert len(list(path.iterdir())) == 2, list(path.iterdir())
-    kr.parallel.restore(path, model)
+    kr.parallel.restore(model, path)
     assert_equal(before, state(model))
 
 
@@ -237,7 +237,7 @@ def each_moment(case, folder):
     moments.mkdir()
     model = built(case, case["placements"], seed=3)
     train(model, range(1))
-    kr.parallel.save(path, model)
+    kr.parallel.save(model, path)
     before = state(model)
     train(model, range(1, 3))
     count = itertools.count()
@@ -264,7 +264,7 @@ def each_moment(case, folder):
     copying = []
     local_tables.LocalArray.blocks = each_block
     sys.addaudithook(about_to)  # for good: no hook can be removed
-    kr.parallel.save(path, model, overwrite=True)
+    kr.parallel.save(model, path, overwrite=True)
     copying.append(True)
     local_tables.LocalArray.blocks = blocks
     after = state(model)
@@ -277,7 +277,7 @@ def export(case, folder):
     """The same SavedModel as from one rank, which restored the checkpoint."""
     model = built(case, case["placements"], seed=3)
     train(model, range(2))
-    kr.parallel.save(folder / "exported", model)
+    kr.parallel.save(model, folder / "exported")
     ids = {name: keras.Input((3,), name=name, dtype="int64") for name in SIZES}
     functional = keras.Model(ids, model(ids))
     mean = np.mean(comm.gather_objects(float(model.seen)))
@@ -298,7 +298,7 @@ def refused(kind, message, call, *arguments, **options):
 def killed(case, folder):
     """The last rank is killed in the middle of its second table."""
     model = built(case, case["placements"], seed=3)
-    kr.parallel.save(folder / "killed", model)
+    kr.parallel.save(model, folder / "killed")
     train(model, range(2))
     blocks, calls = local_tables.LocalArray.blocks, []
 
@@ -312,7 +312,7 @@ def killed(case, folder):
     row_io.BLOCK_BYTES = BLOCK_BYTES
     if comm.rank() == comm.size() - 1:
         local_tables.LocalArray.blocks = dying
-    kr.parallel.save(folder / "killed", model, overwrite=True)
+    kr.parallel.save(model, folder / "killed", overwrite=True)
 
 
 def run(cases, folder):

@@ -43,8 +43,8 @@ def run(rows, folder):
     yield "build", rise
     data = {"item": np.arange(1000)}, np.ones((1000, 1))
     yield "fit", rises(lambda: model.fit(*data, batch_size=500, verbose=0))[0]
-    yield "save", rises(lambda: kr.parallel.save(folder / "saved", model))[0]
-    yield "restore", rises(lambda: kr.parallel.restore(folder / "saved", model))[0]
+    yield "save", rises(lambda: kr.parallel.save(model, folder / "saved"))[0]
+    yield "restore", rises(lambda: kr.parallel.restore(model, folder / "saved"))[0]
     yield "export", rises(lambda: kr.serving.export(model, folder / "served"))[0]
 
 

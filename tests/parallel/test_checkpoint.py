@@ -274,8 +274,11 @@ def test_all_goes_on_as_if_never_interrupted(tmp_path, name):
 
     first, second = new(0), new(5)
     train(first, 3)
-    kr.parallel.save(tmp_path / "all", first)
-    kr.parallel.restore(tmp_path / "all", second)
+    kr.parallel.save(first, tmp_path / "all")
+    with pytest.warns(
+        DeprecationWarning, match=r"kr.parallel.restore\(path, model\) is kr.parallel.restore\(model, path"
+    ):
+        kr.parallel.restore(tmp_path / "all", second)
     for model in (first, second):
         train(model, 2)
     for one, other in zip(first.variables, second.variables, strict=True):
@@ -286,7 +289,7 @@ def test_all_goes_on_as_if_never_interrupted(tmp_path, name):
     kr.restore_tables(tables, tmp_path / "all", optimizer=False)
     kr.save_tables(tables, tmp_path / "tables")
     with pytest.raises(ValueError, match="has tables alone; read it with kr.restore_tables"):
-        kr.parallel.restore(tmp_path / "tables", first)
+        kr.parallel.restore(first, tmp_path / "tables")
 
 
 def test_each_optimizer_gets_its_own_learning_rate_back(tmp_path):
@@ -298,8 +301,8 @@ def test_each_optimizer_gets_its_own_learning_rate_back(tmp_path):
 
     first, second = new(tuple(ROWS), 0.1, 0.2, 0.3), new(("user", "wide/one", "item"), 0.4, 0.5, 0.6)
     train(first, 1)
-    kr.parallel.save(tmp_path / "all", first)
-    kr.parallel.restore(tmp_path / "all", second)
+    kr.parallel.save(first, tmp_path / "all")
+    kr.parallel.restore(second, tmp_path / "all")
     rates = {
         variable.stack.tables[0].name if isinstance(variable, TableVariable) else "dense": round(
             float(second.optimizer.optimizer_of(variable).learning_rate), 3
@@ -312,14 +315,14 @@ def test_each_optimizer_gets_its_own_learning_rate_back(tmp_path):
 def test_another_dense_part_is_refused(tmp_path):
     model = whole_model(kr.optimizers.Adam(0.1))
     train(model, 1)
-    kr.parallel.save(tmp_path / "all", model)
+    kr.parallel.save(model, tmp_path / "all")
     other = whole_model(kr.optimizers.Adam(0.1), seed=1, units=2)
     before = other.get_weights()
     with pytest.raises(
         ValueError, match=r"weights/\d+ \(.*kernel\) is \(16, 1\) in .*, but \(16, 2\) in the model"
     ):
-        kr.parallel.restore(tmp_path / "all", other)
+        kr.parallel.restore(other, tmp_path / "all")
     with pytest.raises(ValueError, match=r"has 6 dense weights, but .* has 2"):
-        kr.parallel.restore(tmp_path / "all", built(optimizer=kr.optimizers.Adam(0.1)))
+        kr.parallel.restore(built(optimizer=kr.optimizers.Adam(0.1)), tmp_path / "all")
     for one, values in zip(other.get_weights(), before, strict=True):
         np.testing.assert_array_equal(one, values)

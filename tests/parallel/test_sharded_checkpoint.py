@@ -49,7 +49,7 @@ def check(cases, ranks, folder):
         place.mkdir()
         model = built(case, ALONE, seed=9)
         train(model, range(2))
-        kr.parallel.save(place / "alone", model)
+        kr.parallel.save(model, place / "alone")
         np.savez(place / "alone.npz", **state(model))
     ranks.run(checkpoint_cases.run, cases, folder, limit=400)
     job = ranks.run_to_the_end(checkpoint_cases.killed, cases[0], folder)
@@ -57,7 +57,7 @@ def check(cases, ranks, folder):
     for number, case in enumerate(cases):
         place = folder / str(number)
         model = built(case, ALONE, seed=11)
-        kr.parallel.restore(place / "saved", model)
+        kr.parallel.restore(model, place / "saved")
         assert_equal(dict(np.load(place / "at_save.npz")), state(model))
         if case.get("dropout") == 0:  # which falls otherwise on other ranks
             train(model, range(3, 5))
@@ -67,10 +67,10 @@ def check(cases, ranks, folder):
     # The save that was cut off left the checkpoint before it as it was, and perhaps some files.
     fresh = built(CASES[0], ALONE, seed=3)
     kept = built(CASES[0], ALONE, seed=4)
-    kr.parallel.restore(folder / "killed", kept)
+    kr.parallel.restore(kept, folder / "killed")
     for name in SIZES:
         np.testing.assert_array_equal(kept.tables.table(name), fresh.tables.table(name))
-    kr.parallel.save(folder / "killed", kept, overwrite=True)
+    kr.parallel.save(kept, folder / "killed", overwrite=True)
     assert len(list((folder / "killed").iterdir())) == 2
 
 
@@ -83,7 +83,7 @@ def check_moments(folder, ranks):
         assert len(moments) > 4
         whole = []
         for moment in moments:
-            kr.parallel.restore(moment, model)
+            kr.parallel.restore(model, moment)
             found = state(model)
             whole.append(float(found["item/"].sum()) == float(after["item/"].sum()))
             wanted = after if whole[-1] else before
@@ -95,7 +95,7 @@ def check_moments(folder, ranks):
 
 def check_served(folder):
     model = built(CASES[0], ALONE, seed=12)
-    kr.parallel.restore(folder / "exported", model)
+    kr.parallel.restore(model, folder / "exported")
     inputs = {name: keras.Input((3,), name=name, dtype="int64") for name in SIZES}
     kr.serving.export(keras.Model(inputs, model(inputs)), folder / "served_alone")
     rng = np.random.default_rng(0)

@@ -66,7 +66,7 @@ def test_tables(loader):
 @pytest.mark.parametrize("ranks", ["", "_of_2_ranks"])
 def test_checkpoint(ranks, loader):
     model = untrained(loader)
-    kr.parallel.restore(FILES / f"checkpoint{ranks}", model)
+    kr.parallel.restore(model, FILES / f"checkpoint{ranks}")
     assert_predicts(model, loader, np.load(FILES / f"predictions{ranks}.npy"))
     model.fit(loader, verbose=0)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import uuid
+import warnings
 from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
@@ -34,7 +35,7 @@ Fields: TypeAlias = dict[str, Any]  # of a `File`, as ranks send them to each ot
 
 
 def save(
-    path: str | os.PathLike[str], model: keras.Model, *, overwrite: bool = False, optimizer: bool = True
+    model: keras.Model, path: str | os.PathLike[str], *, overwrite: bool = False, optimizer: bool = True
 ) -> None:
     """Save what training needs to continue: tables, dense weights, optimizer state and random layers' seeds.
 
@@ -44,8 +45,8 @@ def save(
     earlier checkpoint as it was.
 
     Args:
-        path: the checkpoint's folder.
         model: a built model with `DistributedEmbedding` layers, at any depth.
+        path: the checkpoint's folder.
         overwrite: whether to replace a checkpoint at `path`.
         optimizer: whether to save the optimizer's state as well. A model that is not compiled or was never
             trained has none.
@@ -60,13 +61,14 @@ def save(
 
     Example:
 
-    >>> kr.parallel.save("run/checkpoint", model, overwrite=True)
-    >>> kr.parallel.restore("run/checkpoint", model)   # on any number of ranks, under any plan
+    >>> kr.parallel.save(model, "run/checkpoint", overwrite=True)
+    >>> kr.parallel.restore(model, "run/checkpoint")   # on any number of ranks, under any plan
     """
+    model, path = _model_first("save", model, path)
     _save(Path(os.path.abspath(path)), model, overwrite, optimizer, dense=True)
 
 
-def restore(path: str | os.PathLike[str], model: keras.Model, *, optimizer: bool = True) -> None:
+def restore(model: keras.Model, path: str | os.PathLike[str], *, optimizer: bool = True) -> None:
     """Read what `save` wrote, on any number of ranks and under any plan, and continue as if never interrupted.
 
     Every rank must call it, and reads its own rows. Before that all files are read through and checked, each by
@@ -74,8 +76,8 @@ def restore(path: str | os.PathLike[str], model: keras.Model, *, optimizer: bool
     keeps the seeds of its random layers.
 
     Args:
-        path: the checkpoint's folder.
         model: a built model. If it is compiled and the checkpoint has optimizer state, that is restored as well.
+        path: the checkpoint's folder.
         optimizer: False restores the weights alone, to train them with another optimizer.
 
     Raises:
@@ -84,6 +86,7 @@ def restore(path: str | os.PathLike[str], model: keras.Model, *, optimizer: bool
             lacks or that has another shape in it; other dense weights; the state of another optimizer; or a
             checkpoint of tables alone. Names the file or the table. An error on one rank is raised on all.
     """
+    model, path = _model_first("restore", model, path)
     _restore(Path(path), model, optimizer, dense=True)
 
 
@@ -147,6 +150,18 @@ def save_training(path: Path, model: keras.Model) -> None:
 def restore_training(path: Path, model: keras.Model) -> None:
     """Read what `save_training` wrote."""
     _restore(path, model, optimizer=True, dense=True, tables_required=False)
+
+
+def _model_first(function: str, model: Any, path: Any) -> tuple[keras.Model, str | os.PathLike[str]]:
+    """Return a model and a path that may have come in the order of 0.1, path first."""
+    if not isinstance(model, str | os.PathLike):
+        return model, path
+    warnings.warn(
+        f"kr.parallel.{function}(path, model) is kr.parallel.{function}(model, path) now; the old order will go",
+        DeprecationWarning,
+        stacklevel=3,
+    )
+    return path, model
 
 
 # ---- saving -------------------------------------------------------------------------------------------------

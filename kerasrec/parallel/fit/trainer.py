@@ -9,17 +9,21 @@ from typing import Any
 from kerasrec.parallel import comm
 from kerasrec.parallel.fit.callback import Callback, callbacks_on_ranks
 from kerasrec.parallel.fit.checks import check_trainer
+from kerasrec.parallel.fit.data_callback import with_data
 from kerasrec.parallel.fit.steps import RankSteps
 
 
 class RankTrainer(RankSteps):
     """Put before `keras.Model`, it adds a `kr.parallel.Callback` to what `fit`, `evaluate` and `predict` call.
 
-    `kr.models` and `kr.parallel.Model` have it. On one rank it does nothing.
+    `kr.models` and `kr.parallel.Model` have it. On one rank it only gives a `DataCallback` what `fit` trains on.
     """
 
     def fit(self, *args: Any, **kwargs: Any) -> Any:
-        return self._with_callback(super().fit, *args, **kwargs)
+        call = inspect.signature(super().fit).bind(*args, **kwargs)
+        given = call.arguments
+        given["callbacks"] = with_data(given.get("callbacks"), given.get("x"), given.get("validation_data"))
+        return self._with_callback(super().fit, *call.args, **call.kwargs)
 
     def evaluate(self, *args: Any, **kwargs: Any) -> Any:
         return self._with_callback(super().evaluate, *args, **kwargs)
