@@ -3,10 +3,10 @@
 Nothing heavy is imported until it is used: `import kerasrec` costs milliseconds, `kr.layers` imports Keras.
 """
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from kerasrec._version import __version__
+from kerasrec.public_names import public_names
 from kerasrec.registration import register_with_keras
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from kerasrec.models.saving import save_model, save_weights
     from kerasrec.parallel.checkpoint.checkpoint import restore_tables, save_tables
     from kerasrec.pipeline import Pipeline, load
-    from kerasrec.schema import Column, Schema, Tag
+    from kerasrec.schema import Column, Schema, SchemaError, Tag
     from kerasrec.tables.config import FeatureConfig, TableConfig
 
 _HOME = {
@@ -40,6 +40,7 @@ _HOME = {
     "TableConfig": "kerasrec.tables.config",
     "Column": "kerasrec.schema",
     "Schema": "kerasrec.schema",
+    "SchemaError": "kerasrec.schema",
     "Tag": "kerasrec.schema",
     "inputs": "kerasrec.layers.schema_inputs",
     "load": "kerasrec.pipeline",
@@ -49,7 +50,7 @@ _HOME = {
     "save_tables": "kerasrec.parallel.checkpoint.checkpoint",
     "save_weights": "kerasrec.models.saving",
 }
-_ROOMS = (
+_PACKAGES = (
     "callbacks",
     "checkpoint",
     "data",
@@ -70,6 +71,7 @@ __all__ = [
     "Loader",
     "Pipeline",
     "Schema",
+    "SchemaError",
     "TableConfig",
     "Tag",
     "__version__",
@@ -95,16 +97,6 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
-    if name in _ROOMS:
-        return importlib.import_module(f"kerasrec.{name}")
-    raise AttributeError(f"module 'kerasrec' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
-
+__getattr__, __dir__ = public_names(__name__, __all__, _HOME | {name: f"kerasrec.{name}" for name in _PACKAGES})
 
 register_with_keras()

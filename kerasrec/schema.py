@@ -18,6 +18,8 @@ from kerasrec.files import write_aside
 from kerasrec.files.readable import KEY, check_checksum, parse_json, what_is_wrong, with_checksum
 from kerasrec.tags import Tag, as_tag
 
+__all__ = ["Column", "Hotness", "Schema", "SchemaError", "Tag", "suggest_embedding_dim"]
+
 VERSION = 1
 FILENAME = "schema.json"
 DTYPES = (
@@ -340,3 +342,7 @@ def suggest_embedding_dim(cardinality: int) -> int:
     """Return an embedding dimension for `cardinality` rows: 1.6 * cardinality ** 0.56 (fastai's rule, which
     NVTabular uses), rounded up to a multiple of 8 and clipped to [8, 512]."""
     return min(512, max(8, 8 * round(1.6 * cardinality**0.56 / 8 + 0.4999)))
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -30,6 +30,7 @@ FLOORS: dict[str, list[set[str]]] = {
             "gradients",
             "hive",
             "parquet",
+            "public_names",
             "registration",
             "schema",
             "tags",

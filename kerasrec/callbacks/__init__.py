@@ -1,7 +1,8 @@
 """Callbacks for `fit`."""
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from kerasrec.public_names import public_names
 
 if TYPE_CHECKING:
     from kerasrec.callbacks.checkpoint import Checkpoint
@@ -9,10 +10,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Checkpoint", "EarlyStopping"]
 
-_MODULES = {"Checkpoint": "checkpoint", "EarlyStopping": "early_stopping"}
-
-
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return getattr(importlib.import_module(f"{__name__}.{_MODULES[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+_HOME = {
+    "Checkpoint": "kerasrec.callbacks.checkpoint",
+    "EarlyStopping": "kerasrec.callbacks.early_stopping",
+}
+__getattr__, __dir__ = public_names(__name__, __all__, _HOME)

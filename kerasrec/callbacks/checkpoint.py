@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -98,12 +98,12 @@ class Checkpoint(DataCallback):
         self.validation = loader_of(validation_data) or self._given[1]
         self.callbacks = list(callbacks)
 
-    def set_model(self, model: Any) -> None:
+    def set_model(self, model: keras.Model) -> None:
         super().set_model(model)
         self._fitted = model  # `self.model` would have JAX copy its state back in every step
 
     # ---- resuming --------------------------------------------------------------------------------------------
-    def on_train_begin(self, logs: Any = None) -> None:
+    def on_train_begin(self, logs: Mapping[str, Any] | None = None) -> None:
         self._check_data()
         if comm.rank() == 0:
             warn_of_unknown(self._others())
@@ -132,7 +132,7 @@ class Checkpoint(DataCallback):
             print(_message(path, loaded.training, epochs, ended), flush=True)
         report(self.folder, self._step)
 
-    def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         self._epoch, self._done = epoch, self._first
         set_first_epoch(self._fitted, None)  # it was for this fit alone
         if self._loaded is not None:
@@ -140,7 +140,7 @@ class Checkpoint(DataCallback):
         if not self._first:
             self._loaded = None
 
-    def on_train_batch_begin(self, batch: int, logs: Any = None) -> None:
+    def on_train_batch_begin(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         if self._loaded is None:
             return
         # In the middle of an epoch: its beginning has changed some values a second time; they are set as saved.
@@ -151,7 +151,7 @@ class Checkpoint(DataCallback):
         set_random_state(own_state.random)
 
     # ---- saving ----------------------------------------------------------------------------------------------
-    def on_train_batch_end(self, batch: int, logs: Any = None) -> None:
+    def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
         before = self._done
         self._done = min(self._first + batch + 1, self._batches or sys.maxsize)
         step, self._step = self._step, self._step + self._done - before
@@ -165,7 +165,7 @@ class Checkpoint(DataCallback):
         if self.loader is not None and (due or self._interrupted):
             self._save(Position(self._step, self._epoch, self._done), self._state())
 
-    def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
         if self._fitted.stop_training is self._epoch_is_over:
             self._fitted.stop_training = False
         if self._interrupted:
@@ -177,7 +177,7 @@ class Checkpoint(DataCallback):
             self._save(Position(self._step, epoch + 1), self._next)
         self._due = False
 
-    def on_train_end(self, logs: Any = None) -> None:
+    def on_train_end(self, logs: Mapping[str, Any] | None = None) -> None:
         if self._loaded is not None:  # no epoch was left
             self._restore_callbacks(self._loaded)
             set_first_epoch(self._fitted, None)

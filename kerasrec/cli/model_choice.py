@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import ast
-import importlib
 import inspect
 import json
-import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 
-from kerasrec import models, optimizers
+from kerasrec import optimizers
 from kerasrec.cli.errors import CommandError, did_you_mean
 from kerasrec.models.base import SchemaModel
+from kerasrec.models.registry import by_name
 
 _UNITS = [128, 64]  # of towers, a modest size; `--set` gives another
 _NOT_SET = ("self", "schema", "args", "kwargs", "embedding_dim", "task")
@@ -47,17 +45,11 @@ def choose_model(name: str, settings: Sequence[str], embedding_dim: int) -> Mode
     Raises:
         CommandError: no such model, or an argument that it does not have.
     """
-    module = None
-    if ":" in name:
-        module, _, class_name = name.partition(":")
-        architecture = _imported(module, class_name)
-    else:
-        by_name = {_plain(known): getattr(models, known) for known in models.__all__}
-        by_name = {key: value for key, value in by_name.items() if _is_model(value)}
-        if _plain(name) not in by_name:
-            known = sorted(_dashed(value.__name__) for value in by_name.values())
-            raise CommandError(f"--model: no model {name!r}{did_you_mean(name, known)}; or pass module:Class")
-        architecture = by_name[_plain(name)]
+    module = name.partition(":")[0] if ":" in name else None
+    try:
+        architecture = by_name(name)
+    except ValueError as error:
+        raise CommandError(f"--model: {error}") from error
     known = _arguments(architecture)
     arguments: dict[str, Any] = {"embedding_dim": embedding_dim} if "embedding_dim" in known else {}
     arguments |= dict(_parsed(setting, [n for n in known if n not in _NOT_SET]) for setting in settings)
@@ -75,28 +67,8 @@ def _modest(known: Sequence[str], embedding_dim: int, arguments: Mapping[str, An
     return units
 
 
-def _is_model(value: Any) -> bool:
-    return inspect.isclass(value) and issubclass(value, SchemaModel) and value is not SchemaModel
-
-
 def _plain(name: str) -> str:
     return name.lower().replace("-", "").replace("_", "")
-
-
-def _dashed(name: str) -> str:
-    return {"WideAndDeep": "wide-and-deep"}.get(name, name.lower())
-
-
-def _imported(module: str, class_name: str) -> Any:
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        architecture = getattr(importlib.import_module(module), class_name)
-    except (ImportError, AttributeError) as error:
-        raise CommandError(f"--model: cannot import {module}:{class_name}: {error}") from error
-    if not inspect.isclass(architecture):
-        raise CommandError(f"--model: {module}:{class_name} is not a class")
-    return architecture
 
 
 def _arguments(architecture: Any) -> list[str]:

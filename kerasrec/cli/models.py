@@ -10,7 +10,7 @@ from rich.padding import Padding
 from rich.text import Text
 
 from kerasrec.models.base import SchemaModel
-from kerasrec.models.by_name import BY_NAME
+from kerasrec.models.registry import BY_NAME
 
 _GIVEN = ("self", "schema", "task", "args", "kwargs")  # by the data, or by other options
 

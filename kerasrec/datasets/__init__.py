@@ -2,5 +2,8 @@
 
 from kerasrec.datasets import additive, criteo, metrics, movielens, synthetic
 from kerasrec.datasets.synthetic import click_log, clicks
+from kerasrec.public_names import public_names
 
 __all__ = ["additive", "click_log", "clicks", "criteo", "metrics", "movielens", "synthetic"]
+
+__getattr__, __dir__ = public_names(__name__, __all__)

@@ -6,6 +6,7 @@ from kerasrec.layers.factorization_machine import FactorizationMachine
 from kerasrec.layers.feature_cross import FeatureCross
 from kerasrec.layers.inputs import ContinuousInputs
 from kerasrec.layers.mlp import MLP
+from kerasrec.public_names import public_names
 
 __all__ = [
     "MLP",
@@ -15,3 +16,5 @@ __all__ = [
     "FactorizationMachine",
     "FeatureCross",
 ]
+
+__getattr__, __dir__ = public_names(__name__, __all__)

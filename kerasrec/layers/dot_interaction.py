@@ -11,6 +11,7 @@ from keras import ops
 
 from kerasrec.gradients import Operation
 from kerasrec.layers.shapes import same_vectors
+from kerasrec.typing import Tensor
 
 
 @keras.saving.register_keras_serializable("kerasrec")
@@ -46,7 +47,7 @@ class DotInteraction(keras.layers.Layer):
         super().__init__(**kwargs)
         self.self_interaction = self_interaction
 
-    def call(self, inputs: list[Any], training: bool | None = None) -> Any:
+    def call(self, inputs: list[Any], training: bool | None = None) -> Tensor:
         same_vectors(self.name, inputs)
         vectors = ops.stack(inputs, axis=1)
         if not training:  # a SavedModel would have to contain the gradient

@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from kerasrec.layers.shapes import same_vectors
+from kerasrec.typing import Shape, Tensor
 
 
 @keras.saving.register_keras_serializable("kerasrec")
@@ -35,7 +36,7 @@ class FactorizationMachine(keras.layers.Layer):
     Source: Rendle, "Factorization Machines", ICDM 2010; Guo et al., "DeepFM", https://arxiv.org/abs/1703.04247
     """
 
-    def call(self, inputs: Any) -> Any:
+    def call(self, inputs: Tensor) -> Tensor:
         self._batch(inputs)
         vectors = ops.stack(inputs, axis=1) if isinstance(inputs, (list, tuple)) else inputs
         vectors = ops.cast(vectors, keras.backend.result_type(self.compute_dtype, "float32"))
@@ -44,7 +45,7 @@ class FactorizationMachine(keras.layers.Layer):
         pairs = 0.5 * ops.sum(square_of_sum - sum_of_squares, axis=-1, keepdims=True)
         return ops.cast(pairs, self.compute_dtype)
 
-    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, int]:
+    def compute_output_shape(self, input_shape: Shape) -> tuple[int | None, int]:
         return (self._batch(input_shape), 1)
 
     def _batch(self, inputs: Any) -> int | None:

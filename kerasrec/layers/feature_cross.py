@@ -7,6 +7,8 @@ from typing import Any
 import keras
 from keras import ops
 
+from kerasrec.typing import Shape, Tensor
+
 
 @keras.saving.register_keras_serializable("kerasrec")
 class FeatureCross(keras.layers.Layer):
@@ -48,7 +50,7 @@ class FeatureCross(keras.layers.Layer):
         self.projection_dim = projection_dim
         self.supports_masking = True
 
-    def build(self, x0_shape: Any, x_shape: Any = None) -> None:
+    def build(self, x0_shape: Shape, x_shape: Shape | None = None) -> None:
         dim = x0_shape[-1]
         if len(x0_shape) < 2 or dim is None:
             raise ValueError(f"{self.name}: x0 must have shape (batch, ..., dim); got {tuple(x0_shape)}")
@@ -58,7 +60,7 @@ class FeatureCross(keras.layers.Layer):
         self.kernel = self.add_weight(name="kernel", shape=(rank or dim, dim), initializer="glorot_uniform")
         self.bias = self.add_weight(name="bias", shape=(dim,), initializer="zeros")
 
-    def call(self, x0: Any, x: Any = None) -> Any:
+    def call(self, x0: Tensor, x: Tensor = None) -> Tensor:
         x = x0 if x is None else x
         if x.shape[-1] != x0.shape[-1] or len(x.shape) != len(x0.shape):
             raise ValueError(
@@ -67,7 +69,7 @@ class FeatureCross(keras.layers.Layer):
         low = x if self.projection_dim is None else ops.matmul(x, self.down)
         return x0 * (ops.matmul(low, self.kernel) + self.bias) + x
 
-    def compute_output_shape(self, x0_shape: Any, x_shape: Any = None) -> tuple[int | None, ...]:
+    def compute_output_shape(self, x0_shape: Shape, x_shape: Shape | None = None) -> tuple[int | None, ...]:
         return tuple(x0_shape)
 
     def get_config(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from kerasrec.schema import Column, Schema, SchemaError
+from kerasrec.typing import Tensor
 
 
 def ids_of(schema: Schema, features: Mapping[str, Any]) -> dict[str, Any]:
@@ -102,7 +103,7 @@ class ContinuousInputs(keras.layers.Layer):
                 )
         return cls(columns.names, **kwargs) if len(columns) else None
 
-    def call(self, inputs: Mapping[str, Any]) -> Any:
+    def call(self, inputs: Mapping[str, Any]) -> Tensor:
         return ops.concatenate([self._column(inputs, name) for name in self.columns], axis=1)
 
     def _column(self, inputs: Mapping[str, Any], name: str) -> Any:

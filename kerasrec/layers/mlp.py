@@ -8,6 +8,8 @@ from typing import Any
 import keras
 import numpy as np
 
+from kerasrec.typing import Activation, Initializer, Regularizer, Shape, Tensor
+
 
 @keras.saving.register_keras_serializable("kerasrec")
 class MLP(keras.layers.Layer):
@@ -39,8 +41,8 @@ class MLP(keras.layers.Layer):
         activation: str | Callable[[Any], Any] | None = "relu",
         final_activation: str | Callable[[Any], Any] | None = "same",
         dropout: float = 0.0,
-        kernel_initializer: Any = "glorot_uniform",
-        kernel_regularizer: Any = None,
+        kernel_initializer: Initializer = "glorot_uniform",
+        kernel_regularizer: Regularizer | None = None,
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
@@ -62,7 +64,7 @@ class MLP(keras.layers.Layer):
             if dropout and act is not keras.activations.linear:
                 self._stack.append(keras.layers.Dropout(dropout, dtype=self.dtype_policy))
 
-    def _dense(self, width: int, activation: Any) -> keras.layers.Dense:
+    def _dense(self, width: int, activation: Activation) -> keras.layers.Dense:
         return keras.layers.Dense(
             width,
             activation=activation,
@@ -71,7 +73,7 @@ class MLP(keras.layers.Layer):
             dtype=self.dtype_policy,
         )
 
-    def build(self, input_shape: Any) -> None:
+    def build(self, input_shape: Shape) -> None:
         if len(input_shape) < 2 or input_shape[-1] is None:
             raise ValueError(
                 f"{self.name}: inputs must have shape (batch, ..., features); got {tuple(input_shape)}"
@@ -80,13 +82,13 @@ class MLP(keras.layers.Layer):
             layer.build(input_shape)
             input_shape = layer.compute_output_shape(input_shape)
 
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
+    def call(self, inputs: Tensor, training: bool | None = None) -> Tensor:
         x = inputs
         for layer in self._stack:
             x = layer(x, training=training) if isinstance(layer, keras.layers.Dropout) else layer(x)
         return x
 
-    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
+    def compute_output_shape(self, input_shape: Shape) -> tuple[int | None, ...]:
         return (*input_shape[:-1], self.units[-1])
 
     def get_config(self) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from kerasrec.layers.embedding import DistributedEmbedding
 from kerasrec.layers.inputs import ContinuousInputs
 from kerasrec.schema import Column, Schema, SchemaError, Tag
 from kerasrec.tables.from_schema import embedding_features
-from kerasrec.typing import Tensor
+from kerasrec.typing import Initializer, Regularizer, Tensor
 
 
 @dataclass(frozen=True, repr=False)
@@ -64,10 +64,10 @@ def inputs(
     embedding_dim: int | None = 16,
     *,
     combiner: str | Mapping[str, str | None] = "mean",
-    embeddings_initializer: Any = "uniform",
-    embeddings_regularizer: Any = None,
+    embeddings_initializer: Initializer = "uniform",
+    embeddings_regularizer: Regularizer | None = None,
     seed: int | None = None,
-    dtype: Any = None,
+    dtype: str | keras.dtype_policies.DTypePolicy | None = None,
 ) -> SchemaInputs:
     """Return Keras inputs for the features of a schema, with their embeddings and numbers.
 

@@ -20,7 +20,7 @@ from kerasrec.models.heads import Heads
 from kerasrec.models.options import Options
 from kerasrec.models.trainer import SchemaTrainer
 from kerasrec.schema import Schema, SchemaError
-from kerasrec.typing import Tensor
+from kerasrec.typing import Activation, Initializer, Regularizer, Shape, Tensor
 
 
 class SchemaModel(SchemaTrainer):
@@ -73,11 +73,11 @@ class SchemaModel(SchemaTrainer):
         task: str | Mapping[str, str] | None,
         *,
         combiner: str | Mapping[str, str] = "mean",
-        embeddings_initializer: Any = "uniform",
-        embeddings_regularizer: Any = None,
-        activation: Any = "relu",
-        kernel_initializer: Any = "glorot_uniform",
-        kernel_regularizer: Any = None,
+        embeddings_initializer: Initializer = "uniform",
+        embeddings_regularizer: Regularizer | None = None,
+        activation: Activation = "relu",
+        kernel_initializer: Initializer = "glorot_uniform",
+        kernel_regularizer: Regularizer | None = None,
         seed: int | None = None,
         **kwargs: Any,
     ):
@@ -159,7 +159,7 @@ class SchemaModel(SchemaTrainer):
         return self.heads.outputs(logit)
 
     # ---- Keras's own -----------------------------------------------------------------------------------------
-    def build(self, input_shape: Any = None) -> None:
+    def build(self, input_shape: Mapping[str, Shape] | None = None) -> None:
         """Do nothing: all variables are created from the schema in `__init__`."""
 
     def _build_sublayers(self) -> None:
@@ -167,7 +167,7 @@ class SchemaModel(SchemaTrainer):
         if not all(layer.built for layer in layers_of(self)):
             self(example_batch(self.schema))
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
+    def compute_output_shape(self, input_shape: Mapping[str, Shape]) -> Shape | dict[str, Shape]:
         shape = (next(iter(input_shape.values()))[0], 1)
         return shape if len(self.targets) == 1 else dict.fromkeys(self.targets, shape)
 
@@ -183,7 +183,7 @@ class SchemaModel(SchemaTrainer):
             **self.options.config(),
         }
 
-    def export(self, filepath: Any, format: str = "tf_saved_model", **kwargs: Any) -> None:
+    def export(self, filepath: str | os.PathLike[str], format: str = "tf_saved_model", **kwargs: Any) -> None:
         """Write the SavedModel of `kr.serving.export`, without a workflow, in the place of an earlier one.
 
         Raises `ValueError` for another format or argument of Keras's `export`.
@@ -200,7 +200,9 @@ class SchemaModel(SchemaTrainer):
         serving.export(self, filepath, overwrite=True)
 
     # ---- files: weights are saved with the schema that they belong to ----------------------------------------
-    def save(self, filepath: Any, overwrite: bool = True, zipped: bool | None = None, **kwargs: Any) -> None:
+    def save(
+        self, filepath: str | os.PathLike[str], overwrite: bool = True, zipped: bool | None = None, **kwargs: Any
+    ) -> None:
         """Save as Keras does; the file at `filepath` is replaced when the new one is complete."""
         if str(filepath).endswith((".h5", ".hdf5")):
             raise ValueError(

@@ -12,6 +12,7 @@ from kerasrec.layers import FeatureCross
 from kerasrec.layers.mlp import widths
 from kerasrec.models.base import SchemaModel, chain
 from kerasrec.schema import Schema
+from kerasrec.typing import Tensor
 
 
 @keras.saving.register_keras_serializable("kerasrec")
@@ -76,7 +77,7 @@ class DCN(SchemaModel):
         chain((None, self.deep_units[-1] + (width if structure == "parallel" else 0)), self.logit)
         self.built = True  # not by `build()`, after which subclasses could not add weights
 
-    def call(self, features: Mapping[str, Any], training: bool | None = None) -> Any:
+    def call(self, features: Mapping[str, Tensor], training: bool | None = None) -> Tensor | dict[str, Tensor]:
         ids, x = self.inputs_of(features)
         x0 = self.side_by_side(x, self.embed(ids))
         x = x0

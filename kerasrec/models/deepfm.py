@@ -12,6 +12,7 @@ from kerasrec.layers import FactorizationMachine
 from kerasrec.layers.mlp import widths
 from kerasrec.models.base import SchemaModel, chain
 from kerasrec.schema import Schema
+from kerasrec.typing import Tensor
 
 
 @keras.saving.register_keras_serializable("kerasrec")
@@ -76,7 +77,7 @@ class DeepFM(SchemaModel):
         chain((None, self.deep_units[-1] + self._weighs_interactions), self.logit)
         self.built = True  # not by `build()`, after which subclasses could not add weights
 
-    def call(self, features: Mapping[str, Any], training: bool | None = None) -> Any:
+    def call(self, features: Mapping[str, Tensor], training: bool | None = None) -> Tensor | dict[str, Tensor]:
         ids, x = self.inputs_of(features)
         fields = vectors = self.embed(ids)
         if self.continuous_vectors is not None:

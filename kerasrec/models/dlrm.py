@@ -12,6 +12,7 @@ from kerasrec.layers import DotInteraction
 from kerasrec.layers.mlp import widths
 from kerasrec.models.base import SchemaModel, chain
 from kerasrec.schema import Schema, SchemaError
+from kerasrec.typing import Tensor
 
 
 @keras.saving.register_keras_serializable("kerasrec")
@@ -35,7 +36,7 @@ class DLRM(SchemaModel):
         task: "binary" or "regression", or a dict of these by target; by default by the target's tag.
         **kwargs: of the tables and towers, as every model takes them: `combiner`, `embeddings_initializer`,
             `embeddings_regularizer`, `activation`, `kernel_initializer`, `kernel_regularizer`, `seed`; see
-            `kerasrec.models.base.SchemaModel`. And `name`, `dtype`, `trainable`.
+            `kr.models.SchemaModel`. And `name`, `dtype`, `trainable`.
 
     Inputs: a dict of columns by name; columns that the schema does not list are left alone. Scalar columns are
         `(batch,)` or `(batch, 1)`, list columns ids `(batch, hotness)` padded with 0, or ragged.
@@ -100,7 +101,7 @@ class DLRM(SchemaModel):
         chain((None, pairs + (embedding_dim if self.bottom else 0)), self.top, self.logit)
         self.built = True  # not by `build()`, after which subclasses could not add weights
 
-    def call(self, features: Mapping[str, Any], training: bool | None = None) -> Any:
+    def call(self, features: Mapping[str, Tensor], training: bool | None = None) -> Tensor | dict[str, Tensor]:
         ids, x = self.inputs_of(features)
         vectors = self.embed(ids)
         if self.bottom is not None:

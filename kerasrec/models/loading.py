@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,11 @@ from kerasrec.files.readable import what_is_wrong
 
 
 def load_model(
-    path: str | os.PathLike[str], custom_objects: Any = None, compile: bool = True, safe_mode: bool = True
-) -> Any:
+    path: str | os.PathLike[str],
+    custom_objects: Mapping[str, Any] | None = None,
+    compile: bool = True,
+    safe_mode: bool = True,
+) -> keras.Model:
     """Load a `.keras` file, `keras.saving.load_model` with this package's classes registered.
 
     `keras.saving.load_model` does the same once `kerasrec` was imported.

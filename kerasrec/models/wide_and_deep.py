@@ -10,6 +10,7 @@ import keras
 from kerasrec.layers.mlp import widths
 from kerasrec.models.base import SchemaModel, chain
 from kerasrec.schema import Schema
+from kerasrec.typing import Tensor
 
 
 @keras.saving.register_keras_serializable("kerasrec")
@@ -54,7 +55,7 @@ class WideAndDeep(SchemaModel):
         chain((None, self.side_by_side_width), self.deep, self.logit)
         self.built = True  # not by `build()`, after which subclasses could not add weights
 
-    def call(self, features: Mapping[str, Any], training: bool | None = None) -> Any:
+    def call(self, features: Mapping[str, Tensor], training: bool | None = None) -> Tensor | dict[str, Tensor]:
         ids, x = self.inputs_of(features)
         deep = self.deep(self.side_by_side(x, self.embed(ids)), training=training)
         return self.answer(self.wide(ids, x) + self.logit(deep))

@@ -8,5 +8,8 @@ from kerasrec.optimizers.loss_scale import LossScaleOptimizer
 from kerasrec.optimizers.multi import Multi
 from kerasrec.optimizers.rowwise_adagrad import RowwiseAdagrad
 from kerasrec.optimizers.sgd import SGD
+from kerasrec.public_names import public_names
 
 __all__ = ["SGD", "Adagrad", "Adam", "AdamW", "Ftrl", "LossScaleOptimizer", "Multi", "RowwiseAdagrad", "get"]
+
+__getattr__, __dir__ = public_names(__name__, __all__)

@@ -10,7 +10,7 @@ from kerasrec import kernels
 from kerasrec._keras import slot
 from kerasrec.optimizers.base import TableOptimizer
 from kerasrec.optimizers.sparse import Rows, raw
-from kerasrec.typing import Tensor, Variable
+from kerasrec.typing import LearningRate, Tensor, Variable
 
 
 @keras.saving.register_keras_serializable("kerasrec")
@@ -37,7 +37,7 @@ class Adagrad(TableOptimizer, keras.optimizers.Adagrad):
 
     def __init__(
         self,
-        learning_rate: Any = 0.05,
+        learning_rate: LearningRate = 0.05,
         initial_accumulator_value: float = 0.0,
         epsilon: float = 1e-7,
         **kwargs: Any,

@@ -10,7 +10,7 @@ from keras import ops
 from kerasrec._keras import decays, slot
 from kerasrec.optimizers.base import TableOptimizer
 from kerasrec.optimizers.sparse import Rows
-from kerasrec.typing import Tensor, Variable
+from kerasrec.typing import LearningRate, Tensor, Variable
 
 
 class _LazyAdam(TableOptimizer):
@@ -58,7 +58,7 @@ class Adam(_LazyAdam, keras.optimizers.Adam):
 
     def __init__(
         self,
-        learning_rate: Any = 0.01,
+        learning_rate: LearningRate = 0.01,
         beta_1: float = 0.9,
         beta_2: float = 0.999,
         epsilon: float = 1e-7,
@@ -83,5 +83,5 @@ class AdamW(_LazyAdam, keras.optimizers.AdamW):
     Source: Loshchilov, Hutter, "Decoupled Weight Decay Regularization" (ICLR 2019).
     """
 
-    def __init__(self, learning_rate: Any = 0.01, weight_decay: float = 0.004, **kwargs: Any):
+    def __init__(self, learning_rate: LearningRate = 0.01, weight_decay: float = 0.004, **kwargs: Any):
         super().__init__(learning_rate, weight_decay, **kwargs)

@@ -10,7 +10,7 @@ from keras import ops
 from kerasrec._keras import slot, variable_index
 from kerasrec.optimizers.base import TableOptimizer
 from kerasrec.optimizers.sparse import Rows
-from kerasrec.typing import Tensor, Variable
+from kerasrec.typing import LearningRate, Tensor, Variable
 
 
 @keras.saving.register_keras_serializable("kerasrec")
@@ -37,7 +37,7 @@ class Ftrl(TableOptimizer, keras.optimizers.Ftrl):
 
     def __init__(
         self,
-        learning_rate: Any = 0.02,
+        learning_rate: LearningRate = 0.02,
         learning_rate_power: float = -0.5,
         initial_accumulator_value: float = 0.0,
         **kwargs: Any,

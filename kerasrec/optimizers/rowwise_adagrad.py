@@ -11,7 +11,7 @@ from kerasrec._keras import slot, variable_index
 from kerasrec.optimizers.base import TableOptimizer
 from kerasrec.optimizers.sparse import Rows
 from kerasrec.tables.variables import TableVariable, is_table
-from kerasrec.typing import Tensor, Variable
+from kerasrec.typing import Initializer, LearningRate, Tensor, Variable
 
 
 @keras.saving.register_keras_serializable("kerasrec")
@@ -33,14 +33,14 @@ class RowwiseAdagrad(TableOptimizer, keras.optimizers.Adagrad):
 
     def __init__(
         self,
-        learning_rate: Any = 0.05,
+        learning_rate: LearningRate = 0.05,
         initial_accumulator_value: float = 0.0,
         epsilon: float = 1e-7,
         **kwargs: Any,
     ):
         super().__init__(learning_rate, initial_accumulator_value, epsilon, **kwargs)
 
-    def new_slot(self, variable: Any, name: str, initializer: Any) -> Any:
+    def new_slot(self, variable: Variable, name: str, initializer: Initializer) -> Variable:
         if isinstance(variable, TableVariable) and (cut := variable.shards.column_wise_tables):
             raise ValueError(
                 f"RowwiseAdagrad is not supported for column-wise tables: it keeps one number for all columns of "
@@ -50,7 +50,7 @@ class RowwiseAdagrad(TableOptimizer, keras.optimizers.Adagrad):
             return super().new_slot(variable, name, initializer)
         return self.add_variable((variable.shape[0], 1), initializer, variable.dtype, name=f"row_{name}")
 
-    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+    def update_step(self, gradient: Tensor, variable: Variable, learning_rate: Tensor) -> None:
         accumulator = slot(self, "accumulator", variable_index(self, variable))
         if tuple(accumulator.shape) == tuple(variable.shape):
             super().update_step(gradient, variable, learning_rate)

@@ -8,7 +8,7 @@ import keras
 
 from kerasrec.optimizers.base import TableOptimizer
 from kerasrec.optimizers.sparse import Rows
-from kerasrec.typing import Tensor, Variable
+from kerasrec.typing import LearningRate, Tensor, Variable
 
 
 @keras.saving.register_keras_serializable("kerasrec")
@@ -32,7 +32,9 @@ class SGD(TableOptimizer, keras.optimizers.SGD):
     Source: Sutskever et al., "On the importance of initialization and momentum in deep learning" (ICML 2013).
     """
 
-    def __init__(self, learning_rate: Any = 0.1, momentum: float = 0.0, nesterov: bool = False, **kwargs: Any):
+    def __init__(
+        self, learning_rate: LearningRate = 0.1, momentum: float = 0.0, nesterov: bool = False, **kwargs: Any
+    ):
         super().__init__(learning_rate, momentum, nesterov, **kwargs)
 
     def update_rows(self, at: Rows, table: Variable, gradient: Tensor, learning_rate: Tensor) -> None:

@@ -1,7 +1,8 @@
 """Where tables live and how ranks exchange what they look up."""
 
-import importlib
 from typing import TYPE_CHECKING, Any
+
+from kerasrec.public_names import public_names
 
 if TYPE_CHECKING:
     from kerasrec.parallel.checkpoint.checkpoint import restore, save
@@ -48,9 +49,10 @@ __all__ = [
 ]
 
 
+_get, __dir__ = public_names(__name__, __all__, _HOME)
+
+
 def __getattr__(name: str) -> Any:
-    if name in _HOME:
-        return getattr(importlib.import_module(_HOME[name]), name)
     if name == "explicit":
         raise AttributeError("kr.parallel.explicit was renamed in 0.2.0: use kr.parallel.plan_from_placements")
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return _get(name)

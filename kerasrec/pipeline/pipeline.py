@@ -21,8 +21,8 @@ from kerasrec.etl.sources.types import column_type
 from kerasrec.etl.workflow import Workflow
 from kerasrec.files import write_aside
 from kerasrec.models.base import SchemaModel
-from kerasrec.models.by_name import MakeModel, make_model
 from kerasrec.models.loading import load_model
+from kerasrec.models.registry import MakeModel, make_model
 from kerasrec.models.saving import save_model
 from kerasrec.parallel import comm
 from kerasrec.parallel.comm.raise_on_all import raise_on_all

@@ -3,8 +3,9 @@
 `export` writes it, `load` reads it to be called (both import TensorFlow), `rows` makes its inputs.
 """
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from kerasrec.public_names import public_names
 from kerasrec.serving.rows import rows
 
 if TYPE_CHECKING:
@@ -13,14 +14,8 @@ if TYPE_CHECKING:
 
 __all__ = ["export", "load", "rows"]
 
-
-def __getattr__(name: str) -> Any:
-    if name == "export":
-        from kerasrec.serving.saved_model import export
-
-        return export
-    if name == "load":
-        from kerasrec.serving.served_model import ServedModel
-
-        return ServedModel
-    raise AttributeError(f"module 'kerasrec.serving' has no attribute {name!r}")
+_HOME = {
+    "export": "kerasrec.serving.saved_model",
+    "load": "kerasrec.serving.served_model:ServedModel",
+}
+__getattr__, __dir__ = public_names(__name__, __all__, _HOME)

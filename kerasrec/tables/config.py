@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
+
+from kerasrec.typing import Initializer, Optimizer, Regularizer
 
 COMBINERS = ("sum", "mean", "sqrtn", None)
 PLACEMENTS = ("auto", "table_wise", "row_wise", "column_wise", "replicated", "hybrid")
@@ -52,10 +55,10 @@ class TableConfig:
     vocabulary_size: int
     embedding_dim: int
     combiner: str | None = "mean"
-    initializer: Any = "uniform"
+    initializer: Initializer = "uniform"
     placement: str = "auto"
-    optimizer: Any = None
-    regularizer: Any = None
+    optimizer: str | Mapping[str, Any] | Optimizer | None = None
+    regularizer: Regularizer | None = None
     frequent_rows: int | None = None
     lookup_cdf: tuple[float, ...] | None = field(default=None, compare=False, repr=False)
 

@@ -7,15 +7,16 @@ from typing import Any
 
 from kerasrec.schema import Column, Schema, SchemaError, suggest_embedding_dim
 from kerasrec.tables.config import FeatureConfig, TableConfig
+from kerasrec.typing import Initializer, Regularizer
 
 
 def embedding_features(
     schema: Schema,
     embedding_dim: int | None = None,
     combiner: str | Mapping[str, str | None] = "mean",
-    initializer: Any = "uniform",
+    initializer: Initializer = "uniform",
     table_suffix: str = "",
-    regularizer: Any = None,
+    regularizer: Regularizer | None = None,
 ) -> dict[str, FeatureConfig]:
     """Return the features of a schema's categorical columns, for `DistributedEmbedding`.
 

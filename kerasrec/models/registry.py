@@ -1,0 +1,90 @@
+"""What a model is built of: a class, a function of the schema, or a name."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import keras
+
+from kerasrec.models.base import SchemaModel
+from kerasrec.models.dcn import DCN
+from kerasrec.models.deepfm import DeepFM
+from kerasrec.models.dlrm import DLRM
+from kerasrec.models.wide_and_deep import WideAndDeep
+from kerasrec.schema import Schema
+
+MakeModel: TypeAlias = Callable[[Schema], keras.Model]
+
+BY_NAME: dict[str, type[SchemaModel]] = {
+    "dlrm": DLRM,
+    "dcn": DCN,
+    "deepfm": DeepFM,
+    "wide-and-deep": WideAndDeep,
+}
+
+
+def by_name(name: str) -> type[keras.Model]:
+    """Return the class of a model.
+
+    Args:
+        name: "dlrm", "dcn", "deepfm" or "wide-and-deep", where case, hyphens and underscores do not matter; or
+            "module:Class" for a class of your own, where the module may be a file in the current folder.
+
+    Raises:
+        ValueError: there is no such model, or the module has no class of that name.
+
+    Example:
+
+    >>> kr.models.by_name("wide-and-deep") is kr.models.WideAndDeep
+    True
+    """
+    if ":" in name:
+        return _imported(*name.split(":", 1))
+    plain = {_plain(known): cls for known, cls in BY_NAME.items()}
+    if _plain(name) not in plain:
+        close = difflib.get_close_matches(name.lower(), BY_NAME, 1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise ValueError(f"no model {name!r}; available: {', '.join(BY_NAME)}, or 'module:Class'{hint}")
+    return plain[_plain(name)]
+
+
+def make_model(model: str | MakeModel) -> MakeModel:
+    """Return a function that makes a model of a schema.
+
+    Args:
+        model: such a function, a class of `kr.models`, or a name as `by_name` takes it.
+
+    Raises:
+        ValueError: an unknown name.
+        TypeError: none of these.
+    """
+    if isinstance(model, str):
+        return by_name(model)
+    if not callable(model):
+        raise TypeError(
+            "model must be a class of kr.models, a function of the schema, a name such as 'dlrm', or a built "
+            f"model; got {type(model).__name__}"
+        )
+    return model
+
+
+def _plain(name: str) -> str:
+    return name.lower().replace("-", "").replace("_", "")
+
+
+def _imported(module: str, class_name: str) -> Any:
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found = getattr(importlib.import_module(module), class_name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ValueError(f"cannot import {module}:{class_name}: {error}") from error
+    if not inspect.isclass(found):
+        raise ValueError(f"{module}:{class_name} is not a class")
+    return found
