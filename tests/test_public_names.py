@@ -21,6 +21,7 @@ ANY = {
     "layers": 4,
     "models": 2,
     "optimizers": 4,
+    "parallel": 1,
     "schema": 1,
     "serving": 3,
 }

@@ -8,7 +8,6 @@ per table and assigns tables to ranks. Hybrid placement is HugeCTR's (https://ar
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -18,7 +17,6 @@ from kerasrec.tables.byte_sizes import parse_bytes
 from kerasrec.tables.plan import Plan, Tables
 from kerasrec.tables.plan_report import describe_shortfall
 from kerasrec.tables.workload import Step, table_workloads
-from kerasrec.typing import Optimizer
 
 
 class DoesNotFit(ValueError):
@@ -33,7 +31,7 @@ def plan(
     *,
     bandwidth: float = 25e9,
     memory_bandwidth: float = 1e12,
-    optimizer: str | Mapping[str, Any] | Optimizer = "adagrad",
+    optimizer: Any = "adagrad",
     dtype: str = "float32",
     wire_dtype: str | None = None,
     ranks_per_node: int | None = None,
