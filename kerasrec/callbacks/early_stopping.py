@@ -31,7 +31,7 @@ class EarlyStopping(keras.callbacks.Callback):
     """Evaluate held-out data several times per epoch, stop when it gets no better, and restore the best weights.
 
     Keras's `EarlyStopping` looks once per epoch. Models with large embedding tables often predict best within the
-    first or second epoch, before they know the ids by heart, so that one look per epoch finds a worse model, or
+    first or second epoch, before they overfit the ids, so that one look per epoch finds a worse model, or
     none. The metrics of the epoch go on as if there had been no check.
 
     On several ranks every rank adds the callback; figures are of all ranks' rows, so that all decide the same.

@@ -68,8 +68,9 @@ def number_note(values: pl.Series) -> str:
     text = values.head(MAX_VALUES)
     if not len(text) or not text.str.contains(r"\d").all() or text.str.contains(r"^0\d+$").any():
         return ""  # a zero at the start makes it a code
+    if text.str.contains(_PLAIN).all():
+        return "numbers stored as text; to use them as numbers, convert the column"
     for pattern, note in (
-        (_PLAIN, "numbers stored as text"),
         (_COMMA, "numbers with decimal commas"),
         (_GROUPED, "numbers with commas between thousands"),
     ):
