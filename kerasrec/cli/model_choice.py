@@ -50,6 +50,10 @@ def choose_model(name: str, settings: Sequence[str], embedding_dim: int) -> Mode
         architecture = by_name(name)
     except ValueError as error:
         raise CommandError(f"--model: {error}") from error
+    if not issubclass(architecture, SchemaModel):
+        raise CommandError(
+            f"--model: {name} must derive from one of kr.models or kerasrec.models.base.SchemaModel"
+        )
     known = _arguments(architecture)
     arguments: dict[str, Any] = {"embedding_dim": embedding_dim} if "embedding_dim" in known else {}
     arguments |= dict(_parsed(setting, [n for n in known if n not in _NOT_SET]) for setting in settings)

@@ -283,7 +283,7 @@ def test_a_model_of_ones_own_and_arguments_of_models(table, tmp_path, monkeypatc
         *again, "--model", "own_model:Narrow", "--set", "dept=1"
     )
     assert "cannot import own_model:Wide" in refused(*again, "--model", "own_model:Wide")
-    assert "must be a class derived from one of kr.models" in refused(*again, "--model", "json:JSONDecoder")
+    assert "json:JSONDecoder must derive from one of kr.models" in refused(*again, "--model", "json:JSONDecoder")
     assert "no model 'gpt'" in refused(*again, "--model", "gpt")
     assert "did you mean 'deepfm'?" in refused(*again, "--model", "deep_fn")
     assert "expected key=value" in refused(*again, "--set", "dropout")
