@@ -38,7 +38,7 @@ FLOORS: dict[str, list[set[str]]] = {
             "typing",
         },
     ],
-    "etl": [{"workflow"}, {"storage"}, {"dataset"}, {"run"}, {"ops"}, {"operator"}, {"lookup"}, {"sources"}],
+    "etl": [{"workflow"}, {"storage"}, {"compute", "dataset"}, {"run"}, {"ops"}, {"operator"}, {"lookup"}, {"sources"}],
 }
 
 

@@ -9,6 +9,7 @@
 
 from typing import NoReturn
 
+from kerasrec.etl.compute import compute
 from kerasrec.etl.dataset import Dataset
 from kerasrec.etl.operator.nvtabular_names import suggestion
 from kerasrec.etl.operator.operator import Node
@@ -89,6 +90,7 @@ __all__ = [
     "TimeFeatures",
     "ValueCount",
     "Workflow",
+    "compute",
 ]
 
 

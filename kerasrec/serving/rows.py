@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from numbers import Real
@@ -54,7 +55,7 @@ def rows(data: Any, schema: Schema | FittedWorkflow | str | os.PathLike[str]) ->
 
     Args:
         data: a Polars, pandas or Arrow frame, rows as dicts, or a dict of columns. A key that is missing from
-            a row is a null.
+            a row is a null; if all rows lack it but have one of a similar name, that is an error.
         schema: the raw columns: the path of an exported SavedModel, for those that its model reads; or a fitted
             `Workflow` or a `Schema`, if the model reads all features of that.
 
@@ -75,7 +76,7 @@ def rows(data: Any, schema: Schema | FittedWorkflow | str | os.PathLike[str]) ->
     A signature takes them as they are: `served.signatures["serving_default"](**rows(...))`.
     """
     columns = list(raw_schema(schema).features)
-    arrays = _arrays(columns, _dicts(data) if _is_rows(data) else _frame(data))
+    arrays = _arrays(columns, _dicts(data, columns) if _is_rows(data) else _frame(data))
     identifiers = wire_names(arrays)
     return {identifiers[name]: array for name, array in arrays.items()}
 
@@ -150,7 +151,8 @@ def _to_polars(data: Any) -> pl.DataFrame:
         return data
     if isinstance(data, pl.LazyFrame):
         return data.collect()
-    raise TypeError(f"expected a Polars, pandas or Arrow frame, or a list of dicts; got {type(data).__name__}")
+    kinds = "a Polars, pandas or Arrow frame, a dict of columns, or a list of dicts"
+    raise TypeError(f"expected {kinds}; got {type(data).__name__}")
 
 
 def _cast(series: pl.Series, column: Column, row_of: RowOf) -> pl.Series:
@@ -168,18 +170,24 @@ def _cast(series: pl.Series, column: Column, row_of: RowOf) -> pl.Series:
 
 # ---- dicts --------------------------------------------------------------------------------------------------
 def _is_rows(data: Any) -> bool:
-    if isinstance(data, Mapping):  # of columns
-        return False
-    return isinstance(data, list | tuple) or (isinstance(data, Iterable) and not hasattr(data, "columns"))
+    return isinstance(data, Sequence | Iterator) and not isinstance(data, str | bytes)
 
 
-def _dicts(data: Iterable[Any]) -> Read:
+def _dicts(data: Iterable[Any], columns: Sequence[Column]) -> Read:
     records = list(data)
     for row, record in enumerate(records):
         if not isinstance(record, Mapping):
             raise TypeError(f"row {row}: expected a dict; got {type(record).__name__}")
+    keys = dict.fromkeys(key for record in records for key in record)
+    if keys and columns and not any(column.name in keys for column in columns):
+        names = ", ".join(column.name for column in columns)
+        raise SchemaError(f"the rows have none of the columns {names}; they have: {', '.join(map(str, keys))}")
 
     def read(column: Column) -> Elements:
+        if column.name not in keys and (near := difflib.get_close_matches(column.name, map(str, keys), 1, 0.8)):
+            raise SchemaError(
+                f"no row has {column.name!r}, but {near[0]!r}: rename that key, or pass None for nulls"
+            )
         values = [record.get(column.name) for record in records]
         if not column.is_list:
             if not column.nullable:
@@ -214,7 +222,7 @@ def _from_python(values: list[Any], column: Column, row_of: RowOf) -> pl.Series:
         if dtype == "string":
             fits = isinstance(value, str)
         elif dtype == "datetime":
-            fits = isinstance(value, date)  # datetime is a subclass
+            fits = isinstance(value, date | np.datetime64)  # datetime is a subclass of date
         elif dtype == "bool":
             fits = isinstance(value, bool | np.bool_)
         elif isinstance(value, bool | np.bool_):
@@ -231,8 +239,10 @@ def _from_python(values: list[Any], column: Column, row_of: RowOf) -> pl.Series:
     return pl.Series(converted, dtype=to_polars(dtype))
 
 
-def _utc(value: date) -> datetime:
+def _utc(value: Any) -> datetime:
     """Return a date, or a time in any time zone, as a time in UTC."""
+    if isinstance(value, np.datetime64):
+        value = value.astype("datetime64[us]").item()
     if not isinstance(value, datetime):
         return datetime(value.year, value.month, value.day)
     return value if value.tzinfo is None else value.astimezone(UTC).replace(tzinfo=None)
@@ -242,6 +252,8 @@ def _is_null(value: Any) -> bool:
     """Return whether a value is None, NaN, or pandas' NA or NaT."""
     if isinstance(value, float | np.floating):
         return math.isnan(value)
+    if isinstance(value, np.datetime64):
+        return bool(np.isnat(value))
     return value is None or type(value).__name__ in ("NAType", "NaTType")
 
 

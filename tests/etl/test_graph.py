@@ -88,6 +88,16 @@ def test_a_loop_may_begin_with_an_empty_list() -> None:
     assert etl.Workflow(listed).fit_transform(row).collect().columns == ["d", "a"]
 
 
+def test_a_selection_beside_a_changed_column_of_the_same_name_is_served() -> None:
+    pytest.importorskip("tensorflow")
+    from served_frames import assert_served_as_transformed
+
+    frame = pl.DataFrame({"a": [1.0, 2.0], "b": [3.0, 5.0]})
+    both = ["a", "b"] >> etl.FillMissing()
+    for node in ((both["a"] >> etl.Normalize()) + both["b"], both["b"] + (both["a"] >> etl.Normalize())):
+        assert_served_as_transformed(etl.Workflow(node).fit(frame), frame)
+
+
 def test_rename() -> None:
     node = ["a", "b"] >> etl.Rename({"a": "x"}, prefix="p_", postfix="_q")
     assert node.outputs == ["x", "p_b_q"]

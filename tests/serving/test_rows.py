@@ -2,6 +2,7 @@
 
 import keyword
 import math
+from datetime import date, datetime
 from itertools import pairwise
 
 import numpy as np
@@ -133,6 +134,70 @@ def test_no_rows_at_all():
     assert_same(rows(pl.DataFrame(schema=POLARS), SCHEMA), wire)
 
 
+FORMS = Schema(
+    [
+        Column("s", "string", nullable=True),
+        Column("i", "int64", nullable=True),
+        Column("f", "float64", nullable=True),
+        Column("t", "datetime", nullable=True),
+        Column("b", "bool", nullable=True),
+        Column("l", "string", ("list",), nullable=True),
+    ]
+)
+VALUES = {
+    "s": ["a", None],
+    "i": [1, None],
+    "f": [1.5, None],
+    "t": [datetime(2024, 1, 1), None],
+    "b": [True, None],
+    "l": [["x", None], None],
+}
+MIDNIGHT = pd.Timestamp(2024, 1, 1)
+PANDAS = {  # other types that the same values may have in pandas
+    "an object of strings and NaN": {"s": pd.Series(["a", np.nan], dtype=object)},
+    "categories": {"s": pd.Series(["a", None], dtype="category")},
+    "pandas strings": {"s": pd.Series(["a", None], dtype="string")},
+    "nullable numbers": {"i": pd.Series([1, None], dtype="Int64"), "f": pd.Series([1.5, None], dtype="Float64")},
+    "objects": {"i": pd.Series([1, None], dtype=object), "b": pd.Series([True, None], dtype=object)},
+    "nullable booleans": {"b": pd.Series([True, None], dtype="boolean")},
+    "nanoseconds": {"t": pd.Series([MIDNIGHT, pd.NaT], dtype="datetime64[ns]")},
+    "a time zone": {"t": pd.Series([MIDNIGHT, pd.NaT]).dt.tz_localize("UTC")},
+    "dates": {"t": pd.Series([date(2024, 1, 1), None], dtype=object)},
+    "arrays and NaN": {"l": pd.Series([np.array(["x", None], object), np.nan], dtype=object)},
+    "tuples": {"l": pd.Series([("x", None), None], dtype=object)},
+}
+
+
+@pytest.mark.parametrize("form", PANDAS)
+def test_pandas_columns_of_any_type_that_has_the_values(form):
+    expected = rows(pl.DataFrame(VALUES), FORMS)
+    frame = pd.DataFrame(VALUES).assign(**PANDAS[form]).set_index(pd.Index([7, 7]))
+    assert_same(rows(frame, FORMS), expected)
+    assert_same(rows(frame.head(1), FORMS), rows(pl.DataFrame(VALUES).head(1), FORMS))
+    assert_same(rows(frame.head(0), FORMS), rows([], FORMS))
+    assert_same(rows(frame.convert_dtypes(dtype_backend="pyarrow"), FORMS), expected)
+
+
+def test_rows_of_numpys_and_pandas_own_values():
+    one = {"s": np.str_("a"), "i": np.int32(1), "f": np.float32(1.5), "b": np.bool_(True)}
+    one |= {"t": np.datetime64("2024-01-01T00:00"), "l": np.array(["x", None], object)}
+    none = {"s": pd.NA, "i": pd.NA, "f": math.nan, "t": np.datetime64("NaT"), "b": None, "l": pd.NA}
+    expected = rows(pl.DataFrame(VALUES), FORMS)
+    for data in ([one, none], (one, none), iter([one, none]), [one, {**none, "t": pd.NaT}], VALUES):
+        assert_same(rows(data, FORMS), expected)
+    arrow = pl.DataFrame(VALUES).to_arrow()
+    for data in (arrow, arrow.to_batches()[0], pl.DataFrame(VALUES).lazy()):
+        assert_same(rows(data, FORMS), expected)
+
+
+def test_keys_that_seem_misspelt_are_refused():
+    with pytest.raises(SchemaError, match="no row has 'price', but 'prize': rename that key, or pass None"):
+        rows([{"prize": 3, "new": True, "scores": []}], SCHEMA)
+    assert len(rows([ROW | {"prize": 3}], SCHEMA)["price"]) == 1
+    with pytest.raises(SchemaError, match="the rows have none of the columns user, age, .*have: name, weight"):
+        rows([{"name": "x", "weight": 3}], SCHEMA)
+
+
 def test_a_key_that_a_dict_lacks_is_a_null():
     wire = rows([{"new": False, "scores": []}], SCHEMA)
     assert [back(wire, SCHEMA[name]) for name in ("user", "age", "price", "tags")] == [[None]] * 3 + [[[]]]
@@ -234,8 +299,10 @@ def test_missing_columns_are_named():
 def test_other_data_is_refused():
     with pytest.raises(TypeError, match="row 1: expected a dict; got int"):
         rows([ROW, 3], SCHEMA)
-    with pytest.raises(TypeError, match="expected a Polars, pandas or Arrow frame, or a list of dicts; got int"):
-        rows(3, SCHEMA)
+    for data in (3, "rows.parquet", np.zeros((2, 2)), pd.DataFrame({"user": ["ann"]}).iloc[0]):
+        kind = type(data).__name__
+        with pytest.raises(TypeError, match=f"expected a Polars, .*, or a list of dicts; got {kind}"):
+            rows(data, SCHEMA)
     with pytest.raises(TypeError, match="expected a Schema, a fitted Workflow"):
         rows([ROW], 3)
     with pytest.raises(FileNotFoundError, match="no schema at"):

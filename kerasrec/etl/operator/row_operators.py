@@ -65,5 +65,6 @@ class RowMaker(Operator):
         names = ", ".join(repr(column.name) for column in columns)
         raise SchemaError(
             f"{self!r} of columns {names} makes other rows, so a served model, which predicts row by row, cannot "
-            "have it: transform the raw rows with one Workflow and fit a second one on the result"
+            "have it: make the rows with etl.compute, and fit a Workflow on them, or one that adds them with "
+            "JoinExternal (docs/etl.md)"
         )

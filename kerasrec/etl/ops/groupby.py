@@ -58,7 +58,8 @@ class Groupby(RowMaker):
 
     For lists, first and last, the columns are sorted in memory, which takes twice their size. Other aggregations
     need memory only for the groups. CSV files are read again for each operator that is fitted after this one. A
-    served model predicts row by row, so it cannot have this operator.
+    served model predicts row by row, so it cannot have this operator: make the groups with `etl.compute`, and fit
+    a workflow on them, or one that adds them with `JoinExternal` (docs/etl.md).
 
     Args:
         groupby_cols: the key column, or several.

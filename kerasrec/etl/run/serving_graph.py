@@ -69,10 +69,12 @@ def _compile(
                 values[id(node)] = {name: _from_wire(raw, raw_names[name]) for name in needed[id(node)]}
                 continue
             available = {n: value for parent in node.parents for n, value in values.get(id(parent), {}).items()}
-            if node.op is not None:
-                inputs_of_op, outputs, function = functions[id(node)]
-                available = dict(zip(outputs, function([available[name] for name in inputs_of_op]), strict=True))
-            values[id(node)] = available
+            if node.op is None:  # a selection has no other columns of its parents
+                values[id(node)] = {name: available[name] for name in needed[id(node)]}
+                continue
+            inputs_of_op, outputs, function = functions[id(node)]
+            made = function([available[name] for name in inputs_of_op])
+            values[id(node)] = dict(zip(outputs, made, strict=True))
         wire: dict[str, tf.Tensor] = {}
         for feature in features:
             wire.update(_to_wire(values[id(root)][feature.name], feature, feature_names[feature.name]))
