@@ -38,7 +38,16 @@ FLOORS: dict[str, list[set[str]]] = {
             "typing",
         },
     ],
-    "etl": [{"workflow"}, {"storage"}, {"compute", "dataset"}, {"run"}, {"ops"}, {"operator"}, {"lookup"}, {"sources"}],
+    "etl": [
+        {"workflow"},
+        {"storage"},
+        {"compute", "dataset"},
+        {"run"},
+        {"ops"},
+        {"operator"},
+        {"lookup"},
+        {"sources"},
+    ],
 }
 
 
