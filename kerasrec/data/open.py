@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -24,6 +25,7 @@ def open_data(
     """Return the files of a loader, or its rows in memory, and their schema.
 
     Raises:
+        TypeError: `source` is neither.
         SchemaError: there are several schemas that differ, or a frame comes without one.
         ValueError: an argument does not go with the data.
         FileNotFoundError, ImportError, OSError: as for `find_files` and `find_schema`.
@@ -31,6 +33,12 @@ def open_data(
     rows = InMemory.of(source)
     if rows is not None:
         return [rows], _schema_in_memory(source, rows, schema, engine, storage_options)
+    paths = [source] if isinstance(source, str | os.PathLike) else source
+    if not isinstance(paths, Iterable) or not all(isinstance(path, str | os.PathLike | Remote) for path in paths):
+        raise TypeError(
+            "a loader reads Parquet files (a path or a list of paths), what workflow.transform returns, or with "
+            f"schema= transformed rows as a frame or dicts; got {type(source).__name__}"
+        )
     files = find_files(source, storage_options)  # type: ignore[arg-type]
     if engine == "cudf" and (remote := [f for f in files if isinstance(f, Remote)]):
         raise ValueError(f'{remote[0]}: engine="cudf" reads local files; use engine="arrow", or copy them here')

@@ -252,6 +252,8 @@ def _split(data: Source, validation: Any, fraction: float | None) -> dict[str, S
     if not 0 < fraction < 1:
         raise ValueError(f"validation_fraction must be in (0, 1); got {fraction!r}")
     train, valid = SplitRandom((1 - fraction, fraction))(data)
+    if not data.files and valid.lazy().head(1).collect(engine="streaming").is_empty():
+        raise ValueError(f"validation_fraction={fraction!r} holds out no row of {data.name}; raise it")
     return {"train": train, "valid": valid}
 
 

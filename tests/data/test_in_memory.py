@@ -210,6 +210,9 @@ def test_what_is_no_data():
         Loader(frame)
     with pytest.raises(ValueError, match="the frame has 0 rows: there is nothing to yield"):
         Loader(frame.head(0), schema=make_schema())
+    for data in (make_schema(), 3, [1, 2], np.zeros(3)):
+        with pytest.raises(TypeError, match="a loader reads Parquet files .* or dicts; got"):
+            Loader(data, schema=make_schema())
     with pytest.raises(ValueError, match="storage_options are for files at addresses"):
         Loader(frame, schema=make_schema(), storage_options={"anon": True})
     with pytest.raises(SchemaError, match="the LazyFrame: .*nope"):

@@ -221,6 +221,8 @@ def test_what_does_not_fit_is_named(pipeline):
         pipeline.fit(frame, frame, validation_fraction=0.1)
     with pytest.raises(ValueError, match=r"validation_fraction must be in \(0, 1\); got 1.5"):
         pipeline.fit(frame, validation_fraction=1.5)
+    with pytest.raises(ValueError, match="validation_fraction=0.0001 holds out no row of the frame; raise it"):
+        pipeline.fit(frame.head(4), validation_fraction=0.0001)
     with pytest.raises(ValueError, match="no model 'dlm'; available: dlrm, dcn, deepfm, wide-and-deep"):
         kr.Pipeline(make_workflow(), "dlm")
     with pytest.raises(TypeError, match="workflow must be a kr.etl.Workflow; got str"):
