@@ -99,7 +99,7 @@ if __name__ == "__main__":
 if __name__ == "__main__":
     train, valid = (kr.Loader(work / name, batch_size=512, shuffle=name == "train") for name in ("train", "valid"))
     model = kr.models.DCN(train.schema, embedding_dim=8, cross_layers=2, deep_units=[64, 32], seed=0)
-    model.compile(kr.optimizers.Adagrad(0.05), loss="binary_crossentropy", metrics=["AUC"])
+    model.compile()
     model.fit(train, epochs=2, verbose=0)
     figures = model.evaluate(valid, return_dict=True, verbose=0)
-    print(f"{valid.total_rows:,} held-out rows: AUC {figures['AUC']:.3f}, best possible {log.auc_bound:.3f}")
+    print(f"{valid.total_rows:,} held-out rows: AUC {figures['auc']:.3f}, best possible {log.auc_bound:.3f}")

@@ -3,7 +3,7 @@ Title: In a notebook: pandas and Polars frames in memory
 Author: the kerasrec authors
 Date created: 2026/11/29
 Last modified: 2026/11/29
-Description: Fit, evaluate and predict on frames, without a file.
+Description: Fit, evaluate and predict on frames, without a file; then workflow and model as one pipeline.
 Accelerator: None
 """
 
@@ -18,6 +18,8 @@ notebook, or run the script:
 """
 
 import os
+import tempfile
+from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -70,3 +72,18 @@ New rows have no target. The predictions are an array with a row for each.
 new = kr.datasets.clicks(6, seed=1).drop("clicked").to_pandas().convert_dtypes()
 new["probability"] = model.predict(workflow.transform(new, targets=False), verbose=0)[:, 0]
 print(new[["user", "item", "city", "probability"]].sort_values("probability", ascending=False).to_string())
+
+"""
+## One object
+
+A pipeline is the workflow and the model together, with scikit-learn's habits: `fit`, `predict` and `evaluate`
+take raw rows, `save` writes a folder, and `kr.load` reads it in any process.
+"""
+
+pipeline = kr.Pipeline(etl.Workflow(ids + numbers + (["clicked"] >> etl.Target())), "deepfm")
+pipeline.fit(frame, validation_fraction=0.2, epochs=2, verbose=0)
+with tempfile.TemporaryDirectory() as folder:
+    pipeline.save(Path(folder) / "clicks")
+    again = kr.load(Path(folder) / "clicks")
+print(again.evaluate(kr.datasets.clicks(2_000, seed=2)))
+print(again.predict(kr.datasets.clicks(2, seed=3)))

@@ -64,10 +64,6 @@ class FunctionalModel(Model, Functional):
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None, **kwargs: Any) -> Any:
         own = self.input
         if isinstance(own, Mapping) and isinstance(inputs, Mapping):
-            if missing := [name for name in own if name not in inputs]:
-                raise ValueError(
-                    f"{self.name}: no {', '.join(map(repr, missing))} in the batch; it has {', '.join(inputs)}"
-                )
             inputs = {name: inputs[name] for name in own}
             mask = {name: mask[name] for name in own} if isinstance(mask, Mapping) else mask
         return super().call(inputs, training=training, mask=mask, **kwargs)
