@@ -31,7 +31,8 @@ from rich.table import Table
 import kerasrec as kr
 from kerasrec.cli.demo import BATCH, workflow
 from kerasrec.cli.feature_files import write_features
-from kerasrec.cli.fit import make_optimizer, score
+from kerasrec.cli.model_choice import choose_optimizer
+from kerasrec.cli.scores import score
 from kerasrec.datasets.synthetic import click_log
 
 BAR = 0.0005
@@ -49,7 +50,7 @@ def train(folder, policy, seed, args):
     model = kr.models.DLRM(
         rows.schema, embedding_dim=args.width, bottom_units=[*args.bottom, args.width], top_units=args.top
     )
-    model.compile(make_optimizer(0.03, args.epochs * len(rows)), loss="binary_crossentropy")
+    model.compile(choose_optimizer("adagrad", 0.03)(args.epochs * len(rows)), loss="binary_crossentropy")
     started = time.process_time()
     model.fit(rows, epochs=args.epochs, verbose=0)
     seconds = time.process_time() - started

@@ -6,6 +6,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,26 +14,30 @@ from typing import Any
 import keras
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 from rich.console import Console
 
 from kerasrec import etl, models, serving
 from kerasrec.cli.baselines import BIASES_ONLY, score_baselines
 from kerasrec.cli.errors import CommandError
 from kerasrec.cli.feature_files import rows_per_s, write_features
-from kerasrec.cli.fit import Trained, fit, make_optimizer
 from kerasrec.cli.importance import permutation_importance
+from kerasrec.cli.model_choice import choose_optimizer
 from kerasrec.cli.plots import write_summary
 from kerasrec.cli.progress import stage
 from kerasrec.cli.report import write_report
-from kerasrec.cli.run_report import Baseline, RunReport, TargetReport
+from kerasrec.cli.run_report import Baseline, Check, RunReport, TargetReport
+from kerasrec.cli.scores import score
 from kerasrec.cli.segments import find_segments
 from kerasrec.cli.text_table import METRIC_NAMES, table
+from kerasrec.cli.training import fit_model, predict, read_labels
 from kerasrec.data.loader import Loader
 from kerasrec.datasets.synthetic import ClickLog, click_log
 from kerasrec.files import globs
 from kerasrec.serving.rows import check_path
 
 SERVED_ROWS = 20_000
+PATIENCE = 4  # checks, of four per epoch, without improvement
 SEGMENTS = ["device", "city", "category", "hour", "genres", "age", "price", "seconds", "past_clicks"]
 RATES = {"fit, transform, write": "etl_rows_per_s", "read": "loader_rows_per_s", "train": "train_rows_per_s"}
 
@@ -94,10 +99,12 @@ def run_demo(rows: int, epochs: int | None, out: Path, keep: Path | None, seed: 
 
 @dataclass(frozen=True)
 class _Run:
-    """What the pipeline leaves: the model as it was trained, its baselines, and figures for `summary.json`."""
+    """What the pipeline leaves: the model with its best weights, and how well it predicts the held-out rows."""
 
     model: Any
-    trained: Trained
+    checks: Sequence[Check]
+    labels: NDArray[Any]
+    predictions: NDArray[Any]
     baselines: dict[str, Baseline]
     figures: dict[str, Any]
 
@@ -120,23 +127,25 @@ def _run_pipeline(log: ClickLog, work: Path, epochs: int, seed: int, console: Co
 
     keras.utils.set_random_seed(seed)
     model = models.DLRM(train.schema, embedding_dim=16, bottom_units=[64, 16], top_units=[128, 64])
-    model.compile(optimizer=make_optimizer(0.05, epochs * len(train)), loss="binary_crossentropy")
+    model.compile(choose_optimizer("adagrad", 0.05)(epochs * len(train)))
     check(model, features)
     with stage(console, "training", total=epochs * train.num_rows) as training:
-        trained = fit(model, train, valid, epochs, training)
+        fitted = fit_model(model, train, valid, epochs, PATIENCE, training, {"clicked": "binary"})
+    labels = read_labels(work / "features" / "valid")[0]["clicked"]
+    predictions = predict(model, work / "features" / "valid", ["clicked"])["clicked"]
     difference = _serve(model, features, log, work, console)
     figures = {
-        **trained.scores,
+        **score("binary", labels, predictions),
         "auc_bound": log.auc_bound,
         "logloss_bound": log.logloss_bound,
         "baseline_auc": biases["auc"],
         "baseline_logloss": biases["logloss"],
         "etl_rows_per_s": etl_rate,
         "loader_rows_per_s": rows_per_s(train.num_rows, reading.seconds),
-        "train_rows_per_s": trained.rows_per_s,
+        "train_rows_per_s": fitted.rows_per_s,
         "served_max_abs_diff": difference,
     }
-    return _Run(model, trained, baselines, figures)
+    return _Run(model, fitted.checks["clicked"], labels, predictions, baselines, figures)
 
 
 def _serve(model: Any, features: etl.Workflow, log: ClickLog, work: Path, console: Console) -> float:
@@ -153,22 +162,21 @@ def _serve(model: Any, features: etl.Workflow, log: ClickLog, work: Path, consol
 
 def _report(log: ClickLog, work: Path, run: _Run, command: str) -> RunReport:
     """Return what the page says: figures, importance of the columns, and segments of the held-out rows."""
-    trained = run.trained
     raw = pl.scan_parquet(globs.files(Path(log.valid)), glob=False).select(SEGMENTS).collect()
     target = TargetReport(
         "clicked",
         "binary",
-        trained.labels,
-        trained.predictions,
-        trained.checks,
-        trained.scores,
+        run.labels,
+        run.predictions,
+        run.checks,
+        {metric: run.figures[metric] for metric in ("auc", "logloss")},
         run.baselines,
         {"auc": log.auc_bound, "logloss": log.logloss_bound},
         importance=permutation_importance(run.model, work / "features" / "valid", repeats=3, max_rows=20_000)[
             "clicked"
         ],
         segments=find_segments(
-            raw, "binary", trained.labels, trained.predictions, categorical=("city", "category", "hour")
+            raw, "binary", run.labels, run.predictions, categorical=("city", "category", "hour")
         ),
     )
     rates = {name: run.figures[key] for name, key in RATES.items() if run.figures[key] is not None}
