@@ -172,7 +172,7 @@ def _report(log: ClickLog, work: Path, run: _Run, command: str) -> RunReport:
         {metric: run.figures[metric] for metric in ("auc", "logloss")},
         run.baselines,
         {"auc": log.auc_bound, "logloss": log.logloss_bound},
-        importance=permutation_importance(run.model, work / "features" / "valid", repeats=3, max_rows=20_000)[
+        importance=permutation_importance(run.model, work / "features" / "valid", repeats=3, max_rows=10_000)[
             "clicked"
         ],
         segments=find_segments(
