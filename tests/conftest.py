@@ -22,6 +22,7 @@ SLOWEST_FIRST = (
     "cli/test_demo.py",
     "etl/test_both_implementations.py",
     "serving",
+    "pipeline",
     "etl",
     "models",
     "cli",
