@@ -74,13 +74,21 @@ def _compile(
                 continue
             inputs_of_op, outputs, function = functions[id(node)]
             made = function([available[name] for name in inputs_of_op])
-            values[id(node)] = dict(zip(outputs, made, strict=True))
+            values[id(node)] = {name: _of_one_dimension(x) for name, x in zip(outputs, made, strict=True)}
         wire: dict[str, tf.Tensor] = {}
         for feature in features:
             wire.update(_to_wire(values[id(root)][feature.name], feature, feature_names[feature.name]))
         return wire
 
     return apply
+
+
+def _of_one_dimension(value: TensorColumn) -> TensorColumn:
+    """Return a column whose tensors are known to have one dimension, which lookups in tables forget."""
+    for tensor in (value.values, value.valid, value.offsets):
+        if tensor is not None:
+            tensor.set_shape([None])
+    return value
 
 
 def _from_wire(raw: Mapping[str, tf.Tensor], names: TensorNames) -> TensorColumn:
