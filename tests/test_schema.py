@@ -46,7 +46,10 @@ def test_file_round_trip(tmp_path):
         ('{"kerasrec_schema": 1}', "'columns' must be a list"),
         ('{"kerasrec_schema": 1, "columns": [{"name": "a"}]}', "'a': missing fields"),
         ('{"kerasrec_schema": 1, "columns": [{"name": "a", "dtype": "float8"}]}', "'a': unknown dtype 'float8'"),
-        ('{"kerasrec_schema": 1, "columns": [{"name": "a", "dtype": "int32", "tags": ["x"]}]}', "'a': 'x'"),
+        (
+            '{"kerasrec_schema": 1, "columns": [{"name": "a", "dtype": "int32", "tags": ["categoricl"]}]}',
+            "'a': unknown tag 'categoricl'; did you mean 'categorical'",
+        ),
         ('{"kerasrec_schema": 1, "columns": [{"name": "a", "dtype": "int32", "tag": []}]}', "unknown fields"),
         (
             '{"kerasrec_schema": 1, "columns": [{"name": "a", "dtype": "int32", "cardinality": "9"}]}',

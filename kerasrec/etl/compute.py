@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from typing import Any
 
 import polars as pl
 
@@ -14,7 +13,7 @@ from kerasrec.etl.run.fit import fit
 from kerasrec.etl.sources.scan import scan
 
 
-def compute(columns: Columns, source: Any) -> pl.DataFrame:
+def compute(columns: Columns, source: object) -> pl.DataFrame:
     """Fit the operators of a graph on a source, and return its columns as a Polars frame.
 
     It is `Workflow(columns).fit_transform(source).collect()`, except that columns keep the types that the
