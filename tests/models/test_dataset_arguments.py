@@ -141,3 +141,34 @@ def test_what_is_no_data_says_what_is(workflow, model):
     plain.compile("sgd", "mse")
     with pytest.raises(ValueError, match=r"computed when it is read, by kr.Loader\(dataset\)"):
         plain.fit(workflow.transform(frame))
+
+
+class Interrupted(Exception):
+    pass
+
+
+class InterruptAfter(keras.callbacks.Callback):
+    def __init__(self, batches):
+        super().__init__()
+        self.left = batches
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.left -= 1
+        if not self.left:
+            raise Interrupted
+
+
+def test_a_fit_that_was_interrupted_goes_on_with_the_same_values_bit_for_bit(workflow, tmp_path):
+    frame, checkpoint = make_frame(), kr.callbacks.Checkpoint
+    expected, interrupted, resumed, other = (make_model(workflow) for _ in range(4))
+    expected.fit(workflow.transform(frame), epochs=2, verbose=0)
+    callbacks = [InterruptAfter(9), checkpoint(tmp_path, every=2)]
+    with pytest.raises(Interrupted):  # in the second epoch of 7 batches
+        interrupted.fit(workflow.transform(frame), epochs=2, callbacks=callbacks, verbose=0)
+    with pytest.raises(ValueError, match="the state is of a loader with data="):
+        changed = frame.with_columns(age=frame["age"] + 1)
+        other.fit(workflow.transform(changed), epochs=2, callbacks=[checkpoint(tmp_path)], verbose=0)
+    same_values = workflow.transform(frame.to_dicts())
+    resumed.fit(same_values, epochs=2, callbacks=[checkpoint(tmp_path, every=2)], verbose=0)
+    for one, another in zip(resumed.get_weights(), expected.get_weights(), strict=True):
+        np.testing.assert_array_equal(one, another)
