@@ -59,7 +59,8 @@ def guess_roles(stats: Iterable[ColumnStats], wishes: Wishes) -> list[Guess]:
     if not any(guess.role in FEATURES for guess in guesses):
         left_out = [f"; {guess.name!r} is left out: {guess.reason}" for guess in guesses if guess.role == DROPPED]
         names = " and ".join(map(repr, wishes.targets))
-        raise CommandError(f"no column is left to predict {names} from{''.join(left_out[:6])}")
+        reasons = "".join(left_out[:6]) or "; the data has no other column"
+        raise CommandError(f"no column is left to predict {names} from{reasons}")
     return guesses
 
 

@@ -114,7 +114,7 @@ def _positive(stats: ColumnStats, value: str) -> TargetSteps:
     others = [
         known for known in stats.values if (known if stats.value_kind == "strings" else float(known)) != typed
     ]
-    named = " and ".join(map(repr, others)) if others else "all other values"
+    named = " and ".join(map(repr, others) if stats.value_kind == "strings" else others) or "all other values"
     counts = "counts" if len(others) == 1 else "count"
     return (Step.of("Target", positive=typed),), f"{typed!r} counts as 1; {named} {counts} as 0"
 
