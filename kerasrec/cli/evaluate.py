@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
+from polars import selectors
 from rich.console import Console
 
 from kerasrec.cli.errors import CommandError, did_you_mean
@@ -20,11 +21,13 @@ from kerasrec.cli.scores import score
 from kerasrec.cli.segments import MIN_ROWS, find_segments, worst_segments
 from kerasrec.cli.text_table import METRIC_NAMES, table
 from kerasrec.etl.sources.scan import scan
+from kerasrec.etl.sources.source import Source
 from kerasrec.files import write_aside
 from kerasrec.schema import Column, Tag
 
 if TYPE_CHECKING:
     from kerasrec.cli.labelled_predictions import LabelledPredictions
+    from kerasrec.pipeline.pipeline import Pipeline
 
 
 def run_evaluate(run: Path, data: str, by: Sequence[str], out: Path | None, overwrite: bool) -> None:
@@ -41,11 +44,14 @@ def run_evaluate(run: Path, data: str, by: Sequence[str], out: Path | None, over
     check_backend(None)
     from kerasrec.cli.labelled_predictions import predict_labelled
 
-    console = Console()
-    predictions = predict_labelled(load_run(run), data, console)
+    console, pipeline = Console(), load_run(run)
+    rows, known = _with_known_targets(pipeline, source)
+    predictions = predict_labelled(pipeline, known, console)
     if not predictions.rows:
         raise CommandError(f"{source.name} has no rows to evaluate on")
-    raw = source.select(by).frame.select(by).collect(engine="streaming") if by else None
+    if rows:
+        console.print(f"{rows:,} rows are left out, because a target is null.", highlight=False)
+    raw = known.collect(known.lazy(by).select(selectors.by_name(by))) if by else None
     if raw is not None and len(raw) != predictions.rows:
         raise CommandError(
             f"--by: the workflow makes {predictions.rows:,} rows of {len(raw):,}, so it is unclear which row has "
@@ -58,6 +64,18 @@ def run_evaluate(run: Path, data: str, by: Sequence[str], out: Path | None, over
         with write_aside(out, overwrite=overwrite) as temporary:
             text = json.dumps({"rows": predictions.rows, "targets": figures}, indent=2, ensure_ascii=False)
             temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _with_known_targets(pipeline: Pipeline, source: Source) -> tuple[int, Source]:
+    """Return how many rows have a null target, and the others."""
+    targets = [column for column in pipeline.workflow.input_schema.targets if column.name in source.types]
+    if not targets:
+        return 0, source  # predict_labelled names the one that is missing
+    known = pl.all_horizontal(source.clean(column).is_not_null() for column in targets)
+    others = replace(source, filters={**source.filters, "known targets": known})
+    with source.explain_errors():
+        rows = source.collect(source.lazy([column.name for column in targets]).select((~known).sum())).item()
+    return rows, others
 
 
 def _figures(target: Column, predictions: LabelledPredictions, raw: pl.DataFrame | None) -> dict[str, Any]:

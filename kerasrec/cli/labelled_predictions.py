@@ -17,6 +17,7 @@ from kerasrec.cli.feature_files import ROW_GROUP, count_rows, feature_files
 from kerasrec.cli.model_outputs import by_name
 from kerasrec.cli.progress import stage
 from kerasrec.etl import Workflow
+from kerasrec.etl.sources.source import Source
 from kerasrec.pipeline.features import Features
 from kerasrec.pipeline.pipeline import Pipeline
 from kerasrec.schema import Schema, Tag
@@ -46,12 +47,12 @@ class LabelledPredictions:
         return len(self.labels)
 
 
-def predict_labelled(pipeline: Pipeline, data: str, console: Console) -> LabelledPredictions:
+def predict_labelled(pipeline: Pipeline, data: Source, console: Console) -> LabelledPredictions:
     """Return the predictions for raw rows; in memory are 4 bytes per row and target, the labels, and a batch.
 
     Args:
         pipeline: as `load_run` returns it.
-        data: Parquet or CSV files of raw rows with their targets; further columns are not read.
+        data: raw rows with their targets; further columns are not read.
         console: to show progress on.
     """
     workflow = pipeline.workflow

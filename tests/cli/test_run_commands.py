@@ -176,6 +176,24 @@ def test_figures_are_those_of_the_rows_beside_their_base_rate(two, data, tmp_pat
     assert again.stderr == f"error: {tmp_path}/e.json exists; choose another --out, or pass --overwrite\n"
 
 
+def test_rows_whose_target_is_null_are_counted_and_the_others_have_their_segments(two, data, tmp_path):
+    raw = pl.read_parquet(data)
+    holes = raw.with_columns(
+        pl.when(pl.int_range(pl.len()) % 10 == 3).then(None).otherwise("clicked").alias("clicked")
+    )
+    holes.write_parquet(tmp_path / "holes.parquet")
+    holes.drop_nulls("clicked").write_parquet(tmp_path / "known.parquet")
+    written = []
+    for name in ("holes", "known"):
+        out = tmp_path / f"{name}.json"
+        result = run("evaluate", two[0], tmp_path / f"{name}.parquet", "--by", "user id", "--out", out)
+        assert result.exit_code == 0, result.output
+        assert ("100 rows are left out, because a target is null." in result.output) == (name == "holes")
+        written.append(json.loads(out.read_text()))
+    assert written[0] == written[1]
+    assert written[0]["rows"] == 900
+
+
 def test_rows_of_one_class_have_no_auc_and_rows_without_targets_are_refused(one, tmp_path):
     rows(500, 3).filter(pl.col("clicked") == 1).write_parquet(tmp_path / "ones.parquet")
     result = run("evaluate", one[0], tmp_path / "ones.parquet", "--out", tmp_path / "e.json")
