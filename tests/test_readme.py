@@ -29,11 +29,12 @@ def raw(rows, seed):
 
 
 @pytest.mark.slow
-def test_the_pipeline_and_the_layers_run(tmp_path):
+def test_every_block_runs_without_a_warning(tmp_path):
     for name, seed in {"raw": 0, "raw_valid": 1}.items():
         (tmp_path / name).mkdir()
         raw(3000, seed).write_parquet(tmp_path / name / "part.parquet")
-    pipeline, failing, layers, _ = blocks()
+    two_minutes, parts, failing, own_model, _ = blocks()
+    strict = "import warnings\nwarnings.simplefilter('error', UserWarning)\n"
     served = (
         "import tensorflow as tf\n"
         'served = tf.saved_model.load("served/").signatures["serving_default"]\n'
@@ -42,13 +43,20 @@ def test_the_pipeline_and_the_layers_run(tmp_path):
         "print(0 < click[0] < 1)\n"
     )
     done = subprocess.run(
-        [sys.executable, "-c", "\n".join([pipeline, failing, served, layers])],
+        [sys.executable, "-c", "\n".join([strict, two_minutes, parts, failing, served, own_model])],
         cwd=tmp_path,
         env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 0, done.stderr
-    assert done.stdout.strip().endswith("True")
+    assert "True\n" in done.stdout
     assert (tmp_path / "train" / "schema.json").exists()
     assert len(list((tmp_path / "checkpoints").glob("step-*"))) == 1
+
+
+def test_every_link_leads_somewhere():
+    text = README.read_text(encoding="utf-8")
+    links = {link for link in re.findall(r"\]\(([^)#]+)[^)]*\)", text) if "://" not in link}
+    assert len(links) > 20
+    assert [link for link in links if not (README.parent / link).exists()] == []
