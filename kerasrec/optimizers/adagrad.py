@@ -8,9 +8,10 @@ import keras
 
 from kerasrec import kernels
 from kerasrec._keras import slot
+from kerasrec.optimizers.accumulators import accumulators_of
 from kerasrec.optimizers.base import TableOptimizer
 from kerasrec.optimizers.sparse import Rows, raw
-from kerasrec.typing import LearningRate, Tensor, Variable
+from kerasrec.typing import Initializer, LearningRate, Tensor, Variable
 
 
 @keras.saving.register_keras_serializable("kerasrec")
@@ -23,8 +24,10 @@ class Adagrad(TableOptimizer, keras.optimizers.Adagrad):
 
     Args:
         learning_rate: 0.05 did best over the library's models and data; with Keras's 0.001 weights hardly move.
-        initial_accumulator_value: what `acc` begins with. With Keras's 0.1, more than the squared gradients of
-            thousands of batches add up to, the rows of tables hardly move; PyTorch's default is 0 as well.
+        initial_accumulator_value: what `acc` begins with; by default 0 for embedding tables, as in PyTorch, and
+            1e-5 for other weights. With Keras's 0.1, more than the squared gradients of thousands of batches add
+            up to, the rows of tables hardly move. With 0 the first step moves every weight by the learning rate,
+            which wide layers may not survive: all of their outputs are 0 from then on.
         epsilon: bounds the step of a row whose gradients are tiny.
         **kwargs: Keras's other arguments.
 
@@ -38,11 +41,15 @@ class Adagrad(TableOptimizer, keras.optimizers.Adagrad):
     def __init__(
         self,
         learning_rate: LearningRate = 0.05,
-        initial_accumulator_value: float = 0.0,
+        initial_accumulator_value: float | None = None,
         epsilon: float = 1e-7,
         **kwargs: Any,
     ):
-        super().__init__(learning_rate, initial_accumulator_value, epsilon, **kwargs)
+        super().__init__(learning_rate, initial_accumulator_value or 0.0, epsilon, **kwargs)
+        self.initial_accumulator_value = initial_accumulator_value
+
+    def new_slot(self, variable: Variable, name: str, initializer: Initializer) -> Variable:
+        return super().new_slot(variable, name, accumulators_of(variable, self.initial_accumulator_value))
 
     def update_rows(self, at: Rows, table: Variable, gradient: Tensor, learning_rate: Tensor) -> None:
         accumulator = slot(self, "accumulator", at.index)

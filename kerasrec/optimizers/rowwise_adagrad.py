@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from kerasrec._keras import slot, variable_index
+from kerasrec.optimizers.accumulators import accumulators_of
 from kerasrec.optimizers.base import TableOptimizer
 from kerasrec.optimizers.sparse import Rows
 from kerasrec.tables.variables import TableVariable, is_table
@@ -34,11 +35,12 @@ class RowwiseAdagrad(TableOptimizer, keras.optimizers.Adagrad):
     def __init__(
         self,
         learning_rate: LearningRate = 0.05,
-        initial_accumulator_value: float = 0.0,
+        initial_accumulator_value: float | None = None,
         epsilon: float = 1e-7,
         **kwargs: Any,
     ):
-        super().__init__(learning_rate, initial_accumulator_value, epsilon, **kwargs)
+        super().__init__(learning_rate, initial_accumulator_value or 0.0, epsilon, **kwargs)
+        self.initial_accumulator_value = initial_accumulator_value
 
     def new_slot(self, variable: Variable, name: str, initializer: Initializer) -> Variable:
         if isinstance(variable, TableVariable) and (cut := variable.shards.column_wise_tables):
@@ -46,6 +48,7 @@ class RowwiseAdagrad(TableOptimizer, keras.optimizers.Adagrad):
                 f"RowwiseAdagrad is not supported for column-wise tables: it keeps one number for all columns of "
                 f"a row, but those of {cut[0]!r} are on several ranks. Use another placement, or Adagrad"
             )
+        initializer = accumulators_of(variable, self.initial_accumulator_value)
         if not is_table(variable):
             return super().new_slot(variable, name, initializer)
         return self.add_variable((variable.shape[0], 1), initializer, variable.dtype, name=f"row_{name}")

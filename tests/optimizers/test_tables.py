@@ -146,7 +146,7 @@ def test_ftrl_starts_from_the_initial_value_as_adagrad_does():
     start = np.random.default_rng(0).normal(size=(4, DIM)).astype("float32")
     gradients = np.random.default_rng(1).normal(size=(3, 4, DIM)).astype("float32")
     found = []
-    for optimizer in (kro.Ftrl(0.05), kro.Adagrad(0.05, epsilon=0.0)):
+    for optimizer in (kro.Ftrl(0.05), kro.Adagrad(0.05, 0.0, epsilon=0.0)):
         variable = keras.Variable(start)
         for gradient in gradients:
             optimizer.apply([gradient], [variable])
@@ -155,6 +155,19 @@ def test_ftrl_starts_from_the_initial_value_as_adagrad_does():
     variable = keras.Variable(start)
     kro.Ftrl(0.05).apply([np.zeros_like(start)], [variable])
     np.testing.assert_array_equal(variable, start)
+
+
+@pytest.mark.parametrize("name", ["Adagrad", "RowwiseAdagrad"])
+def test_accumulators_of_tables_begin_at_0_and_others_just_above(name):
+    """With 0 the first step of every dense weight is the learning rate, and wide towers die of it."""
+    cls = getattr(kro, name)
+    for optimizer in (cls(), cls.from_config(cls().get_config())):
+        optimizer.build([keras.Variable(np.ones((ROWS, DIM)), name="embeddings"), keras.Variable(np.ones((3, 2)))])
+        begin = [float(np.ravel(slot)[0]) for slot in optimizer._accumulators]
+        assert begin == pytest.approx([0.0, 1e-5])
+    optimizer = cls(0.05, 0.25)
+    optimizer.build([keras.Variable(np.ones((ROWS, DIM)), name="embeddings"), keras.Variable(np.ones((3, 2)))])
+    assert [float(np.ravel(slot)[0]) for slot in optimizer._accumulators] == [0.25, 0.25]
 
 
 def test_rowwise_state_is_one_number_a_row():
