@@ -200,5 +200,7 @@ def test_a_positive_value_is_1_and_all_others_are_0() -> None:
         etl.Workflow(["b"] >> etl.Target(positive="7")).fit(frame)
     with pytest.raises(SchemaError, match=r"'a' .* 0 and 1|nulls|null"):
         etl.Workflow(["a"] >> etl.Target(positive="yes")).fit(pl.DataFrame({"a": ["yes", None]}))
+    with pytest.raises(SchemaError, match=r"column 'b' is int64, which has no value 7.5"):
+        etl.Workflow(["b"] >> etl.Target(positive=7.5)).fit(frame)
     with pytest.raises(ValueError, match="threshold or positive, not both"):
         etl.Target(threshold=1, positive="yes")

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
+import numpy as np
 import polars as pl
 
 from kerasrec.etl.operator.elementwise import Elementwise
@@ -55,7 +56,7 @@ class Target(Elementwise):
             raise SchemaError(f"column {column.name!r} has lists, which cannot be a target")
         kind = Tag.BINARY if self.state.get(column.name, {}).get("binary") else Tag.REGRESSION
         if self.positive is not None:
-            self._check_positive(column)
+            self._positive(column)
         dtype = "float32" if self._compares else float_of(column, "Target")
         return column.evolve(dtype=dtype, add_tags=[Tag.TARGET, kind])
 
@@ -63,17 +64,28 @@ class Target(Elementwise):
     def _compares(self) -> bool:
         return self.threshold is not None or self.positive is not None
 
-    def _check_positive(self, column: Column) -> None:
-        strings = column.dtype == "string"
-        if column.dtype == "datetime" or strings != isinstance(self.positive, str):
+    def _positive(self, column: Column) -> str | np.generic:
+        """Return `positive` in the dtype of a column."""
+        name, value = column.name, self.positive
+        is_text = isinstance(value, str)
+        if column.dtype == "datetime" or (column.dtype == "string") != is_text:
             raise SchemaError(
-                f"column {column.name!r} is {column.dtype}; Target(positive={self.positive!r}) compares "
-                f"{'strings' if isinstance(self.positive, str) else 'numbers'}"
+                f"column {name!r} is {column.dtype}; Target(positive={value!r}) compares "
+                f"{'strings' if is_text else 'numbers'}"
             )
+        if isinstance(value, str):
+            return value
+        with np.errstate(all="ignore"):
+            own: Any = np.asarray(value).astype(column.dtype)[()]
+        if own != value and not column.dtype.startswith("float"):
+            raise SchemaError(
+                f"column {name!r} is {column.dtype}, which has no value {value!r}: Target(positive=)"
+            )
+        return own
 
     def expression(self, x: pl.Expr, column: Column) -> pl.Expr:
         if self.positive is not None:
-            return (x == self.positive).cast(pl.Float32)
+            return (x == pl.lit(self._positive(column), to_polars(column.dtype))).cast(pl.Float32)
         dtype = to_polars(float_of(column, "Target"))
         if self.threshold is None:
             return x.cast(dtype)
@@ -83,7 +95,7 @@ class Target(Elementwise):
         import tensorflow as tf
 
         if self.positive is not None:
-            positive = tf.constant(self.positive, "string" if column.dtype == "string" else column.dtype)
+            positive = tf.constant(self._positive(column), column.dtype)
             return lambda x: x.evolve(values=tf.cast(tf.equal(x.values, positive), tf.float32))
         dtype = float_of(column, "Target")
 
