@@ -126,6 +126,16 @@ def test_floats_are_refused() -> None:
         etl.Workflow(["x"] >> etl.Categorify()).fit(pl.DataFrame({"x": [1.0]}))
 
 
+def test_ids_that_pandas_made_floats_are_categories_as_the_error_says() -> None:
+    frame = pl.DataFrame({"x": [7.0, None, 7.0, 2.0]}).to_pandas()
+    with pytest.raises(SchemaError, match=r"LambdaOp\(lambda x: x.cast\(pl.Int64\)\) before .* astype"):
+        etl.Workflow(["x"] >> etl.Categorify()).fit(frame)
+    cast = etl.Workflow(["x"] >> etl.LambdaOp(lambda x: x.cast(pl.Int64)) >> etl.Categorify())
+    own_type = etl.Workflow(["x"] >> etl.Categorify()).fit(frame.astype({"x": "Int64"}))
+    ids = own_type.transform(frame.astype({"x": "Int64"})).collect()["x"].to_list()
+    assert cast.fit_transform(frame).collect()["x"].to_list() == ids == [3, 1, 3, 4]
+
+
 def test_types_that_cannot_share_a_vocabulary() -> None:
     with pytest.raises(SchemaError, match="share table 't' must have one type; got 'a' is string, 'b' is int64"):
         etl.Workflow(["a", "b"] >> etl.Categorify(table="t")).fit(pl.DataFrame({"a": ["x"], "b": [1]}))

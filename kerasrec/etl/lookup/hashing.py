@@ -25,11 +25,18 @@ NULL_HASH = 0x6C6C756E  # the hash of a null that counts as a value
 
 def check_hashable(column: Column, op: str) -> None:
     """Raise `SchemaError` for a column of floats or dates: their values are not categories."""
-    if is_float(column.dtype) or column.dtype == "datetime":
-        remedy = "use TimeFeatures" if column.dtype == "datetime" else "cast it to integers first, or Bucketize it"
-        raise SchemaError(
-            f"column {column.name!r} is {column.dtype}: {op} takes strings, integers and booleans; {remedy}"
+    if column.dtype == "datetime":
+        remedy = "use TimeFeatures"
+    elif is_float(column.dtype):
+        remedy = (
+            "for ids that pandas made floats because some are null, put LambdaOp(lambda x: x.cast(pl.Int64)) before "
+            f'it, or convert them with df.astype({{{column.name!r}: "Int64"}}); for other numbers, use Bucketize'
         )
+    else:
+        return
+    raise SchemaError(
+        f"column {column.name!r} is {column.dtype}: {op} takes strings, integers and booleans; {remedy}"
+    )
 
 
 # ---- Polars -------------------------------------------------------------------------------------------------
