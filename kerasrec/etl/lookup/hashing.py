@@ -29,8 +29,9 @@ def check_hashable(column: Column, op: str) -> None:
         remedy = "use TimeFeatures"
     elif is_float(column.dtype):
         remedy = (
-            "for ids that pandas made floats because some are null, put LambdaOp(lambda x: x.cast(pl.Int64)) before "
-            f'it, or convert them with df.astype({{{column.name!r}: "Int64"}}); for other numbers, use Bucketize'
+            "for ids that pandas made floats because some are null, put LambdaOp(lambda x: x.cast(pl.Int64)) "
+            f'before it, or convert them with df.astype({{{column.name!r}: "Int64"}}); '
+            "for other numbers, use Bucketize"
         )
     else:
         return
