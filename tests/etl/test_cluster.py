@@ -38,6 +38,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
             "user": rng.integers(0, 50, ROWS),
             "price": [None if i % 7 == 0 else float(x) for i, x in enumerate(rng.lognormal(3, 1, ROWS))],
             "clicked": rng.integers(0, 2, ROWS),
+            "at": [f"{1 + i % 28:02}/{1 + i % 12:02}/2024 {i % 24:02}:00:00" for i in range(ROWS)],
         }
     )
     cuts = [0, 500, 530, 1000, ROWS]
@@ -129,6 +130,7 @@ LEARNED: dict[str, Callable[[], Any]] = {
     ),
     "Normalize": lambda: ["price"] >> etl.FillMissing() >> etl.Normalize(),
     "NormalizeMinMax": lambda: ["price"] >> etl.FillMissing() >> etl.NormalizeMinMax(),
+    "ParseTime": lambda: ["at"] >> etl.ParseTime() >> etl.TimeFeatures(),
     "Target": lambda: (["user"] >> etl.Normalize()) + (["clicked"] >> etl.Target()),
     "TargetEncoding": lambda: ["word", ["user", "word"]] >> etl.TargetEncoding("clicked", kfold=3),
     "ValueCount": lambda: ["tags"] >> etl.Categorify() >> etl.ValueCount(),

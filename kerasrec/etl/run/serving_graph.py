@@ -86,7 +86,7 @@ def _compile(
 def _of_one_dimension(value: TensorColumn) -> TensorColumn:
     """Return a column whose tensors are known to have one dimension, which lookups in tables forget."""
     for tensor in (value.values, value.valid, value.offsets):
-        if tensor is not None:
+        if isinstance(tensor, tf.Tensor):  # not an array, as which eager callers may pass a column
             tensor.set_shape([None])
     return value
 
