@@ -46,9 +46,11 @@ class Ftrl(TableOptimizer, keras.optimizers.Ftrl):
 
     def update_step(self, gradient: Tensor, variable: Variable, learning_rate: Tensor) -> None:
         index = variable_index(self, variable)
-        slots = slot(self, "accumulator", index), slot(self, "linear", index)
+        variables = variable, slot(self, "accumulator", index), slot(self, "linear", index)
         rate, gradient = (ops.cast(value, variable.dtype) for value in (learning_rate, gradient))
-        for each, value in zip((variable, *slots), self._updated(variable, *slots, gradient, rate), strict=True):
+        weights, accumulator, linear = map(ops.convert_to_tensor, variables)
+        values = self._updated(weights, accumulator, linear, gradient, rate)
+        for each, value in zip(variables, values, strict=True):
             self.assign(each, value)
 
     def update_rows(self, at: Rows, table: Variable, gradient: Tensor, learning_rate: Tensor) -> None:
