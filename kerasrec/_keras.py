@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import keras
 from keras.src.backend.common.global_state import get_global_attribute
+from keras.src.backend.common.stateless_scope import get_stateless_scope
 from keras.src.models.functional import Functional as Functional
 from keras.src.models.model import functional_init_arguments
 from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR, global_seed_generator
@@ -58,9 +59,12 @@ def is_created(variable: Variable) -> bool:
     """Return whether a variable has its value.
 
     One that Keras makes while it traces a model's shapes gets it afterwards; until then each reading of it draws
-    the initial values anew.
+    the initial values anew. In a step of JAX the scope has the value, not the variable.
     """
-    return variable._value is not None
+    if variable._value is not None:
+        return True
+    scope = get_stateless_scope()
+    return scope is not None and scope.get_current_value(variable) is not None
 
 
 def compiled_metrics(model: keras.Model) -> list[Any]:

@@ -101,8 +101,19 @@ def test_value_of_a_variable_that_is_made_while_shapes_are_traced():
         def call(self, x):
             return self.own(x)
 
-    Model()(np.ones((2, 3), "float32"))
+    model = Model()
+    model(np.ones((2, 3), "float32"))
     assert seen == [False, True]
+
+
+def test_value_of_a_variable_that_a_scope_has():
+    """As in a step of JAX, where the trainer has taken the values away from the variables."""
+    variable = keras.Variable(np.ones(3, "float32"))
+    value = variable.value
+    variable._value = None
+    assert not _keras.is_created(variable)
+    with keras.StatelessScope([(variable, value)]):
+        assert _keras.is_created(variable)
 
 
 def test_compile_metrics():

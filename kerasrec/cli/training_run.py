@@ -54,7 +54,6 @@ from kerasrec.data.batch_size import default_batch_size
 from kerasrec.data.loader import Loader
 from kerasrec.files import check_target, flush_tree
 from kerasrec.schema import SchemaError, Tag
-from kerasrec.serving.saved_model import check
 
 
 class TrainingRun:
@@ -128,6 +127,8 @@ class TrainingRun:
         else:
             model.compile(optimizer)
         if self.options.export:
+            from kerasrec.serving.saved_model import check  # needs TensorFlow, which importing this file does not
+
             check(model, etl.Workflow.load(self.folder / WORKFLOW))
         return model
 

@@ -33,13 +33,15 @@ def open_data(
     rows = InMemory.of(source)
     if rows is not None:
         return [rows], _schema_in_memory(source, rows, schema, engine, storage_options)
-    paths = [source] if isinstance(source, str | os.PathLike) else source
-    if not isinstance(paths, Iterable) or not all(isinstance(path, str | os.PathLike | Remote) for path in paths):
+    paths = [source]
+    if isinstance(source, Iterable) and not isinstance(source, str | os.PathLike):
+        paths = list(source)  # once, as it may be an iterator
+    if not all(isinstance(path, str | os.PathLike | Remote) for path in paths):
         raise TypeError(
             "a loader reads Parquet files (a path or a list of paths), what workflow.transform returns, or with "
             f"schema= transformed rows as a frame or dicts; got {type(source).__name__}"
         )
-    files = find_files(source, storage_options)  # type: ignore[arg-type]
+    files = find_files(paths, storage_options)  # type: ignore[arg-type]
     if engine == "cudf" and (remote := [f for f in files if isinstance(f, Remote)]):
         raise ValueError(f'{remote[0]}: engine="cudf" reads local files; use engine="arrow", or copy them here')
     return files, find_schema(files) if schema is None else schema

@@ -92,7 +92,7 @@ def test_a_walk_through_the_site_in_a_browser(site_url):
         result.wait_for()
         assert "Categorify" in page.locator(".md-search-result__list").inner_text()
         result.click()
-        page.wait_for_function("document.body.innerText.includes('Categorify')")
+        page.wait_for_function("document.body && document.body.innerText.includes('Categorify')")
 
         page.get_by_role("link", name="Gallery", exact=True).first.click()
         page.wait_for_url("**/gallery/")

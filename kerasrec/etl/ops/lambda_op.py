@@ -51,8 +51,8 @@ class LambdaOp(Operator):
     `str.len_chars`, `len_bytes`, `to_lowercase`, `to_uppercase`, `starts_with`, `ends_with`, `contains`, `slice`,
     `head`, `strip_chars`, `replace` and `replace_all` of literals; `dt.hour`, `minute`, `second`, `weekday`,
     `day`, `month`, `quarter`, `year`; `list.len`. A value that a strict cast would refuse is null
-    there; letters that Unicode has since 2020 keep their case; and divisions, `exp` and `log1p` may differ in the
-    last bits.
+    there; letters that Unicode has since 2020 keep their case; numbers closer to 0 than 2.3e-308, or 1.2e-38 in
+    float32, are 0; and divisions, `exp` and `log1p` may differ in the last bits.
 
     Raises:
         SchemaError: (in fit) `f` does not fit a column's dtype, returns an unsupported dtype, or (if Polars knows)
