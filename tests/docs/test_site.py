@@ -86,8 +86,10 @@ def test_a_walk_through_the_site_in_a_browser(site_url):
         assert "kr.Loader" in loader.inner_text()
         assert page.locator("a[href*='kerasrec/data/loader.py#L']").count() >= 1
 
-        page.locator("input.md-search__input").click()
-        page.keyboard.type("Categorify")
+        page.wait_for_load_state("networkidle")  # the page's own script closes a search that began before it
+        search = page.locator("input.md-search__input")
+        search.click()
+        search.press_sequentially("Categorify", delay=50)
         result = page.locator(".md-search-result__link").first
         result.wait_for()
         assert "Categorify" in page.locator(".md-search-result__list").inner_text()
