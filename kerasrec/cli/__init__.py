@@ -20,6 +20,11 @@ app = typer.Typer(
 )
 
 
+RunFolder = Annotated[
+    Path, typer.Argument(metavar="RUN", help="A folder that kerasrec train or Pipeline.save wrote.")
+]
+
+
 def _version(requested: bool) -> None:
     if requested:
         from kerasrec import __version__
@@ -45,11 +50,13 @@ def main(
 def demo(
     context: typer.Context,
     rows: Annotated[
-        int, typer.Option(min=10_000, help="Rows in the click log; 10% of them are held out.")
+        int, typer.Option(min=10_000, metavar="N", help="Rows in the click log. 10% of them are held out.")
     ] = 3_000_000,
     epochs: Annotated[
         int | None,
-        typer.Option(min=1, help="Passes over the training rows; by default 1, or 2 below 200,000 rows."),
+        typer.Option(
+            min=1, metavar="N", help="Passes over the training rows. By default 1, or 2 below 200,000 rows."
+        ),
     ] = None,
     out: Annotated[Path, typer.Option(help="Folder for the report, index.html, and summary.json.")] = Path(
         "report"
@@ -57,7 +64,7 @@ def demo(
     keep: Annotated[
         Path | None, typer.Option(help="Keep the click log, features and SavedModel in this new folder.")
     ] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the click log and of the model.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, metavar="N", help="The seed of the click log and of the model.")] = 0,
 ) -> None:
     """Generate a click log from a known model, train a DLRM on it, and serve raw rows."""
     with one_line_errors(context.obj):
@@ -93,12 +100,23 @@ def train(context: typer.Context, options: TrainOptions) -> None:
 @app.command()
 def predict(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(help="A folder that kerasrec train wrote.")],
-    data: Annotated[str, typer.Argument(help="Raw rows: Parquet or CSV, a file, a folder or a glob pattern.")],
-    out: Annotated[Path, typer.Option(help="File of the predictions, .parquet or .csv.")] = Path(
-        "predictions.parquet"
-    ),
-    keep: Annotated[str, typer.Option(help='Columns of DATA to write beside them, such as: id, "a, b".')] = "",
+    run: RunFolder,
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA", help="Raw rows, Parquet or CSV: a file, a folder or a quoted glob pattern."
+        ),
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="OUT", help="The file to write the predictions to, .parquet or .csv.")
+    ] = Path("predictions.parquet"),
+    keep: Annotated[
+        str,
+        typer.Option(
+            metavar="COLUMNS",
+            help='Columns of DATA to write beside the predictions, separated by commas, such as: id, "a, b".',
+        ),
+    ] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier file at OUT.")] = False,
 ) -> None:
     """Predict the rows of DATA, in their order, with the model of a training run.
@@ -114,10 +132,24 @@ def predict(
 @app.command()
 def evaluate(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(help="A folder that kerasrec train wrote.")],
-    data: Annotated[str, typer.Argument(help="Raw rows with their targets: Parquet or CSV.")],
-    by: Annotated[str, typer.Option(help="Also show the figures for each value of these columns.")] = "",
-    out: Annotated[Path | None, typer.Option(help="Also write the figures to this JSON file.")] = None,
+    run: RunFolder,
+    data: Annotated[
+        str,
+        typer.Argument(
+            metavar="DATA",
+            help="Raw rows with their targets, Parquet or CSV: a file, a folder or a quoted glob pattern.",
+        ),
+    ],
+    by: Annotated[
+        str,
+        typer.Option(
+            metavar="COLUMNS",
+            help="Also show the figures for each value of these columns, or for ranges of their numbers.",
+        ),
+    ] = "",
+    out: Annotated[
+        Path | None, typer.Option(metavar="OUT", help="Also write the figures to this JSON file.")
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier file at OUT.")] = False,
 ) -> None:
     """Show how well the model of a training run predicts rows whose targets are known."""
@@ -162,19 +194,34 @@ def run(
 def plan(
     context: typer.Context,
     schema: Annotated[
-        Path, typer.Argument(help="A folder that kerasrec train wrote, a folder of features, or a schema.json.")
+        Path,
+        typer.Argument(
+            metavar="RUN", help="A folder that kerasrec train wrote, a folder of features, or a schema.json."
+        ),
     ],
     ranks: Annotated[
-        int | None, typer.Option(min=1, help="Number of ranks; by default the fewest whose memory is enough.")
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="The number of ranks. By default the fewest whose memory is enough."
+        ),
     ] = None,
-    memory: Annotated[str, typer.Option(help="Memory per rank, such as 80GiB.")] = "80GiB",
-    batch_size: Annotated[int, typer.Option(min=1, help="Rows per batch on each rank.")] = 65_536,
-    optimizer: Annotated[str, typer.Option(help="Optimizer of the tables; its state takes memory.")] = "adagrad",
+    memory: Annotated[str, typer.Option(metavar="BYTES", help="The memory of each rank.")] = "80GiB",
+    batch_size: Annotated[int, typer.Option(min=1, metavar="N", help="Rows per batch on each rank.")] = 65_536,
+    optimizer: Annotated[
+        str, typer.Option(metavar="NAME", help="The optimizer of the tables, whose state takes memory.")
+    ] = "adagrad",
     embedding_dim: Annotated[
-        int | None, typer.Option(min=1, help="Width of all embeddings; by default the model's, or the schema's.")
+        int | None,
+        typer.Option(
+            min=1, metavar="N", help="The width of all embeddings. By default the model's, or the schema's."
+        ),
     ] = None,
-    bandwidth: Annotated[str, typer.Option(help="Bytes per second that a rank sends, such as 25GB.")] = "25GB",
-    wire_dtype: Annotated[str, typer.Option(help="Data type of vectors sent between ranks.")] = "float32",
+    bandwidth: Annotated[
+        str, typer.Option(metavar="BYTES", help="The bytes that a rank sends per second.")
+    ] = "25GB",
+    wire_dtype: Annotated[
+        str, typer.Option(metavar="DTYPE", help="The data type of vectors that ranks send each other.")
+    ] = "float32",
 ) -> None:
     """Show on which ranks embedding tables would be placed, and what a training step would cost."""
     with one_line_errors(context.obj):
@@ -186,8 +233,8 @@ def plan(
 @app.command()
 def export(
     context: typer.Context,
-    run: Annotated[Path, typer.Argument(help="A folder that `kerasrec train` wrote.")],
-    out: Annotated[Path, typer.Argument(help="Folder of the SavedModel.")],
+    run: RunFolder,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The new folder of the SavedModel.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier SavedModel at OUT.")] = False,
 ) -> None:
     """Export the model of a run as a SavedModel that takes raw rows."""

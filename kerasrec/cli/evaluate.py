@@ -127,7 +127,9 @@ def _print(console: Console, target: Column, figures: Mapping[str, Any], rows: i
     observed, predicted = figures["observed mean"], figures["predicted mean"]
     console.print(f"mean: {observed:.4g} observed, {predicted:.4g} predicted", highlight=False)
     if figures["model"].get("auc", 0.0) is None:
-        console.print(f"There is no AUC, because {target.name!r} is {observed:g} in every row.", style="yellow")
+        console.print(
+            f"There is no AUC, because {target.name!r} is {observed:g} in every row.", style="yellow", markup=False
+        )
     if "segments" in figures:
         _print_segments(console, [Segment(**segment) for segment in figures["segments"]], figures)
 

@@ -13,7 +13,7 @@ METRIC_NAMES = {"auc": "AUC", "logloss": "log loss", "rmse": "RMSE"}
 def table(title: str, lines: Sequence[tuple[str, ...]], header: Sequence[str], right: Sequence[str]) -> Table:
     """Return a table of text, with the columns named in `right` aligned to the right; cells are not markup."""
     text_table = Table(
-        title=title,
+        title=Text(title),
         title_justify="left",
         title_style="bold",
         header_style="bold",

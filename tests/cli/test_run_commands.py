@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import polars as pl
 import pytest
+import typer
 from typer.testing import CliRunner
 
 import kerasrec as kr
@@ -192,6 +193,28 @@ def test_rows_whose_target_is_null_are_counted_and_the_others_have_their_segment
         written.append(json.loads(out.read_text()))
     assert written[0] == written[1]
     assert written[0]["rows"] == 900
+
+
+def test_a_columns_name_is_not_markup(one, data, tmp_path):
+    pl.read_parquet(data).with_columns(pl.col("row").str.slice(0, 2).alias("[/]")).write_parquet(
+        tmp_path / "d.parquet"
+    )
+    result = run("evaluate", one[0], tmp_path / "d.parquet", "--by", "[/]")
+    assert result.exit_code == 0, result.output
+    assert "by [/]" in result.output
+
+
+def test_every_help_text_is_sentences_that_fit_80_columns():
+    commands = ["demo", "predict", "evaluate", "models", "plan", "export", "doctor"]
+    for command in commands:
+        output = run(command, "--help", width=80).output
+        assert max(map(len, output.splitlines())) <= 80
+        assert ("[required]" in output) == (command in ("predict", "evaluate", "plan", "export"))
+    for command in typer.main.get_command(app).commands.values():
+        for parameter in command.params:
+            text = getattr(parameter, "help", None) or "."
+            assert text[0].isupper() or text.startswith("kerasrec"), (command.name, parameter.name, text)
+            assert text.endswith("."), (command.name, parameter.name, text)
 
 
 def test_rows_of_one_class_have_no_auc_and_rows_without_targets_are_refused(one, tmp_path):
