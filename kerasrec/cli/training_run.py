@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import time
 from collections.abc import Iterator
@@ -160,9 +161,14 @@ class TrainingRun:
             saved_options(self._resolved()),
             self.seconds,
             self.rates,
-            f"kerasrec train --config {options.out / CONFIG} --out again",
+            self._repeat,
             f"{options.model}: {' and '.join(options.targets)}",
         )
+
+    @property
+    def _repeat(self) -> str:
+        """The command that repeats the run."""
+        return shlex.join(["kerasrec", "train", "--config", str(self.options.out / CONFIG), "--out", "again"])
 
     def _raw_segments(self, names: list[str]) -> pl.DataFrame:
         """Return columns of the raw held-out rows, in the order of their features."""
@@ -224,9 +230,9 @@ class TrainingRun:
         lines = [", ".join(rates), f"{options.out}/ has the run: {REPORT}/index.html is the report"]
         if options.script is not None:
             lines.append(f"{options.script} is the same training as a script")
-        lines.append(f"To repeat it:  kerasrec train --config {options.out / CONFIG} --out again")
+        lines.append(f"To repeat it:  {self._repeat}")
         if not options.export:
-            lines.append(f"To serve it:   kerasrec export {options.out} served")
+            lines.append(f"To serve it:   {shlex.join(['kerasrec', 'export', str(options.out), 'served'])}")
         self.console.print("\n".join(lines), markup=False, highlight=False)
 
     @contextmanager
