@@ -52,7 +52,7 @@ class ColumnStats:
         count: how many values are not null.
         distinct: how many different values there are.
         low, high: of numbers; None for other types.
-        usual: of the numbers that are no outliers; None for other types.
+        usual: of the numbers that are not outliers; None for other types.
         outliers: among numbers; None if there are none.
         integral: whether all values are integers, also if they are stored as floats.
         monotonic_steps: how many values are above the one before; or below it, if those are more.

@@ -18,7 +18,7 @@ from kerasrec.cli.steps import Step
 from kerasrec.files import write_aside
 
 COLUMNS, VERSION = "columns", "kerasrec"
-# Where a run goes and what is done with it there is no part of the run.
+# Where a run goes, and what is done with it there, is not part of the run.
 NOT_SAVED = ("out", "overwrite", "script", "config")
 
 ColumnSteps = tuple[str, tuple[Step, ...], str]

@@ -43,7 +43,7 @@ def find_outliers(values: pl.Series) -> Outliers | None:
 
     A value is one if its distance from the 99th percentile is more than three times that of this percentile from
     the median; downwards, with the first percentile. Where the distribution has a heavy tail, both are measured on
-    a logarithmic scale, so that the large values of an income or a count are no outliers. Values that occur again
+    a logarithmic scale, so that the large values of an income or a count are not outliers. Values that occur again
     and again and look like a mark, -999 or 9999999, are taken out before the percentiles, however many there are.
     """
     x = values.drop_nulls().cast(pl.Float64).to_numpy()
