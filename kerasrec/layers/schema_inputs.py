@@ -75,7 +75,7 @@ def inputs(
     `kr.serving.export`. Columns that are neither categorical nor continuous are left out, as `kr.models` do.
 
     Args:
-        schema: `loader.schema`, or its `to_dict()`; targets and weights are no inputs.
+        schema: `loader.schema`, or its `to_dict()`; targets and weights are not inputs.
         embedding_dim: the width of all embeddings; None takes the one that each column suggests.
         combiner: how the vectors of a list become one: "mean", "sum", "sqrtn"; or a dict by the name of a column
             or table, in which None keeps the vectors of a list apart, padded to the batch's longest list.

@@ -38,7 +38,7 @@ def load(
 
     Raises:
         FileNotFoundError: there is nothing at `path`, or only a part of a pipeline.
-        ValueError: what is there is none of these, or is damaged.
+        ValueError: what is there is not one of these, or is damaged.
 
     Example:
 

@@ -56,7 +56,7 @@ class Pipeline:
         history: what the last `fit` reported, as in Keras: lists by name, one value per epoch.
 
     Raises:
-        TypeError: `workflow` or `model` is none of these.
+        TypeError: `workflow` or `model` is not one of these.
         ValueError: an unknown name, or a model that is built with a workflow that is not fitted.
         SchemaError: the workflow does not make a feature that the model reads.
 

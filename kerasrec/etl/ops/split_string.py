@@ -27,7 +27,7 @@ class SplitString(Operator):
     operator; there, one splits with cuDF or pandas before.
 
     Args:
-        sep: the separator, of one or more characters that stand for themselves (`"|"` and `"."` are no patterns).
+        sep: the separator, of one or more characters that stand for themselves (`"|"` and `"."` are not patterns).
         strip: whether to strip spaces, tabs and line breaks from both ends of the string and of each element.
 
     Raises:
