@@ -39,6 +39,7 @@ def test_every_instruction_is_one_that_this_test_runs():
     assert {name for name, _ in instructions()} == KNOWN
 
 
+@pytest.mark.nightly  # every package is installed anew
 @pytest.mark.slow
 @pytest.mark.alone  # `kerasrec doctor` starts ranks
 def test_its_steps_build_an_image_that_runs_the_command(tmp_path):

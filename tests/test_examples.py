@@ -49,6 +49,7 @@ def test_each_example_runs_without_arguments_and_prints_the_lines_that_the_galle
     assert done.returncode == 0, done.stdout + done.stderr[-3000:]
 
 
+@pytest.mark.nightly  # each test run has the same example on drawn ratings
 def test_movielens_ranking(tmp_path):
     output = run("movielens_ranking.py", data("ml-100k"), "--epochs", "6", env={"TMPDIR": str(tmp_path)})
     figures = table(output)
