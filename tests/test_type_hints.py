@@ -20,7 +20,7 @@ REVEALED = {
     'etl.Workflow(["user"] >> etl.Categorify())': "kerasrec.etl.workflow.Workflow",
     "kr.optimizers.Adagrad()": "kerasrec.optimizers.adagrad.Adagrad",
     "kr.layers.MLP([8])": "kerasrec.layers.mlp.MLP",
-    "kr.models.DLRM(schema)": "kerasrec.models.dlrm.DLRM",
+    "kr.models.DLRM(schema)": "kerasrec.models.ranking.dlrm.DLRM",
     "kr.parallel.size()": "int",
     'kr.Schema.load("train/")': "kerasrec.schema.Schema",
 }

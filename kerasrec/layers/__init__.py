@@ -1,11 +1,12 @@
 """Keras layers for recommender models, on any Keras backend."""
 
-from kerasrec.layers.dot_interaction import DotInteraction
-from kerasrec.layers.embedding import DistributedEmbedding
-from kerasrec.layers.factorization_machine import FactorizationMachine
-from kerasrec.layers.feature_cross import FeatureCross
+from kerasrec.layers.embedding.distributed_embedding import DistributedEmbedding
 from kerasrec.layers.inputs import ContinuousInputs
+from kerasrec.layers.interactions.dot_interaction import DotInteraction
+from kerasrec.layers.interactions.factorization_machine import FactorizationMachine
+from kerasrec.layers.interactions.feature_cross import FeatureCross
 from kerasrec.layers.mlp import MLP
+from kerasrec.layers.scaled_vectors import ScaledVectors
 from kerasrec.public_names import public_names
 
 __all__ = [
@@ -15,6 +16,7 @@ __all__ = [
     "DotInteraction",
     "FactorizationMachine",
     "FeatureCross",
+    "ScaledVectors",
 ]
 
 __getattr__, __dir__ = public_names(__name__, __all__)

@@ -10,8 +10,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from kerasrec.layers.bags import is_ragged
-from kerasrec.layers.embedding import DistributedEmbedding
+from kerasrec.layers.embedding.bags import is_ragged
+from kerasrec.layers.embedding.distributed_embedding import DistributedEmbedding
 from kerasrec.layers.inputs import ContinuousInputs
 from kerasrec.schema import Column, Schema, SchemaError, Tag
 from kerasrec.tables.from_schema import embedding_features

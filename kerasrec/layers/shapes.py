@@ -1,8 +1,30 @@
-"""The check of the shapes that interaction layers take."""
+"""The inputs of interaction layers: vectors as a list or as one tensor, and the check of their shapes."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from keras import ops
+
+from kerasrec.typing import Tensor
+
+
+def stacked(inputs: Tensor | list[Tensor]) -> Tensor:
+    """Return vectors `(batch, n, dim)`, given as a list of `(batch, dim)` or as one such tensor."""
+    return ops.stack(inputs, axis=1) if isinstance(inputs, list | tuple) else inputs
+
+
+def vectors_shape(layer: str, inputs: Any) -> tuple[int | None, int, int]:
+    """Return `(batch, n, dim)` of vectors, or of their shapes, given as a list of `(batch, dim)` or as one.
+
+    Raises:
+        ValueError: another shape, or an unknown `n` or `dim`; the message names the layer and the input.
+    """
+    shape = tuple(inputs.shape) if hasattr(inputs, "shape") else inputs
+    one = isinstance(shape, list | tuple) and all(size is None or isinstance(size, int) for size in shape)
+    if one and len(shape) == 3 and None not in shape[1:]:
+        return shape[0], shape[1], shape[2]
+    return same_vectors(layer, inputs)
 
 
 def same_vectors(layer: str, inputs: Any) -> tuple[int | None, int, int]:

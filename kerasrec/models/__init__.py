@@ -1,11 +1,11 @@
 """Models that build themselves from a schema: `Model(schema)` is called on the loader's dict of features."""
 
 from kerasrec.models.base import SchemaModel
-from kerasrec.models.dcn import DCN
-from kerasrec.models.deepfm import DeepFM
-from kerasrec.models.dlrm import DLRM
+from kerasrec.models.ranking.dcn import DCN
+from kerasrec.models.ranking.deepfm import DeepFM
+from kerasrec.models.ranking.dlrm import DLRM
+from kerasrec.models.ranking.wide_and_deep import WideAndDeep
 from kerasrec.models.registry import by_name
-from kerasrec.models.wide_and_deep import WideAndDeep
 from kerasrec.public_names import public_names
 
 __all__ = ["DCN", "DLRM", "DeepFM", "SchemaModel", "WideAndDeep", "by_name"]

@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from kerasrec._keras import layers_of
-from kerasrec.layers import MLP, DistributedEmbedding
+from kerasrec.layers import MLP, DistributedEmbedding, ScaledVectors
 from kerasrec.layers.inputs import ContinuousInputs, ids_of, present
 from kerasrec.models.checks import check_same_features
 from kerasrec.models.first_order import FirstOrder
@@ -101,6 +101,7 @@ class SchemaModel(SchemaTrainer):
         self.continuous = ContinuousInputs.of(self.schema, name="continuous")
         if self.continuous is not None:
             chain(dict.fromkeys(self.continuous.columns, (None,)), self.continuous)
+        self.continuous_vectors: ScaledVectors | None = None
         self.embeddings = None
         if configs := self.options.features(self.schema, embedding_dim):
             self.embeddings = DistributedEmbedding(configs, seed, dtype=self.dtype_policy, name="embeddings")
@@ -140,6 +141,41 @@ class SchemaModel(SchemaTrainer):
     def embed(self, ids: Mapping[str, Tensor]) -> list[Tensor]:
         """Return one vector per categorical column, in the schema's order."""
         return [] if self.embeddings is None else list(self.embeddings(ids).values())
+
+    def make_continuous_vectors(self) -> ScaledVectors | None:
+        """Return a layer, built, that makes each continuous column a vector of the embeddings' width.
+
+        A model whose fields interact sets `self.continuous_vectors` to it. It is None without such columns.
+
+        Raises:
+            ValueError: `embedding_dim` is None: fields that interact are of one width.
+        """
+        if self.embedding_dim is None:
+            raise ValueError(f"{self.name}: embedding_dim must be an integer, since fields interact; got None")
+        if self.continuous is None:
+            return None
+        initializer = self.options.embeddings_initializer
+        by_table = isinstance(initializer, dict) and "class_name" not in initializer
+        layer = ScaledVectors(
+            self.embedding_dim,
+            "uniform" if by_table else initializer,
+            dtype=self.dtype_policy,
+            name="continuous_vectors",
+        )
+        layer.build((None, len(self.continuous.columns)))
+        return layer
+
+    def fields(self, x: Tensor | None, vectors: list[Tensor]) -> list[Tensor]:
+        """Return one vector `(batch, dim)` per column: the embeddings, then those of `self.continuous_vectors`."""
+        if self.continuous_vectors is None:
+            return vectors
+        return [*vectors, *ops.unstack(self.continuous_vectors(x), axis=1)]
+
+    @property
+    def field_count(self) -> int:
+        """The number of vectors that `fields` returns."""
+        numbers = 0 if self.continuous is None or self.continuous_vectors is None else len(self.continuous.columns)
+        return len(self.widths) + numbers
 
     def side_by_side(self, x: Tensor | None, vectors: list[Tensor]) -> Tensor:
         """Return continuous columns and embeddings as one `(batch, self.side_by_side_width)`."""

@@ -13,10 +13,10 @@ from typing import Any, TypeAlias
 import keras
 
 from kerasrec.models.base import SchemaModel
-from kerasrec.models.dcn import DCN
-from kerasrec.models.deepfm import DeepFM
-from kerasrec.models.dlrm import DLRM
-from kerasrec.models.wide_and_deep import WideAndDeep
+from kerasrec.models.ranking.dcn import DCN
+from kerasrec.models.ranking.deepfm import DeepFM
+from kerasrec.models.ranking.dlrm import DLRM
+from kerasrec.models.ranking.wide_and_deep import WideAndDeep
 from kerasrec.schema import Schema
 
 MakeModel: TypeAlias = Callable[[Schema], keras.Model]

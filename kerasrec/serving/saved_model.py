@@ -12,7 +12,7 @@ import keras
 import tensorflow as tf
 
 from kerasrec.files import check_target, write_aside
-from kerasrec.layers.full_tables import full_tables_on_rank_0
+from kerasrec.layers.embedding.full_tables import full_tables_on_rank_0
 from kerasrec.parallel import comm
 from kerasrec.parallel.comm.data_parallel import average_weights
 from kerasrec.parallel.comm.raise_on_all import raise_on_all

@@ -155,7 +155,7 @@ def test_tensorflow_is_not_needed(other):
     assert other.facts["not importable"] == [
         "kerasrec.data.frameworks.tf_dataset",
         "kerasrec.etl.run.serving_graph",
-        "kerasrec.layers.exchanged_lookup",
+        "kerasrec.layers.embedding.exchanged_lookup",
         "kerasrec.parallel.comm.alltoall_vectors",
         "kerasrec.parallel.comm.batch_share",
         "kerasrec.parallel.comm.message_parts",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 import kerasrec as kr
 from kerasrec import kernels
-from kerasrec.layers import full_tables
+from kerasrec.layers.embedding import full_tables
 from kerasrec.tables.initializers import BLOCK_ROWS, initial_values
 
 ITEM = kr.TableConfig("item", 10, 4)

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import kerasrec as kr
-from kerasrec.layers import full_tables
+from kerasrec.layers.embedding import full_tables
 from kerasrec.parallel import comm
 from kerasrec.parallel.checkpoint import local_tables, safetensors_io
 from kerasrec.parallel.exchange.gather_table import gather_slice

@@ -14,16 +14,16 @@ import numpy as np
 from keras import ops
 
 from kerasrec._keras import is_created, model_being_called
-from kerasrec.layers.bags import bag_count, bags_of, is_padded, is_ragged, laid_out, zero_vectors
-from kerasrec.layers.embedding_arguments import (
+from kerasrec.layers.embedding.arguments import (
     checked_seed,
     default_seed,
     feature_config,
     planned,
     refuse_strategy,
 )
-from kerasrec.layers.first_rows import first_replicas, first_rows
-from kerasrec.layers.local_lookup import LocalLookup, Lookup
+from kerasrec.layers.embedding.bags import bag_count, bags_of, is_padded, is_ragged, laid_out, zero_vectors
+from kerasrec.layers.embedding.first_rows import first_replicas, first_rows
+from kerasrec.layers.embedding.local_lookup import LocalLookup, Lookup
 from kerasrec.optimizers.by_name import warn_of_whole_tables
 from kerasrec.parallel import comm
 from kerasrec.parallel.checkpoint.keras_files import full_table_on_rank_0, key_of, saved_blocks, saved_tables
@@ -150,7 +150,7 @@ class DistributedEmbedding(keras.layers.Layer):
         return TableVariable(shards, rank, initializer, self.table_dtype, **across_ranks)
 
     def _exchanged_lookup(self, rank: int) -> Lookup:
-        from kerasrec.layers.exchanged_lookup import ExchangedLookup
+        from kerasrec.layers.embedding.exchanged_lookup import ExchangedLookup
         from kerasrec.parallel.comm.batch_share import LookupShare
         from kerasrec.parallel.exchange.replicas import ReplicaRefresh
 

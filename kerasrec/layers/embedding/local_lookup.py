@@ -13,8 +13,8 @@ import keras
 from keras import ops
 
 from kerasrec import kernels
-from kerasrec.layers.bags import bag_count, factors, without_padding
-from kerasrec.layers.lookup_parts import LookupParts, Part, combined, padded_again, stack_rows
+from kerasrec.layers.embedding.bags import bag_count, factors, without_padding
+from kerasrec.layers.embedding.lookup_parts import LookupParts, Part, combined, padded_again, stack_rows
 from kerasrec.tables.bags import Bags
 from kerasrec.tables.config import FeatureConfig
 from kerasrec.tables.plan import Plan

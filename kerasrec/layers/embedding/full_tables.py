@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from kerasrec._keras import layers_of
-from kerasrec.layers.embedding import DistributedEmbedding
-from kerasrec.layers.local_lookup import LocalLookup
+from kerasrec.layers.embedding.distributed_embedding import DistributedEmbedding
+from kerasrec.layers.embedding.local_lookup import LocalLookup
 from kerasrec.parallel import comm
 from kerasrec.parallel.comm.raise_on_all import raise_on_all
 from kerasrec.parallel.exchange.gather_table import gather_blocks

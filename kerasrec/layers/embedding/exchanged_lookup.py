@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import tensorflow as tf
 
-from kerasrec.layers.bags import bag_count, combine, divided, without_padding
-from kerasrec.layers.lookup_parts import LookupParts, Part, combined, padded_again, stack_rows
+from kerasrec.layers.embedding.bags import bag_count, combine, divided, without_padding
+from kerasrec.layers.embedding.lookup_parts import LookupParts, Part, combined, padded_again, stack_rows
 from kerasrec.parallel.comm.batch_share import LookupShare
 from kerasrec.parallel.exchange.exchange import Exchange, NodeExchange
 from kerasrec.parallel.exchange.stacks import PooledSums, ReplicatedRows, Rows

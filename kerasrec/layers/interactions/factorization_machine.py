@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import keras
 from keras import ops
 
-from kerasrec.layers.shapes import same_vectors
+from kerasrec.layers.shapes import stacked, vectors_shape
 from kerasrec.typing import Shape, Tensor
 
 
@@ -37,24 +35,12 @@ class FactorizationMachine(keras.layers.Layer):
     """
 
     def call(self, inputs: Tensor) -> Tensor:
-        self._batch(inputs)
-        vectors = ops.stack(inputs, axis=1) if isinstance(inputs, (list, tuple)) else inputs
-        vectors = ops.cast(vectors, keras.backend.result_type(self.compute_dtype, "float32"))
+        vectors_shape(self.name, inputs)
+        vectors = ops.cast(stacked(inputs), keras.backend.result_type(self.compute_dtype, "float32"))
         square_of_sum = ops.square(ops.sum(vectors, axis=1))
         sum_of_squares = ops.sum(ops.square(vectors), axis=1)
         pairs = 0.5 * ops.sum(square_of_sum - sum_of_squares, axis=-1, keepdims=True)
         return ops.cast(pairs, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: Shape) -> tuple[int | None, int]:
-        return (self._batch(input_shape), 1)
-
-    def _batch(self, inputs: Any) -> int | None:
-        """Check the inputs, tensors or their shapes, and return the batch size."""
-        shape = tuple(inputs.shape) if hasattr(inputs, "shape") else inputs
-        if (
-            isinstance(shape, tuple)
-            and len(shape) == 3
-            and all(size is None or isinstance(size, int) for size in shape)
-        ):
-            return shape[0]
-        return same_vectors(self.name, inputs)[0]
+        return (vectors_shape(self.name, input_shape)[0], 1)

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from kerasrec.layers.bags import combine, with_padding
+from kerasrec.layers.embedding.bags import combine, with_padding
 from kerasrec.tables.bags import Bags
 from kerasrec.tables.config import FeatureConfig, TableConfig
 from kerasrec.tables.plan import Plan

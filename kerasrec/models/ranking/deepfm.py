@@ -56,21 +56,9 @@ class DeepFM(SchemaModel):
         self.deep_units, self.dropout = widths(self.name, "deep_units", deep_units), dropout
         self.first_order = self.make_first_order("first_order")
         self._weighs_interactions = len(self.targets) > 1
-        self.continuous_vectors: ScaledVectors | None = None
-        fields = [(None, embedding_dim)] * len(self.widths)
-        if self.continuous is not None:
-            initializer = self.options.embeddings_initializer
-            self.continuous_vectors = ScaledVectors(
-                embedding_dim,
-                "uniform" if isinstance(initializer, dict) and "class_name" not in initializer else initializer,
-                dtype=self.dtype_policy,
-                name="continuous_vectors",
-            )
-            count = len(self.continuous.columns)
-            chain((None, count), self.continuous_vectors)
-            fields += [(None, embedding_dim)] * count
+        self.continuous_vectors = self.make_continuous_vectors()
         self.fm = FactorizationMachine(dtype="float32", name="factorization_machine")
-        self.fm.build(fields)
+        self.fm.build((None, self.field_count, embedding_dim))
         self.deep = self.make_tower(self.deep_units, dropout, "deep")
         self.logit = self.make_logit()
         chain((None, self.side_by_side_width), self.deep)
@@ -79,9 +67,8 @@ class DeepFM(SchemaModel):
 
     def call(self, features: Mapping[str, Tensor], training: bool | None = None) -> Tensor | dict[str, Tensor]:
         ids, x = self.inputs_of(features)
-        fields = vectors = self.embed(ids)
-        if self.continuous_vectors is not None:
-            fields = [*vectors, *ops.unstack(self.continuous_vectors(x), axis=1)]
+        vectors = self.embed(ids)
+        fields = self.fields(x, vectors)
         deep = self.deep(self.side_by_side(x, vectors), training=training)
         if self._weighs_interactions:
             deep = ops.concatenate([ops.cast(deep, "float32"), self.fm(fields)], axis=1)
@@ -90,30 +77,3 @@ class DeepFM(SchemaModel):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "deep_units": list(self.deep_units), "dropout": self.dropout}
-
-
-@keras.saving.register_keras_serializable("kerasrec")
-class ScaledVectors(keras.layers.Layer):
-    """A vector for each of n numbers: `x_j * V_j`. `(batch, n)` -> `(batch, n, dim)`."""
-
-    def __init__(self, dim: int, initializer: Any = "uniform", **kwargs: Any):
-        super().__init__(**kwargs)
-        self.dim, self.initializer = dim, keras.initializers.get(initializer)
-
-    def build(self, input_shape: Any) -> None:
-        # Drawn as the embedding tables are, so that no field outweighs the others at the start.
-        shape = (input_shape[-1], self.dim)
-        self.vectors = self.add_weight(name="vectors", shape=shape, initializer=self.initializer)
-
-    def call(self, x: Any) -> Any:
-        return ops.expand_dims(x, -1) * self.vectors
-
-    def compute_output_shape(self, input_shape: Any) -> tuple[int | None, ...]:
-        return (*input_shape, self.dim)
-
-    def get_config(self) -> dict[str, Any]:
-        return {
-            **super().get_config(),
-            "dim": self.dim,
-            "initializer": keras.initializers.serialize(self.initializer),
-        }

@@ -1,0 +1,1 @@
+"""Layers that let the vectors of features interact: one architecture per file."""

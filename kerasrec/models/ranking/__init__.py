@@ -1,0 +1,1 @@
+"""Models that rank candidates by a prediction per row: one architecture per file."""
