@@ -1,6 +1,7 @@
 """`python loaded.py ORDER FOLDER`: loads every file of FOLDER, each in a process that has loaded nothing before.
 
-ORDER says what such a process imports first. What a model loaded as NAME.keras predicts is left in NAME.npy.
+ORDER says what such a process imports first. What a model loaded as NAME.keras predicts is left in NAME.npy, a
+dict by target if it has several.
 """
 
 import os
@@ -43,7 +44,8 @@ for path in sorted(folder.glob("*.keras")):
         x = dict(np.load(folder / "x.npz"))
         model = load(path)
         x = {name: x[name] for name in model.input} if path.stem == "functional" else x
-        np.save(path.with_suffix(".npy"), model(x))
+        y = model(x)
+        np.save(path.with_suffix(".npy"), {k: np.asarray(v) for k, v in y.items()} if isinstance(y, dict) else y)
         os._exit(0)
     if os.waitpid(child, 0)[1]:
         sys.exit(f"{path.name} could not be loaded")

@@ -18,6 +18,8 @@ COLUMNS = {
 }
 CLICKED = Column("clicked", "float32", (TARGET, Tag.BINARY))
 RATING = Column("rating", "float32", (TARGET, Tag.REGRESSION))
+BOUGHT = Column("bought", "float32", (TARGET, Tag.BINARY))  # never without a click
+TARGETS = {"clicked": CLICKED, "rating": RATING, "bought": BOUGHT}
 
 MODELS = {
     "DLRM": lambda schema, **more: kr.models.DLRM(schema, 8, [16, 8], [16], **more),
@@ -30,6 +32,10 @@ ZOO = {
         schema, 4, 2, 3, deep_units=[16], structure="stacked", **more
     ),
 }
+
+# The targets of models that need others than `clicked`, and the columns alone of which a model cannot be made.
+TARGETS_OF: dict[str, tuple[Column, ...]] = {}
+UNDEFINED: dict[str, tuple[tuple[str, ...], ...]] = {}
 
 
 def schema_of(*names, target=CLICKED):
@@ -48,5 +54,22 @@ def batch_of(rows, seed=0):
         "age": rng.normal(size=rows).astype("float32"),
         "price": rng.normal(size=rows).astype("float32"),
     }
-    logit = np.where(x["user"] % 2, 2.0, -2.0) + np.where(x["favourite"] % 3, 1.0, -2.0) + 2 * x["age"]
-    return x, (logit > 0).astype("float32")[:, None]
+    return x, labels_of(x)["clicked"]
+
+
+def _logit(x):
+    return np.where(x["user"] % 2, 2.0, -2.0) + np.where(x["favourite"] % 3, 1.0, -2.0) + 2 * x["age"]
+
+
+def zoo_schema(name, *columns):
+    """The schema for a model of `ZOO`."""
+    return Schema([*(COLUMNS[column] for column in columns or COLUMNS), *TARGETS_OF.get(name, (CLICKED,))])
+
+
+def labels_of(x):
+    """The labels of every target, `(rows, 1)` each."""
+    clicked = (_logit(x) > 0).astype("float32")
+    bought = clicked * (x["user"] % 3 > 0)
+    rating = 2 + x["price"] + x["user"] % 3
+    labels = {"clicked": clicked, "rating": rating, "bought": bought}
+    return {name: y.astype("float32")[:, None] for name, y in labels.items()}

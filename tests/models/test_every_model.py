@@ -1,0 +1,185 @@
+"""What holds for every model of `ZOO`: it learns, is saved, loaded elsewhere and served, whatever the columns."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import tensorflow as tf
+from model_cases import COLUMNS, RATING, TARGETS, UNDEFINED, ZOO, batch_of, labels_of, zoo_schema
+
+import kerasrec as kr
+from kerasrec.schema import SchemaError
+
+ROWS = 400
+X, _ = batch_of(ROWS)
+
+
+@pytest.fixture(params=list(ZOO))
+def name(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory):
+    """The rows on disk, as the ETL writes them, with every target."""
+    folder = tmp_path_factory.mktemp("zoo")
+    genres = pa.array([[int(i) for i in row if i] for row in X["genres"]], pa.list_(pa.int32()))
+    labels = {target: y[:, 0] for target, y in labels_of(X).items()}
+    pq.write_table(pa.table({**X, "genres": genres, **labels}), folder / "part-00000.parquet")
+    kr.Schema([*COLUMNS.values(), *TARGETS.values()]).save(folder)
+    return folder
+
+
+def outputs_of(model, x):
+    """The predictions of each target, `(batch, 1)` as NumPy."""
+    y = model(x)
+    return {target: np.asarray(values) for target, values in (y if isinstance(y, dict) else {"": y}).items()}
+
+
+def assert_close(one, other, **tolerance):
+    assert set(one) == set(other)
+    for target in one:
+        np.testing.assert_allclose(one[target], other[target], **tolerance)
+
+
+def test_learns_from_a_loader_is_loaded_and_served(name, data, tmp_path):
+    keras.utils.set_random_seed(0)
+    schema = zoo_schema(name)
+    targets = schema.targets.names
+    loader = kr.Loader(data, batch_size=40, shuffle=True, targets=targets)
+    model = ZOO[name](loader.schema)
+    model.compile(kr.optimizers.Adagrad(0.1))
+    before = model.evaluate(loader, return_dict=True, verbose=0)
+    model.fit(loader, epochs=8, verbose=0)
+    after = model.evaluate(loader, return_dict=True, verbose=0)
+    assert after["loss"] < 0.9 * before["loss"]
+    assert after["auc" if len(targets) == 1 else "clicked_auc"] > 0.8
+
+    plain = kr.Loader(data, batch_size=64, targets=targets)
+    predictions = model.predict(plain, verbose=0)
+    predictions = predictions if isinstance(predictions, dict) else {targets[0]: predictions}
+    model.save(tmp_path / "model.keras")
+    copy = kr.load_model(tmp_path / "model.keras")
+    again = copy.predict(plain, verbose=0)
+    assert_close(again if isinstance(again, dict) else {targets[0]: again}, predictions, atol=1e-6)
+    assert copy.evaluate(loader, return_dict=True, verbose=0) == pytest.approx(after, rel=1e-4)
+
+    served = kr.serving.load(kr.serving.export(copy, tmp_path / "served"))
+    genres = tf.RaggedTensor.from_tensor(X["genres"], padding=0)
+    wire = {"genres__values": genres.values, "genres__offsets": genres.row_splits}
+    wire |= {column: tf.constant(X[column]) for column in X if column != "genres"}
+    assert_close({target: np.asarray(y) for target, y in served(**wire).items()}, predictions, atol=2e-6)
+
+
+def test_forms_of_a_batch(name):
+    """Ragged and padded lists, columns of shape (batch, 1), one row, and no row."""
+    model = ZOO[name](zoo_schema(name))
+    x = {column: ids[:30] for column, ids in X.items()}
+    assert not x["genres"].any(axis=1).all()  # some lists are empty
+    expected = outputs_of(model, x)
+    ragged = {**x, "genres": tf.RaggedTensor.from_tensor(x["genres"], padding=0)}
+    wider = {**x, "genres": np.pad(x["genres"], [(0, 0), (0, 2)])}
+    columns = {column: ids[:, None] if ids.ndim == 1 else ids for column, ids in x.items()}
+    for other in (ragged, wider, columns):
+        assert_close(outputs_of(model, other), expected, atol=1e-6)
+    for rows in (slice(0, 1), slice(0, 0)):
+        part = outputs_of(model, {column: ids[rows] for column, ids in x.items()})
+        assert_close(part, {target: y[rows] for target, y in expected.items()}, atol=1e-6)
+
+
+def test_every_weight_has_a_gradient_and_tables_a_sparse_one(name):
+    model = ZOO[name](zoo_schema(name))
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.normal(0, 0.3, w.shape) for w in model.get_weights()])
+    with tf.GradientTape() as tape:
+        y = model(X, training=True)
+        loss = sum(tf.reduce_mean(tf.square(o - 3.0)) for o in (y.values() if isinstance(y, dict) else [y]))
+        loss += sum(model.losses)
+    gradients = tape.gradient(loss, [v.value for v in model.trainable_variables])
+    for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
+        assert gradient is not None, variable.path
+        assert np.abs(tf.convert_to_tensor(gradient)).max() > 0, variable.path
+        assert isinstance(gradient, tf.IndexedSlices) == ("tables_" in variable.path), variable.path
+
+
+def test_config_makes_the_same_network(name):
+    model = ZOO[name](zoo_schema(name), dropout=0.25, name="mine")
+    copy = type(model).from_config(model.get_config())
+    assert copy.get_config() == model.get_config()
+    assert [w.shape for w in copy.weights] == [w.shape for w in model.weights]
+    model(X)
+    assert len(model.weights) == len(copy.weights)  # nothing was built by the first batch
+
+
+COLUMN_SETS = [
+    ("user",),
+    ("age",),
+    ("genres",),
+    ("user", "age"),
+    ("genres", "price", "age"),
+    ("user", "favourite"),
+]
+
+
+def test_any_columns(name):
+    """A model works with any columns, or says which it needs."""
+    for columns in COLUMN_SETS:
+        if columns in UNDEFINED.get(name, ()):
+            with pytest.raises(SchemaError, match="needs"):
+                ZOO[name](zoo_schema(name, *columns))
+            continue
+        model = ZOO[name](zoo_schema(name, *columns))
+        for y in outputs_of(model, X).values():
+            assert y.shape == (ROWS, 1)
+            assert np.isfinite(y).all()
+
+
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_mixed_precision(name, policy):
+    exact, model = ZOO[name](zoo_schema(name)), ZOO[name](zoo_schema(name), dtype=policy)
+    model.set_weights(exact.get_weights())
+    predictions = outputs_of(model, X)
+    assert {y.dtype for y in predictions.values()} == {np.dtype("float32")}
+    assert_close(predictions, outputs_of(exact, X), atol=0.03)
+
+
+def test_several_targets(name, tmp_path):
+    """Two heads of different tasks learn, by default losses, and come back from a file."""
+    schema = zoo_schema(name)
+    if len(schema.targets) == 1:
+        schema = kr.Schema([*schema, RATING])
+    keras.utils.set_random_seed(0)
+    model = ZOO[name](schema)
+    y = {target: labels for target, labels in labels_of(X).items() if target in model.targets}
+    model.compile(kr.optimizers.Adagrad(0.1))
+    history = model.fit(X, y, batch_size=40, epochs=5, verbose=0).history
+    for target in y:
+        assert history[f"{target}_loss"][-1] < history[f"{target}_loss"][0]
+    model.save(tmp_path / "model.keras")
+    assert_close(outputs_of(kr.load_model(tmp_path / "model.keras"), X), outputs_of(model, X), atol=1e-6)
+
+
+def test_files_are_loaded_by_processes_that_know_no_class_yet(tmp_path):
+    np.savez(tmp_path / "x.npz", **X)
+    expected = {}
+    for number, (name, make) in enumerate(ZOO.items()):
+        model = make(zoo_schema(name))
+        model.save(tmp_path / f"{number}.keras")
+        expected[number] = outputs_of(model, X)
+    command = [sys.executable, Path(__file__).with_name("loaded.py"), "keras first", tmp_path]
+    subprocess.run(command, check=True, timeout=600)
+    for number, predictions in expected.items():
+        loaded = np.load(tmp_path / f"{number}.npy", allow_pickle=True)
+        loaded = loaded.item() if loaded.dtype == object else {"": loaded}
+        assert_close({target: np.asarray(y) for target, y in loaded.items()}, predictions, atol=1e-6)
+
+
+def test_names_of_the_zoo_are_in_the_registry():
+    known = set(kr.models.registry.BY_NAME.values())
+    classes = {type(make(zoo_schema(name))) for name, make in ZOO.items()}
+    assert classes <= known
