@@ -18,6 +18,7 @@ from typing import Any
 
 PACKAGE = "kerasrec"
 MODULES = {
+    "layers.interactions.bi_interaction": ("BiInteraction",),
     "layers.interactions.dot_interaction": ("DotInteraction",),
     "layers.embedding.distributed_embedding": ("DistributedEmbedding",),
     "layers.interactions.factorization_machine": ("FactorizationMachine",),
@@ -29,6 +30,8 @@ MODULES = {
     "models.ranking.dcn": ("DCN",),
     "models.ranking.deepfm": ("DeepFM",),
     "models.ranking.dlrm": ("DLRM",),
+    "models.ranking.fm": ("FM",),
+    "models.ranking.lr": ("LR",),
     "models.first_order": ("FirstOrder",),
     "models.ranking.wide_and_deep": ("WideAndDeep",),
     "optimizers.adagrad": ("Adagrad",),

@@ -2,6 +2,7 @@
 
 from kerasrec.layers.embedding.distributed_embedding import DistributedEmbedding
 from kerasrec.layers.inputs import ContinuousInputs
+from kerasrec.layers.interactions.bi_interaction import BiInteraction
 from kerasrec.layers.interactions.dot_interaction import DotInteraction
 from kerasrec.layers.interactions.factorization_machine import FactorizationMachine
 from kerasrec.layers.interactions.feature_cross import FeatureCross
@@ -11,6 +12,7 @@ from kerasrec.public_names import public_names
 
 __all__ = [
     "MLP",
+    "BiInteraction",
     "ContinuousInputs",
     "DistributedEmbedding",
     "DotInteraction",

@@ -4,10 +4,12 @@ from kerasrec.models.base import SchemaModel
 from kerasrec.models.ranking.dcn import DCN
 from kerasrec.models.ranking.deepfm import DeepFM
 from kerasrec.models.ranking.dlrm import DLRM
+from kerasrec.models.ranking.fm import FM
+from kerasrec.models.ranking.lr import LR
 from kerasrec.models.ranking.wide_and_deep import WideAndDeep
 from kerasrec.models.registry import by_name
 from kerasrec.public_names import public_names
 
-__all__ = ["DCN", "DLRM", "DeepFM", "SchemaModel", "WideAndDeep", "by_name"]
+__all__ = ["DCN", "DLRM", "FM", "LR", "DeepFM", "SchemaModel", "WideAndDeep", "by_name"]
 
 __getattr__, __dir__ = public_names(__name__, __all__)

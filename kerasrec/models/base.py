@@ -20,6 +20,7 @@ from kerasrec.models.heads import Heads
 from kerasrec.models.options import Options
 from kerasrec.models.trainer import SchemaTrainer
 from kerasrec.schema import Schema, SchemaError
+from kerasrec.tables.config import FeatureConfig
 from kerasrec.typing import Activation, Initializer, Regularizer, Shape, Tensor
 
 
@@ -103,7 +104,7 @@ class SchemaModel(SchemaTrainer):
             chain(dict.fromkeys(self.continuous.columns, (None,)), self.continuous)
         self.continuous_vectors: ScaledVectors | None = None
         self.embeddings = None
-        if configs := self.options.features(self.schema, embedding_dim):
+        if configs := self.table_features():
             self.embeddings = DistributedEmbedding(configs, seed, dtype=self.dtype_policy, name="embeddings")
             self.embeddings.build(dict.fromkeys(configs, (None,)))
             seed = self.embeddings.seed
@@ -111,6 +112,10 @@ class SchemaModel(SchemaTrainer):
         self.widths = [config.table.embedding_dim for config in configs.values()]
 
     # ---- parts for subclasses ------------------------------------------------------------------------------
+    def table_features(self) -> dict[str, FeatureConfig]:
+        """Return what `embed` looks up: the table of each categorical column, or {} in a model without vectors."""
+        return self.options.features(self.schema, self.embedding_dim)
+
     def make_tower(self, units: int | Sequence[int], dropout: float, name: str) -> MLP:
         """Return a dense tower with the model's activation, initializer, regularizer and dtype."""
         return MLP(units, dropout=dropout, **self.options.tower(), dtype=self.dtype_policy, name=name)

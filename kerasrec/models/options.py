@@ -53,6 +53,13 @@ class Options:
             regularizer=self.embeddings_regularizer,
         )
 
+    def refuse_tower(self, model: str) -> None:
+        """Raise `ValueError` if an option of dense towers is set, for a model that has none."""
+        default = Options().tower()
+        for name, value in self.tower().items():
+            if value != default[name]:
+                raise ValueError(f"{model}: {name} is of dense towers, and this model has none; leave it out")
+
     def tower(self) -> dict[str, Any]:
         """Return the arguments of an `MLP`."""
         names = ("activation", "kernel_initializer", "kernel_regularizer")

@@ -16,6 +16,8 @@ from kerasrec.models.base import SchemaModel
 from kerasrec.models.ranking.dcn import DCN
 from kerasrec.models.ranking.deepfm import DeepFM
 from kerasrec.models.ranking.dlrm import DLRM
+from kerasrec.models.ranking.fm import FM
+from kerasrec.models.ranking.lr import LR
 from kerasrec.models.ranking.wide_and_deep import WideAndDeep
 from kerasrec.schema import Schema
 
@@ -25,6 +27,8 @@ BY_NAME: dict[str, type[SchemaModel]] = {
     "dlrm": DLRM,
     "dcn": DCN,
     "deepfm": DeepFM,
+    "lr": LR,
+    "fm": FM,
     "wide-and-deep": WideAndDeep,
 }
 

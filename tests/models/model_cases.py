@@ -28,6 +28,8 @@ MODELS = {
     "WideAndDeep": lambda schema, **more: kr.models.WideAndDeep(schema, deep_units=[16], **more),
 }
 ZOO = {
+    "LR": lambda schema, **more: kr.models.LR(schema, **more),
+    "FM": lambda schema, **more: kr.models.FM(schema, 8, **more),
     "DCN stacked": lambda schema, **more: kr.models.DCN(
         schema, 4, 2, 3, deep_units=[16], structure="stacked", **more
     ),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 from keras import ops
 
+from kerasrec.layers.interactions.bi_interaction import sum_of_products
 from kerasrec.layers.shapes import stacked, vectors_shape
 from kerasrec.typing import Shape, Tensor
 
@@ -36,10 +37,7 @@ class FactorizationMachine(keras.layers.Layer):
 
     def call(self, inputs: Tensor) -> Tensor:
         vectors_shape(self.name, inputs)
-        vectors = ops.cast(stacked(inputs), keras.backend.result_type(self.compute_dtype, "float32"))
-        square_of_sum = ops.square(ops.sum(vectors, axis=1))
-        sum_of_squares = ops.sum(ops.square(vectors), axis=1)
-        pairs = 0.5 * ops.sum(square_of_sum - sum_of_squares, axis=-1, keepdims=True)
+        pairs = ops.sum(sum_of_products(stacked(inputs), self.compute_dtype), axis=-1, keepdims=True)
         return ops.cast(pairs, self.compute_dtype)
 
     def compute_output_shape(self, input_shape: Shape) -> tuple[int | None, int]:
