@@ -1,6 +1,10 @@
 """Models that build themselves from a schema: `Model(schema)` is called on the loader's dict of features."""
 
 from kerasrec.models.base import SchemaModel
+from kerasrec.models.multitask.esmm import ESMM
+from kerasrec.models.multitask.mmoe import MMoE
+from kerasrec.models.multitask.ple import PLE
+from kerasrec.models.multitask.shared_bottom import SharedBottom
 from kerasrec.models.ranking.dcn import DCN
 from kerasrec.models.ranking.deepfm import DeepFM
 from kerasrec.models.ranking.dlrm import DLRM
@@ -10,6 +14,19 @@ from kerasrec.models.ranking.wide_and_deep import WideAndDeep
 from kerasrec.models.registry import by_name
 from kerasrec.public_names import public_names
 
-__all__ = ["DCN", "DLRM", "FM", "LR", "DeepFM", "SchemaModel", "WideAndDeep", "by_name"]
+__all__ = [
+    "DCN",
+    "DLRM",
+    "ESMM",
+    "FM",
+    "LR",
+    "PLE",
+    "DeepFM",
+    "MMoE",
+    "SchemaModel",
+    "SharedBottom",
+    "WideAndDeep",
+    "by_name",
+]
 
 __getattr__, __dir__ = public_names(__name__, __all__)

@@ -12,7 +12,7 @@ import numpy as np
 from keras import ops
 
 from kerasrec._keras import layers_of
-from kerasrec.layers import MLP, DistributedEmbedding, ScaledVectors
+from kerasrec.layers import MLP, DistributedEmbedding, ParallelMLP, ScaledVectors
 from kerasrec.layers.inputs import ContinuousInputs, ids_of, present
 from kerasrec.models.checks import check_same_features
 from kerasrec.models.first_order import FirstOrder
@@ -119,6 +119,11 @@ class SchemaModel(SchemaTrainer):
     def make_tower(self, units: int | Sequence[int], dropout: float, name: str) -> MLP:
         """Return a dense tower with the model's activation, initializer, regularizer and dtype."""
         return MLP(units, dropout=dropout, **self.options.tower(), dtype=self.dtype_policy, name=name)
+
+    def make_parallel(self, count: int, units: int | Sequence[int], dropout: float, name: str) -> ParallelMLP:
+        """Return `count` dense towers side by side, with the same options as `make_tower`'s."""
+        more = self.options.tower()
+        return ParallelMLP(count, units, dropout=dropout, **more, dtype=self.dtype_policy, name=name)
 
     def make_logit(self) -> keras.layers.Dense:
         """Return the last layer, one logit per target.

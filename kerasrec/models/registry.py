@@ -13,6 +13,10 @@ from typing import Any, TypeAlias
 import keras
 
 from kerasrec.models.base import SchemaModel
+from kerasrec.models.multitask.esmm import ESMM
+from kerasrec.models.multitask.mmoe import MMoE
+from kerasrec.models.multitask.ple import PLE
+from kerasrec.models.multitask.shared_bottom import SharedBottom
 from kerasrec.models.ranking.dcn import DCN
 from kerasrec.models.ranking.deepfm import DeepFM
 from kerasrec.models.ranking.dlrm import DLRM
@@ -30,6 +34,10 @@ BY_NAME: dict[str, type[SchemaModel]] = {
     "lr": LR,
     "fm": FM,
     "wide-and-deep": WideAndDeep,
+    "shared-bottom": SharedBottom,
+    "mmoe": MMoE,
+    "ple": PLE,
+    "esmm": ESMM,
 }
 
 

@@ -33,10 +33,18 @@ ZOO = {
     "DCN stacked": lambda schema, **more: kr.models.DCN(
         schema, 4, 2, 3, deep_units=[16], structure="stacked", **more
     ),
+    "SharedBottom": lambda schema, **more: kr.models.SharedBottom(schema, 4, [16], [8], **more),
+    "MMoE": lambda schema, **more: kr.models.MMoE(schema, 4, 3, [16, 8], [8], [4], **more),
+    "PLE": lambda schema, **more: kr.models.PLE(schema, 4, 2, 2, 1, [16], [8], **more),
+    "ESMM": lambda schema, **more: kr.models.ESMM(schema, 4, [16], **more),
 }
 
 # The targets of models that need others than `clicked`, and the columns alone of which a model cannot be made.
-TARGETS_OF: dict[str, tuple[Column, ...]] = {}
+TARGETS_OF: dict[str, tuple[Column, ...]] = {
+    "MMoE": (CLICKED, RATING, BOUGHT),
+    "PLE": (CLICKED, RATING),
+    "ESMM": (CLICKED, BOUGHT),
+}
 UNDEFINED: dict[str, tuple[tuple[str, ...], ...]] = {}
 
 

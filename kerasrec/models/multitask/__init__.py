@@ -1,0 +1,1 @@
+"""Models for several targets: one architecture per file."""
