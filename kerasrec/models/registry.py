@@ -20,7 +20,9 @@ from kerasrec.models.multitask.shared_bottom import SharedBottom
 from kerasrec.models.ranking.dcn import DCN
 from kerasrec.models.ranking.deepfm import DeepFM
 from kerasrec.models.ranking.dlrm import DLRM
+from kerasrec.models.ranking.fibinet import FiBiNET
 from kerasrec.models.ranking.fm import FM
+from kerasrec.models.ranking.gdcn import GDCN
 from kerasrec.models.ranking.lr import LR
 from kerasrec.models.ranking.wide_and_deep import WideAndDeep
 from kerasrec.schema import Schema
@@ -33,6 +35,8 @@ BY_NAME: dict[str, type[SchemaModel]] = {
     "deepfm": DeepFM,
     "lr": LR,
     "fm": FM,
+    "fibinet": FiBiNET,
+    "gdcn": GDCN,
     "wide-and-deep": WideAndDeep,
     "shared-bottom": SharedBottom,
     "mmoe": MMoE,
