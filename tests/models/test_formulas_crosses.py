@@ -35,7 +35,8 @@ def test_fibinet(bilinear_type, excitation):
     assert squeeze.shape == (5, 2)
     a = np.maximum(v.mean(2) @ squeeze, 0) @ excite
     a = np.maximum(a, 0) if excitation == "relu" else SIGMOID(a)
-    p, q = (bilinear(model.bilinear[k], each, bilinear_type) for k, each in enumerate([v, v * a[:, :, None]]))
+    p = bilinear(model.bilinear_1, v, bilinear_type)
+    q = bilinear(model.bilinear_2, v * a[:, :, None], bilinear_type)
     deep = dense(model.deep.get_weights(), np.column_stack([continuous(), p, q]))
     check(model, first_order(model.first_order) + logit(model, deep))
 

@@ -20,7 +20,8 @@ class SqueezeExcitation(keras.layers.Layer):
 
     Args:
         reduction_ratio: how many times fewer hidden units than fields there are.
-        activation: of the importances; "relu" is the paper's.
+        activation: of the importances, a function or its name. "relu" is common too, but gives no gradient where
+            an importance is 0, which with few fields may be so in all rows.
 
     Inputs: `n` feature vectors, as a list of tensors `(batch, dim)` or as one `(batch, n, dim)`.
 
@@ -40,7 +41,7 @@ class SqueezeExcitation(keras.layers.Layer):
     Rate Prediction", https://arxiv.org/abs/1905.09433
     """
 
-    def __init__(self, reduction_ratio: float = 3, activation: Activation = "relu", **kwargs: Any):
+    def __init__(self, reduction_ratio: float = 3, activation: Activation = "sigmoid", **kwargs: Any):
         super().__init__(**kwargs)
         if not reduction_ratio > 0:
             raise ValueError(f"{self.name}: reduction_ratio must be > 0; got {reduction_ratio!r}")

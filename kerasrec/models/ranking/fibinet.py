@@ -32,7 +32,8 @@ class FiBiNET(SchemaModel):
         reduction_ratio: of the squeeze and excitation: how many times fewer hidden units than fields it has.
         deep_units: widths of the deep tower. It reads `n * (n - 1) * embedding_dim` numbers of `n` fields: with
             many fields its first layer is most of the model.
-        excitation: the activation that makes the importances, "relu" as in the paper, or "sigmoid".
+        excitation: the activation that makes the importances. With "relu", which is common, and few fields, those
+            of a field may be 0 in all rows from the start, which gives no gradient to leave it.
         dropout: in the deep tower.
         task: "binary" or "regression", or a dict of these by target; by default by the target's tag.
 
@@ -53,7 +54,7 @@ class FiBiNET(SchemaModel):
         bilinear_type: str = "interaction",
         reduction_ratio: float = 3,
         deep_units: int | Sequence[int] = (256, 128),
-        excitation: str = "relu",
+        excitation: str = "sigmoid",
         dropout: float = 0.0,
         task: str | Mapping[str, str] | None = None,
         **kwargs: Any,
@@ -64,26 +65,30 @@ class FiBiNET(SchemaModel):
         self.first_order = self.make_first_order("first_order")
         self.continuous_vectors = self.make_continuous_vectors()
         dtype, n = self.dtype_policy, self.field_count
-        self.importance = SqueezeExcitation(reduction_ratio, excitation, dtype=dtype, name="squeeze_excitation")
-        self.bilinear = [BilinearInteraction(bilinear_type, dtype=dtype, name=f"bilinear_{i}") for i in (1, 2)]
-        chain((None, n, embedding_dim), self.bilinear[0])
-        chain((None, n, embedding_dim), self.importance, self.bilinear[1])
-        numbers = 0 if self.continuous is None else len(self.continuous.columns)
-        self.deep = self.logit = None
-        if width := numbers + n * (n - 1) * embedding_dim:
+        width = 0 if self.continuous is None else len(self.continuous.columns)
+        self.importance = self.bilinear_1 = self.bilinear_2 = self.deep = self.logit = None
+        if n > 1:
+            self.importance = SqueezeExcitation(reduction_ratio, excitation, dtype=dtype, name="importance")
+            self.bilinear_1 = BilinearInteraction(bilinear_type, dtype=dtype, name="bilinear_1")
+            self.bilinear_2 = BilinearInteraction(bilinear_type, dtype=dtype, name="bilinear_2")
+            chain((None, n, embedding_dim), self.bilinear_1)
+            chain((None, n, embedding_dim), self.importance, self.bilinear_2)
+            width += n * (n - 1) * embedding_dim
+        if width:
             self.deep, self.logit = self.make_tower(self.deep_units, dropout, "deep"), self.make_logit()
             chain((None, width), self.deep, self.logit)
         self.built = True  # not by `build()`, after which subclasses could not add weights
 
     def call(self, features: Mapping[str, Tensor], training: bool | None = None) -> Tensor | dict[str, Tensor]:
         ids, x = self.inputs_of(features)
-        first_order = self.first_order(ids, x)
-        if self.deep is None or self.logit is None:
-            return self.answer(first_order)
-        v = ops.stack(self.fields(x, self.embed(ids)), axis=1)
-        p, q = self.bilinear[0](v), self.bilinear[1](self.importance(v))
-        pairs = self.side_by_side(x, [ops.reshape(each, (-1, each.shape[1] * each.shape[2])) for each in (p, q)])
-        return self.answer(first_order + self.logit(self.deep(pairs, training=training)))
+        logit, pairs = self.first_order(ids, x), []
+        if self.importance is not None:
+            v = ops.stack(self.fields(x, self.embed(ids)), axis=1)
+            p, q = self.bilinear_1(v), self.bilinear_2(self.importance(v))
+            pairs = [ops.reshape(each, (-1, each.shape[1] * each.shape[2])) for each in (p, q)]
+        if self.deep is not None:
+            logit += self.logit(self.deep(self.side_by_side(x, pairs), training=training))
+        return self.answer(logit)
 
     def get_config(self) -> dict[str, Any]:
         return {
