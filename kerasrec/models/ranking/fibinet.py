@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from kerasrec.layers import BilinearInteraction, SqueezeExcitation
+from kerasrec.layers import MLP, BilinearInteraction, SqueezeExcitation
 from kerasrec.layers.mlp import widths
 from kerasrec.models.base import SchemaModel, chain
 from kerasrec.schema import Schema
@@ -66,7 +66,8 @@ class FiBiNET(SchemaModel):
         self.continuous_vectors = self.make_continuous_vectors()
         dtype, n = self.dtype_policy, self.field_count
         width = 0 if self.continuous is None else len(self.continuous.columns)
-        self.importance = self.bilinear_1 = self.bilinear_2 = self.deep = self.logit = None
+        self.importance: SqueezeExcitation | None = None
+        self.deep: MLP | None = None
         if n > 1:
             self.importance = SqueezeExcitation(reduction_ratio, excitation, dtype=dtype, name="importance")
             self.bilinear_1 = BilinearInteraction(bilinear_type, dtype=dtype, name="bilinear_1")
@@ -75,7 +76,8 @@ class FiBiNET(SchemaModel):
             chain((None, n, embedding_dim), self.importance, self.bilinear_2)
             width += n * (n - 1) * embedding_dim
         if width:
-            self.deep, self.logit = self.make_tower(self.deep_units, dropout, "deep"), self.make_logit()
+            self.deep = self.make_tower(self.deep_units, dropout, "deep")
+            self.logit = self.make_logit()
             chain((None, width), self.deep, self.logit)
         self.built = True  # not by `build()`, after which subclasses could not add weights
 
