@@ -94,9 +94,14 @@ def _plain(name: str) -> str:
     return name.lower().replace("-", "").replace("_", "")
 
 
-def _imported(module: str, class_name: str) -> Any:
+def add_current_folder() -> None:
+    """Let modules be imported from the current folder, which console scripts leave out."""
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
+
+
+def _imported(module: str, class_name: str) -> Any:
+    add_current_folder()
     try:
         found = getattr(importlib.import_module(module), class_name)
     except (ImportError, AttributeError, ValueError) as error:
