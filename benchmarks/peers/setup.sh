@@ -36,4 +36,18 @@ sklearn() {
     .venv-sklearn/bin/python -c 'import sklearn; print("sklearn: scikit-learn", sklearn.__version__)'
 }
 
-for peer in ${*:-torchrec merlin sklearn}; do "$peer"; done
+# FuxiCTR's wheel has its layers and its training loop. Its models are in the model_zoo of its repository: without
+# it, fuxictr_models.py puts most of them together from the layers, and the others are left out.
+fuxictr() {
+    pip=.venv-fuxictr/bin/pip
+    [ -x $pip ] || "$PYTHON" -m venv .venv-fuxictr
+    $pip install --quiet torch==2.13.0
+    $pip install --quiet fuxictr==2.3.10
+    [ -d .venv-fuxictr/model_zoo ] || curl --fail --silent --show-error --location \
+        https://github.com/reczoo/FuxiCTR/archive/refs/tags/v2.3.10.tar.gz |
+        tar -xz -C .venv-fuxictr --strip-components=1 --wildcards '*/model_zoo' ||
+        echo "fuxictr: no model_zoo (it can be copied to .venv-fuxictr/model_zoo); see fuxictr_models.py"
+    .venv-fuxictr/bin/python -c 'import fuxictr, torch; print("fuxictr:", fuxictr.__version__)'
+}
+
+for peer in ${*:-torchrec merlin sklearn fuxictr}; do "$peer"; done

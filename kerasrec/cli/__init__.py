@@ -24,15 +24,6 @@ RunFolder = Annotated[
     Path, typer.Argument(metavar="RUN", help="A folder that kerasrec train or Pipeline.save wrote.")
 ]
 
-Trust = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="MODULE",
-        help="A module of yours that the run needs, as mymodule of --model mymodule:MyModel. It is imported. "
-        "Several times for several.",
-    ),
-]
-
 
 def _version(requested: bool) -> None:
     if requested:
@@ -127,7 +118,6 @@ def predict(
         ),
     ] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier file at OUT.")] = False,
-    trust: Trust = None,
 ) -> None:
     """Predict the rows of DATA, in their order, with the model of a training run.
 
@@ -136,7 +126,7 @@ def predict(
     with one_line_errors(context.obj):
         from kerasrec.cli.predict import run_predict
 
-        run_predict(run, data, out, column_names(keep), overwrite, trust or [])
+        run_predict(run, data, out, column_names(keep), overwrite)
 
 
 @app.command()
@@ -161,13 +151,12 @@ def evaluate(
         Path | None, typer.Option(metavar="OUT", help="Also write the figures to this JSON file.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier file at OUT.")] = False,
-    trust: Trust = None,
 ) -> None:
     """Show how well the model of a training run predicts rows whose targets are known."""
     with one_line_errors(context.obj):
         from kerasrec.cli.evaluate import run_evaluate
 
-        run_evaluate(run, data, column_names(by), out, overwrite, trust or [])
+        run_evaluate(run, data, column_names(by), out, overwrite)
 
 
 @app.command()
@@ -247,13 +236,12 @@ def export(
     run: RunFolder,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The new folder of the SavedModel.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier SavedModel at OUT.")] = False,
-    trust: Trust = None,
 ) -> None:
     """Export the model of a run as a SavedModel that takes raw rows."""
     with one_line_errors(context.obj):
         from kerasrec.cli.export import run_export
 
-        run_export(run, out, overwrite, trust or [])
+        run_export(run, out, overwrite)
 
 
 @app.command()

@@ -30,9 +30,7 @@ if TYPE_CHECKING:
     from kerasrec.pipeline.pipeline import Pipeline
 
 
-def run_evaluate(
-    run: Path, data: str, by: Sequence[str], out: Path | None, overwrite: bool, trust: Sequence[str]
-) -> None:
+def run_evaluate(run: Path, data: str, by: Sequence[str], out: Path | None, overwrite: bool) -> None:
     """Print the figures of a run on `data`, and write them to `out`; see `kerasrec evaluate --help`."""
     check_run(run)
     if out is not None and out.exists() and not overwrite:
@@ -46,7 +44,7 @@ def run_evaluate(
     check_backend(None)
     from kerasrec.cli.labelled_predictions import predict_labelled
 
-    console, pipeline = Console(), load_run(run, trust)
+    console, pipeline = Console(), load_run(run)
     rows, known = _with_known_targets(pipeline, source)
     predictions = predict_labelled(pipeline, known, console)
     if not predictions.rows:

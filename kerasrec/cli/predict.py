@@ -22,9 +22,7 @@ from kerasrec.files import write_aside
 ENDINGS = (".parquet", ".csv")
 
 
-def run_predict(
-    run: Path, data: str, out: Path, keep: Sequence[str], overwrite: bool, trust: Sequence[str]
-) -> None:
+def run_predict(run: Path, data: str, out: Path, keep: Sequence[str], overwrite: bool) -> None:
     """Write the predictions for `data` to `out`; see `kerasrec predict --help`."""
     check_run(run)
     if out.suffix.lower() not in ENDINGS:
@@ -35,7 +33,7 @@ def run_predict(
     _check_kept(source, keep, out)
     check_backend(None)
 
-    pipeline = load_run(run, trust)
+    pipeline = load_run(run)
     targets = pipeline.workflow.output_schema.targets.names
     names = column_names(targets)
     if taken := [name for name in names.values() if name in keep]:

@@ -6,12 +6,9 @@ from kerasrec.layers.experts.expert_mixture import ExpertMixture
 from kerasrec.layers.experts.parallel_mlp import ParallelMLP
 from kerasrec.layers.inputs import ContinuousInputs
 from kerasrec.layers.interactions.bi_interaction import BiInteraction
-from kerasrec.layers.interactions.bilinear_interaction import BilinearInteraction
 from kerasrec.layers.interactions.dot_interaction import DotInteraction
 from kerasrec.layers.interactions.factorization_machine import FactorizationMachine
 from kerasrec.layers.interactions.feature_cross import FeatureCross
-from kerasrec.layers.interactions.gated_cross import GatedCross
-from kerasrec.layers.interactions.squeeze_excitation import SqueezeExcitation
 from kerasrec.layers.mlp import MLP
 from kerasrec.layers.scaled_vectors import ScaledVectors
 from kerasrec.public_names import public_names
@@ -20,17 +17,14 @@ __all__ = [
     "CGC",
     "MLP",
     "BiInteraction",
-    "BilinearInteraction",
     "ContinuousInputs",
     "DistributedEmbedding",
     "DotInteraction",
     "ExpertMixture",
     "FactorizationMachine",
     "FeatureCross",
-    "GatedCross",
     "ParallelMLP",
     "ScaledVectors",
-    "SqueezeExcitation",
 ]
 
 __getattr__, __dir__ = public_names(__name__, __all__)

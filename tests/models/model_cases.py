@@ -37,11 +37,6 @@ ZOO = {
     "MMoE": lambda schema, **more: kr.models.MMoE(schema, 4, 3, [16, 8], [8], [4], **more),
     "PLE": lambda schema, **more: kr.models.PLE(schema, 4, 2, 2, 1, [16], [8], **more),
     "ESMM": lambda schema, **more: kr.models.ESMM(schema, 4, [16], **more),
-    "FiBiNET": lambda schema, **more: kr.models.FiBiNET(schema, 4, deep_units=[16], **more),
-    "GDCN": lambda schema, **more: kr.models.GDCN(schema, 4, 2, deep_units=[16], **more),
-    "GDCN stacked": lambda schema, **more: kr.models.GDCN(
-        schema, 4, 2, deep_units=[16], structure="stacked", **more
-    ),
 }
 
 # The targets of models that need others than `clicked`, and the columns alone of which a model cannot be made.

@@ -1,0 +1,150 @@
+"""Compare the logits of FuxiCTR's models with ours, with the same weights on the same rows.
+
+    sh benchmarks/peers/setup.sh fuxictr
+    python benchmarks/fuxictr_logits.py --out docs/figures/fuxictr_logits.json
+
+Each of our models gets random weights, which are copied into FuxiCTR's by name; both compute the logits of the
+same random rows, and the largest difference must be at most 1e-5. Rows have a few categorical columns, and
+where both libraries mean the same by them a list column or continuous columns as well: docs/fuxictr.md says
+where they do not.
+
+The last line is JSON: {"largest": ..., "models": {name: {columns: {"difference": ..., "deviation": ...}}}},
+where the deviation is that of the logits over the rows.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import keras
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+from peers import fuxictr_pairs
+from peers.fuxictr_pairs import Pair
+from peers.fuxictr_weights import WEIGHTS
+
+import kerasrec as kr
+from kerasrec.schema import Column, Hotness, Schema, Tag
+
+ROWS, DIM, UNITS = 500, 8, [16, 12]
+BAR = 1e-5
+IDS = {"user": 60, "item": 40, "city": 20, "device": 5}
+
+
+# Columns beside categorical ones that mean the same in both libraries.
+ALSO: dict[str, list[str]] = {
+    "LR": ["continuous"],
+    "FM": ["continuous"],
+    "DLRM": ["continuous", "list"],
+    "DCN": ["list"],
+}
+
+
+def schema_of(columns: str) -> Schema:
+    listed = [Column(name, "int32", (Tag.CATEGORICAL,), cardinality=n, table=name) for name, n in IDS.items()]
+    if columns == "list":
+        listed.append(
+            Column(
+                "genres",
+                "int32",
+                (Tag.CATEGORICAL, Tag.LIST),
+                cardinality=12,
+                table="genres",
+                hotness=Hotness(0, 2, 4),
+            )
+        )
+    if columns == "continuous":
+        listed += [Column(name, "float32", (Tag.CONTINUOUS,)) for name in ("age", "price", "hour")]
+    return Schema([*listed, Column("score", "float32", (Tag.TARGET, Tag.REGRESSION))])
+
+
+def rows_of(schema: Schema) -> pl.DataFrame:
+    rng = np.random.default_rng(0)
+    columns: dict[str, Any] = {}
+    for column in schema.features.categorical:
+        ids = [rng.integers(1, column.cardinality, n).tolist() for n in rng.integers(0, 5, ROWS)]
+        columns[column.name] = ids if column.is_list else rng.integers(0, column.cardinality, ROWS)
+    for column in (*schema.features.continuous, *schema.targets):
+        columns[column.name] = rng.normal(size=ROWS).astype("float32")
+    return pl.DataFrame(columns)
+
+
+def batch_of(rows: pl.DataFrame, archive: Path) -> dict[str, NDArray[Any]]:
+    with np.load(archive) as columns:
+        return {name: columns[name] for name in rows.columns}
+
+
+def random_weights(model: Any) -> None:
+    """Give a model weights of a size that lets every part of it count."""
+    rng = np.random.default_rng(1)
+    model.set_weights([rng.normal(scale=0.4, size=weight.shape) for weight in model.get_weights()])
+
+
+def compare(pair: Pair, columns: str, folder: Path, worker: Any) -> dict[str, float]:
+    """Return the largest difference of logits, and the deviation of ours over the rows."""
+    schema = schema_of(columns)
+    rows = rows_of(schema)
+    fuxictr_pairs.write(folder, schema, {"train": rows, "test": rows})
+    more = {"bias_vector": False} if pair.ours == "DLRM" else {}
+    model = getattr(kr.models, pair.ours)(schema, **pair.our_arguments, **more)
+    random_weights(model)
+    np.savez(folder / "weights.npz", **WEIGHTS[pair.ours](model))
+    differ = fuxictr_pairs.ask(
+        worker, "logits", model=pair.peer, arguments=dict(pair.peer_arguments),
+        folder=str(folder), weights=str(folder / "weights.npz"), out=str(folder / "logits.npz"),
+    )  # fmt: skip
+    if differ != {"unknown": [], "missing": []}:
+        raise SystemExit(f"{pair.ours}: the weights are not FuxiCTR's: {differ}")
+    ours = keras.ops.convert_to_numpy(model(batch_of(rows, folder / "test.npz")))
+    with np.load(folder / "logits.npz") as theirs:
+        difference = float(np.abs(ours - theirs["y_pred"]).max())
+    return {"difference": difference, "deviation": float(ours.std())}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--models", nargs="+", choices=list(WEIGHTS), default=list(WEIGHTS), metavar="MODEL")
+    parser.add_argument("--out", type=Path, help="a JSON file for the figures")
+    args = parser.parse_args()
+    pairs, figures = fuxictr_pairs.pairs(DIM, UNITS), {}
+    with tempfile.TemporaryDirectory(prefix="logits-") as scratch, closing(fuxictr_pairs.start(1)) as worker:
+        have = fuxictr_pairs.ask(worker, "available", models=[pairs[name].peer for name in args.models])
+        for name in args.models:
+            source = have[pairs[name].peer]
+            if source is None:
+                print(f"{name:14} left out: FuxiCTR's model is not in its wheel; see benchmarks/peers/setup.sh")
+                continue
+            figures[name] = {"peer": pairs[name].peer, "class": source, "columns": {}}
+            for columns in ["categorical", *ALSO.get(name, [])]:
+                figure = compare(pairs[name], columns, Path(scratch) / f"{name} {columns}", worker)
+                figures[name]["columns"][columns] = figure
+                print(
+                    f"{name:14}{columns:12} {figure['difference']:.1e} (deviation {figure['deviation']:.2f})",
+                    flush=True,
+                )
+    largest = max(f["difference"] for model in figures.values() for f in model["columns"].values())
+    report = {
+        "benchmark": "fuxictr_logits",
+        "fuxictr": "2.3.10",
+        "bar": BAR,
+        "largest": largest,
+        "models": figures,
+    }
+    if args.out:
+        args.out.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(report))
+    if largest > BAR:
+        raise SystemExit(f"logits differ by {largest:.1e}")
+
+
+if __name__ == "__main__":
+    main()
