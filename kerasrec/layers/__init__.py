@@ -11,20 +11,34 @@ from kerasrec.layers.interactions.factorization_machine import FactorizationMach
 from kerasrec.layers.interactions.feature_cross import FeatureCross
 from kerasrec.layers.mlp import MLP
 from kerasrec.layers.scaled_vectors import ScaledVectors
+from kerasrec.layers.sequence.augru import AUGRU
+from kerasrec.layers.sequence.dice import Dice
+from kerasrec.layers.sequence.interest_evolution import InterestEvolution
+from kerasrec.layers.sequence.next_behaviour_loss import NextBehaviourLoss
+from kerasrec.layers.sequence.position_embedding import PositionEmbedding
+from kerasrec.layers.sequence.target_attention import TargetAttention
+from kerasrec.layers.sequence.transformer_block import TransformerBlock
 from kerasrec.public_names import public_names
 
 __all__ = [
+    "AUGRU",
     "CGC",
     "MLP",
     "BiInteraction",
     "ContinuousInputs",
+    "Dice",
     "DistributedEmbedding",
     "DotInteraction",
     "ExpertMixture",
     "FactorizationMachine",
     "FeatureCross",
+    "InterestEvolution",
+    "NextBehaviourLoss",
     "ParallelMLP",
+    "PositionEmbedding",
     "ScaledVectors",
+    "TargetAttention",
+    "TransformerBlock",
 ]
 
 __getattr__, __dir__ = public_names(__name__, __all__)

@@ -12,10 +12,16 @@ from kerasrec.models.ranking.fm import FM
 from kerasrec.models.ranking.lr import LR
 from kerasrec.models.ranking.wide_and_deep import WideAndDeep
 from kerasrec.models.registry import by_name
+from kerasrec.models.sequence.bst import BST
+from kerasrec.models.sequence.dien import DIEN
+from kerasrec.models.sequence.din import DIN
 from kerasrec.public_names import public_names
 
 __all__ = [
+    "BST",
     "DCN",
+    "DIEN",
+    "DIN",
     "DLRM",
     "ESMM",
     "FM",

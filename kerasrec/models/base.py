@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import keras
@@ -42,6 +42,8 @@ class SchemaModel(SchemaTrainer):
         kernel_initializer, kernel_regularizer: of the dense towers' matrices.
         seed: of the tables' initial values; by default that of `keras.utils.set_random_seed`, which the dense
             weights follow.
+        uncombined: tables whose lists stay vectors, `(batch, length, dim)`, padded or ragged as their ids are; an
+            argument for subclasses, which is not in the config.
         name, dtype, trainable: as in any Keras layer; dtype is the policy of the dense layers.
 
     `combiner`, `embeddings_initializer` and `embeddings_regularizer` are one value for all columns, or a dict by
@@ -80,6 +82,7 @@ class SchemaModel(SchemaTrainer):
         kernel_initializer: Initializer = "glorot_uniform",
         kernel_regularizer: Regularizer | None = None,
         seed: int | None = None,
+        uncombined: Collection[str] = (),
         **kwargs: Any,
     ):
         # Without autocast, continuous columns reach ContinuousInputs with all their digits.
@@ -88,7 +91,7 @@ class SchemaModel(SchemaTrainer):
         self.supports_jit = keras.backend.backend() != "tensorflow"
         self.schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
         self.heads = Heads.of(self.schema, task)
-        self.embedding_dim = embedding_dim
+        self.embedding_dim, self._uncombined = embedding_dim, tuple(uncombined)
         self.options = Options(
             combiner,
             embeddings_initializer,
@@ -114,7 +117,7 @@ class SchemaModel(SchemaTrainer):
     # ---- parts for subclasses ------------------------------------------------------------------------------
     def table_features(self) -> dict[str, FeatureConfig]:
         """Return what `embed` looks up: the table of each categorical column, or {} in a model without vectors."""
-        return self.options.features(self.schema, self.embedding_dim)
+        return self.options.features(self.schema, self.embedding_dim, self._uncombined)
 
     def make_tower(self, units: int | Sequence[int], dropout: float, name: str) -> MLP:
         """Return a dense tower with the model's activation, initializer, regularizer and dtype."""

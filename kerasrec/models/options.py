@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -43,14 +43,17 @@ class Options:
         """Return the options as arguments of `SchemaModel`."""
         return dict(vars(self))
 
-    def features(self, schema: Schema, embedding_dim: int | None) -> dict[str, FeatureConfig]:
-        """Return the configuration of each categorical column's table."""
+    def features(
+        self, schema: Schema, embedding_dim: int | None, uncombined: Collection[str] = ()
+    ) -> dict[str, FeatureConfig]:
+        """Return the configuration of each categorical column's table; lists of `uncombined` tables stay apart."""
         return embedding_features(
             schema,
             embedding_dim,
             self.combiner,
             self.embeddings_initializer,
             regularizer=self.embeddings_regularizer,
+            uncombined=uncombined,
         )
 
     def refuse_tower(self, model: str) -> None:

@@ -23,6 +23,9 @@ from kerasrec.models.ranking.dlrm import DLRM
 from kerasrec.models.ranking.fm import FM
 from kerasrec.models.ranking.lr import LR
 from kerasrec.models.ranking.wide_and_deep import WideAndDeep
+from kerasrec.models.sequence.bst import BST
+from kerasrec.models.sequence.dien import DIEN
+from kerasrec.models.sequence.din import DIN
 from kerasrec.schema import Schema
 
 MakeModel: TypeAlias = Callable[[Schema], keras.Model]
@@ -38,6 +41,9 @@ BY_NAME: dict[str, type[SchemaModel]] = {
     "mmoe": MMoE,
     "ple": PLE,
     "esmm": ESMM,
+    "din": DIN,
+    "dien": DIEN,
+    "bst": BST,
 }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from kerasrec.schema import Column, Schema, SchemaError, suggest_embedding_dim
@@ -17,6 +17,7 @@ def embedding_features(
     initializer: Initializer = "uniform",
     table_suffix: str = "",
     regularizer: Regularizer | None = None,
+    uncombined: Collection[str] = (),
 ) -> dict[str, FeatureConfig]:
     """Return the features of a schema's categorical columns, for `DistributedEmbedding`.
 
@@ -30,6 +31,7 @@ def embedding_features(
         initializer: of the tables.
         table_suffix: added to the tables' names, for a second set of tables over the same columns.
         regularizer: of the tables.
+        uncombined: tables that have no combiner, whatever `combiner` says.
 
     Raises:
         SchemaError: a categorical column without ids or cardinality, or columns that share a table but differ in
@@ -37,7 +39,7 @@ def embedding_features(
         ValueError: a dict with a name that is neither a column's nor a table's.
     """
     columns = list(schema.features.categorical)
-    combiners = _per_column("combiner", combiner, columns, "mean")
+    combiners = column_combiners(schema, combiner)
     initializers = _per_column("initializer", initializer, columns, "uniform")
     regularizers = _per_column("regularizer", regularizer, columns, None)
     features: dict[str, FeatureConfig] = {}
@@ -48,7 +50,7 @@ def embedding_features(
             name,
             _cardinality(column),
             _width(column, embedding_dim),
-            combiners[column.name],
+            None if (column.table or column.name) in uncombined else combiners[column.name],
             initializers[column.name],
             lookup_cdf=column.lookup_cdf,
             regularizer=regularizers[column.name],
@@ -58,6 +60,11 @@ def embedding_features(
         hotness = column.hotness.mean if column.hotness else 1.0
         features[column.name] = FeatureConfig(column.name, first, hotness)
     return features
+
+
+def column_combiners(schema: Schema, combiner: str | Mapping[str, str | None]) -> dict[str, str | None]:
+    """Return the combiner of each categorical column of a schema, given as `embedding_features` takes it."""
+    return _per_column("combiner", combiner, list(schema.features.categorical), "mean")
 
 
 def _refuse_differing(name: str, tables: Mapping[str, TableConfig]) -> None:

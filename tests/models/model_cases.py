@@ -37,6 +37,9 @@ ZOO = {
     "MMoE": lambda schema, **more: kr.models.MMoE(schema, 4, 3, [16, 8], [8], [4], **more),
     "PLE": lambda schema, **more: kr.models.PLE(schema, 4, 2, 2, 1, [16], [8], **more),
     "ESMM": lambda schema, **more: kr.models.ESMM(schema, 4, [16], **more),
+    "DIN": lambda schema, **more: kr.models.DIN(schema, 4, 8, deep_units=[16], **more),
+    "DIEN": lambda schema, **more: kr.models.DIEN(schema, 4, 0.1, 8, deep_units=[16], **more),
+    "BST": lambda schema, **more: kr.models.BST(schema, 4, deep_units=[16], **more),
 }
 
 # The targets of models that need others than `clicked`, and the columns alone of which a model cannot be made.
@@ -45,7 +48,8 @@ TARGETS_OF: dict[str, tuple[Column, ...]] = {
     "PLE": (CLICKED, RATING),
     "ESMM": (CLICKED, BOUGHT),
 }
-UNDEFINED: dict[str, tuple[tuple[str, ...], ...]] = {}
+NO_HISTORY = (("user",), ("age",), ("genres",), ("user", "age"), ("genres", "price", "age"), ("user", "favourite"))
+UNDEFINED: dict[str, tuple[tuple[str, ...], ...]] = dict.fromkeys(("DIN", "DIEN", "BST"), NO_HISTORY)
 
 
 def schema_of(*names, target=CLICKED):

@@ -1,0 +1,1 @@
+"""Layers that read a history of behaviours: one architecture per file."""

@@ -1,0 +1,1 @@
+"""Models that rank candidates by a history of behaviours: one architecture per file."""
