@@ -19,6 +19,7 @@ from typing import Any
 PACKAGE = "kerasrec"
 MODULES = {
     "layers.interactions.bi_interaction": ("BiInteraction",),
+    "layers.interactions.bilinear_interaction": ("BilinearInteraction",),
     "layers.interactions.dot_interaction": ("DotInteraction",),
     "layers.embedding.distributed_embedding": ("DistributedEmbedding",),
     "layers.interactions.factorization_machine": ("FactorizationMachine",),
@@ -26,6 +27,8 @@ MODULES = {
     "layers.experts.cgc": ("CGC",),
     "layers.experts.expert_mixture": ("ExpertMixture",),
     "layers.experts.parallel_mlp": ("ParallelMLP",),
+    "layers.interactions.gated_cross": ("GatedCross",),
+    "layers.interactions.squeeze_excitation": ("SqueezeExcitation",),
     "layers.inputs": ("ContinuousInputs",),
     "layers.mlp": ("MLP",),
     "layers.scaled_vectors": ("ScaledVectors",),
@@ -46,6 +49,8 @@ MODULES = {
     "models.ranking.dlrm": ("DLRM",),
     "models.ranking.fm": ("FM",),
     "models.ranking.lr": ("LR",),
+    "models.ranking.fibinet": ("FiBiNET",),
+    "models.ranking.gdcn": ("GDCN",),
     "models.first_order": ("FirstOrder",),
     "models.ranking.wide_and_deep": ("WideAndDeep",),
     "models.sequence.bst": ("BST",),

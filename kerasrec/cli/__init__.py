@@ -24,6 +24,15 @@ RunFolder = Annotated[
     Path, typer.Argument(metavar="RUN", help="A folder that kerasrec train or Pipeline.save wrote.")
 ]
 
+Trust = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="MODULE",
+        help="A module of yours that the run needs, as mymodule of --model mymodule:MyModel. It is imported. "
+        "Several times for several.",
+    ),
+]
+
 
 def _version(requested: bool) -> None:
     if requested:
@@ -118,6 +127,7 @@ def predict(
         ),
     ] = "",
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier file at OUT.")] = False,
+    trust: Trust = None,
 ) -> None:
     """Predict the rows of DATA, in their order, with the model of a training run.
 
@@ -126,7 +136,7 @@ def predict(
     with one_line_errors(context.obj):
         from kerasrec.cli.predict import run_predict
 
-        run_predict(run, data, out, column_names(keep), overwrite)
+        run_predict(run, data, out, column_names(keep), overwrite, trust or [])
 
 
 @app.command()
@@ -151,12 +161,13 @@ def evaluate(
         Path | None, typer.Option(metavar="OUT", help="Also write the figures to this JSON file.")
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier file at OUT.")] = False,
+    trust: Trust = None,
 ) -> None:
     """Show how well the model of a training run predicts rows whose targets are known."""
     with one_line_errors(context.obj):
         from kerasrec.cli.evaluate import run_evaluate
 
-        run_evaluate(run, data, column_names(by), out, overwrite)
+        run_evaluate(run, data, column_names(by), out, overwrite, trust or [])
 
 
 @app.command()
@@ -236,12 +247,13 @@ def export(
     run: RunFolder,
     out: Annotated[Path, typer.Argument(metavar="OUT", help="The new folder of the SavedModel.")],
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier SavedModel at OUT.")] = False,
+    trust: Trust = None,
 ) -> None:
     """Export the model of a run as a SavedModel that takes raw rows."""
     with one_line_errors(context.obj):
         from kerasrec.cli.export import run_export
 
-        run_export(run, out, overwrite)
+        run_export(run, out, overwrite, trust or [])
 
 
 @app.command()

@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from kerasrec.pipeline.pipeline import Pipeline
 
 
-def run_evaluate(run: Path, data: str, by: Sequence[str], out: Path | None, overwrite: bool) -> None:
+def run_evaluate(
+    run: Path, data: str, by: Sequence[str], out: Path | None, overwrite: bool, trust: Sequence[str]
+) -> None:
     """Print the figures of a run on `data`, and write them to `out`; see `kerasrec evaluate --help`."""
     check_run(run)
     if out is not None and out.exists() and not overwrite:
@@ -44,7 +46,7 @@ def run_evaluate(run: Path, data: str, by: Sequence[str], out: Path | None, over
     check_backend(None)
     from kerasrec.cli.labelled_predictions import predict_labelled
 
-    console, pipeline = Console(), load_run(run)
+    console, pipeline = Console(), load_run(run, trust)
     rows, known = _with_known_targets(pipeline, source)
     predictions = predict_labelled(pipeline, known, console)
     if not predictions.rows:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -11,7 +12,7 @@ from kerasrec.cli.load_run import check_run, load_run
 from kerasrec.cli.preconditions import check_backend
 
 
-def run_export(run: Path, out: Path, overwrite: bool) -> None:
+def run_export(run: Path, out: Path, overwrite: bool, trust: Sequence[str]) -> None:
     """Export the model of `run` to `out`; see `kerasrec export --help`."""
     check_run(run)
     if out.exists() and not overwrite:
@@ -22,7 +23,7 @@ def run_export(run: Path, out: Path, overwrite: bool) -> None:
     from kerasrec.serving.wire import wire_names
     from kerasrec.tensor_names import signature
 
-    pipeline = load_run(run)
+    pipeline = load_run(run, trust)
     pipeline.export(out, overwrite=overwrite)
     console = Console()
     console.print(

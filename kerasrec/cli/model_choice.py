@@ -63,6 +63,28 @@ def choose_model(name: str, settings: Sequence[str], embedding_dim: int) -> Mode
     return ModelChoice(architecture, written, module, arguments)
 
 
+def check_restorable(model: keras.Model) -> None:
+    """Raise `CommandError` if a model of the user's own could be trained and saved, but then not be loaded."""
+    cls = type(model)
+    if keras.saving.get_registered_object(keras.saving.get_registered_name(cls)) is not cls:
+        raise CommandError(
+            f"--model: its file could not be loaded; decorate class {cls.__name__} with "
+            "@keras.saving.register_keras_serializable()"
+        )
+    try:
+        copy = cls.from_config(model.get_config())
+    except Exception as error:  # whatever the user's class raises
+        raise CommandError(
+            f"--model: its file could not be loaded, since {cls.__name__}.from_config(model.get_config()) raises "
+            f"{type(error).__name__}: {error}. get_config() must return the arguments of __init__"
+        ) from error
+    if copy.get_config() != model.get_config():
+        raise CommandError(
+            f"--model: its file could not be loaded, since get_config() of {cls.__name__} does not return all "
+            "arguments of __init__"
+        )
+
+
 def _modest(known: Sequence[str], embedding_dim: int, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return units of towers of a modest size."""
     units: dict[str, Any] = {name: _UNITS for name in ("top_units", "deep_units") if name in known}

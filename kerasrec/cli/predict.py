@@ -22,7 +22,9 @@ from kerasrec.files import write_aside
 ENDINGS = (".parquet", ".csv")
 
 
-def run_predict(run: Path, data: str, out: Path, keep: Sequence[str], overwrite: bool) -> None:
+def run_predict(
+    run: Path, data: str, out: Path, keep: Sequence[str], overwrite: bool, trust: Sequence[str]
+) -> None:
     """Write the predictions for `data` to `out`; see `kerasrec predict --help`."""
     check_run(run)
     if out.suffix.lower() not in ENDINGS:
@@ -33,7 +35,7 @@ def run_predict(run: Path, data: str, out: Path, keep: Sequence[str], overwrite:
     _check_kept(source, keep, out)
     check_backend(None)
 
-    pipeline = load_run(run)
+    pipeline = load_run(run, trust)
     targets = pipeline.workflow.output_schema.targets.names
     names = column_names(targets)
     if taken := [name for name in names.values() if name in keep]:

@@ -24,7 +24,7 @@ from kerasrec.cli.file_names import CONFIG, FEATURES, FILES, MODEL, REPORT, RESU
 from kerasrec.cli.importance import permutation_importance
 from kerasrec.cli.inspection import Inspection
 from kerasrec.cli.keep_on_failure import keep_on_failure
-from kerasrec.cli.model_choice import ModelChoice, OptimizerChoice
+from kerasrec.cli.model_choice import ModelChoice, OptimizerChoice, check_restorable
 from kerasrec.cli.options import TrainOptions
 from kerasrec.cli.progress import stage
 from kerasrec.cli.ranks import Job
@@ -117,6 +117,8 @@ class TrainingRun:
         keras.utils.set_random_seed(self.options.seed)
         try:
             model = self.choice(train.schema)
+            if self.choice.module is not None:
+                check_restorable(model)
         except SchemaError:
             raise
         except (TypeError, ValueError) as error:
@@ -232,7 +234,9 @@ class TrainingRun:
             lines.append(f"{options.script} is the same training as a script")
         lines.append(f"To repeat it:  {self._repeat}")
         if not options.export:
-            lines.append(f"To serve it:   {shlex.join(['kerasrec', 'export', str(options.out), 'served'])}")
+            trust = [] if self.choice.module is None else ["--trust", self.choice.module]
+            command = ["kerasrec", "export", str(options.out), "served", *trust]
+            lines.append(f"To serve it:   {shlex.join(command)}")
         self.console.print("\n".join(lines), markup=False, highlight=False)
 
     @contextmanager

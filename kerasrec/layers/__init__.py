@@ -6,9 +6,12 @@ from kerasrec.layers.experts.expert_mixture import ExpertMixture
 from kerasrec.layers.experts.parallel_mlp import ParallelMLP
 from kerasrec.layers.inputs import ContinuousInputs
 from kerasrec.layers.interactions.bi_interaction import BiInteraction
+from kerasrec.layers.interactions.bilinear_interaction import BilinearInteraction
 from kerasrec.layers.interactions.dot_interaction import DotInteraction
 from kerasrec.layers.interactions.factorization_machine import FactorizationMachine
 from kerasrec.layers.interactions.feature_cross import FeatureCross
+from kerasrec.layers.interactions.gated_cross import GatedCross
+from kerasrec.layers.interactions.squeeze_excitation import SqueezeExcitation
 from kerasrec.layers.mlp import MLP
 from kerasrec.layers.scaled_vectors import ScaledVectors
 from kerasrec.layers.sequence.augru import AUGRU
@@ -25,6 +28,7 @@ __all__ = [
     "CGC",
     "MLP",
     "BiInteraction",
+    "BilinearInteraction",
     "ContinuousInputs",
     "Dice",
     "DistributedEmbedding",
@@ -32,11 +36,13 @@ __all__ = [
     "ExpertMixture",
     "FactorizationMachine",
     "FeatureCross",
+    "GatedCross",
     "InterestEvolution",
     "NextBehaviourLoss",
     "ParallelMLP",
     "PositionEmbedding",
     "ScaledVectors",
+    "SqueezeExcitation",
     "TargetAttention",
     "TransformerBlock",
 ]

@@ -8,7 +8,9 @@ from kerasrec.models.multitask.shared_bottom import SharedBottom
 from kerasrec.models.ranking.dcn import DCN
 from kerasrec.models.ranking.deepfm import DeepFM
 from kerasrec.models.ranking.dlrm import DLRM
+from kerasrec.models.ranking.fibinet import FiBiNET
 from kerasrec.models.ranking.fm import FM
+from kerasrec.models.ranking.gdcn import GDCN
 from kerasrec.models.ranking.lr import LR
 from kerasrec.models.ranking.wide_and_deep import WideAndDeep
 from kerasrec.models.registry import by_name
@@ -25,9 +27,11 @@ __all__ = [
     "DLRM",
     "ESMM",
     "FM",
+    "GDCN",
     "LR",
     "PLE",
     "DeepFM",
+    "FiBiNET",
     "MMoE",
     "SchemaModel",
     "SharedBottom",

@@ -72,8 +72,8 @@ class SchemaModel(SchemaTrainer):
     def __init__(
         self,
         schema: Schema | Mapping[str, Any],
-        embedding_dim: int | None,
-        task: str | Mapping[str, str] | None,
+        embedding_dim: int | None = 16,
+        task: str | Mapping[str, str] | None = None,
         *,
         combiner: str | Mapping[str, str] = "mean",
         embeddings_initializer: Initializer = "uniform",

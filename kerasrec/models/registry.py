@@ -20,7 +20,9 @@ from kerasrec.models.multitask.shared_bottom import SharedBottom
 from kerasrec.models.ranking.dcn import DCN
 from kerasrec.models.ranking.deepfm import DeepFM
 from kerasrec.models.ranking.dlrm import DLRM
+from kerasrec.models.ranking.fibinet import FiBiNET
 from kerasrec.models.ranking.fm import FM
+from kerasrec.models.ranking.gdcn import GDCN
 from kerasrec.models.ranking.lr import LR
 from kerasrec.models.ranking.wide_and_deep import WideAndDeep
 from kerasrec.models.sequence.bst import BST
@@ -36,6 +38,8 @@ BY_NAME: dict[str, type[SchemaModel]] = {
     "deepfm": DeepFM,
     "lr": LR,
     "fm": FM,
+    "fibinet": FiBiNET,
+    "gdcn": GDCN,
     "wide-and-deep": WideAndDeep,
     "shared-bottom": SharedBottom,
     "mmoe": MMoE,
@@ -96,9 +100,14 @@ def _plain(name: str) -> str:
     return name.lower().replace("-", "").replace("_", "")
 
 
-def _imported(module: str, class_name: str) -> Any:
+def add_current_folder() -> None:
+    """Let modules be imported from the current folder, which console scripts leave out."""
     if os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
+
+
+def _imported(module: str, class_name: str) -> Any:
+    add_current_folder()
     try:
         found = getattr(importlib.import_module(module), class_name)
     except (ImportError, AttributeError, ValueError) as error:

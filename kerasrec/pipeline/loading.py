@@ -34,7 +34,8 @@ def load(
 
     Args:
         path: a file or a folder.
-        trust: names of modules whose functions a workflow's `LambdaOp` may call, as for `Workflow.load`.
+        trust: names of modules of yours: those that define a pipeline's model, and those whose functions a
+            workflow's `LambdaOp` may call, as for `Workflow.load`.
 
     Raises:
         FileNotFoundError: there is nothing at `path`, or only a part of a pipeline.

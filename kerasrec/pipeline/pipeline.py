@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Collection
 from contextlib import ExitStack
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -215,15 +216,20 @@ class Pipeline:
 
         Args:
             path: the folder.
-            trust: as for `Workflow.load`.
+            trust: names of modules of yours that the pipeline needs. They are imported: a model's class may be
+                defined there, and functions of a `LambdaOp`, as for `Workflow.load`.
 
         Raises:
             FileNotFoundError: there is no pipeline at `path`.
+            ImportError: a module of `trust` cannot be imported.
             SchemaError, ValueError: a file is damaged, or the two do not belong together.
         """
         missing = [name for name in (WORKFLOW, MODEL) if not Path(path, name).exists()]
         if missing:
             raise FileNotFoundError(f"{path} is not a pipeline: it has no {' and no '.join(missing)}")
+        if not isinstance(trust, bool):
+            for module in [trust] if isinstance(trust, str) else trust:
+                import_module(module)
         return cls(Workflow.load(Path(path, WORKFLOW), trust=trust), load_model(Path(path, MODEL)))
 
     def export(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:

@@ -2,6 +2,8 @@
 
 import json
 import runpy
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -270,16 +272,42 @@ def test_the_best_weights_are_kept(tmp_path):
 
 def test_a_model_of_ones_own_and_arguments_of_models(table, tmp_path, monkeypatch):
     (tmp_path / "own_model.py").write_text(
-        "import kerasrec as kr\n\n\nclass Narrow(kr.models.DCN):\n"
+        "import keras\nimport kerasrec as kr\n\n\n"
+        "class Unregistered(kr.models.DCN):\n    pass\n\n\n"
+        "@keras.saving.register_keras_serializable('own')\n"
+        "class Narrow(kr.models.DCN):\n"
         "    def __init__(self, schema, embedding_dim=4, depth=1, **kwargs):\n"
-        "        super().__init__(schema, embedding_dim=embedding_dim, deep_units=[8] * depth, **kwargs)\n"
+        "        kwargs['deep_units'] = [8] * depth\n"
+        "        super().__init__(schema, embedding_dim=embedding_dim, **kwargs)\n"
+        "        self.depth = depth\n"
+        "    def get_config(self):\n"
+        "        return super().get_config() | {'depth': self.depth}\n\n\n"
+        "@keras.saving.register_keras_serializable('own')\n"
+        "class Forgetful(kr.models.SchemaModel):\n"
+        "    def __init__(self, schema, width, **kwargs):\n"
+        "        super().__init__(schema, **kwargs)\n"
     )
     monkeypatch.chdir(tmp_path)
     asked = (table, "--target", "rating", "--out", tmp_path / "run", *FAST)
     train(*asked, "--model", "own_model:Narrow", "--set", "depth=2", "--script", tmp_path / "own.py")
     assert "from own_model import Narrow" in (tmp_path / "own.py").read_text()
     assert "Narrow(train.schema, embedding_dim=4, depth=2)" in (tmp_path / "own.py").read_text()
+    predict = ("predict", tmp_path / "run", table, "--out", tmp_path / "predictions.parquet")
+    code = "import sys; from kerasrec.cli import app; app(sys.argv[1:])"  # a process that imported no own_model
+    for trust, code_expected in (((), 1), (("--trust", "own_model"), 0)):
+        command = [sys.executable, "-c", code, *map(str, predict), *trust]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        assert done.returncode == code_expected, done.stderr
+        if code_expected:
+            assert "class 'Narrow' is defined in module 'own_model', which has not been imported" in done.stderr
+            assert "--trust own_model" in done.stderr
     again = (*asked[:3], "--out", tmp_path / "other")
+    assert "decorate class Unregistered with @keras.saving.register_keras_serializable()" in refused(
+        *again, "--model", "own_model:Unregistered"
+    )
+    assert "Forgetful.from_config(model.get_config()) raises TypeError" in refused(
+        *again, "--model", "own_model:Forgetful", "--set", "width=3"
+    )
     assert "no argument 'dept'; did you mean 'depth'?" in refused(
         *again, "--model", "own_model:Narrow", "--set", "dept=1"
     )

@@ -40,6 +40,11 @@ ZOO = {
     "DIN": lambda schema, **more: kr.models.DIN(schema, 4, 8, deep_units=[16], **more),
     "DIEN": lambda schema, **more: kr.models.DIEN(schema, 4, 0.1, 8, deep_units=[16], **more),
     "BST": lambda schema, **more: kr.models.BST(schema, 4, deep_units=[16], **more),
+    "FiBiNET": lambda schema, **more: kr.models.FiBiNET(schema, 4, deep_units=[16], **more),
+    "GDCN": lambda schema, **more: kr.models.GDCN(schema, 4, 2, deep_units=[16], **more),
+    "GDCN stacked": lambda schema, **more: kr.models.GDCN(
+        schema, 4, 2, deep_units=[16], structure="stacked", **more
+    ),
 }
 
 # The targets of models that need others than `clicked`, and the columns alone of which a model cannot be made.

@@ -1,0 +1,134 @@
+"""Squeeze and excitation, bilinear interactions and gated crosses against float64 NumPy and finite differences."""
+
+import itertools
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import kerasrec as kr
+
+
+def features(*shape, seed=0):
+    return np.random.default_rng(seed).normal(size=shape)
+
+
+def filled(layer, *shapes):
+    """The layer in float64, built, with random weights."""
+    layer.build(*shapes)
+    layer.set_weights([features(*w.shape, seed=i + 1) for i, w in enumerate(layer.get_weights())])
+    return layer, [np.float64(w) for w in layer.get_weights()]
+
+
+def sigmoid(x):
+    return 1 / (1 + np.exp(-x))
+
+
+LAYERS = {
+    "squeeze": (lambda **more: kr.layers.SqueezeExcitation(2, "sigmoid", **more), [(5, 4, 3)]),
+    "all": (lambda **more: kr.layers.BilinearInteraction("all", **more), [(5, 4, 3)]),
+    "each": (lambda **more: kr.layers.BilinearInteraction("each", **more), [(5, 4, 3)]),
+    "interaction": (lambda **more: kr.layers.BilinearInteraction("interaction", **more), [(5, 4, 3)]),
+    "gated cross": (lambda **more: kr.layers.GatedCross(**more), [(5, 6), (5, 6)]),
+}
+
+
+@pytest.mark.parametrize("activation", ["relu", "sigmoid"])
+@pytest.mark.parametrize(("n", "ratio", "hidden"), [(4, 3, 1), (5, 2, 2), (1, 3, 1)])
+def test_squeeze_excitation_equals_numpy(activation, n, ratio, hidden):
+    v = features(6, n, 3)
+    layer, (w1, w2) = filled(kr.layers.SqueezeExcitation(ratio, activation, dtype="float64"), v.shape)
+    assert w1.shape == (n, hidden)
+    a = np.maximum(v.mean(2) @ w1, 0) @ w2
+    a = np.maximum(a, 0) if activation == "relu" else sigmoid(a)
+    np.testing.assert_allclose(layer(v), v * a[:, :, None])
+    np.testing.assert_allclose(layer([v[:, i] for i in range(n)]), v * a[:, :, None])
+
+
+@pytest.mark.parametrize("rows", [0, 1, 6])
+@pytest.mark.parametrize("bilinear_type", ["all", "each", "interaction"])
+def test_bilinear_interaction_equals_numpy(bilinear_type, rows):
+    v = features(rows, 4, 3)
+    layer, (w,) = filled(kr.layers.BilinearInteraction(bilinear_type, dtype="float64"), v.shape)
+    assert len(w) == {"all": 1, "each": 3, "interaction": 6}[bilinear_type]
+    pairs = list(itertools.combinations(range(4), 2))
+    matrices = [w[{"all": 0, "each": i, "interaction": p}[bilinear_type]] for p, (i, _) in enumerate(pairs)]
+    expected = np.stack([(v[:, i] @ m) * v[:, j] for (i, j), m in zip(pairs, matrices, strict=True)], axis=1)
+    assert layer.compute_output_shape(v.shape) == expected.shape
+    np.testing.assert_allclose(layer(v), expected, atol=1e-12)
+    np.testing.assert_allclose(layer([v[:, i] for i in range(4)]), expected, atol=1e-12)
+
+
+def test_one_field_has_no_pairs():
+    assert kr.layers.BilinearInteraction()(features(5, 1, 3)).shape == (5, 0, 3)
+
+
+def test_each_bilinear_matrix_is_drawn_as_a_matrix_of_its_own():
+    layer = kr.layers.BilinearInteraction()
+    layer.build((None, 10, 32))
+    limit = (6 / 64) ** 0.5  # Glorot's, of a matrix (32, 32)
+    assert abs(np.abs(layer.get_weights()[0]).max() / limit - 1) < 0.01
+
+
+@pytest.mark.parametrize("shape", [(0, 6), (5, 6), (2, 3, 6)])
+def test_gated_cross_equals_numpy(shape):
+    x0, x = features(*shape), features(*shape, seed=9)
+    layer, (kernel, bias, gate) = filled(kr.layers.GatedCross(dtype="float64"), shape)
+    np.testing.assert_allclose(layer(x0, x), x0 * (x @ kernel + bias) * sigmoid(x @ gate) + x)
+    np.testing.assert_allclose(layer(x0), layer(x0, x0))
+
+
+@pytest.mark.parametrize("case", LAYERS)
+def test_gradients_equal_finite_differences(case):
+    make, shapes = LAYERS[case]
+    layer, _ = filled(make(dtype="float64"), *shapes)
+    inputs = [tf.constant(features(*shape, seed=7 + i)) for i, shape in enumerate(shapes)]
+    direction = features(*layer.compute_output_shape(*shapes), seed=11)
+
+    def loss(*inputs):
+        return tf.reduce_sum(layer(*inputs) * direction)
+
+    with tf.GradientTape() as tape:
+        tape.watch(inputs)
+        value = loss(*inputs)
+    variables = [weight.value for weight in layer.trainable_weights]
+    gradients = tape.gradient(value, [*inputs, *variables])
+    step = 1e-6
+    for i, tensor in enumerate(inputs):
+        way = features(*tensor.shape, seed=13)
+        there, back = ([*inputs[:i], tensor + s * step * way, *inputs[i + 1 :]] for s in (1, -1))
+        slope = (loss(*there) - loss(*back)) / (2 * step)
+        np.testing.assert_allclose(np.sum(gradients[i] * way), slope, rtol=1e-6, atol=1e-7)
+    for variable, gradient in zip(variables, gradients[len(inputs) :], strict=True):
+        way, start = features(*variable.shape, seed=13), np.array(variable)
+        variable.assign(start + step * way)
+        up = loss(*inputs)
+        variable.assign(start - step * way)
+        slope = (up - loss(*inputs)) / (2 * step)
+        variable.assign(start)
+        np.testing.assert_allclose(np.sum(tf.convert_to_tensor(gradient) * way), slope, rtol=1e-6, atol=1e-7)
+
+
+@pytest.mark.parametrize("case", LAYERS)
+def test_symbolic_inputs_config_and_mixed_precision(case):
+    make, shapes = LAYERS[case]
+    layer = make(name="a", dtype="mixed_bfloat16")
+    output = layer(*(keras.Input(shape[1:]) for shape in shapes))
+    assert output.shape == (None, *layer.compute_output_shape(*shapes)[1:])
+    assert keras.backend.standardize_dtype(output.dtype) == "bfloat16"
+    assert {weight.dtype for weight in layer.weights} == {"float32"}
+    assert type(layer).from_config(layer.get_config()).get_config() == layer.get_config()
+
+
+def test_bad_inputs_are_named():
+    a, b = features(5, 3), features(5, 4)
+    for layer in (kr.layers.SqueezeExcitation(), kr.layers.BilinearInteraction()):
+        with pytest.raises(ValueError, match="input 1 has dim 4, but input 0 has dim 3"):
+            layer([a, b])
+    with pytest.raises(ValueError, match=r"x0 and x must have equal shapes; got \(5, 3\) and \(5, 4\)"):
+        kr.layers.GatedCross()(a, b)
+    with pytest.raises(ValueError, match="bilinear_type must be one of"):
+        kr.layers.BilinearInteraction("field_all")
+    with pytest.raises(ValueError, match="reduction_ratio must be > 0; got 0"):
+        kr.layers.SqueezeExcitation(0)

@@ -1,0 +1,73 @@
+"""The outputs of FiBiNET and GDCN, recomputed from their weights in float64 NumPy."""
+
+import itertools
+
+import numpy as np
+import pytest
+from formula_parts import CATS, CONTS, X, check, continuous, dense, embedded, first_order, logit, spread
+from model_cases import schema_of
+
+import kerasrec as kr
+
+SIGMOID = lambda x: 1 / (1 + np.exp(-x))  # noqa: E731
+
+
+def field_vectors(model):
+    x, scaled = continuous(), np.float64(model.continuous_vectors.vectors)
+    return np.stack([*embedded(model.embeddings), *(x[:, [j]] * scaled[j] for j in range(2))], axis=1)
+
+
+def bilinear(layer, vectors, bilinear_type):
+    kernel = np.float64(layer.kernel)
+    pairs = []
+    for p, (i, j) in enumerate(itertools.combinations(range(vectors.shape[1]), 2)):
+        matrix = kernel[{"all": 0, "each": i, "interaction": p}[bilinear_type]]
+        pairs.append((vectors[:, i] @ matrix) * vectors[:, j])
+    return np.column_stack(pairs)
+
+
+@pytest.mark.parametrize("excitation", ["relu", "sigmoid"])
+@pytest.mark.parametrize("bilinear_type", ["all", "each", "interaction"])
+def test_fibinet(bilinear_type, excitation):
+    model = kr.models.FiBiNET(schema_of(), 4, bilinear_type, 2, [16, 8], excitation)
+    v = field_vectors(spread(model, 0.7))
+    squeeze, excite = (w.astype("float64") for w in model.importance.get_weights())
+    assert squeeze.shape == (5, 2)
+    a = np.maximum(v.mean(2) @ squeeze, 0) @ excite
+    a = np.maximum(a, 0) if excitation == "relu" else SIGMOID(a)
+    p = bilinear(model.bilinear_1, v, bilinear_type)
+    q = bilinear(model.bilinear_2, v * a[:, :, None], bilinear_type)
+    deep = dense(model.deep.get_weights(), np.column_stack([continuous(), p, q]))
+    check(model, first_order(model.first_order) + logit(model, deep))
+
+
+def test_fibinet_of_one_categorical_column_is_its_first_order():
+    model = spread(kr.models.FiBiNET(schema_of("user"), 4))
+    table, bias = np.float64(model.first_order.tables.table("user_linear")), np.float64(model.first_order.bias)
+    np.testing.assert_allclose(model(X), SIGMOID(table[X["user"]] + bias), atol=2e-6)
+
+
+@pytest.mark.parametrize("structure", ["parallel", "stacked"])
+@pytest.mark.parametrize("columns", [(), CATS, CONTS])
+def test_gdcn(structure, columns):
+    model = spread(kr.models.GDCN(schema_of(*columns), 4, 2, [16, 8], structure), scale=0.4)
+    parts = [] if columns == CATS else [continuous()]
+    x0 = x = np.column_stack(parts if columns == CONTS else [*parts, *embedded(model.embeddings)])
+    for layer in model.crosses:
+        kernel, bias, gate = (np.float64(w) for w in (layer.kernel, layer.bias, layer.gate))
+        x = x0 * (x @ kernel + bias) * SIGMOID(x @ gate) + x
+    deep = dense(model.deep.get_weights(), x0 if structure == "parallel" else x)
+    check(model, logit(model, np.column_stack([x, deep]) if structure == "parallel" else deep))
+
+
+def test_arguments_are_checked():
+    with pytest.raises(ValueError, match="structure must be 'parallel' or 'stacked'; got 'serial'"):
+        kr.models.GDCN(schema_of(), structure="serial")
+    with pytest.raises(ValueError, match="cross_layers must be an integer >= 1; got 0"):
+        kr.models.GDCN(schema_of(), cross_layers=0)
+    with pytest.raises(ValueError, match=r"bilinear_type must be one of .*; got 'x'"):
+        kr.models.FiBiNET(schema_of(), bilinear_type="x")
+    with pytest.raises(ValueError, match="reduction_ratio must be > 0; got 0"):
+        kr.models.FiBiNET(schema_of(), reduction_ratio=0)
+    with pytest.raises(ValueError, match="embedding_dim must be an integer, since fields interact; got None"):
+        kr.models.FiBiNET(schema_of(), None)
