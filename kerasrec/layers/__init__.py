@@ -6,10 +6,12 @@ from kerasrec.layers.experts.expert_mixture import ExpertMixture
 from kerasrec.layers.experts.parallel_mlp import ParallelMLP
 from kerasrec.layers.inputs import ContinuousInputs
 from kerasrec.layers.interactions.bi_interaction import BiInteraction
+from kerasrec.layers.interactions.bilinear_fusion import BilinearFusion
 from kerasrec.layers.interactions.bilinear_interaction import BilinearInteraction
 from kerasrec.layers.interactions.dot_interaction import DotInteraction
 from kerasrec.layers.interactions.factorization_machine import FactorizationMachine
 from kerasrec.layers.interactions.feature_cross import FeatureCross
+from kerasrec.layers.interactions.feature_selection import FeatureSelection
 from kerasrec.layers.interactions.gated_cross import GatedCross
 from kerasrec.layers.interactions.squeeze_excitation import SqueezeExcitation
 from kerasrec.layers.mlp import MLP
@@ -28,6 +30,7 @@ __all__ = [
     "CGC",
     "MLP",
     "BiInteraction",
+    "BilinearFusion",
     "BilinearInteraction",
     "ContinuousInputs",
     "Dice",
@@ -36,6 +39,7 @@ __all__ = [
     "ExpertMixture",
     "FactorizationMachine",
     "FeatureCross",
+    "FeatureSelection",
     "GatedCross",
     "InterestEvolution",
     "NextBehaviourLoss",

@@ -9,6 +9,7 @@ from kerasrec.models.ranking.dcn import DCN
 from kerasrec.models.ranking.deepfm import DeepFM
 from kerasrec.models.ranking.dlrm import DLRM
 from kerasrec.models.ranking.fibinet import FiBiNET
+from kerasrec.models.ranking.final_mlp import FinalMLP
 from kerasrec.models.ranking.fm import FM
 from kerasrec.models.ranking.gdcn import GDCN
 from kerasrec.models.ranking.lr import LR
@@ -32,6 +33,7 @@ __all__ = [
     "PLE",
     "DeepFM",
     "FiBiNET",
+    "FinalMLP",
     "MMoE",
     "SchemaModel",
     "SharedBottom",

@@ -44,14 +44,18 @@ class Options:
         return dict(vars(self))
 
     def features(
-        self, schema: Schema, embedding_dim: int | None, uncombined: Collection[str] = ()
+        self, schema: Schema, embedding_dim: int | None, uncombined: Collection[str] = (), suffix: str = ""
     ) -> dict[str, FeatureConfig]:
-        """Return the configuration of each categorical column's table; lists of `uncombined` tables stay apart."""
+        """Return the configuration of each categorical column's table.
+
+        Lists of `uncombined` tables stay apart; `suffix` is added to the tables' names.
+        """
         return embedding_features(
             schema,
             embedding_dim,
             self.combiner,
             self.embeddings_initializer,
+            suffix,
             regularizer=self.embeddings_regularizer,
             uncombined=uncombined,
         )

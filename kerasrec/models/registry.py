@@ -21,6 +21,7 @@ from kerasrec.models.ranking.dcn import DCN
 from kerasrec.models.ranking.deepfm import DeepFM
 from kerasrec.models.ranking.dlrm import DLRM
 from kerasrec.models.ranking.fibinet import FiBiNET
+from kerasrec.models.ranking.final_mlp import FinalMLP
 from kerasrec.models.ranking.fm import FM
 from kerasrec.models.ranking.gdcn import GDCN
 from kerasrec.models.ranking.lr import LR
@@ -39,6 +40,7 @@ BY_NAME: dict[str, type[SchemaModel]] = {
     "lr": LR,
     "fm": FM,
     "fibinet": FiBiNET,
+    "finalmlp": FinalMLP,
     "gdcn": GDCN,
     "wide-and-deep": WideAndDeep,
     "shared-bottom": SharedBottom,

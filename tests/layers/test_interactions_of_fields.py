@@ -1,4 +1,4 @@
-"""Squeeze and excitation, bilinear interactions and gated crosses against float64 NumPy and finite differences."""
+"""Interactions of fields, gates and fusions against float64 NumPy and finite differences."""
 
 import itertools
 
@@ -30,6 +30,9 @@ LAYERS = {
     "all": (lambda **more: kr.layers.BilinearInteraction("all", **more), [(5, 4, 3)]),
     "each": (lambda **more: kr.layers.BilinearInteraction("each", **more), [(5, 4, 3)]),
     "interaction": (lambda **more: kr.layers.BilinearInteraction("interaction", **more), [(5, 4, 3)]),
+    "fusion": (lambda **more: kr.layers.BilinearFusion(3, 2, **more), [(5, 4), (5, 6)]),
+    "selection": (lambda **more: kr.layers.FeatureSelection([4], "tanh", **more), [(5, 4), (5, 3)]),
+    "selection without context": (lambda **more: kr.layers.FeatureSelection(**more), [(5, 4)]),
     "gated cross": (lambda **more: kr.layers.GatedCross(**more), [(5, 6), (5, 6)]),
 }
 
@@ -77,6 +80,28 @@ def test_gated_cross_equals_numpy(shape):
     layer, (kernel, bias, gate) = filled(kr.layers.GatedCross(dtype="float64"), shape)
     np.testing.assert_allclose(layer(x0, x), x0 * (x @ kernel + bias) * sigmoid(x @ gate) + x)
     np.testing.assert_allclose(layer(x0), layer(x0, x0))
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize("units", [1, 3])
+def test_bilinear_fusion_equals_numpy(units, heads):
+    a, b = features(5, 4), features(5, 6, seed=9)
+    layer, (u, v, c, w) = filled(kr.layers.BilinearFusion(units, heads, dtype="float64"), a.shape, b.shape)
+    w = w.reshape(heads, 4 // heads, units, 6 // heads)
+    parts = a.reshape(5, heads, -1), b.reshape(5, heads, -1)
+    expected = c + a @ u + b @ v + np.einsum("nhp,hpuq,nhq->nu", parts[0], w, parts[1])
+    np.testing.assert_allclose(layer(a, b), expected)
+
+
+def test_feature_selection_equals_numpy():
+    x, context = features(5, 4), features(5, 3, seed=9)
+    layer, (w1, b1, w2, b2) = filled(kr.layers.FeatureSelection([6], dtype="float64"), x.shape, context.shape)
+    gate = 2 * sigmoid(np.maximum(context @ w1 + b1, 0) @ w2 + b2)
+    np.testing.assert_allclose(layer(x, context), gate * x)
+    layer = kr.layers.FeatureSelection(dtype="float64")
+    np.testing.assert_allclose(layer(x), x)  # at first
+    layer.set_weights([np.arange(4)])
+    np.testing.assert_allclose(layer(x), 2 * sigmoid(np.arange(4)) * x)
 
 
 @pytest.mark.parametrize("case", LAYERS)
@@ -130,5 +155,13 @@ def test_bad_inputs_are_named():
         kr.layers.GatedCross()(a, b)
     with pytest.raises(ValueError, match="bilinear_type must be one of"):
         kr.layers.BilinearInteraction("field_all")
+    with pytest.raises(ValueError, match="the width of a must be a multiple of heads, 2; got 3"):
+        kr.layers.BilinearFusion(1, 2)(a, b)
+    with pytest.raises(ValueError, match="heads must be an integer >= 1; got 0"):
+        kr.layers.BilinearFusion(1, 0)
+    selection = kr.layers.FeatureSelection()
+    selection.build(a.shape)
+    with pytest.raises(ValueError, match="was built without a context"):
+        selection(a, b)
     with pytest.raises(ValueError, match="reduction_ratio must be > 0; got 0"):
         kr.layers.SqueezeExcitation(0)

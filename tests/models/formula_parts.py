@@ -15,10 +15,10 @@ def spread(model, scale=0.5):
     return model
 
 
-def embedded(layer, suffix=""):
+def embedded(layer, suffix="", columns=CATS):
     """Each categorical column's vectors; a list's mean, zeros if it is empty."""
     out = []
-    for name in CATS:
+    for name in columns:
         table = layer.table(TABLES[name] + suffix).astype("float64")
         ids = X[name]
         if ids.ndim == 1:

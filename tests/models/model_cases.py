@@ -41,10 +41,10 @@ ZOO = {
     "DIEN": lambda schema, **more: kr.models.DIEN(schema, 4, 0.1, 8, deep_units=[16], **more),
     "BST": lambda schema, **more: kr.models.BST(schema, 4, deep_units=[16], **more),
     "FiBiNET": lambda schema, **more: kr.models.FiBiNET(schema, 4, deep_units=[16], **more),
-    "GDCN": lambda schema, **more: kr.models.GDCN(schema, 4, 2, deep_units=[16], **more),
-    "GDCN stacked": lambda schema, **more: kr.models.GDCN(
-        schema, 4, 2, deep_units=[16], structure="stacked", **more
+    "FinalMLP": lambda schema, **more: kr.models.FinalMLP(
+        schema, None, [16], [8], 2, gate_columns=[schema.features.names[:1], schema.features.names[-2:]], **more
     ),
+    "GDCN": lambda schema, **more: kr.models.GDCN(schema, 4, 2, deep_units=[16], **more),
 }
 
 # The targets of models that need others than `clicked`, and the columns alone of which a model cannot be made.

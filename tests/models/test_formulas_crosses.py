@@ -1,4 +1,4 @@
-"""The outputs of FiBiNET and GDCN, recomputed from their weights in float64 NumPy."""
+"""The outputs of FiBiNET, GDCN and FinalMLP, recomputed from their weights in float64 NumPy."""
 
 import itertools
 
@@ -60,6 +60,37 @@ def test_gdcn(structure, columns):
     check(model, logit(model, np.column_stack([x, deep]) if structure == "parallel" else deep))
 
 
+def fused(layer, a, b, heads):
+    """The bilinear fusion, entry by entry."""
+    total = a @ np.float64(layer.kernel_a) + b @ np.float64(layer.kernel_b) + np.float64(layer.bias)
+    p, q = a.shape[1] // heads, b.shape[1] // heads
+    forms = np.float64(layer.forms).reshape(heads, p, -1, q)
+    for h, i, j in itertools.product(range(heads), range(p), range(q)):
+        total += (a[:, h * p + i] * b[:, h * q + j])[:, None] * forms[h, i, :, j]
+    return total
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize("gate_columns", [None, ((), ()), ((), ("age",)), (("user", "price"), ("genres",))])
+def test_final_mlp(gate_columns, heads):
+    model = spread(kr.models.FinalMLP(schema_of(), 4, [16, 4], [8], heads, gate_columns, gate_units=[6]))
+    e = np.column_stack([continuous(), *embedded(model.embeddings)])
+    streams = [e, e]
+    for i, columns in enumerate(gate_columns or ()):
+        gate = model.gates[i]
+        context = [X[name][:, None].astype("float64") for name in columns if name in CONTS]
+        if set(columns) & set(CATS):
+            known = tuple(name for name in CATS if name in columns)
+            context += embedded(model.gate_embeddings[i], f"_gate_{i + 1}", known)
+        g = np.float64(gate.gate) if not columns else None
+        if columns:
+            weights = gate.mlp.get_weights()
+            g = dense(weights[2:], dense(weights[:2], np.column_stack(context)), relu=False)
+        streams[i] = 2 * SIGMOID(g) * e
+    a, b = dense(model.deep.get_weights(), streams[0]), dense(model.second.get_weights(), streams[1])
+    check(model, fused(model.logit, a, b, heads))
+
+
 def test_arguments_are_checked():
     with pytest.raises(ValueError, match="structure must be 'parallel' or 'stacked'; got 'serial'"):
         kr.models.GDCN(schema_of(), structure="serial")
@@ -69,5 +100,15 @@ def test_arguments_are_checked():
         kr.models.FiBiNET(schema_of(), bilinear_type="x")
     with pytest.raises(ValueError, match="reduction_ratio must be > 0; got 0"):
         kr.models.FiBiNET(schema_of(), reduction_ratio=0)
+    for given, message in [
+        (["user"], r"gate_columns must be two lists of columns, .* or None; got \['user'\]"),
+        (["user", "item"], "gate_columns must be two lists of columns"),
+        ([["usr"], []], "gate_columns: no column 'usr' among the model's inputs; available: user, genres, fav"),
+        ([["user", "user"], []], "gate_columns names a column twice"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            kr.models.FinalMLP(schema_of(), gate_columns=given)
+    with pytest.raises(ValueError, match="the width of b must be a multiple of heads, 4; got 6"):
+        kr.models.FinalMLP(schema_of(), deep_units=[8], second_units=[6], fusion_heads=4)
     with pytest.raises(ValueError, match="embedding_dim must be an integer, since fields interact; got None"):
         kr.models.FiBiNET(schema_of(), None)
