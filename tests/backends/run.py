@@ -22,7 +22,7 @@ import kerasrec as kr
 from kerasrec import etl
 
 sys.path.append(str(Path(__file__).parents[1] / "models"))
-from model_cases import MODELS, batch_of, schema_of
+from model_cases import MODELS, ZOO, batch_of, labels_of, schema_of, zoo_schema
 
 ROWS, BATCH = 320, 32  # ten steps; one shape of batch, since each more is compiled by JAX
 RATE = 0.2
@@ -43,6 +43,8 @@ def main(out: Path, reference: Path | None) -> None:
     x, y = batch_of(ROWS)
     for name, make in MODELS.items():
         train(name, make(schema_of()), x, y)
+    for name in ZOO:
+        two_steps(name)
     for name in ("Adagrad", "RowwiseAdagrad"):
         train(f"DLRM, kr {name}", MODELS["DLRM"](schema_of()), x, y, getattr(kr.optimizers, name)(RATE, 0.1))
     two = {"tables": kr.optimizers.Adagrad(RATE, 0.1), "dense": kr.optimizers.Adam(0.01, epsilon=1e-3)}
@@ -90,6 +92,29 @@ def train(case, model, x, y, optimizer=None) -> None:
     results[f"{case}/loss"] = np.array(history["loss"])
     results[f"{case}/after"] = predict(model, x)
     results.update({f"{case}/after: {name}": ops.convert_to_numpy(w) for name, w in weights.items()})
+
+
+def two_steps(name) -> None:
+    """Results of a model of `ZOO`: its outputs before and after two steps of SGD, which keeps rounding small."""
+    x, schema = {column: values[:BATCH] for column, values in batch_of(ROWS)[0].items()}, zoo_schema(name)
+    labels = labels_of(x)
+    y = {target: labels[target] for target in schema.targets.names}
+    model = ZOO[name](schema)
+    set_dense_weights(model)
+    results[f"zoo {name}/before"] = outputs(model, x)
+    model.compile(keras.optimizers.SGD(0.05))
+    model.fit(x, y if len(y) > 1 else y[schema.targets.names[0]], BATCH, epochs=2, shuffle=False, verbose=0)
+    facts["jit_compile"][name] = model.jit_compile
+    results[f"zoo {name}/after"] = outputs(model, x)
+
+
+def outputs(model, x) -> np.ndarray:
+    y = model(x)
+    return (
+        np.stack([ops.convert_to_numpy(y[n]) for n in sorted(y)])
+        if isinstance(y, dict)
+        else ops.convert_to_numpy(y)
+    )
 
 
 def set_dense_weights(model) -> None:

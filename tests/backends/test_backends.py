@@ -15,7 +15,7 @@ from run import OPTIMIZERS
 
 ROOT = Path(__file__).parents[2]
 OTHERS = ROOT / ".venv-backends"
-MODELS = ["DLRM", "DCN", "DCN stacked", "DeepFM", "WideAndDeep"]
+MODELS = ["DLRM", "DCN", "DeepFM", "WideAndDeep"]
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.skipif(not (OTHERS / ".installed").exists(), reason="make test-backends makes .venv-backends"),
@@ -84,6 +84,17 @@ def test_outputs_and_weights_agree_before_and_after_training(tensorflow, other, 
     assert len(weights) > 5
     for name in weights:  # else equal weights would say nothing about gradients and updates
         assert np.abs(other[name] - other[name.replace("after", "before")]).max() > 1e-3, name
+
+
+def test_every_model_of_the_zoo_agrees_before_and_after_two_steps(tensorflow, other):
+    cases = [case for case in tensorflow.results if case.startswith("zoo ") and case.endswith("/before")]
+    assert len(cases) > 15
+    assert cases == [case for case in other.results if case.startswith("zoo ") and case.endswith("/before")]
+    for case in cases:
+        after = case.replace("/before", "/after")
+        np.testing.assert_allclose(other[case], tensorflow[case], rtol=0, atol=1e-5, err_msg=case)
+        np.testing.assert_allclose(other[after], tensorflow[after], rtol=0, atol=1e-5, err_msg=after)
+        assert np.abs(tensorflow[after] - tensorflow[case]).max() > 1e-4, case
 
 
 def test_features_loader_and_model_agree(tensorflow, other):
