@@ -13,6 +13,7 @@ from kerasrec.layers.interactions.factorization_machine import FactorizationMach
 from kerasrec.layers.interactions.feature_cross import FeatureCross
 from kerasrec.layers.interactions.feature_selection import FeatureSelection
 from kerasrec.layers.interactions.gated_cross import GatedCross
+from kerasrec.layers.interactions.mask_block import MaskBlock
 from kerasrec.layers.interactions.squeeze_excitation import SqueezeExcitation
 from kerasrec.layers.mlp import MLP
 from kerasrec.layers.scaled_vectors import ScaledVectors
@@ -42,6 +43,7 @@ __all__ = [
     "FeatureSelection",
     "GatedCross",
     "InterestEvolution",
+    "MaskBlock",
     "NextBehaviourLoss",
     "ParallelMLP",
     "PositionEmbedding",

@@ -13,6 +13,7 @@ from kerasrec.models.ranking.final_mlp import FinalMLP
 from kerasrec.models.ranking.fm import FM
 from kerasrec.models.ranking.gdcn import GDCN
 from kerasrec.models.ranking.lr import LR
+from kerasrec.models.ranking.masknet import MaskNet
 from kerasrec.models.ranking.wide_and_deep import WideAndDeep
 from kerasrec.models.registry import by_name
 from kerasrec.models.sequence.bst import BST
@@ -35,6 +36,7 @@ __all__ = [
     "FiBiNET",
     "FinalMLP",
     "MMoE",
+    "MaskNet",
     "SchemaModel",
     "SharedBottom",
     "WideAndDeep",

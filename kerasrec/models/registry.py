@@ -25,6 +25,7 @@ from kerasrec.models.ranking.final_mlp import FinalMLP
 from kerasrec.models.ranking.fm import FM
 from kerasrec.models.ranking.gdcn import GDCN
 from kerasrec.models.ranking.lr import LR
+from kerasrec.models.ranking.masknet import MaskNet
 from kerasrec.models.ranking.wide_and_deep import WideAndDeep
 from kerasrec.models.sequence.bst import BST
 from kerasrec.models.sequence.dien import DIEN
@@ -42,6 +43,7 @@ BY_NAME: dict[str, type[SchemaModel]] = {
     "fibinet": FiBiNET,
     "finalmlp": FinalMLP,
     "gdcn": GDCN,
+    "masknet": MaskNet,
     "wide-and-deep": WideAndDeep,
     "shared-bottom": SharedBottom,
     "mmoe": MMoE,

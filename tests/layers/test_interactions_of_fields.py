@@ -33,6 +33,7 @@ LAYERS = {
     "fusion": (lambda **more: kr.layers.BilinearFusion(3, 2, **more), [(5, 4), (5, 6)]),
     "selection": (lambda **more: kr.layers.FeatureSelection([4], "tanh", **more), [(5, 4), (5, 3)]),
     "selection without context": (lambda **more: kr.layers.FeatureSelection(**more), [(5, 4)]),
+    "mask block": (lambda **more: kr.layers.MaskBlock(4, 2, "tanh", **more), [(5, 4), (5, 3)]),
     "gated cross": (lambda **more: kr.layers.GatedCross(**more), [(5, 6), (5, 6)]),
 }
 
@@ -104,6 +105,18 @@ def test_feature_selection_equals_numpy():
     np.testing.assert_allclose(layer(x), 2 * sigmoid(np.arange(4)) * x)
 
 
+@pytest.mark.parametrize(("ratio", "hidden"), [(0.5, 3), (2, 12), (0.01, 1)])
+def test_mask_block_equals_numpy(ratio, hidden):
+    v, h = features(5, 4), features(5, 6, seed=9)
+    layer, _ = filled(kr.layers.MaskBlock(3, ratio, dtype="float64"), v.shape, h.shape)
+    (w1, b1), (w2, b2) = layer.squeeze.get_weights(), layer.mask.get_weights()
+    assert w1.shape == (4, hidden)
+    z = ((np.maximum(v @ w1 + b1, 0) @ w2 + b2) * h) @ layer.hidden.get_weights()[0]
+    gamma, beta = layer.normalization.get_weights()
+    z = gamma * (z - z.mean(1, keepdims=True)) / np.sqrt(z.var(1, keepdims=True) + 1e-5) + beta
+    np.testing.assert_allclose(layer(v, h), np.maximum(z, 0), atol=1e-8)
+
+
 @pytest.mark.parametrize("case", LAYERS)
 def test_gradients_equal_finite_differences(case):
     make, shapes = LAYERS[case]
@@ -157,6 +170,8 @@ def test_bad_inputs_are_named():
         kr.layers.BilinearInteraction("field_all")
     with pytest.raises(ValueError, match="the width of a must be a multiple of heads, 2; got 3"):
         kr.layers.BilinearFusion(1, 2)(a, b)
+    with pytest.raises(ValueError, match=r"h must have shape \(batch, dim\); got \(5, 3, 1\)"):
+        kr.layers.MaskBlock(4)(a, features(5, 3, 1))
     with pytest.raises(ValueError, match="heads must be an integer >= 1; got 0"):
         kr.layers.BilinearFusion(1, 0)
     selection = kr.layers.FeatureSelection()

@@ -1,4 +1,4 @@
-"""The outputs of FiBiNET, GDCN and FinalMLP, recomputed from their weights in float64 NumPy."""
+"""The outputs of FiBiNET, GDCN, FinalMLP and MaskNet, recomputed from their weights in float64 NumPy."""
 
 import itertools
 
@@ -91,6 +91,37 @@ def test_final_mlp(gate_columns, heads):
     check(model, fused(model.logit, a, b, heads))
 
 
+def normalized(x):
+    return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
+
+
+def mask_block(layer, v, h):
+    w1, b1 = (w.astype("float64") for w in layer.squeeze.get_weights())
+    w2, b2 = (w.astype("float64") for w in layer.mask.get_weights())
+    gamma, beta = (w.astype("float64") for w in layer.normalization.get_weights())
+    mask = np.maximum(v @ w1 + b1, 0) @ w2 + b2
+    return np.maximum(gamma * normalized((mask * h) @ np.float64(layer.hidden.kernel)) + beta, 0)
+
+
+@pytest.mark.parametrize("columns", [(), CATS, CONTS])
+@pytest.mark.parametrize("structure", ["parallel", "serial"])
+def test_masknet(structure, columns):
+    model = spread(kr.models.MaskNet(schema_of(*columns), 4, structure, 2, 5, [16, 12], 0.5), scale=1)
+    x = [] if columns == CATS else [continuous()]
+    v = h = np.column_stack(x) if columns == CONTS else np.column_stack([*x, *embedded(model.embeddings)])
+    if columns != CONTS:
+        gamma, beta = (w.astype("float64") for w in model.normalization.get_weights())
+        vectors = np.stack(embedded(model.embeddings), axis=1)
+        h = np.column_stack([*x, gamma * normalized(vectors).reshape(len(v), -1) + beta])
+    assert model.mask_blocks[0].squeeze.units == v.shape[1] // 2
+    if structure == "parallel":
+        h = dense(model.deep.get_weights(), np.column_stack([mask_block(b, v, h) for b in model.mask_blocks]))
+    else:
+        for block in model.mask_blocks:
+            h = mask_block(block, v, h)
+    check(model, logit(model, h))
+
+
 def test_arguments_are_checked():
     with pytest.raises(ValueError, match="structure must be 'parallel' or 'stacked'; got 'serial'"):
         kr.models.GDCN(schema_of(), structure="serial")
@@ -110,5 +141,9 @@ def test_arguments_are_checked():
             kr.models.FinalMLP(schema_of(), gate_columns=given)
     with pytest.raises(ValueError, match="the width of b must be a multiple of heads, 4; got 6"):
         kr.models.FinalMLP(schema_of(), deep_units=[8], second_units=[6], fusion_heads=4)
+    with pytest.raises(ValueError, match="structure must be 'parallel' or 'serial'; got 'stacked'"):
+        kr.models.MaskNet(schema_of(), structure="stacked")
+    with pytest.raises(ValueError, match="embedding_dim must be an integer; got None"):
+        kr.models.MaskNet(schema_of(), None)
     with pytest.raises(ValueError, match="embedding_dim must be an integer, since fields interact; got None"):
         kr.models.FiBiNET(schema_of(), None)
