@@ -74,16 +74,19 @@ class MaskBlock(keras.layers.Layer):
         )
 
     def build(self, v_shape: Shape, h_shape: Shape) -> None:
-        for name, shape in (("v", v_shape), ("h", h_shape)):
-            if len(shape) != 2 or shape[1] is None:
-                raise ValueError(f"{self.name}: {name} must have shape (batch, dim); got {tuple(shape)}")
-        width = h_shape[1]
+        self._width("v", v_shape)
+        width = self._width("h", h_shape)
         self.squeeze = self._dense(max(1, int(self.reduction_ratio * width)), activation="relu", name="mask_1")
         self.mask = self._dense(width, name="mask_2")
         self.squeeze.build(v_shape)
         self.mask.build((None, self.squeeze.units))
         self.hidden.build(h_shape)
         self.normalization.build((None, self.units))
+
+    def _width(self, name: str, shape: Shape) -> int:
+        if len(shape) != 2 or shape[1] is None:
+            raise ValueError(f"{self.name}: {name} must have shape (batch, dim); got {tuple(shape)}")
+        return shape[1]
 
     def call(self, v: Tensor, h: Tensor, training: bool | None = None) -> Tensor:
         mask = self.mask(self.squeeze(v))
