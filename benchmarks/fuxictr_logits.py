@@ -37,34 +37,33 @@ from kerasrec.schema import Column, Hotness, Schema, Tag
 
 ROWS, DIM, UNITS = 500, 8, [16, 12]
 BAR = 1e-5
-IDS = {"user": 60, "item": 40, "city": 20, "device": 5}
+IDS = {"user": 60, "city": 20, "device": 5, "item": 40}
 
 
 # Columns beside categorical ones that mean the same in both libraries.
-ALSO: dict[str, list[str]] = {
-    "LR": ["continuous"],
-    "FM": ["continuous"],
-    "DLRM": ["continuous", "list"],
-    "DCN": ["list"],
-}
+ALSO = {
+    "LR": ["continuous"], "FM": ["continuous"], "DLRM": ["continuous", "list"], "DCN": ["list"],
+    "FinalMLP": ["list"], "GDCN": ["list"], "SharedBottom": ["list"], "MMoE": ["list"], "PLE": ["list"],
+}  # fmt: skip
+HISTORIES = ("DIN", "DIEN", "BST")
+SEVERAL = ("SharedBottom", "MMoE", "PLE")
 
 
-def schema_of(columns: str) -> Schema:
+def schema_of(model: str, columns: str) -> Schema:
     listed = [Column(name, "int32", (Tag.CATEGORICAL,), cardinality=n, table=name) for name, n in IDS.items()]
     if columns == "list":
-        listed.append(
-            Column(
-                "genres",
-                "int32",
-                (Tag.CATEGORICAL, Tag.LIST),
-                cardinality=12,
-                table="genres",
-                hotness=Hotness(0, 2, 4),
-            )
-        )
+        listed.append(lists("genres", "genres", 12))
+    if columns == "history":
+        listed.append(lists("history", "item", IDS["item"]))
     if columns == "continuous":
         listed += [Column(name, "float32", (Tag.CONTINUOUS,)) for name in ("age", "price", "hour")]
-    return Schema([*listed, Column("score", "float32", (Tag.TARGET, Tag.REGRESSION))])
+    targets = ["score", "other"] if model in SEVERAL else ["score"]
+    return Schema([*listed, *(Column(name, "float32", (Tag.TARGET, Tag.REGRESSION)) for name in targets)])
+
+
+def lists(name: str, table: str, cardinality: int) -> Column:
+    tags = (Tag.CATEGORICAL, Tag.LIST)
+    return Column(name, "int32", tags, cardinality=cardinality, table=table, hotness=Hotness(0, 2, 4))
 
 
 def rows_of(schema: Schema) -> pl.DataFrame:
@@ -78,36 +77,39 @@ def rows_of(schema: Schema) -> pl.DataFrame:
     return pl.DataFrame(columns)
 
 
-def batch_of(rows: pl.DataFrame, archive: Path) -> dict[str, NDArray[Any]]:
+def batch_of(schema: Schema, archive: Path) -> dict[str, NDArray[Any]]:
     with np.load(archive) as columns:
-        return {name: columns[name] for name in rows.columns}
+        return {name: columns[name] for name in schema.features.names}
 
 
 def random_weights(model: Any) -> None:
-    """Give a model weights of a size that lets every part of it count."""
+    """Give a model weights of a size that lets every part of it count; what a layer only measures stays."""
     rng = np.random.default_rng(1)
-    model.set_weights([rng.normal(scale=0.4, size=weight.shape) for weight in model.get_weights()])
+    for variable in model.trainable_variables:
+        variable.assign(rng.normal(scale=0.4, size=variable.shape))
 
 
 def compare(pair: Pair, columns: str, folder: Path, worker: Any) -> dict[str, float]:
     """Return the largest difference of logits, and the deviation of ours over the rows."""
-    schema = schema_of(columns)
+    schema = schema_of(pair.ours, columns)
     rows = rows_of(schema)
-    fuxictr_pairs.write(folder, schema, {"train": rows, "test": rows})
+    fuxictr_pairs.write(folder, schema, {"train": rows, "test": rows}, pad_last=pair.ours == "DIEN")
     more = {"bias_vector": False} if pair.ours == "DLRM" else {}
     model = getattr(kr.models, pair.ours)(schema, **pair.our_arguments, **more)
     random_weights(model)
     np.savez(folder / "weights.npz", **WEIGHTS[pair.ours](model))
     differ = fuxictr_pairs.ask(
-        worker, "logits", model=pair.peer, arguments=dict(pair.peer_arguments),
-        folder=str(folder), weights=str(folder / "weights.npz"), out=str(folder / "logits.npz"),
+        worker, "logits", model=pair.peer, arguments=dict(pair.peer_arguments), folder=str(folder),
+        weights=str(folder / "weights.npz"), out=str(folder / "logits.npz"),
     )  # fmt: skip
     if differ != {"unknown": [], "missing": []}:
         raise SystemExit(f"{pair.ours}: the weights are not FuxiCTR's: {differ}")
-    ours = keras.ops.convert_to_numpy(model(batch_of(rows, folder / "test.npz")))
+    ours = model(batch_of(schema, folder / "test.npz"))
+    ours = {f"{name}_pred": value for name, value in ours.items()} if isinstance(ours, dict) else {"y_pred": ours}
     with np.load(folder / "logits.npz") as theirs:
-        difference = float(np.abs(ours - theirs["y_pred"]).max())
-    return {"difference": difference, "deviation": float(ours.std())}
+        differences = [np.abs(keras.ops.convert_to_numpy(ours[name]) - theirs[name]).max() for name in theirs]
+        deviations = [theirs[name].std() for name in theirs]
+    return {"difference": float(max(differences)), "deviation": float(min(deviations))}
 
 
 def main() -> None:
@@ -124,7 +126,7 @@ def main() -> None:
                 print(f"{name:14} left out: FuxiCTR's model is not in its wheel; see benchmarks/peers/setup.sh")
                 continue
             figures[name] = {"peer": pairs[name].peer, "class": source, "columns": {}}
-            for columns in ["categorical", *ALSO.get(name, [])]:
+            for columns in ["history"] if name in HISTORIES else ["categorical", *ALSO.get(name, [])]:
                 figure = compare(pairs[name], columns, Path(scratch) / f"{name} {columns}", worker)
                 figures[name]["columns"][columns] = figure
                 print(

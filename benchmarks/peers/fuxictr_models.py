@@ -1,12 +1,13 @@
 """FuxiCTR's models by name, for `fuxictr_worker.py`.
 
-FuxiCTR's wheel has layers, the training loop and loaders; the models are in the `model_zoo` of its repository,
+FuxiCTR's wheel has layers, the training loop and loaders; most models are in the `model_zoo` of its repository,
 each a class that puts the layers together. A model is the zoo's own class if the zoo lies at `.venv-
 fuxictr/model_zoo` (see setup.sh), and otherwise the same put together here from the wheel's layers, with the
-zoo's arguments and names of weights. AutoInt, MaskNet, GDCN and the models of sequences and of several targets
-have layers of their own in the zoo, so they need it.
+zoo's arguments and names of weights. AutoInt, MaskNet, GDCN, BST and the models of several targets have layers
+of their own in the zoo, so they need it. DIN and DIEN are the wheel's, from its models of long histories.
 """
 
+import copy
 import importlib.util
 import sys
 from pathlib import Path
@@ -25,6 +26,8 @@ from fuxictr.pytorch.layers import (
     SqueezeExcitation,
 )
 from fuxictr.pytorch.models import BaseModel
+from model_zoo.LongCTR.DIEN.DIEN import DIEN
+from model_zoo.LongCTR.DIN.DIN import DIN
 from model_zoo.LongCTR.FinalMLP.FinalMLP import FeatureSelection, InteractionAggregation
 from torch import nn
 
@@ -33,19 +36,42 @@ ZOO = Path(__file__).parent / ".venv-fuxictr/model_zoo"
 
 def from_zoo(name):
     """The class of a model in the zoo, or None."""
-    folders = (f"{name}/src", f"{name}/{name}_torch/src", f"multitask/{name}/src")
-    paths = [path for folder in folders if (path := ZOO / folder / f"{name}.py").exists()]
-    if not paths:
+    folder = {"GDCNP": "GDCN"}.get(name, name)
+    paths = [
+        ZOO / f"{parent}/src/{folder}.py" for parent in (folder, f"{folder}/{folder}_torch", f"multitask/{folder}")
+    ]
+    path = next((path for path in paths if path.exists()), None)
+    if path is None or name in LONG:
         return None
-    spec = importlib.util.spec_from_file_location(f"zoo_{name}", paths[0])
+    spec = importlib.util.spec_from_file_location(f"zoo_{folder}", path)
     sys.modules[spec.name] = module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return getattr(module, name)
 
 
 def model_class(name):
-    """The class of a model, the zoo's or the one here; None if there is neither."""
-    return from_zoo(name) or next((cls for cls in Assembled.__subclasses__() if cls.__name__ == name), None)
+    """The class of a model: the zoo's, the wheel's or the one here; None if there is none of them."""
+    assembled = {cls.__name__: cls for cls in Assembled.__subclasses__()}
+    return from_zoo(name) or LONG.get(name) or assembled.get(name)
+
+
+class OneHistory:
+    """Gives the wheel's models of long histories what their loader would: `item` after `history`, and a mask."""
+
+    def __init__(self, feature_map, **arguments):
+        feature_map = copy.deepcopy(feature_map)
+        feature_map.features["history"]["type"] = "meta"
+        feature_map.features["item"]["source"] = "item"
+        super().__init__(feature_map, **arguments)
+
+    def forward(self, inputs):
+        columns = dict(inputs)
+        history, item = columns.pop("history"), columns.pop("item")
+        items = torch.cat([history, item.unsqueeze(1)], 1)
+        return super().forward((columns, {"item": items.flatten()}, history != 0))
+
+
+LONG = {cls.__name__: type(cls.__name__, (OneHistory, cls), {}) for cls in (DIN, DIEN)}
 
 
 def tower(width, units, **kwargs):
@@ -239,6 +265,6 @@ class DLRM(Assembled):
         vectors = self.embedding_layer(columns)
         if not self.dense_feats:
             return self.top_mlp(self.interact(vectors))
-        dense = self.bottom_mlp(torch.cat([columns[name].view(-1, 1) for name in self.dense_feats], -1))
+        dense = self.bottom_mlp(torch.cat([columns[name].float().view(-1, 1) for name in self.dense_feats], -1))
         pairs = self.interact(torch.cat([vectors, dense.unsqueeze(1)], 1))
         return self.top_mlp(torch.cat([pairs, dense], -1))

@@ -18,6 +18,7 @@ from .worker import Worker
 
 PEERS = Path(__file__).parent
 PYTHON = PEERS / ".venv-fuxictr/bin/python"
+MEAN = "layers.MaskedAveragePooling()"
 
 
 @dataclass(frozen=True)
@@ -34,6 +35,10 @@ def pairs(dim: int, units: Sequence[int]) -> dict[str, Pair]:
     """Return the pairs by the name of our class, all with the same widths."""
     width = {"embedding_dim": dim}
     deep, theirs = {**width, "deep_units": units}, {**width, "hidden_units": units}
+    dnn = {**width, "dnn_hidden_units": units}
+    towers = [units[-1]]
+    experts = {**width, "expert_units": units, "tower_units": towers}
+    tasks = {**width, "num_tasks": 2, "tower_hidden_units": towers}
     listed = [
         Pair("LR", "LR"),
         Pair("FM", "FM", width, width),
@@ -42,6 +47,21 @@ def pairs(dim: int, units: Sequence[int]) -> dict[str, Pair]:
         Pair("WideAndDeep", "WideDeep", deep, theirs),
         Pair("DeepFM", "DeepFM", deep, theirs),
         Pair("DCN", "DCNv2", deep, {**width, "parallel_dnn_hidden_units": units}),
+        Pair("FiBiNET", "FiBiNET", {**deep, "excitation": "relu"}, theirs),
+        Pair("FinalMLP", "FinalMLP", {**deep, "gate_columns": None},
+             {**width, "mlp1_hidden_units": units, "mlp2_hidden_units": units, "use_fs": False}),
+        Pair("GDCN", "GDCNP", deep, dnn),
+        Pair("DIN", "DIN", {**deep, "attention_units": [8]}, {**dnn, "attention_hidden_units": [8]}),
+        Pair("DIEN", "DIEN", {**deep, "auxiliary_weight": 0}, {**dnn, "batch_norm": False}),
+        Pair("BST", "BST", {**deep, "position_dim": dim},
+             {**dnn, "bst_target_field": "item", "bst_sequence_field": "history"}),
+        Pair("SharedBottom", "SharedBottom", {**deep, "tower_units": towers},
+             {**tasks, "bottom_hidden_units": units}),
+        Pair("MMoE", "MMoE", {**experts, "experts": 3},
+             {**tasks, "num_experts": 3, "expert_hidden_units": units, "gate_hidden_units": []}),
+        Pair("PLE", "PLE", {**experts, "levels": 1, "own_experts": 2, "shared_experts": 2},
+             {**tasks, "num_layers": 1, "num_specific_experts": 2, "num_shared_experts": 2,
+              "expert_hidden_units": units, "gate_hidden_units": []}),
     ]  # fmt: skip
     return {pair.ours: pair for pair in listed}
 
@@ -62,39 +82,43 @@ def ask(worker: Worker, do: str, **arguments: Any) -> dict[str, Any]:
     return worker.ask(json.dumps({"do": do, **arguments}))
 
 
-def write(folder: Path, schema: Schema, splits: Mapping[str, pl.DataFrame]) -> None:
+def write(folder: Path, schema: Schema, splits: Mapping[str, pl.DataFrame], pad_last: bool = False) -> None:
     """Write encoded rows as FuxiCTR reads them: a feature map, and an archive of columns per split.
 
-    A list column is padded with 0 to the longest list. Ids stay as they are: 0 is padding in lists alone.
+    A list column is padded with 0 to the longest list, at its beginning as FuxiCTR does it, or at its end. It is a
+    history, whose vectors are not combined, if a scalar column before it has the name of its table. Ids stay as
+    they are: 0 is padding in lists alone.
     """
     folder.mkdir(parents=True)
+    categorical = schema.features.categorical
     longest = {
         column.name: max(int(rows[column.name].list.len().max() or 1) for rows in splits.values())
-        for column in schema.features.categorical
+        for column in categorical
         if column.is_list
     }
     features = []
-    for column in schema.features.categorical:
+    for column in categorical:
         spec: dict[str, Any] = {"source": "", "type": "categorical", "vocab_size": column.cardinality}
         if column.is_list:
             spec |= {"type": "sequence", "padding_idx": 0, "max_len": longest[column.name]}
-            spec["feature_encoder"] = "layers.MaskedAveragePooling()"
+            history = column.table != column.name and column.table in categorical.names
+            spec |= {"share_embedding": column.table} if history else {"feature_encoder": MEAN}
         features.append({column.name: spec})
     features += [{column.name: {"source": "", "type": "numeric"}} for column in schema.features.continuous]
     feature_map = {"dataset_id": folder.name, "labels": schema.targets.names, "features": features}
     (folder / "feature_map.json").write_text(json.dumps(feature_map), encoding="utf-8")
     for split, rows in splits.items():
-        columns = {column.name: _ids(rows, column.name, longest) for column in schema.features.categorical}
+        columns = {column.name: _ids(rows[column.name], longest, pad_last) for column in categorical}
         numbers = [*schema.features.continuous, *schema.targets]
         columns |= {column.name: rows[column.name].to_numpy().astype("float32") for column in numbers}
         np.savez(folder / f"{split}.npz", **columns)
 
 
-def _ids(rows: pl.DataFrame, name: str, longest: Mapping[str, int]) -> np.ndarray:
-    ids = rows[name]
-    if name not in longest:
+def _ids(ids: pl.Series, longest: Mapping[str, int], pad_last: bool) -> np.ndarray:
+    if ids.name not in longest:
         return ids.to_numpy().astype("int64")
-    lengths = ids.list.len().to_numpy()
-    out = np.zeros((len(ids), longest[name]), "int64")
-    out[np.arange(longest[name]) < lengths[:, None]] = ids.explode(empty_as_null=False).to_numpy()
+    length, places = longest[ids.name], np.arange(longest[ids.name])
+    lengths = ids.list.len().to_numpy()[:, None].astype("int64")
+    out = np.zeros((len(ids), length), "int64")
+    out[places < lengths if pad_last else places >= length - lengths] = ids.explode().drop_nulls().to_numpy()
     return out

@@ -84,6 +84,125 @@ def dcn(model: Any) -> Weights:
     return vectors(model) | merged | tower("parallel_dnn", model.deep) | linear("fc", model.logit)
 
 
+def fibinet(model: Any) -> Weights:
+    squeeze, excite = model.importance.get_weights()
+    gates = {"senet_layer.excitation.0.weight": squeeze.T, "senet_layer.excitation.2.weight": excite.T}
+    layers = {1: model.bilinear_1, 2: model.bilinear_2}
+    bilinear = {f"bilinear_interaction{i}.bilinear_W": layer.get_weights()[0] for i, layer in layers.items()}
+    return (
+        vectors(model)
+        | first_order(model.first_order, "lr_layer")
+        | gates
+        | bilinear
+        | tower("dnn", model.deep, model.logit)
+    )
+
+
+def final_mlp(model: Any) -> Weights:
+    by_a, by_b, bias, forms = model.logit.get_weights()
+    fusion = {"w_x.weight": by_a.T, "w_x.bias": bias, "w_y.weight": by_b.T, "w_y.bias": 0 * bias, "w_xy": forms}
+    towers = tower("mlp1", model.deep) | tower("mlp2", model.second)
+    return vectors(model) | towers | {f"fusion_module.{name}": weight for name, weight in fusion.items()}
+
+
+def gdcn(model: Any) -> Weights:
+    out = vectors(model) | tower("dnn", model.deep) | linear("fc", model.logit)
+    for i, cross in enumerate(model.crosses):
+        kernel, bias, gate = cross.get_weights()
+        out |= {f"cross_net.w.{i}.weight": kernel.T, f"cross_net.b.{i}": bias, f"cross_net.wg.{i}.weight": gate.T}
+    return out
+
+
+def din(model: Any) -> Weights:
+    """Histories look up the candidate's table; the attention's network is one hidden layer with Dice."""
+    (attention,) = model.attentions
+    prefix = "attention_layers.attention_layer.mlp"
+    out = {f"{prefix}.0.weight": np.array(attention.kernel).T, f"{prefix}.0.bias": np.array(attention.bias)}
+    out |= {f"{prefix}.1.alpha": np.array(attention.activations[0].alpha)} | linear(f"{prefix}.2", attention.score)
+    return tables_of_scalars(model) | out | tower("dnn", model.deep, model.logit)
+
+
+def dien(model: Any) -> Weights:
+    """PyTorch's gates come in another order than Keras's: reset, update, candidate."""
+    (gru,), (evolution,) = model.extractions, model.evolutions
+    kernel, recurrent, bias = gru.get_weights()
+
+    def gates(weight: NDArray[Any]) -> NDArray[Any]:
+        update, reset, candidate = np.split(weight, 3, axis=-1)
+        return np.concatenate([reset, update, candidate], axis=-1).T
+
+    names = ("weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0")
+    weights = map(gates, (kernel, recurrent, *bias))
+    out = {f"extraction_modules.0.{name}": weight for name, weight in zip(names, weights, strict=True)}
+    augru, cell = evolution.augru, "evolving_modules.0.gru_cell"
+    hidden_bias = np.concatenate([np.zeros(2 * augru.units), np.array(augru.steps.cell.candidate_bias)])
+    return (
+        tables_of_scalars(model)
+        | out
+        | tower("dnn", model.deep, model.logit)
+        | {
+            "attention_modules.0.W_kernel": np.array(evolution.kernel),
+            f"{cell}.x2h.weight": np.array(augru.kernel).T,
+            f"{cell}.x2h.bias": np.array(augru.bias),
+            f"{cell}.h2h.weight": np.array(augru.steps.cell.recurrent_kernel).T,
+            f"{cell}.h2h.bias": hidden_bias,
+        }
+    )
+
+
+def bst(model: Any) -> Weights:
+    (positions,), ((block,),) = model.positions, model.transformers
+    prefix = "transformer_encoders.0"
+    out = {f"{prefix}.position_emb": positions.get_weights()[0]}
+    prefix = f"{prefix}.transformer_blocks.0"
+    weights = block.attention.get_weights()  # of query, key, value: (dim, heads, dim / heads) and its bias
+    dim = weights[0].shape[0]
+    kernels, biases = ([w.reshape(-1, dim) for w in weights[i:6:2]] for i in (0, 1))
+    out[f"{prefix}.attention.in_proj_weight"] = np.concatenate([kernel.T for kernel in kernels])
+    out[f"{prefix}.attention.in_proj_bias"] = np.concatenate(biases, axis=None)
+    out[f"{prefix}.attention.out_proj.weight"] = weights[6].reshape(dim, dim).T
+    out[f"{prefix}.attention.out_proj.bias"] = weights[7]
+    for i, norm in enumerate(block.norms, 1):
+        gamma, beta = norm.get_weights()
+        out |= {f"{prefix}.layer_norm{i}.weight": gamma, f"{prefix}.layer_norm{i}.bias": beta}
+    out |= linear(f"{prefix}.ffn.0", block.expand) | linear(f"{prefix}.ffn.2", block.contract)
+    return (
+        tables_of_scalars(model, "embedding_layer.embedding_layers") | out | tower("dnn", model.deep, model.logit)
+    )
+
+
+def tables_of_scalars(model: Any, prefix: str = "embedding_layer.embedding_layer.embedding_layers") -> Weights:
+    columns = [column for column in model.schema.features.categorical if not column.is_list]
+    return {f"{prefix}.{column.name}.weight": model.embeddings.table(column.name) for column in columns}
+
+
+def stacks(prefix: str, *layers: Any) -> Weights:
+    """`ParallelMLP`s one after another: each weight of theirs is a stack over experts, tasks or gates."""
+    kernels = [np.array(w) for layer in layers for w in layer.kernels]
+    biases = [np.array(w) for layer in layers for w in layer.biases]
+    out = {}
+    for i, (kernel, bias) in enumerate(zip(kernels, biases, strict=True)):
+        for k in range(len(kernel)):
+            out |= {f"{prefix}.{k}.mlp.{2 * i}.weight": kernel[k].T, f"{prefix}.{k}.mlp.{2 * i}.bias": bias[k, 0]}
+    return out
+
+
+def ple(model: Any) -> Weights:
+    """FuxiCTR's last level mixes the shared experts too and drops the result: any weights of that gate will do."""
+    (level,) = model.levels
+    own, out = level.own_experts, vectors(model) | stacks("tower", model.towers, model.logit)
+    for name, weight in stacks("own", level.own).items():
+        _, k, rest = name.split(".", 2)
+        out[f"cgc_layers.0.specific_experts.{int(k) // own}.{int(k) % own}.{rest}"] = weight
+    out |= stacks("cgc_layers.0.shared_experts", level.shared) | stacks("cgc_layers.0.gate", level.gates)
+    width = np.array(level.shared.kernels[0]).shape[1]
+    unused = f"cgc_layers.0.gate.{level.tasks}.mlp.0"
+    return out | {
+        f"{unused}.weight": np.zeros((level.shared_experts, width)),
+        f"{unused}.bias": np.zeros(level.shared_experts),
+    }
+
+
 # Of our model: FuxiCTR's weights by their names.
 WEIGHTS: dict[str, Callable[[Any], Weights]] = {
     "LR": lambda m: first_order(m.first_order, "lr_layer", bias=True),
@@ -94,4 +213,18 @@ WEIGHTS: dict[str, Callable[[Any], Weights]] = {
         vectors(m) | first_order(m.first_order, "fm.lr_layer", True) | tower("mlp", m.deep, m.logit)
     ),
     "DCN": dcn,
+    "FiBiNET": fibinet,
+    "FinalMLP": final_mlp,
+    "GDCN": gdcn,
+    "DIN": din,
+    "DIEN": dien,
+    "BST": bst,
+    "SharedBottom": lambda m: vectors(m) | tower("bottom", m.bottom) | stacks("tower", m.towers, m.logit),
+    "MMoE": lambda m: (
+        vectors(m)
+        | stacks("mmoe_layer.experts", m.mixture.expert_stacks)
+        | stacks("mmoe_layer.gate", m.mixture.gates)
+        | stacks("tower", m.towers, m.logit)
+    ),
+    "PLE": ple,
 }

@@ -8,6 +8,7 @@ of columns per split.
 import json
 import logging
 import math
+import os
 import sys
 import time
 from pathlib import Path
@@ -50,13 +51,16 @@ def batches(folder, loader, batch_size):
         _opened.clear()
         feature_map = FeatureMap(Path(folder).name, folder)
         feature_map.load(str(Path(folder) / "feature_map.json"), {})
-        train = LOADERS[loader](feature_map, str(Path(folder) / "train.npz"), batch_size=batch_size, shuffle=True)
+        own = {} if loader == "memory" else {"num_workers": torch.get_num_threads()}
+        path = str(Path(folder) / "train.npz")
+        train = LOADERS[loader](feature_map, path, batch_size=batch_size, shuffle=True, **own)
         test = MemoryBatches(feature_map, Path(folder) / "test.npz", 16_384)
         _opened[key] = feature_map, train, test
     return _opened[key]
 
 
 def build(name, feature_map, arguments, task="binary_classification", optimizer="adam", learning_rate=1e-3):
+    feature_map.default_emb_dim = arguments.get("embedding_dim")
     own = {"verbose": 0, "metrics": [], "model_root": "", "gpu": -1}
     losses = {"binary_classification": "binary_crossentropy", "regression": "mse_loss"}
     return model_class(name)(
@@ -67,7 +71,12 @@ def build(name, feature_map, arguments, task="binary_classification", optimizer=
 
 def available(models):
     """Say which models there are, and from where."""
-    return {name: "zoo" if from_zoo(name) else "layers" if model_class(name) else None for name in models}
+    return {name: "zoo" if from_zoo(name) else "wheel" if model_class(name) else None for name in models}
+
+
+def cpu_seconds():
+    """Return those of this process, and of a loader's that have ended."""
+    return sum(os.times()[:4])
 
 
 def fit(
@@ -87,10 +96,10 @@ def fit(
             state["sum"].fill_(accumulators[id(parameter) not in tables])
     # What `BaseModel.fit` sets before its first epoch, without the validation that would choose an epoch.
     net._max_gradient_norm, net._total_steps, net._stop_training, net._eval_steps = 10.0, 0, False, math.inf
-    wall, cpu = time.perf_counter(), time.process_time()
+    wall, cpu = time.perf_counter(), cpu_seconds()
     for _ in range(epochs):
         net.train_epoch(train)
-    taken = {"seconds": time.perf_counter() - wall, "cpu_seconds": time.process_time() - cpu}
+    taken = {"seconds": time.perf_counter() - wall, "cpu_seconds": cpu_seconds() - cpu}
     np.save(scores, net.predict(test))
     return {**taken, "parameters": sum(p.numel() for p in net.parameters() if p.requires_grad)}
 
