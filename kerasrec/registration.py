@@ -32,6 +32,7 @@ MODULES = {
     "layers.interactions.bilinear_fusion": ("BilinearFusion",),
     "layers.interactions.feature_selection": ("FeatureSelection",),
     "layers.interactions.mask_block": ("MaskBlock",),
+    "layers.interactions.cross_mixture": ("CrossMixture",),
     "layers.inputs": ("ContinuousInputs",),
     "layers.mlp": ("MLP",),
     "layers.scaled_vectors": ("ScaledVectors",),

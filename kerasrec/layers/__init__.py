@@ -8,6 +8,7 @@ from kerasrec.layers.inputs import ContinuousInputs
 from kerasrec.layers.interactions.bi_interaction import BiInteraction
 from kerasrec.layers.interactions.bilinear_fusion import BilinearFusion
 from kerasrec.layers.interactions.bilinear_interaction import BilinearInteraction
+from kerasrec.layers.interactions.cross_mixture import CrossMixture
 from kerasrec.layers.interactions.dot_interaction import DotInteraction
 from kerasrec.layers.interactions.factorization_machine import FactorizationMachine
 from kerasrec.layers.interactions.feature_cross import FeatureCross
@@ -34,6 +35,7 @@ __all__ = [
     "BilinearFusion",
     "BilinearInteraction",
     "ContinuousInputs",
+    "CrossMixture",
     "Dice",
     "DistributedEmbedding",
     "DotInteraction",

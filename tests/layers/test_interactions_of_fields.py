@@ -34,6 +34,7 @@ LAYERS = {
     "selection": (lambda **more: kr.layers.FeatureSelection([4], "tanh", **more), [(5, 4), (5, 3)]),
     "selection without context": (lambda **more: kr.layers.FeatureSelection(**more), [(5, 4)]),
     "mask block": (lambda **more: kr.layers.MaskBlock(4, 2, "tanh", **more), [(5, 4), (5, 3)]),
+    "cross mixture": (lambda **more: kr.layers.CrossMixture(3, 2, **more), [(5, 6), (5, 6)]),
     "gated cross": (lambda **more: kr.layers.GatedCross(**more), [(5, 6), (5, 6)]),
 }
 
@@ -117,6 +118,18 @@ def test_mask_block_equals_numpy(ratio, hidden):
     np.testing.assert_allclose(layer(v, h), np.maximum(z, 0), atol=1e-8)
 
 
+@pytest.mark.parametrize(("experts", "rank"), [(1, 2), (3, 2), (2, None)])
+def test_cross_mixture_equals_numpy(experts, rank):
+    x0, x = features(5, 13), features(5, 13, seed=9)
+    layer, (down, core, up, bias, gate) = filled(kr.layers.CrossMixture(experts, rank, dtype="float64"), x0.shape)
+    assert down.shape == (experts, 13, rank or 3)
+    p = np.exp(x @ gate)
+    p /= p.sum(1, keepdims=True)
+    maps = [np.tanh(np.tanh(x @ down[e]) @ core[e]) @ up[e] + bias for e in range(experts)]
+    np.testing.assert_allclose(layer(x0, x), sum(p[:, [e]] * x0 * maps[e] for e in range(experts)) + x)
+    np.testing.assert_allclose(layer(x0), layer(x0, x0))
+
+
 @pytest.mark.parametrize("case", LAYERS)
 def test_gradients_equal_finite_differences(case):
     make, shapes = LAYERS[case]
@@ -172,6 +185,11 @@ def test_bad_inputs_are_named():
         kr.layers.BilinearFusion(1, 2)(a, b)
     with pytest.raises(ValueError, match=r"h must have shape \(batch, dim\); got \(5, 3, 1\)"):
         kr.layers.MaskBlock(4)(a, features(5, 3, 1))
+    with pytest.raises(ValueError, match=r"x0 and x must have equal shapes; got \(5, 3\) and \(5, 4\)"):
+        kr.layers.CrossMixture()(a, b)
+    for arguments, name in [((0,), "experts"), ((2, 0), "projection_dim")]:
+        with pytest.raises(ValueError, match=f"{name} must be an integer >= 1"):
+            kr.layers.CrossMixture(*arguments)
     with pytest.raises(ValueError, match="heads must be an integer >= 1; got 0"):
         kr.layers.BilinearFusion(1, 0)
     selection = kr.layers.FeatureSelection()

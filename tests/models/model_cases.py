@@ -44,6 +44,7 @@ ZOO = {
     "FinalMLP": lambda schema, **more: kr.models.FinalMLP(
         schema, None, [16], [8], 2, gate_columns=[schema.features.names[:1], schema.features.names[-2:]], **more
     ),
+    "DCN mixture": lambda schema, **more: kr.models.DCN(schema, 4, 2, 3, deep_units=[16], experts=2, **more),
     "MaskNet": lambda schema, **more: kr.models.MaskNet(schema, 4, "parallel", 2, 8, [16], **more),
     "GDCN": lambda schema, **more: kr.models.GDCN(schema, 4, 2, deep_units=[16], **more),
 }

@@ -1,4 +1,4 @@
-"""The outputs of FiBiNET, GDCN, FinalMLP and MaskNet, recomputed from their weights in float64 NumPy."""
+"""The outputs of FiBiNET, GDCN, FinalMLP, MaskNet and DCN's mixture, recomputed from their weights in float64 NumPy."""
 
 import itertools
 
@@ -91,6 +91,28 @@ def test_final_mlp(gate_columns, heads):
     check(model, fused(model.logit, a, b, heads))
 
 
+@pytest.mark.parametrize("structure", ["parallel", "stacked"])
+def test_dcn_as_a_mixture_of_experts(structure):
+    model = spread(kr.models.DCN(schema_of(), 4, 2, None, [16, 8], structure, experts=3), scale=0.4)
+    x0 = x = np.column_stack([continuous(), *embedded(model.embeddings)])
+    for layer in model.crosses:
+        down, core, up, bias, gate = (w.astype("float64") for w in layer.get_weights())
+        assert down.shape == (3, 14, 3)
+        p = np.exp(x @ gate)
+        p /= p.sum(1, keepdims=True)
+        experts = [x0 * (np.tanh(np.tanh(x @ down[e]) @ core[e]) @ up[e] + bias) for e in range(3)]
+        x = sum(p[:, [e]] * experts[e] for e in range(3)) + x
+    deep = dense(model.deep.get_weights(), x0 if structure == "parallel" else x)
+    check(model, logit(model, np.column_stack([x, deep]) if structure == "parallel" else deep))
+
+
+def test_one_expert_is_the_dcn_of_earlier_configurations():
+    model = kr.models.DCN(schema_of(), 4, 2, 3, [8])
+    config = model.get_config()
+    del config["experts"]
+    assert [type(layer) for layer in kr.models.DCN.from_config(config).crosses] == [kr.layers.FeatureCross] * 2
+
+
 def normalized(x):
     return (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
 
@@ -141,6 +163,8 @@ def test_arguments_are_checked():
             kr.models.FinalMLP(schema_of(), gate_columns=given)
     with pytest.raises(ValueError, match="the width of b must be a multiple of heads, 4; got 6"):
         kr.models.FinalMLP(schema_of(), deep_units=[8], second_units=[6], fusion_heads=4)
+    with pytest.raises(ValueError, match="experts must be an integer or a list of integers >= 1; got 0"):
+        kr.models.DCN(schema_of(), experts=0)
     with pytest.raises(ValueError, match="structure must be 'parallel' or 'serial'; got 'stacked'"):
         kr.models.MaskNet(schema_of(), structure="stacked")
     with pytest.raises(ValueError, match="embedding_dim must be an integer; got None"):

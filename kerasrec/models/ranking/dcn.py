@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from kerasrec.layers import FeatureCross
+from kerasrec.layers import CrossMixture, FeatureCross
 from kerasrec.layers.mlp import widths
 from kerasrec.models.base import SchemaModel, chain
 from kerasrec.schema import Schema
@@ -20,17 +20,20 @@ class DCN(SchemaModel):
     """Deep and cross network, version 2.
 
     With `x_0 = [continuous columns, embeddings]` side by side and `x_{l+1} = x_0 * (W_l x_l + b_l) + x_l` the
-    cross layers, the logit is linear in `[x_L, deep(x_0)]` (parallel) or in `deep(x_L)` (stacked).
+    cross layers, the logit is linear in `[x_L, deep(x_0)]` (parallel) or in `deep(x_L)` (stacked). With several
+    experts `W_l x_l` is a gated mixture of nonlinear low-rank maps, as in `kr.layers.CrossMixture`.
 
     Args:
         schema: `loader.schema`; categorical or continuous columns, or both, and one or more targets.
         embedding_dim: the width of all embeddings; None takes each column's own suggestion.
         cross_layers: how many cross layers.
-        projection_dim: the rank of the cross layers' matrices; None is full rank.
+        projection_dim: the rank of the cross layers' matrices; None is full rank, or with several experts a
+            quarter of the width.
         deep_units: widths of the deep tower.
         structure: "parallel" or "stacked".
         dropout: in the deep tower.
         task: "binary" or "regression", or a dict of these by target; by default by the target's tag.
+        experts: how many low-rank experts each cross layer has.
 
     Inputs, output, errors and `**kwargs` are `DLRM`'s.
 
@@ -52,6 +55,7 @@ class DCN(SchemaModel):
         structure: str = "parallel",
         dropout: float = 0.0,
         task: str | Mapping[str, str] | None = None,
+        experts: int = 1,
         **kwargs: Any,
     ):
         super().__init__(schema, embedding_dim, task, **kwargs)
@@ -59,6 +63,7 @@ class DCN(SchemaModel):
             raise ValueError(f"{self.name}: structure must be 'parallel' or 'stacked'; got {structure!r}")
         if cross_layers < 1:
             raise ValueError(f"{self.name}: cross_layers must be an integer >= 1; got {cross_layers!r}")
+        (self.experts,) = widths(self.name, "experts", experts)
         self.cross_layers, self.projection_dim = cross_layers, projection_dim
         self.deep_units, self.structure, self.dropout = (
             widths(self.name, "deep_units", deep_units),
@@ -66,16 +71,18 @@ class DCN(SchemaModel):
             dropout,
         )
 
-        self.crosses = [
-            FeatureCross(projection_dim, dtype=self.dtype_policy, name=f"cross_{i + 1}")
-            for i in range(cross_layers)
-        ]
+        self.crosses = [self._cross(f"cross_{i + 1}") for i in range(cross_layers)]
         self.deep = self.make_tower(self.deep_units, dropout, "deep")
         self.logit = self.make_logit()
         width = self.side_by_side_width
         chain((None, width), *self.crosses, self.deep)
         chain((None, self.deep_units[-1] + (width if structure == "parallel" else 0)), self.logit)
         self.built = True  # not by `build()`, after which subclasses could not add weights
+
+    def _cross(self, name: str) -> FeatureCross | CrossMixture:
+        if self.experts == 1:
+            return FeatureCross(self.projection_dim, dtype=self.dtype_policy, name=name)
+        return CrossMixture(self.experts, self.projection_dim, dtype=self.dtype_policy, name=name)
 
     def call(self, features: Mapping[str, Tensor], training: bool | None = None) -> Tensor | dict[str, Tensor]:
         ids, x = self.inputs_of(features)
@@ -97,4 +104,5 @@ class DCN(SchemaModel):
             "deep_units": list(self.deep_units),
             "structure": self.structure,
             "dropout": self.dropout,
+            "experts": self.experts,
         }
