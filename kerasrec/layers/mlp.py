@@ -112,3 +112,10 @@ def widths(owner: str, argument: str, units: int | Sequence[int]) -> tuple[int, 
     if any(int(u) != u or u < 1 for u in listed):
         raise ValueError(f"{owner}: {argument} must be an integer or a list of integers >= 1; got {units!r}")
     return tuple(int(u) for u in listed)
+
+
+def at_least_one(owner: str, argument: str, value: int) -> int:
+    """Return an argument that is an integer >= 1. Raises `ValueError` for another."""
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{owner}: {argument} must be an integer >= 1; got {value!r}")
+    return int(value)

@@ -1,4 +1,4 @@
-"""The outputs of FiBiNET, GDCN, FinalMLP, MaskNet and DCN's mixture, recomputed from their weights in float64 NumPy."""
+"""FiBiNET, GDCN, FinalMLP, MaskNet and DCN's mixture, recomputed from their weights in float64 NumPy."""
 
 import itertools
 
@@ -163,7 +163,7 @@ def test_arguments_are_checked():
             kr.models.FinalMLP(schema_of(), gate_columns=given)
     with pytest.raises(ValueError, match="the width of b must be a multiple of heads, 4; got 6"):
         kr.models.FinalMLP(schema_of(), deep_units=[8], second_units=[6], fusion_heads=4)
-    with pytest.raises(ValueError, match="experts must be an integer or a list of integers >= 1; got 0"):
+    with pytest.raises(ValueError, match="experts must be an integer >= 1; got 0"):
         kr.models.DCN(schema_of(), experts=0)
     with pytest.raises(ValueError, match="structure must be 'parallel' or 'serial'; got 'stacked'"):
         kr.models.MaskNet(schema_of(), structure="stacked")

@@ -8,8 +8,8 @@ from typing import Any
 import keras
 from keras import ops
 
-from kerasrec.layers.experts.parallel_mlp import ParallelMLP, at_least_one
-from kerasrec.layers.mlp import widths
+from kerasrec.layers.experts.parallel_mlp import ParallelMLP
+from kerasrec.layers.mlp import at_least_one, widths
 from kerasrec.typing import Activation, Initializer, Regularizer, Shape, Tensor
 
 

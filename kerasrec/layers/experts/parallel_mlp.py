@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from kerasrec.layers.mlp import widths
+from kerasrec.layers.mlp import at_least_one, widths
 from kerasrec.typing import Activation, Initializer, Regularizer, Shape, Tensor, Variable
 
 
@@ -137,13 +137,6 @@ class ParallelMLP(keras.layers.Layer):
             "kernel_initializer": keras.initializers.serialize(self.kernel_initializer),
             "kernel_regularizer": keras.regularizers.serialize(self.kernel_regularizer),
         }
-
-
-def at_least_one(owner: str, argument: str, value: int) -> int:
-    """Return an argument that is an integer >= 1. Raises `ValueError` for another."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"{owner}: {argument} must be an integer >= 1; got {value!r}")
-    return value
 
 
 def _draw(initializer: Any, index: int, shape: Shape, dtype: str | None) -> Tensor:

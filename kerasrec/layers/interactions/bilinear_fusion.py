@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from kerasrec.layers.mlp import at_least_one
 from kerasrec.layers.stacked_kernels import glorot_of_each
 from kerasrec.typing import Shape, Tensor
 
@@ -43,10 +44,7 @@ class BilinearFusion(keras.layers.Layer):
 
     def __init__(self, units: int = 1, heads: int = 1, **kwargs: Any):
         super().__init__(**kwargs)
-        for name, value in (("units", units), ("heads", heads)):
-            if int(value) != value or value < 1:
-                raise ValueError(f"{self.name}: {name} must be an integer >= 1; got {value!r}")
-        self.units, self.heads = int(units), int(heads)
+        self.units, self.heads = at_least_one(self.name, "units", units), at_least_one(self.name, "heads", heads)
 
     def build(self, a_shape: Shape, b_shape: Shape) -> None:
         a, b = self._width("a", a_shape), self._width("b", b_shape)

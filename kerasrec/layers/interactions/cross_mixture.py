@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from kerasrec.layers.mlp import at_least_one
 from kerasrec.layers.stacked_kernels import glorot_of_each
 from kerasrec.typing import Activation, Shape, Tensor
 
@@ -51,13 +52,10 @@ class CrossMixture(keras.layers.Layer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        if int(experts) != experts or experts < 1:
-            raise ValueError(f"{self.name}: experts must be an integer >= 1; got {experts!r}")
-        if projection_dim is not None and (int(projection_dim) != projection_dim or projection_dim < 1):
-            raise ValueError(
-                f"{self.name}: projection_dim must be an integer >= 1 or None; got {projection_dim!r}"
-            )
-        self.experts, self.projection_dim = int(experts), projection_dim
+        self.experts = at_least_one(self.name, "experts", experts)
+        self.projection_dim = (
+            None if projection_dim is None else at_least_one(self.name, "projection_dim", projection_dim)
+        )
         self.activation = keras.activations.get(activation)
 
     def build(self, x0_shape: Shape, x_shape: Shape | None = None) -> None:

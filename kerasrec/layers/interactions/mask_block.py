@@ -6,6 +6,7 @@ from typing import Any
 
 import keras
 
+from kerasrec.layers.mlp import at_least_one
 from kerasrec.typing import Activation, Initializer, Regularizer, Shape, Tensor
 
 
@@ -52,11 +53,10 @@ class MaskBlock(keras.layers.Layer):
         **kwargs: Any,
     ):
         super().__init__(**kwargs)
-        if int(units) != units or units < 1:
-            raise ValueError(f"{self.name}: units must be an integer >= 1; got {units!r}")
         if not reduction_ratio > 0:
             raise ValueError(f"{self.name}: reduction_ratio must be > 0; got {reduction_ratio!r}")
-        self.units, self.reduction_ratio, self.dropout = int(units), reduction_ratio, dropout
+        self.units = at_least_one(self.name, "units", units)
+        self.reduction_ratio, self.dropout = reduction_ratio, dropout
         self.activation = keras.activations.get(activation)
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
         self.kernel_regularizer = keras.regularizers.get(kernel_regularizer)

@@ -9,8 +9,8 @@ import keras
 from keras import ops
 
 from kerasrec.layers.experts.cgc import CGC
-from kerasrec.layers.experts.parallel_mlp import ParallelMLP, at_least_one
-from kerasrec.layers.mlp import widths
+from kerasrec.layers.experts.parallel_mlp import ParallelMLP
+from kerasrec.layers.mlp import at_least_one, widths
 from kerasrec.models.base import SchemaModel, chain
 from kerasrec.schema import Schema
 from kerasrec.typing import Tensor

@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from kerasrec.layers import CrossMixture, FeatureCross
-from kerasrec.layers.mlp import widths
+from kerasrec.layers.mlp import at_least_one, widths
 from kerasrec.models.base import SchemaModel, chain
 from kerasrec.schema import Schema
 from kerasrec.typing import Tensor
@@ -61,17 +61,16 @@ class DCN(SchemaModel):
         super().__init__(schema, embedding_dim, task, **kwargs)
         if structure not in ("parallel", "stacked"):
             raise ValueError(f"{self.name}: structure must be 'parallel' or 'stacked'; got {structure!r}")
-        if cross_layers < 1:
-            raise ValueError(f"{self.name}: cross_layers must be an integer >= 1; got {cross_layers!r}")
-        (self.experts,) = widths(self.name, "experts", experts)
-        self.cross_layers, self.projection_dim = cross_layers, projection_dim
+        self.experts = at_least_one(self.name, "experts", experts)
+        self.cross_layers = at_least_one(self.name, "cross_layers", cross_layers)
+        self.projection_dim = projection_dim
         self.deep_units, self.structure, self.dropout = (
             widths(self.name, "deep_units", deep_units),
             structure,
             dropout,
         )
 
-        self.crosses = [self._cross(f"cross_{i + 1}") for i in range(cross_layers)]
+        self.crosses = [self._cross(f"cross_{i + 1}") for i in range(self.cross_layers)]
         self.deep = self.make_tower(self.deep_units, dropout, "deep")
         self.logit = self.make_logit()
         width = self.side_by_side_width

@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from kerasrec.layers import GatedCross
-from kerasrec.layers.mlp import widths
+from kerasrec.layers.mlp import at_least_one, widths
 from kerasrec.models.base import SchemaModel, chain
 from kerasrec.schema import Schema
 from kerasrec.typing import Tensor
@@ -56,9 +56,7 @@ class GDCN(SchemaModel):
         super().__init__(schema, embedding_dim, task, **kwargs)
         if structure not in ("parallel", "stacked"):
             raise ValueError(f"{self.name}: structure must be 'parallel' or 'stacked'; got {structure!r}")
-        if cross_layers < 1:
-            raise ValueError(f"{self.name}: cross_layers must be an integer >= 1; got {cross_layers!r}")
-        self.cross_layers, self.structure = cross_layers, structure
+        self.cross_layers, self.structure = at_least_one(self.name, "cross_layers", cross_layers), structure
         self.deep_units, self.dropout = widths(self.name, "deep_units", deep_units), dropout
 
         self.crosses = [GatedCross(dtype=self.dtype_policy, name=f"cross_{i + 1}") for i in range(cross_layers)]

@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from kerasrec.layers import MLP, MaskBlock
-from kerasrec.layers.mlp import widths
+from kerasrec.layers.mlp import at_least_one, widths
 from kerasrec.models.base import SchemaModel, chain
 from kerasrec.schema import Schema
 from kerasrec.typing import Tensor
@@ -64,8 +64,8 @@ class MaskNet(SchemaModel):
         if embedding_dim is None:
             raise ValueError(f"{self.name}: embedding_dim must be an integer; got None")
         self.structure, self.reduction_ratio, self.dropout = structure, reduction_ratio, dropout
-        (self.blocks,) = widths(self.name, "blocks", blocks)
-        (self.block_units,) = widths(self.name, "block_units", block_units)
+        self.blocks = at_least_one(self.name, "blocks", blocks)
+        self.block_units = at_least_one(self.name, "block_units", block_units)
         self.deep_units = widths(self.name, "deep_units", deep_units)
 
         self.normalization: keras.layers.GroupNormalization | None = None
