@@ -61,6 +61,7 @@ class Column:
         nullable: whether the column had nulls in fit.
         lookup_cdf: of a categorical column, the shares of its table's lookups that go to the first 1, 2, 4, 8, ...
             ids: the cumulative distribution of lookups by id. It is called "head" in `schema.json`.
+        weight: of a target, the column with the weights of its rows in the loss, where it has its own.
     """
 
     name: str
@@ -72,6 +73,7 @@ class Column:
     hotness: Hotness | None = None
     nullable: bool = False
     lookup_cdf: tuple[float, ...] | None = None
+    weight: str | None = None
 
     def __post_init__(self) -> None:
         if not self.name or not isinstance(self.name, str):
@@ -142,7 +144,7 @@ class Column:
 
 _JSON_NAMES = {"lookup_cdf": "head"}  # of fields that have another name in `schema.json`
 _KINDS: dict[str, type] = {  # by name in `schema.json`
-    **dict.fromkeys(("name", "dtype", "table"), str),
+    **dict.fromkeys(("name", "dtype", "table", "weight"), str),
     **dict.fromkeys(("cardinality", "embedding_dim"), int),
     **dict.fromkeys(("tags", "head"), list),
     "hotness": dict,

@@ -7,8 +7,9 @@ from collections.abc import Iterable, Sequence
 from typing import Literal, TypeAlias, get_args
 
 from kerasrec.data.decode.layout import max_hotness
+from kerasrec.data.weights import SampleWeight, choose_weights
 from kerasrec.parallel import comm
-from kerasrec.schema import Column, Schema, SchemaError, Tag
+from kerasrec.schema import Column, Schema, Tag
 
 # How list columns are yielded.
 Lists: TypeAlias = Literal["ragged", "padded", "offsets"]
@@ -31,25 +32,18 @@ def choose_columns(
     schema: Schema,
     columns: Iterable[str] | None,
     targets: str | Iterable[str] | None,
-    sample_weight: str | Literal[False] | None = None,
+    sample_weight: SampleWeight = None,
 ) -> Schema:
-    """Return the part of `schema` that is asked for, in its order; the weight's only tag is `Tag.WEIGHT`."""
+    """Return the part of `schema` that is asked for, in its order; weights are as `choose_weights` leaves them."""
     features = None if columns is None else list(columns)
     names = [targets] if isinstance(targets, str) else None if targets is None else list(targets)
-    if sample_weight is None and names != [] and len(schema.targets):
-        sample_weight = _tagged_weight(schema)
-    if sample_weight is False:
-        sample_weight = None
-    if sample_weight is not None:
-        for role, chosen in (("columns", features), ("targets", names)):
-            if sample_weight in (chosen or ()):
-                raise ValueError(f"sample_weight={sample_weight!r} is also in {role}=: a column has one role")
-        schema = _weighted(schema, sample_weight)
+    weighted = [name for name in schema.targets.names if name != sample_weight] if names is None else names
+    if isinstance(sample_weight, str) and not weighted:
+        raise ValueError(f"sample_weight={sample_weight!r} weights the loss of a target, but there is no target")
+    schema = choose_weights(schema, features or (), weighted, sample_weight)
     features = _known("columns", "column", features, schema.features.names)
     names = _known("targets", "target", names, schema.targets.names)
-    if sample_weight is not None and not names:
-        raise ValueError(f"sample_weight={sample_weight!r} weights the loss of a target, but there is no target")
-    chosen_names = {*features, *names, *([] if sample_weight is None else [sample_weight])}
+    chosen_names = {*features, *names, *schema.select(Tag.WEIGHT).names}
     return schema.subset(name for name in schema.names if name in chosen_names)
 
 
@@ -61,33 +55,6 @@ def _known(argument: str, kind: str, names: list[str] | None, known: list[str]) 
                 f"{argument}: no {kind} {name!r} in the schema; available: {', '.join(known) or 'none'}"
             )
     return known if names is None else names
-
-
-def _tagged_weight(schema: Schema) -> str | None:
-    """Return the column with the tag WEIGHT. Raises `ValueError` if there are several."""
-    weights = schema.select(Tag.WEIGHT).names
-    if len(weights) > 1:
-        raise ValueError(
-            f"the schema has several weights, {', '.join(map(repr, weights))}; name one with "
-            "sample_weight=..., or pass sample_weight=False"
-        )
-    return weights[0] if weights else None
-
-
-def _weighted(schema: Schema, name: str) -> Schema:
-    """Return the schema with a column as the weight of rows, whatever it was before."""
-    if name not in schema:
-        raise ValueError(f"sample_weight: no column {name!r} in the schema; available: {', '.join(schema.names)}")
-    weight = schema[name]
-    if weight.is_list:
-        raise SchemaError(f"sample_weight={name!r} is a list column in the schema; a weight is one number per row")
-    if Tag.CATEGORICAL in weight.tags:
-        raise SchemaError(f"sample_weight={name!r} is categorical in the schema; a weight is a number")
-
-    def tagged(column: Column) -> Column:
-        return column.evolve(tags=(Tag.WEIGHT,)) if column is weight else column
-
-    return Schema(map(tagged, schema))
 
 
 def rank_and_ranks(rank: int | None, ranks: int | None) -> tuple[int, int]:

@@ -16,7 +16,8 @@ from kerasrec.data.prefetch import prefetch
 from kerasrec.data.progress import Progress
 from kerasrec.data.rank_split import RankSplit
 from kerasrec.data.shuffle import EpochOrder, num_rows
-from kerasrec.schema import Schema, Tag
+from kerasrec.data.weights import weights_by_target
+from kerasrec.schema import Schema
 
 
 @dataclass(eq=False)
@@ -54,7 +55,7 @@ class BatchStream:
 
     def __post_init__(self) -> None:
         self._features, self._targets = self.schema.features.names, self.schema.targets.names
-        self._weights = self.schema.select(Tag.WEIGHT).names
+        self._weights = weights_by_target(self.schema, self._targets)
 
     def __len__(self) -> int:
         return self.split.batches
@@ -132,10 +133,24 @@ class BatchStream:
         return apply(self.functions, self.arrange({n: as_pair(c) for n, c in columns.items()}), convert)
 
     def arrange(self, columns: Mapping[str, Any]) -> Inputs:
-        """Return columns by name as features, `(features, target)` or `(features, target, weight)`."""
+        """Return columns by name as features, `(features, target)` or `(features, target, weight)`.
+
+        The weight is one for all targets, or a dict by target where these differ.
+        """
         features = {name: columns[name] for name in self._features}
         targets = {name: columns[name][:, None] for name in self._targets}
         if not targets:
             return features
         target = targets if len(targets) > 1 else next(iter(targets.values()))
-        return (features, target, *(columns[name] for name in self._weights))
+        weights = list(dict.fromkeys(self._weights.values()))
+        if len(weights) == 1:
+            return (features, target) if weights[0] is None else (features, target, columns[weights[0]])
+        # A number to the power of 0 is 1, in any framework.
+        return (
+            features,
+            target,
+            {
+                name: columns[name] ** 0 if weight is None else columns[weight]
+                for name, weight in self._weights.items()
+            },
+        )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import closing
 from functools import cached_property, partial
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import keras
 
@@ -27,7 +27,8 @@ from kerasrec.data.resume import Resumable
 from kerasrec.data.summary import summary, where
 from kerasrec.data.unused_arguments import refuse_unused_arguments
 from kerasrec.data.views import Views
-from kerasrec.schema import Schema, Tag
+from kerasrec.data.weights import SampleWeight, weights_by_target
+from kerasrec.schema import Schema
 
 if TYPE_CHECKING:
     import tensorflow as tf
@@ -48,8 +49,8 @@ class Loader(Resumable, Views, DataAdapter):
     or a pair (values, offsets) of which row i is `values[offsets[i]:offsets[i + 1]]`; a list column of numbers
     that are not ids, and of which every row has `width` elements, an array (batch, width). `target` is float32
     (batch, 1), or a dict of such arrays by name if there are several targets; without a target only `features` is
-    yielded. With a weight it is `(features, target, weight)`, `weight` float32 (batch,). Each `iter`, and
-    each epoch of `fit`, is one pass in which every row comes once.
+    yielded. With a weight it is `(features, target, weight)`, `weight` float32 (batch,), or a dict of such by
+    target. Each `iter`, and each epoch of `fit`, is one pass in which every row comes once.
 
     **Ranks.** In a job of several ranks each reads its share, so that every row comes once per epoch over all
     ranks. All row groups form a sequence, in file order or, shuffled, in an order drawn anew for each epoch, the
@@ -114,8 +115,10 @@ class Loader(Resumable, Views, DataAdapter):
         schema: what the columns are; by default from the `schema.json` beside the data, or the dataset's own.
         columns: names of the features to yield; all of the schema's if not given.
         targets: name or names of the targets to yield; all of the schema's if not given, `[]` for none.
-        sample_weight: name of the column with a row's weight in the loss and in `weighted_metrics`; by default the
-            one with the tag "weight"; False uses none. Keras divides a weighted loss by the rows, not the weights.
+        sample_weight: name of the column with a row's weight in the loss and in `weighted_metrics`, or a dict of
+            such by target, where those left out weigh 1 and the column may be another target. By default what the
+            schema says, the column with the tag "weight"; False uses none. Keras divides a weighted loss by the
+            rows, not the weights.
         pool_rows: the least rows that are permuted together on a rank; if not given, the largest of 8 batches,
             262,144 rows and 4 of the largest row groups.
         rank, ranks: which share of how many to read, from 0; those of this process in its job if not given.
@@ -162,7 +165,7 @@ class Loader(Resumable, Views, DataAdapter):
         schema: Schema | None = None,
         columns: Iterable[str] | None = None,
         targets: str | Iterable[str] | None = None,
-        sample_weight: str | Literal[False] | None = None,
+        sample_weight: SampleWeight = None,
         pool_rows: int | None = None,
         rank: int | None = None,
         ranks: int | None = None,
@@ -178,7 +181,6 @@ class Loader(Resumable, Views, DataAdapter):
         schema = choose_columns(schema, columns, targets, sample_weight)
         check_loadable(schema)
         row_groups, self.schema = read_row_groups(self.files, schema)
-        self.sample_weight = next(iter(schema.select(Tag.WEIGHT).names), None)
         layout = Layout(self.schema, pad=lists == "padded", verify=bool(verify))
         check_lists(lists, layout.lists, keras.backend.backend())
         self.total_rows = sum(row_group.rows for row_group in row_groups)
@@ -235,6 +237,14 @@ class Loader(Resumable, Views, DataAdapter):
     @epoch.setter
     def epoch(self, epoch: int) -> None:
         self._stream.progress.epoch = epoch
+
+    @property
+    def sample_weight(self) -> str | dict[str, str] | None:
+        """The column with the rows' weights, a dict by target where targets have others, or None."""
+        weights = weights_by_target(self.schema, self.schema.targets.names)
+        if len(set(weights.values())) < 2:
+            return next(iter(weights.values()), None)
+        return {target: column for target, column in weights.items() if column is not None}
 
     @property
     def shuffle(self) -> bool:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from kerasrec.data.batches import BatchStream
 from kerasrec.data.files.discovery import Place
 from kerasrec.data.files.in_memory import InMemory
+from kerasrec.data.weights import weights_by_target
 
 
 def where(files: Sequence[Place]) -> str:
@@ -35,7 +36,10 @@ def summary(data: str, stream: BatchStream) -> str:
     }
     kinds = ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
     target = ", ".join(schema.targets.names) or "none"
-    weight = ", ".join(schema.select("weight").names)
+    weights = weights_by_target(schema, schema.targets.names)
+    weight = ", ".join(dict.fromkeys(column for column in weights.values() if column))
+    if len(set(weights.values())) > 1:
+        weight = ", ".join(f"{column} for {target}" for target, column in weights.items() if column)
     return (
         f"Loader of {data}\n"
         f"  {_count(split.total, 'row')} in {_count(len(stream.row_groups), 'row group')}, {order}\n"

@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import polars as pl
 import pyarrow as pa
 import pytest
 import tensorflow as tf
@@ -9,6 +10,7 @@ from device_engines import ENGINES, by_numpy, host_batches
 from loader_data import make_schema, make_table, write
 
 import kerasrec as kr
+from kerasrec import etl
 from kerasrec.data import Loader
 from kerasrec.schema import Column, Schema, SchemaError
 
@@ -145,6 +147,112 @@ def test_models_weigh(folder, engine):
     assert model.evaluate(loader, verbose=0) == pytest.approx(loss, rel=1e-5)
 
 
+BY_TARGET = {"clicked": "w", "stars": "clicked"}  # stars count where there was a click
+
+
+def test_each_target_can_have_its_own(folder):
+    loader = Loader(folder, 64, columns=INPUTS, sample_weight=BY_TARGET)
+    assert loader.sample_weight == BY_TARGET
+    assert "target: clicked, stars; weight: w for clicked, clicked for stars" in repr(loader)
+    assert loader.schema.features.names == INPUTS
+    table = table_of(weights())
+    expected = {"clicked": weights(), "stars": table["clicked"].to_numpy().astype("float32")}
+    for batches in (loader, loader.get_tf_dataset(), loader.tensorflow(), loader.map(lambda *batch: batch)):
+        seen = [batch[2] for batch in batches]
+        for name, values in expected.items():
+            assert np.array_equal(np.concatenate([weight[name] for weight in seen]), values)
+    # One that is left out weighs 1; a loader's schema says the same to the next loader.
+    one = Loader(folder, ROWS, sample_weight={"clicked": "w"})
+    for again in (one, Loader(folder, ROWS, schema=one.schema)):
+        weight = again.peek()[2]
+        assert again.sample_weight == {"clicked": "w"}
+        assert np.array_equal(weight["clicked"], weights())
+        assert np.array_equal(weight["stars"], np.ones(ROWS))
+    # Of a single target, or the same for all, there is one array, as without a dict.
+    for arguments in (
+        {"targets": "clicked", "sample_weight": {"clicked": "w"}},
+        {"sample_weight": {"clicked": "w", "stars": "w"}},
+        {"schema": one.schema, "targets": "clicked"},
+    ):
+        same = Loader(folder, ROWS, **arguments)
+        assert same.sample_weight == "w"
+        assert np.array_equal(same.peek()[2], weights())
+    for arguments in ({"sample_weight": False}, {"targets": "stars"}, {"sample_weight": {}}):
+        assert Loader(folder, ROWS, schema=one.schema, **arguments).sample_weight is None
+
+
+def test_fit_is_keras_on_arrays_with_a_dict_of_weights(folder):
+    loader = Loader(folder, 64, columns=INPUTS, sample_weight=BY_TARGET)
+    x, y = arrays(table_of(weights()), ["clicked", "stars"])
+    w = {"clicked": weights(), "stars": y["clicked"][:, 0]}
+    ours, theirs = two_outputs(), two_outputs()
+    history = ours.fit(loader, epochs=2, verbose=0).history
+    kept = {"batch_size": 64, "shuffle": False, "verbose": 0}
+    expected = theirs.fit(x, y, sample_weight=w, epochs=2, **kept).history
+    for name, values in expected.items():
+        np.testing.assert_allclose(history[name], values, rtol=1e-5, err_msg=name)
+    evaluated = ours.evaluate(loader, return_dict=True, verbose=0)
+    for name, value in theirs.evaluate(x, y, sample_weight=w, batch_size=64, return_dict=True, verbose=0).items():
+        np.testing.assert_allclose(evaluated[name], value, rtol=1e-5, err_msg=name)
+
+
+def test_a_model_of_several_targets_weighs_each_by_its_own(folder):
+    """Losses and weighted metrics are the closed form, and an unknown target counts for nothing."""
+    loader = Loader(folder, 64, lists="padded", columns=[*INPUTS, "tags"], sample_weight=BY_TARGET)
+    model = kr.models.SharedBottom(loader.schema, 4, [4], [4])
+    model.compile(weighted_metrics={"clicked": ["mae"], "stars": ["mae"]}, loss_weights={"stars": 0.5})
+    model.fit(loader, verbose=0)
+    result = model.evaluate(loader, return_dict=True, verbose=0)
+    predicted = model.predict(loader, verbose=0)
+    table = table_of(weights())
+    label, stars = (table[name].to_numpy().astype("float64") for name in ("clicked", "stars"))
+    p, number = (predicted[name][:, 0].astype("float64") for name in ("clicked", "stars"))
+    clicked = -np.mean(weights() * np.log(np.where(label == 1, p, 1 - p)))
+    rated = np.mean(label * (number - stars) ** 2)
+    assert result["clicked_loss"] == pytest.approx(clicked, rel=1e-4)
+    assert result["stars_loss"] == pytest.approx(rated, rel=1e-4)
+    assert result["loss"] == pytest.approx(clicked + 0.5 * rated, rel=1e-4)
+    assert result["stars_mae"] == pytest.approx(np.average(np.abs(number - stars), weights=label), rel=1e-4)
+
+    def shifted(x, y, w):
+        return x, {**y, "stars": y["stars"] + 100 * (1 - w["stars"])[:, None]}, w
+
+    changed = model.evaluate(loader.map(shifted), return_dict=True, verbose=0)
+    assert changed == pytest.approx(result, rel=1e-5)
+
+
+def test_a_workflow_says_what_a_target_weighs(tmp_path):
+    frame = pl.DataFrame(
+        {
+            "age": [1.0, 2.0, 3.0, 4.0],
+            "w": [0.5, 1.0, 2.0, 3.0],
+            "clicked": [0, 1, 1, 0],
+            "bought": [None, 1, 0, None],
+        }
+    )
+    targets = [Column(name, "float32", ("target", "binary")) for name in ("clicked", "bought")]
+    with pytest.raises(ValueError, match=r"'bought' has 1 null.* weigh 0, with sample_weight={'bought': ...}"):
+        Loader(frame, schema=Schema([Column("age", "float64", ("continuous",)), *targets]))
+    bought = ["bought"] >> etl.FillMissing(0) >> etl.Target(weight="clicked")
+    columns = (["age"] >> etl.Normalize()) + (["w"] >> etl.AddTags("weight"))
+    workflow = etl.Workflow(columns + (["clicked"] >> etl.Target()) + bought).fit(frame)
+    workflow.transform(frame).to_parquet(tmp_path / "data")
+    for data in (tmp_path / "data", workflow.transform(frame)):
+        _, target, weight = Loader(data).peek()
+        assert weight["clicked"].tolist() == [0.5, 1.0, 2.0, 3.0]  # the tagged one is for the others
+        assert weight["bought"].tolist() == [0.0, 1.0, 1.0, 0.0]
+        assert target["bought"][:, 0].tolist() == [0.0, 1.0, 0.0, 0.0]
+    workflow.save(tmp_path / "workflow")
+    loaded = etl.Workflow.load(tmp_path / "workflow")
+    assert loaded.output_schema == workflow.output_schema
+    model = kr.models.ESMM(workflow.output_schema, 2, [2])
+    model.compile(weighted_metrics=["auc"])
+    model.fit(workflow.transform(frame), verbose=0)
+    alone = etl.Workflow((["age"] >> etl.Normalize()) + bought).fit(frame)
+    with pytest.raises(SchemaError, match="target 'bought': its weight, column 'clicked', is not in the schema"):
+        Loader(alone.transform(frame))
+
+
 BAD = [
     ([None, *weights()[1:]], pa.float32(), " has 1 null; fill them first"),
     ([-0.5, *weights()[1:]], pa.float32(), ": -0.5 cannot be a weight; weights must be finite and >= 0"),
@@ -185,6 +293,13 @@ def test_a_bad_weight_in_a_footer_is_found_at_construction(tmp_path):
         ({"sample_weight": "user"}, "sample_weight='user' is categorical in the schema"),
         ({"sample_weight": "w", "columns": ["w", "age"]}, "sample_weight='w' is also in columns="),
         ({"sample_weight": "clicked", "targets": "clicked"}, "sample_weight='clicked' is also in targets="),
+        (
+            {"sample_weight": {"bought": "w"}},
+            "sample_weight: no target 'bought' is yielded; targets: clicked, stars",
+        ),
+        ({"sample_weight": {"clicked": "shoe"}}, "sample_weight: no column 'shoe' in the schema"),
+        ({"sample_weight": {"clicked": "w"}, "columns": ["w"]}, "sample_weight='w' is also in columns="),
+        ({"sample_weight": {"clicked": "user"}}, "sample_weight='user' is categorical in the schema"),
         ({"sample_weight": "w", "targets": []}, "sample_weight='w' weights the loss of a target, but there is no"),
     ],
 )

@@ -151,9 +151,10 @@ def check_nulls(column: Column, nulls: int, path: Place) -> None:
     """Raise `ValueError` for nulls, which a tensor cannot represent."""
     if nulls:
         count = f"{nulls:,} null{'' if nulls == 1 else 's'}"
+        unknown = f", and let rows whose target is unknown weigh 0, with sample_weight={{{column.name!r}: ...}}"
         raise ValueError(
             f"{path}: column {column.name!r} has {count}; fill them first, as etl.FillMissing and "
-            "etl.Categorify do"
+            f"etl.Categorify do{unknown if Tag.TARGET in column.tags else ''}"
         )
 
 

@@ -28,6 +28,8 @@ class Target(Elementwise):
         threshold: if given, values >= threshold become 1 and values below become 0.
         binary: True refuses values other than 0 and 1; False always tags REGRESSION.
         positive: if given, this value, such as "yes", becomes 1 and all others become 0.
+        weight: if given, the column of the workflow's output with the weights of these targets in the loss, by
+            which `kr.Loader` weighs them. It may be another target: `weight="clicked"` learns from clicked rows.
 
     Raises:
         ValueError: both `threshold` and `positive`.
@@ -38,12 +40,14 @@ class Target(Elementwise):
 
     >>> label = ["rating"] >> Target(threshold=4) >> Rename({"rating": "liked"})
     >>> label = ["churned"] >> Target(positive="yes")
+    >>> bought = ["bought"] >> FillMissing(0) >> Target(weight="clicked")
     """
 
     stateful: ClassVar[bool] = True
     threshold: float | None = None
     binary: bool | None = None
     positive: str | float | None = None
+    weight: str | None = None
 
     def __post_init__(self) -> None:
         if self.threshold is not None and self.positive is not None:
@@ -58,7 +62,7 @@ class Target(Elementwise):
         if self.positive is not None:
             self._positive(column)
         dtype = "float32" if self._compares else float_of(column, "Target")
-        return column.evolve(dtype=dtype, add_tags=[Tag.TARGET, kind])
+        return column.evolve(dtype=dtype, add_tags=[Tag.TARGET, kind], weight=self.weight)
 
     @property
     def _compares(self) -> bool:
