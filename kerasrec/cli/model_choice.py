@@ -87,7 +87,7 @@ def check_restorable(model: keras.Model) -> None:
 
 def _modest(known: Sequence[str], embedding_dim: int, arguments: Mapping[str, Any]) -> dict[str, Any]:
     """Return units of towers of a modest size."""
-    units: dict[str, Any] = {name: _UNITS for name in ("top_units", "deep_units") if name in known}
+    units: dict[str, Any] = {name: _UNITS for name in ("top_units", "deep_units", "expert_units") if name in known}
     if "bottom_units" in known and "embedding_dim" in arguments:
         units["bottom_units"] = [64, embedding_dim]
     return units

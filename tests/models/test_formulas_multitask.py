@@ -1,6 +1,7 @@
 """The models for several targets, recomputed from their weights in float64 NumPy."""
 
 import numpy as np
+import polars as pl
 import pytest
 from formula_parts import X, continuous, dense, embedded, spread
 from model_cases import BOUGHT, CLICKED, COLUMNS, RATING
@@ -113,6 +114,26 @@ def test_esmm_needs_a_click_and_a_conversion():
         kr.models.ESMM(schema_of(CLICKED, BOUGHT), click="clickd")
     with pytest.raises(ValueError, match="click and conversion must be two targets; got 'bought' for both"):
         kr.models.ESMM(schema_of(CLICKED, BOUGHT), click="bought", conversion="bought")
+
+
+def test_esmm_refuses_conversions_without_a_click():
+    frame = pl.DataFrame({"age": [1.0, 2.0, 3.0], "clicked": [1.0, 0.0, 1.0], "bought": [1.0, 0.0, 0.0]})
+    schema = Schema([COLUMNS["age"].evolve(dtype="float64"), CLICKED, BOUGHT])
+    loader = kr.Loader(frame, 2, schema=schema)
+    model = kr.models.ESMM(schema, deep_units=[2])
+    model.compile()
+    model.fit(loader, verbose=0)
+    swapped = kr.models.ESMM(schema, deep_units=[2], click="bought")
+    swapped.compile()
+    swapped.evaluate(loader.map(lambda x, y: (x, {**y, "bought": y["clicked"]})), verbose=0)
+    turned = kr.Loader(frame[::-1], 2, schema=schema)
+    message = (
+        r"1 of the first 2 rows of the training data have a conversion \('clicked'\) without a click \('bought'\)"
+    )
+    with pytest.raises(ValueError, match=f"{message}.*swapped, pass click='clicked'"):
+        swapped.fit(turned, verbose=0)
+    predictions = swapped.predict(turned, verbose=0)
+    assert (predictions["clicked"] <= predictions["bought"]).all()
 
 
 def test_arguments_are_checked():

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from kerasrec.data.loader_of import loader_of
 from kerasrec.layers.experts.parallel_mlp import ParallelMLP
 from kerasrec.layers.mlp import widths
 from kerasrec.models.base import SchemaModel, chain
@@ -28,9 +29,9 @@ class ESMM(SchemaModel):
     >>> y = model.predict(impressions)
     >>> pcvr = y["buy"] / y["click"]
 
-    **The data**: a row for each impression, with two targets of 0 and 1. A conversion counts if it followed a
-    click; one without a click cannot be expressed by the product, so make such a target 0 (`buy * click`), as a
-    conversion that is unknown where there was no click.
+    **The data**: a row for each impression, with two targets of 0 and 1. The conversion is 0 where there was no
+    click, also where it is unknown. A product cannot express a conversion without a click: `fit` and `evaluate`
+    refuse a loader whose first batch has one.
 
     Args:
         schema: `loader.schema`; categorical or continuous columns, or both, and two binary targets.
@@ -46,7 +47,8 @@ class ESMM(SchemaModel):
 
     Raises:
         SchemaError: other targets than two binary ones, and what `DLRM` raises.
-        ValueError: `click` and `conversion` are not the two targets.
+        ValueError: `click` and `conversion` are not the two targets; or, in `fit` and `evaluate`, conversions
+            without a click.
 
     Example:
 
@@ -99,6 +101,20 @@ class ESMM(SchemaModel):
         pctr, pcvr = ops.unstack(ops.sigmoid(self.logit(towers)), axis=1)
         outputs = {self.click: pctr, self.conversion: pctr * pcvr}
         return {name: outputs[name] for name in self.targets}
+
+    def _check_data(self, data: Any, role: str, training: bool) -> None:
+        super()._check_data(data, role, training)
+        loader = loader_of(data) if training else None
+        labels = None if loader is None else keras.utils.unpack_x_y_sample_weight(loader.peek())[1]
+        if not isinstance(labels, Mapping):
+            return
+        click, conversion = (ops.convert_to_numpy(labels[name]) for name in (self.click, self.conversion))
+        if wrong := int((conversion > click).sum()):
+            raise ValueError(
+                f"{self.name}: {wrong:,} of the first {len(click):,} rows of {role} have a conversion "
+                f"({self.conversion!r}) without a click ({self.click!r}). If the two are swapped, pass "
+                f"click={self.conversion!r}; else write the conversion as 0 where there was no click"
+            )
 
     def get_config(self) -> dict[str, Any]:
         return {
