@@ -77,6 +77,23 @@ def dlrm(folder, optimizer):
     return compiled(model, optimizer)
 
 
+def by_target(folder):
+    """Arguments of a loader with two targets, each of which weighs the other's rows."""
+    schema = kr.Schema.load(folder / "train")
+    score = kr.Column("weight", "float32", tags=("target", "regression"))
+    schema = kr.Schema(score if column.name == "weight" else column for column in schema)
+    return {"schema": schema, "sample_weight": {"liked": "weight", "weight": "liked"}}
+
+
+def mmoe(folder, optimizer):
+    """A model of two targets whose rows weigh differently."""
+    seeded()
+    model = kr.models.MMoE(by_target(folder)["schema"], 6, 2, [8], [4])
+    weighted = {"liked": [keras.metrics.AUC(name="auc")], "weight": ["mae"]}
+    model.compile(OPTIMIZERS[optimizer](), weighted_metrics=weighted, loss_weights={"weight": 0.5})
+    return model
+
+
 def plain(optimizer, placement="column_wise", kind=kr.parallel.Model):
     """A functional model around the layer; the width of `item` cannot be halved."""
     seeded()
@@ -227,6 +244,12 @@ WEIGHTS = {"sample_weight": "weight"}
 def case_weighted(folder, work, optimizer):
     """Rows weigh differently, and so do ranks' batches."""
     return case_loader(folder, work, optimizer, **WEIGHTS)
+
+
+def case_by_target(folder, work, optimizer):
+    """Rows weigh differently for each target."""
+    model, (train, valid) = mmoe(folder, optimizer), loaders(folder, **by_target(folder))
+    return left_by(model, model.fit(train, validation_data=valid, epochs=2, verbose=2).history)
 
 
 def case_plain(folder, work, optimizer):
@@ -459,6 +482,7 @@ def refused(said, run):
 CASES = {
     "loader adagrad": (case_loader, "adagrad"),
     "weighted sgd": (case_weighted, "sgd"),
+    "by target": (case_by_target, "adagrad"),
     "plain sgd": (case_plain, "sgd"),
     "plain adam": (case_plain, "adam"),
     "several": (case_several, "sgd"),

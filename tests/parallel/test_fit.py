@@ -34,10 +34,16 @@ def alone(folder, name, ranks, callbacks=()):
         model = fit_cases.several(optimizer)
         data = fit_cases.as_dataset(fit_cases.with_weights(fit_cases.parts(None, ranks)))
         return model, fit_cases.left_by(model, model.fit(data, validation_data=data, epochs=2, verbose=0).history)
-    model, seen = fit_cases.dlrm(folder, optimizer), fit_cases.Batches()
     weights = fit_cases.WEIGHTS if case is fit_cases.case_weighted else {}
+    if case is fit_cases.case_by_target:
+        weights = fit_cases.by_target(folder)
     shares = [fit_cases.loaders(folder, rank=rank, ranks=ranks, **weights) for rank in range(ranks)]
     train, valid = (as_one(some) for some in zip(*shares, strict=True))
+    if case is fit_cases.case_by_target:
+        model = fit_cases.mmoe(folder, optimizer)
+        history = model.fit(train, validation_data=valid, epochs=2, verbose=0).history
+        return model, fit_cases.left_by(model, history)
+    model, seen = fit_cases.dlrm(folder, optimizer), fit_cases.Batches()
     epochs = 12 if case is fit_cases.case_callbacks else 2
     history = model.fit(
         train, validation_data=valid, epochs=epochs, callbacks=[seen, *callbacks], verbose=0
@@ -71,7 +77,8 @@ def assert_same(many, one, before):
 def weights_before(folder, name):
     case, optimizer = fit_cases.CASES[name]
     made = {fit_cases.case_plain: fit_cases.plain, fit_cases.case_several: fit_cases.several}
-    model = made[case](optimizer) if case in made else fit_cases.dlrm(folder, optimizer)
+    from_schema = fit_cases.mmoe if case is fit_cases.case_by_target else fit_cases.dlrm
+    model = made[case](optimizer) if case in made else from_schema(folder, optimizer)
     return {"dense": fit_cases.dense_of(model), **fit_cases.tables_of(model)}
 
 
@@ -81,7 +88,13 @@ def test_fit_on_ranks_is_fit_in_one_process(horovod_ranks, tmp_path):
     answers = horovod_ranks.run(fit_cases.run, tmp_path, limit=600)
     assert comm.size() == 1
     size, work = horovod_ranks.size, tmp_path / f"on_{horovod_ranks.size}"
-    compared = (fit_cases.case_loader, fit_cases.case_weighted, fit_cases.case_plain, fit_cases.case_several)
+    compared = (
+        fit_cases.case_loader,
+        fit_cases.case_weighted,
+        fit_cases.case_by_target,
+        fit_cases.case_plain,
+        fit_cases.case_several,
+    )
     trained = {
         name: alone(tmp_path, name, size) for name, (case, _) in fit_cases.CASES.items() if case in compared
     }
