@@ -18,7 +18,7 @@ def weights_by_target(schema: Schema, targets: Collection[str]) -> dict[str, str
 
     Raises:
         ValueError: there are several such columns.
-        SchemaError: there is no column of the name.
+        SchemaError: the schema lacks the column.
     """
     named_by_any = {target.weight for target in schema.targets}
     named = {target.name: target.weight for target in schema.targets if target.name in targets}
@@ -61,12 +61,12 @@ def choose_weights(
     else:
         _check_targets(sample_weight, targets)
         chosen = {target: sample_weight.get(target) for target in targets}
-    weights = {column: None for column in chosen.values() if column is not None}
-    for column in weights:
-        _check_role(column, columns, ())
-        _check_weight(schema, column)
+    weights = {name for name in chosen.values() if name is not None}
+    for name in weights:
+        _check_role(name, columns, ())
+        _check_weight(schema, name)
     # One column for all is known by its tag alone.
-    for_all = len(set(chosen.values())) == 1 and not set(weights) & set(targets)
+    for_all = len(set(chosen.values())) == 1 and not weights & set(targets)
     result = []
     for column in schema:
         tags = [tag for tag in column.tags if tag != Tag.WEIGHT]
