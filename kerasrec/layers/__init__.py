@@ -8,11 +8,14 @@ from kerasrec.layers.inputs import ContinuousInputs
 from kerasrec.layers.interactions.bi_interaction import BiInteraction
 from kerasrec.layers.interactions.bilinear_fusion import BilinearFusion
 from kerasrec.layers.interactions.bilinear_interaction import BilinearInteraction
+from kerasrec.layers.interactions.compressed_interaction import CompressedInteraction
 from kerasrec.layers.interactions.cross_mixture import CrossMixture
 from kerasrec.layers.interactions.dot_interaction import DotInteraction
 from kerasrec.layers.interactions.factorization_machine import FactorizationMachine
 from kerasrec.layers.interactions.feature_cross import FeatureCross
 from kerasrec.layers.interactions.feature_selection import FeatureSelection
+from kerasrec.layers.interactions.feature_self_attention import FeatureSelfAttention
+from kerasrec.layers.interactions.field_weighted_pairs import FieldWeightedPairs
 from kerasrec.layers.interactions.gated_cross import GatedCross
 from kerasrec.layers.interactions.mask_block import MaskBlock
 from kerasrec.layers.interactions.squeeze_excitation import SqueezeExcitation
@@ -34,6 +37,7 @@ __all__ = [
     "BiInteraction",
     "BilinearFusion",
     "BilinearInteraction",
+    "CompressedInteraction",
     "ContinuousInputs",
     "CrossMixture",
     "Dice",
@@ -43,6 +47,8 @@ __all__ = [
     "FactorizationMachine",
     "FeatureCross",
     "FeatureSelection",
+    "FeatureSelfAttention",
+    "FieldWeightedPairs",
     "GatedCross",
     "InterestEvolution",
     "MaskBlock",

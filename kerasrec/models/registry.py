@@ -17,16 +17,21 @@ from kerasrec.models.multitask.esmm import ESMM
 from kerasrec.models.multitask.mmoe import MMoE
 from kerasrec.models.multitask.ple import PLE
 from kerasrec.models.multitask.shared_bottom import SharedBottom
+from kerasrec.models.ranking.autoint import AutoInt
 from kerasrec.models.ranking.dcn import DCN
 from kerasrec.models.ranking.deepfm import DeepFM
 from kerasrec.models.ranking.dlrm import DLRM
 from kerasrec.models.ranking.fibinet import FiBiNET
 from kerasrec.models.ranking.final_mlp import FinalMLP
 from kerasrec.models.ranking.fm import FM
+from kerasrec.models.ranking.fwfm import FwFM
 from kerasrec.models.ranking.gdcn import GDCN
 from kerasrec.models.ranking.lr import LR
 from kerasrec.models.ranking.masknet import MaskNet
+from kerasrec.models.ranking.nfm import NFM
+from kerasrec.models.ranking.pnn import PNN
 from kerasrec.models.ranking.wide_and_deep import WideAndDeep
+from kerasrec.models.ranking.xdeepfm import xDeepFM
 from kerasrec.models.sequence.bst import BST
 from kerasrec.models.sequence.dien import DIEN
 from kerasrec.models.sequence.din import DIN
@@ -40,6 +45,11 @@ BY_NAME: dict[str, type[SchemaModel]] = {
     "deepfm": DeepFM,
     "lr": LR,
     "fm": FM,
+    "autoint": AutoInt,
+    "fwfm": FwFM,
+    "xdeepfm": xDeepFM,
+    "pnn": PNN,
+    "nfm": NFM,
     "fibinet": FiBiNET,
     "finalmlp": FinalMLP,
     "gdcn": GDCN,

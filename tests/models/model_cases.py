@@ -29,6 +29,11 @@ MODELS = {
 }
 ZOO = {
     "LR": lambda schema, **more: kr.models.LR(schema, **more),
+    "NFM": lambda schema, **more: kr.models.NFM(schema, 8, deep_units=[16], **more),
+    "PNN": lambda schema, **more: kr.models.PNN(schema, 8, deep_units=[16], **more),
+    "xDeepFM": lambda schema, **more: kr.models.xDeepFM(schema, 8, [4, 3], [16], **more),
+    "FwFM": lambda schema, **more: kr.models.FwFM(schema, 8, **more),
+    "AutoInt": lambda schema, **more: kr.models.AutoInt(schema, 8, 2, 6, deep_units=[16], **more),
     "FM": lambda schema, **more: kr.models.FM(schema, 8, **more),
     "DCN stacked": lambda schema, **more: kr.models.DCN(
         schema, 4, 2, 3, deep_units=[16], structure="stacked", **more
