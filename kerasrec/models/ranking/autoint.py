@@ -31,7 +31,7 @@ class AutoInt(SchemaModel):
         embedding_dim: the width of all vectors.
         attention_layers: how many attention layers there are.
         attention_units: the width of their vectors, all heads together.
-        heads: of each attention layer; must divide `attention_units`.
+        attention_heads: of each attention layer; must divide `attention_units`.
         deep_units: widths of the deep tower; None leaves it out.
         dropout: in the deep tower.
         task: "binary" or "regression", or a dict of these by target; by default by the target's tag.
@@ -40,7 +40,7 @@ class AutoInt(SchemaModel):
 
     Example:
 
-    >>> model = kr.models.AutoInt(train.schema, attention_layers=3, attention_units=32, heads=2)
+    >>> model = kr.models.AutoInt(train.schema, attention_layers=3, attention_units=32, attention_heads=2)
 
     Source: Song et al., "AutoInt: Automatic Feature Interaction Learning via Self-Attentive Neural Networks",
     https://arxiv.org/abs/1810.11921
@@ -52,7 +52,7 @@ class AutoInt(SchemaModel):
         embedding_dim: int = 16,
         attention_layers: int = 2,
         attention_units: int = 32,
-        heads: int = 2,
+        attention_heads: int = 2,
         deep_units: int | Sequence[int] | None = (256, 128),
         dropout: float = 0.0,
         task: str | Mapping[str, str] | None = None,
@@ -61,12 +61,15 @@ class AutoInt(SchemaModel):
         super().__init__(schema, embedding_dim, task, **kwargs)
         if attention_layers < 1:
             raise ValueError(f"{self.name}: attention_layers must be an integer >= 1; got {attention_layers!r}")
-        self.attention_layers, self.attention_units, self.heads = attention_layers, attention_units, heads
+        self.attention_layers, self.attention_units = attention_layers, attention_units
+        self.attention_heads = attention_heads
         self.deep_units = None if deep_units is None else widths(self.name, "deep_units", deep_units)
         self.dropout = dropout
         self.continuous_vectors = self.make_continuous_vectors()
         self.attention = [
-            FeatureSelfAttention(attention_units, heads, dtype=self.dtype_policy, name=f"attention_{i + 1}")
+            FeatureSelfAttention(
+                attention_units, attention_heads, dtype=self.dtype_policy, name=f"attention_{i + 1}"
+            )
             for i in range(attention_layers)
         ]
         chain((None, self.field_count, embedding_dim), *self.attention)
@@ -104,7 +107,7 @@ class AutoInt(SchemaModel):
             **super().get_config(),
             "attention_layers": self.attention_layers,
             "attention_units": self.attention_units,
-            "heads": self.heads,
+            "attention_heads": self.attention_heads,
             "deep_units": None if self.deep_units is None else list(self.deep_units),
             "dropout": self.dropout,
         }
