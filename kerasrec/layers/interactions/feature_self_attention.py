@@ -67,7 +67,8 @@ class FeatureSelfAttention(keras.layers.Layer):
         _, n, _ = vectors_shape(self.name, inputs)
         v = stacked(inputs)
         query, key, value = (self._by_head(ops.matmul(v, w), n) for w in (self.query, self.key, self.value))
-        attention = ops.softmax(ops.matmul(query, ops.transpose(key, (0, 1, 3, 2))))
+        scores = ops.matmul(query, ops.transpose(key, (0, 1, 3, 2)))
+        attention = ops.softmax(scores) if n > 1 else ops.ones_like(scores)  # Keras warns of a softmax of one
         heads = ops.transpose(ops.matmul(attention, value), (0, 2, 1, 3))
         residual = v if self.residual is None else ops.matmul(v, self.residual)
         return ops.relu(ops.reshape(heads, (-1, n, self.units)) + residual)
