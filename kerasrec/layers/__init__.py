@@ -1,5 +1,6 @@
 """Keras layers for recommender models, on any Keras backend."""
 
+from kerasrec.layers.crossed_ids import CrossedIds
 from kerasrec.layers.embedding.distributed_embedding import DistributedEmbedding
 from kerasrec.layers.experts.cgc import CGC
 from kerasrec.layers.experts.expert_mixture import ExpertMixture
@@ -40,6 +41,7 @@ __all__ = [
     "CompressedInteraction",
     "ContinuousInputs",
     "CrossMixture",
+    "CrossedIds",
     "Dice",
     "DistributedEmbedding",
     "DotInteraction",

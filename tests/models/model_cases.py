@@ -27,6 +27,14 @@ MODELS = {
     "DeepFM": lambda schema, **more: kr.models.DeepFM(schema, 8, deep_units=[16], **more),
     "WideAndDeep": lambda schema, **more: kr.models.WideAndDeep(schema, deep_units=[16], **more),
 }
+
+
+def crosses_of(schema):
+    """A cross of all categorical columns where there are two or more."""
+    names = schema.features.categorical.names
+    return [names] if len(names) > 1 else []
+
+
 ZOO = {
     "LR": lambda schema, **more: kr.models.LR(schema, **more),
     "NFM": lambda schema, **more: kr.models.NFM(schema, 8, deep_units=[16], **more),
@@ -48,6 +56,9 @@ ZOO = {
     "FiBiNET": lambda schema, **more: kr.models.FiBiNET(schema, 4, deep_units=[16], **more),
     "FinalMLP": lambda schema, **more: kr.models.FinalMLP(
         schema, None, [16], [8], 2, gate_columns=[schema.features.names[:1], schema.features.names[-2:]], **more
+    ),
+    "WideAndDeep crossed": lambda schema, **more: kr.models.WideAndDeep(
+        schema, 4, [16], crosses=crosses_of(schema), cross_buckets=200, **more
     ),
     "DCN mixture": lambda schema, **more: kr.models.DCN(schema, 4, 2, 3, deep_units=[16], experts=2, **more),
     "MaskNet": lambda schema, **more: kr.models.MaskNet(schema, 4, "parallel", 2, 8, [16], **more),
