@@ -65,7 +65,8 @@ class Dice(keras.layers.Layer):
         dtype = keras.backend.result_type(self.compute_dtype, "float32")
         x = ops.cast(inputs, dtype)
         mean, variance = self._batch_statistics(x, mask) if training else self._moving_statistics()
-        p = ops.sigmoid((x - mean) * ops.rsqrt(variance + self.epsilon))
+        scale = ops.rsqrt(variance + self.epsilon)
+        p = ops.sigmoid(x * scale - mean * scale)
         alpha = ops.cast(self.alpha, dtype)
         return ops.cast(x * (alpha + (1 - alpha) * p), self.compute_dtype)
 
@@ -76,7 +77,7 @@ class Dice(keras.layers.Layer):
         count = ops.sum(weights)
         shares = ops.expand_dims(weights / ops.maximum(count, 1), 0)  # the sum over rows as a product of matrices
         mean = ops.squeeze(ops.matmul(shares, rows), 0)
-        variance = ops.squeeze(ops.matmul(shares, ops.square(rows - mean)), 0)
+        variance = ops.maximum(ops.squeeze(ops.matmul(shares, ops.square(rows)), 0) - ops.square(mean), 0)
         if self.trainable:
             rate = (1 - self.momentum) * ops.cast(count > 0, x.dtype)
             for moving, value in (

@@ -117,7 +117,7 @@ class SequenceModel(SchemaModel):
     def _as_lists(self, ids: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Return ids in which the columns that share a table with a history are `(batch,)` or padded lists."""
         ids = dict(ids)
-        for name in self._apart:
+        for name in set(self._apart) - set(self.history_columns):
             ids[name] = padded_ids(ids[name]) if self.schema[name].is_list else ops.reshape(ids[name], (-1,))
         for columns in (history.columns for history in self.histories):
             ids |= zip(columns, recent_ids(columns, [ids[name] for name in columns], self.max_length), strict=True)
