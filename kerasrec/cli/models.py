@@ -10,21 +10,38 @@ from rich.padding import Padding
 from rich.text import Text
 
 from kerasrec.models.base import SchemaModel
-from kerasrec.models.registry import BY_NAME
+from kerasrec.models.registry import MULTITASK, RANKING, SEQUENCE
 
-_GIVEN = ("self", "schema", "task", "args", "kwargs")  # by the data, or by other options
+_GROUPS = {
+    "For any columns": RANKING,
+    "For behaviour sequences: a list column and the item that it is compared with": SEQUENCE,
+    "For several targets (the others take them too, with one head each)": MULTITASK,
+}
+_GIVEN = (
+    "self",
+    "schema",
+    "task",
+    "args",
+    "kwargs",
+    "name",
+    "dtype",
+    "trainable",
+)  # by the data, or by other options
 
 
 def run_models() -> None:
     """Print each model's name, the first sentence of its docstring, and its arguments with their defaults."""
-    console = Console()
-    for number, (name, architecture) in enumerate(BY_NAME.items()):
-        if number:
+    console, shared = Console(), _shared()
+    for group, models in _GROUPS.items():
+        console.print(f"[bold underline]{group}[/]\n", highlight=False)
+        for name, architecture in models.items():
+            console.print(f"[bold]{name}[/]  {_summary(architecture)}", highlight=False)
+            own = [argument for argument in _arguments(architecture.__init__) if argument not in shared]
+            if own:
+                console.print(_indented(own))
             console.print()
-        console.print(f"[bold]{name}[/]  {_summary(architecture)}", highlight=False)
-        console.print(_indented(_arguments(architecture.__init__)))
-    console.print("\nAll models also take:")
-    console.print(_indented(_shared()))
+    console.print("Models also take these, each where it has such a part:")
+    console.print(_indented(shared))
     console.print(
         "\nkerasrec train --model NAME uses towers of modest widths; --set NAME=VALUE sets an argument. "
         "In Python: kr.models.DLRM(schema, ...).",
@@ -54,6 +71,6 @@ def _arguments(function: object) -> Iterator[str]:
 
 
 def _shared() -> list[str]:
-    """Return the arguments of every model that the models themselves do not list."""
-    of_models = {argument.partition("=")[0] for c in BY_NAME.values() for argument in _arguments(c.__init__)}
-    return [a for a in _arguments(SchemaModel.__init__) if a.partition("=")[0] not in of_models]
+    """Return the arguments of `SchemaModel` that a user of its subclasses sets, but the width of embeddings."""
+    hidden = ("embedding_dim", "uncombined")  # each model has the first, and some set the second themselves
+    return [a for a in _arguments(SchemaModel.__init__) if a.partition("=")[0] not in hidden]

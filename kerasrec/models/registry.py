@@ -39,38 +39,43 @@ from kerasrec.schema import Schema
 
 MakeModel: TypeAlias = Callable[[Schema], keras.Model]
 
-BY_NAME: dict[str, type[SchemaModel]] = {
-    "dlrm": DLRM,
-    "dcn": DCN,
-    "deepfm": DeepFM,
+RANKING: dict[str, type[SchemaModel]] = {
     "lr": LR,
     "fm": FM,
-    "autoint": AutoInt,
     "fwfm": FwFM,
-    "xdeepfm": xDeepFM,
-    "pnn": PNN,
+    "wide-and-deep": WideAndDeep,
+    "deepfm": DeepFM,
     "nfm": NFM,
+    "pnn": PNN,
+    "dcn": DCN,
+    "dlrm": DLRM,
+    "xdeepfm": xDeepFM,
+    "autoint": AutoInt,
     "fibinet": FiBiNET,
+    "masknet": MaskNet,
     "finalmlp": FinalMLP,
     "gdcn": GDCN,
-    "masknet": MaskNet,
-    "wide-and-deep": WideAndDeep,
-    "shared-bottom": SharedBottom,
-    "mmoe": MMoE,
-    "ple": PLE,
-    "esmm": ESMM,
+}
+SEQUENCE: dict[str, type[SchemaModel]] = {
     "din": DIN,
     "dien": DIEN,
     "bst": BST,
 }
+MULTITASK: dict[str, type[SchemaModel]] = {
+    "shared-bottom": SharedBottom,
+    "mmoe": MMoE,
+    "ple": PLE,
+    "esmm": ESMM,
+}
+BY_NAME = RANKING | SEQUENCE | MULTITASK
 
 
 def by_name(name: str) -> type[keras.Model]:
     """Return the class of a model.
 
     Args:
-        name: "dlrm", "dcn", "deepfm" or "wide-and-deep", where case, hyphens and underscores do not matter; or
-            "module:Class" for a class of your own, where the module may be a file in the current folder.
+        name: a key of `BY_NAME`, such as "dlrm" or "wide-and-deep", where case, hyphens and underscores do not
+            matter; or "module:Class" for a class of your own, of a module that may be a file in the current folder.
 
     Raises:
         ValueError: there is no such model, or the module has no class of that name.
