@@ -75,7 +75,7 @@ def by_name(name: str) -> type[keras.Model]:
 
     Args:
         name: a key of `BY_NAME`, such as "dlrm" or "wide-and-deep", where case, hyphens and underscores do not
-            matter; or "module:Class" for a class of your own, of a module that may be a file in the current folder.
+            matter; or "module:Class" for a class of yours, of a module that may be a file in the current folder.
 
     Raises:
         ValueError: there is no such model, or the module has no class of that name.
