@@ -58,24 +58,66 @@ def linear(prefix: str, layer: Any) -> Weights:
     return {f"{prefix}.weight": kernel.T, f"{prefix}.bias": bias}
 
 
+def pair_order(places: list[int]) -> list[int]:
+    """The places of FuxiCTR's products, (1,2), (1,3), ..., (2,3), ..., among ours: (2,1), (3,1), (3,2), (4,1), ...
+
+    Args:
+        places: for each of FuxiCTR's vectors, its place among ours.
+    """
+    n = len(places)
+    ours = {pair: k for k, pair in enumerate((i, j) for i in range(n) for j in range(i))}
+    pairs = ((places[i], places[j]) for i in range(n) for j in range(i + 1, n))
+    return [ours[max(pair), min(pair)] for pair in pairs]
+
+
 def dlrm(model: Any) -> Weights:
-    """FuxiCTR's vectors are the embeddings, then the bottom tower's; its products (1,2), (1,3), ..., (2,3), ...
+    """FuxiCTR's vectors are the embeddings, then the bottom tower's; the top tower reads the latter last.
 
     Without continuous columns ours is one without `d`.
     """
-    n, bottom = len(model.widths), model.bottom is not None
-    ours = {pair: k for k, pair in enumerate((i, j) for i in range(n + bottom) for j in range(i))}
-    place = [i + 1 for i in range(n)] + [0] if bottom else list(range(n))  # theirs -> ours
-    order = [
-        ours[max(place[i], place[j]), min(place[i], place[j])]
-        for i in range(n + bottom)
-        for j in range(i + 1, n + bottom)
-    ]
-    first, *_ = model.top.get_weights()
-    width = model.embedding_dim if bottom else 0
-    top = np.concatenate([first[width:][order], first[:width]])
-    out = vectors(model) | tower("top_mlp", model.top, model.logit) | {"top_mlp.mlp.0.weight": top.T}
-    return out | tower("bottom_mlp", model.bottom) if bottom else out
+    n, first = len(model.widths), model.top.get_weights()[0]
+    if model.bottom is None:
+        top, out = first[pair_order(list(range(n)))], {}
+    else:
+        width = model.embedding_dim
+        top = np.concatenate([first[width:][pair_order([*range(1, n + 1), 0])], first[:width]])
+        out = tower("bottom_mlp", model.bottom)
+    return vectors(model) | out | tower("top_mlp", model.top, model.logit) | {"top_mlp.mlp.0.weight": top.T}
+
+
+def pnn(model: Any) -> Weights:
+    """The products come after the vectors."""
+    first, width = model.deep.get_weights()[0], model.side_by_side_width
+    products = first[width:][pair_order(list(range(len(model.widths))))]
+    out = vectors(model) | tower("dnn", model.deep, model.logit)
+    return out | {"dnn.mlp.0.weight": np.concatenate([first[:width], products]).T}
+
+
+def xdeepfm(model: Any) -> Weights:
+    """FuxiCTR has a last layer for each part, ours one for both."""
+    kernel, bias = model.logit.get_weights()
+    last, split = f"dnn.mlp.{2 * len(model.deep_units)}", sum(model.cin_units)
+    out = {"cin.fc.weight": kernel[:split].T, "cin.fc.bias": bias}
+    out |= {f"{last}.weight": kernel[split:].T, f"{last}.bias": 0 * bias}
+    for i, (weight, shift) in enumerate(zip(model.cin.kernels, model.cin.biases, strict=True), 1):
+        layer = f"cin.cin_layer.layer_{i}"
+        out |= {f"{layer}.weight": np.array(weight).T[..., None], f"{layer}.bias": np.array(shift)}
+    return vectors(model) | first_order(model.first_order, "lr_layer") | tower("dnn", model.deep) | out
+
+
+def masknet(model: Any) -> Weights:
+    """Parallel blocks."""
+    gamma, beta = (np.split(weight, len(model.widths)) for weight in model.normalization.get_weights())
+    out = {f"emb_norm.{i}.weight": weight for i, weight in enumerate(gamma)}
+    out |= {f"emb_norm.{i}.bias": weight for i, weight in enumerate(beta)}
+    for i, block in enumerate(model.mask_blocks):
+        prefix = f"mask_net.mask_blocks.{i}"
+        scale, shift = block.normalization.get_weights()
+        hidden = block.hidden.get_weights()[0].T
+        out |= linear(f"{prefix}.mask_layer.0", block.squeeze) | linear(f"{prefix}.mask_layer.2", block.mask)
+        out |= {f"{prefix}.hidden_layer.0.weight": hidden, f"{prefix}.hidden_layer.1.weight": scale}
+        out[f"{prefix}.hidden_layer.1.bias"] = shift
+    return vectors(model) | out | tower("mask_net.dnn", model.deep, model.logit)
 
 
 def dcn(model: Any) -> Weights:
@@ -213,7 +255,11 @@ WEIGHTS: dict[str, Callable[[Any], Weights]] = {
         vectors(m) | first_order(m.first_order, "fm.lr_layer", True) | tower("mlp", m.deep, m.logit)
     ),
     "DCN": dcn,
+    "xDeepFM": xdeepfm,
+    "PNN": pnn,
+    "NFM": lambda m: vectors(m) | first_order(m.first_order, "lr_layer") | tower("dnn", m.deep, m.logit),
     "FiBiNET": fibinet,
+    "MaskNet": masknet,
     "FinalMLP": final_mlp,
     "GDCN": gdcn,
     "DIN": din,
