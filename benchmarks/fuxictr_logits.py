@@ -90,7 +90,7 @@ def random_weights(model: Any) -> None:
         variable.assign(rng.normal(scale=0.4, size=variable.shape))
 
 
-def compare(pair: Pair, columns: str, folder: Path, worker: Any) -> dict[str, float]:
+def compare(name: str, pair: Pair, columns: str, folder: Path, worker: Any) -> dict[str, float]:
     """Return the largest difference of logits, and the deviation of ours over the rows."""
     schema = schema_of(pair.ours, columns)
     rows = rows_of(schema)
@@ -98,7 +98,7 @@ def compare(pair: Pair, columns: str, folder: Path, worker: Any) -> dict[str, fl
     more = {"bias_vector": False} if pair.ours == "DLRM" else {}
     model = getattr(kr.models, pair.ours)(schema, **pair.our_arguments, **more)
     random_weights(model)
-    np.savez(folder / "weights.npz", **WEIGHTS[pair.ours](model))
+    np.savez(folder / "weights.npz", **WEIGHTS[name](model))
     differ = fuxictr_pairs.ask(
         worker, "logits", model=pair.peer, arguments=dict(pair.peer_arguments), folder=str(folder),
         weights=str(folder / "weights.npz"), out=str(folder / "logits.npz"),
@@ -106,10 +106,12 @@ def compare(pair: Pair, columns: str, folder: Path, worker: Any) -> dict[str, fl
     if differ != {"unknown": [], "missing": []}:
         raise SystemExit(f"{pair.ours}: the weights are not FuxiCTR's: {differ}")
     ours = model(batch_of(schema, folder / "test.npz"))
-    ours = {f"{name}_pred": value for name, value in ours.items()} if isinstance(ours, dict) else {"y_pred": ours}
+    ours = (
+        {f"{target}_pred": value for target, value in ours.items()} if isinstance(ours, dict) else {"y_pred": ours}
+    )
     with np.load(folder / "logits.npz") as theirs:
-        differences = [np.abs(keras.ops.convert_to_numpy(ours[name]) - theirs[name]).max() for name in theirs]
-        deviations = [theirs[name].std() for name in theirs]
+        differences = [np.abs(keras.ops.convert_to_numpy(ours[key]) - theirs[key]).max() for key in theirs]
+        deviations = [theirs[key].std() for key in theirs]
     return {"difference": float(max(differences)), "deviation": float(min(deviations))}
 
 
@@ -128,7 +130,7 @@ def main() -> None:
                 continue
             figures[name] = {"peer": pairs[name].peer, "class": source, "columns": {}}
             for columns in ["history"] if name in HISTORIES else ["categorical", *ALSO.get(name, [])]:
-                figure = compare(pairs[name], columns, Path(scratch) / f"{name} {columns}", worker)
+                figure = compare(name, pairs[name], columns, Path(scratch) / f"{name} {columns}", worker)
                 figures[name]["columns"][columns] = figure
                 print(
                     f"{name:14}{columns:12} {figure['difference']:.1e} (deviation {figure['deviation']:.2f})",

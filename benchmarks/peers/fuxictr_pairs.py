@@ -29,10 +29,11 @@ class Pair:
     peer: str
     our_arguments: Mapping[str, Any] = field(default_factory=dict)
     peer_arguments: Mapping[str, Any] = field(default_factory=dict)
+    label: str = ""  # where it is not the name of our class
 
 
 def pairs(dim: int, units: Sequence[int]) -> dict[str, Pair]:
-    """Return the pairs by the name of our class, all with the same widths."""
+    """Return the pairs by label, all with the same widths."""
     width = {"embedding_dim": dim}
     deep, theirs = {**width, "deep_units": units}, {**width, "hidden_units": units}
     dnn = {**width, "dnn_hidden_units": units}
@@ -47,12 +48,16 @@ def pairs(dim: int, units: Sequence[int]) -> dict[str, Pair]:
         Pair("WideAndDeep", "WideDeep", deep, theirs),
         Pair("DeepFM", "DeepFM", deep, theirs),
         Pair("DCN", "DCNv2", deep, {**width, "parallel_dnn_hidden_units": units}),
+        Pair("DCN", "DCNv2", {**deep, "experts": 3, "projection_dim": dim},
+             {**width, "parallel_dnn_hidden_units": units, "use_low_rank_mixture": True, "num_experts": 3,
+              "low_rank": dim}, "DCN mixture"),
         Pair("xDeepFM", "xDeepFM", {**deep, "cin_units": [16, 16]}, {**dnn, "cin_hidden_units": [16, 16]}),
         Pair("PNN", "PNN", deep, theirs),
         Pair("NFM", "NFM", deep, theirs),
         Pair("FiBiNET", "FiBiNET", {**deep, "excitation": "relu"}, theirs),
-        Pair("FinalMLP", "FinalMLP", {**deep, "gate_columns": None},
-             {**width, "mlp1_hidden_units": units, "mlp2_hidden_units": units, "use_fs": False}),
+        Pair("FinalMLP", "FinalMLP", {**deep, "gate_columns": [["user"], ["item"]]},
+             {**width, "mlp1_hidden_units": units, "mlp2_hidden_units": units, "fs1_context": ["user"],
+              "fs2_context": ["item"]}),
         Pair("GDCN", "GDCNP", deep, dnn),
         Pair("MaskNet", "MaskNet", {**deep, "block_units": units[-1]},
              {**dnn, "model_type": "ParallelMaskNet", "parallel_num_blocks": 3, "parallel_block_dim": units[-1]}),
@@ -68,7 +73,7 @@ def pairs(dim: int, units: Sequence[int]) -> dict[str, Pair]:
              {**tasks, "num_layers": 1, "num_specific_experts": 2, "num_shared_experts": 2,
               "expert_hidden_units": units, "gate_hidden_units": []}),
     ]  # fmt: skip
-    return {pair.ours: pair for pair in listed}
+    return {pair.label or pair.ours: pair for pair in listed}
 
 
 def start(threads: int) -> Worker:

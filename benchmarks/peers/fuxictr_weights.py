@@ -126,6 +126,19 @@ def dcn(model: Any) -> Weights:
     return vectors(model) | merged | tower("parallel_dnn", model.deep) | linear("fc", model.logit)
 
 
+def dcn_mixture(model: Any) -> Weights:
+    """FuxiCTR's layers share their gates; ours, which each have their own, are made equal."""
+    out = vectors(model) | tower("parallel_dnn", model.deep) | linear("fc", model.logit)
+    first = model.crosses[0].gate
+    out |= {f"crossnet.gating.{k}.weight": gate[None] for k, gate in enumerate(np.array(first).T)}
+    for i, cross in enumerate(model.crosses):
+        cross.gate.assign(first)
+        down, core, up, bias, _ = cross.get_weights()
+        out |= {f"crossnet.V_list.{i}": down, f"crossnet.C_list.{i}": core.transpose(0, 2, 1)}
+        out |= {f"crossnet.U_list.{i}": up.transpose(0, 2, 1), f"crossnet.bias.{i}": bias[:, None]}
+    return out
+
+
 def fibinet(model: Any) -> Weights:
     squeeze, excite = model.importance.get_weights()
     gates = {"senet_layer.excitation.0.weight": squeeze.T, "senet_layer.excitation.2.weight": excite.T}
@@ -141,10 +154,15 @@ def fibinet(model: Any) -> Weights:
 
 
 def final_mlp(model: Any) -> Weights:
+    """The gates read tables of their own."""
     by_a, by_b, bias, forms = model.logit.get_weights()
     fusion = {"w_x.weight": by_a.T, "w_x.bias": bias, "w_y.weight": by_b.T, "w_y.bias": 0 * bias, "w_xy": forms}
-    towers = tower("mlp1", model.deep) | tower("mlp2", model.second)
-    return vectors(model) | towers | {f"fusion_module.{name}": weight for name, weight in fusion.items()}
+    out = {f"fusion_module.{name}": weight for name, weight in fusion.items()}
+    for k, (gate, tables) in enumerate(zip(model.gates, model.gate_embeddings, strict=True), 1):
+        for name in tables.features:
+            out |= table(name, tables, f"fs_module.fs{k}_ctx_emb", f"_gate_{k}")
+        out |= tower(f"fs_module.fs{k}_gate", gate.mlp)
+    return vectors(model) | out | tower("mlp1", model.deep) | tower("mlp2", model.second)
 
 
 def gdcn(model: Any) -> Weights:
@@ -245,7 +263,7 @@ def ple(model: Any) -> Weights:
     }
 
 
-# Of our model: FuxiCTR's weights by their names.
+# By label: of our model, FuxiCTR's weights by their names.
 WEIGHTS: dict[str, Callable[[Any], Weights]] = {
     "LR": lambda m: first_order(m.first_order, "lr_layer", bias=True),
     "FM": lambda m: vectors(m) | first_order(m.first_order, "fm.lr_layer", bias=True),
@@ -255,6 +273,7 @@ WEIGHTS: dict[str, Callable[[Any], Weights]] = {
         vectors(m) | first_order(m.first_order, "fm.lr_layer", True) | tower("mlp", m.deep, m.logit)
     ),
     "DCN": dcn,
+    "DCN mixture": dcn_mixture,
     "xDeepFM": xdeepfm,
     "PNN": pnn,
     "NFM": lambda m: vectors(m) | first_order(m.first_order, "lr_layer") | tower("dnn", m.deep, m.logit),
