@@ -105,6 +105,26 @@ def xdeepfm(model: Any) -> Weights:
     return vectors(model) | first_order(model.first_order, "lr_layer") | tower("dnn", model.deep) | out
 
 
+def fwfm(model: Any) -> Weights:
+    kernel, bias = model.logit.get_weights()
+    pairs = np.array(model.pairs.kernel)[pair_order(list(range(model.field_count)))]
+    out = {"linear_weight_layer.weight": kernel.T, "interaction_weight.weight": pairs.T}
+    return vectors(model) | out | {"interaction_weight.bias": bias}
+
+
+def autoint(model: Any) -> Weights:
+    """FuxiCTR has a last layer for each part, ours one for both."""
+    kernel, bias = model.logit.get_weights()
+    last, split = f"dnn.mlp.{2 * len(model.deep_units)}", model.field_count * model.attention_units
+    out = {"fc.weight": kernel[:split].T, "fc.bias": bias}
+    out |= {f"{last}.weight": kernel[split:].T, f"{last}.bias": 0 * bias}
+    for i, layer in enumerate(model.attention):
+        parts = {"q": layer.query, "k": layer.key, "v": layer.value, "res": layer.residual}
+        matrices = {name: np.array(matrix).T for name, matrix in parts.items() if matrix is not None}
+        out |= {f"self_attention.{i}.W_{name}.weight": matrix for name, matrix in matrices.items()}
+    return vectors(model) | tower("dnn", model.deep) | out
+
+
 def masknet(model: Any) -> Weights:
     """Parallel blocks."""
     gamma, beta = (np.split(weight, len(model.widths)) for weight in model.normalization.get_weights())
@@ -277,6 +297,8 @@ WEIGHTS: dict[str, Callable[[Any], Weights]] = {
     "xDeepFM": xdeepfm,
     "PNN": pnn,
     "NFM": lambda m: vectors(m) | first_order(m.first_order, "lr_layer") | tower("dnn", m.deep, m.logit),
+    "FwFM": fwfm,
+    "AutoInt": autoint,
     "FiBiNET": fibinet,
     "MaskNet": masknet,
     "FinalMLP": final_mlp,
