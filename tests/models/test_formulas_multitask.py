@@ -139,7 +139,7 @@ def test_esmm_refuses_conversions_without_a_click():
 def test_arguments_are_checked():
     for arguments, message in [
         ({"experts": 0}, "experts must be an integer >= 1; got 0"),
-        ({"expert_units": []}, r"units must be an integer or a list of integers >= 1; got \[\]"),
+        ({"expert_units": []}, r"expert_units must be an integer or a list of integers >= 1; got \[\]"),
         ({"tower_units": [0]}, r"tower_units must be an integer or a list of integers >= 1; got \[0\]"),
         ({"gate_units": [0]}, r"gate_units must be an integer or a list of integers >= 1; got \[0\]"),
         ({"dropout": 1.0}, r"dropout must be in \[0, 1\); got 1.0"),

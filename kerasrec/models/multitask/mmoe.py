@@ -61,7 +61,7 @@ class MMoE(SchemaModel):
         self.tower_units, self.dropout = widths(self.name, "tower_units", tower_units), dropout
         self.mixture = ExpertMixture(
             experts,
-            expert_units,
+            widths(self.name, "expert_units", expert_units),
             targets,
             gate_units,
             dropout=dropout,

@@ -64,6 +64,7 @@ class PLE(SchemaModel):
         super().__init__(schema, embedding_dim, task, **kwargs)
         targets, last = len(self.targets), at_least_one(self.name, "levels", levels) - 1
         self.tower_units, self.dropout = widths(self.name, "tower_units", tower_units), dropout
+        expert_units = widths(self.name, "expert_units", expert_units)
         self.levels = [
             CGC(
                 targets,
