@@ -323,7 +323,7 @@ class Schema:
                 (
                     column.name,
                     column.dtype + ("?" if column.nullable else ""),
-                    " ".join(column.tags),
+                    " ".join((*column.tags, *([f"(weight: {column.weight})"] if column.weight else []))),
                     "" if column.cardinality is None else f"{column.cardinality:,}",
                     "" if column.embedding_dim is None else str(column.embedding_dim),
                     column.table or "",

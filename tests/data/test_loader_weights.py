@@ -242,6 +242,7 @@ def test_a_workflow_says_what_a_target_weighs(tmp_path):
         assert weight["clicked"].tolist() == [0.5, 1.0, 2.0, 3.0]  # the tagged one is for the others
         assert weight["bought"].tolist() == [0.0, 1.0, 1.0, 0.0]
         assert target["bought"][:, 0].tolist() == [0.0, 1.0, 0.0, 0.0]
+    assert "bought   float32  binary target (weight: clicked)" in repr(workflow.output_schema)
     workflow.save(tmp_path / "workflow")
     loaded = etl.Workflow.load(tmp_path / "workflow")
     assert loaded.output_schema == workflow.output_schema
