@@ -74,6 +74,13 @@ class OneHistory:
 LONG = {cls.__name__: type(cls.__name__, (OneHistory, cls), {}) for cls in (DIN, DIEN)}
 
 
+def source(name):
+    """Say where the class of a model is from: "zoo", "wheel" or "layers"; None if there is none."""
+    if from_zoo(name):
+        return "zoo"
+    return "wheel" if name in LONG else "layers" if model_class(name) else None
+
+
 def tower(width, units, **kwargs):
     return MLP_Block(width, list(units), **kwargs)
 

@@ -18,7 +18,7 @@ import torch
 from fuxictr.features import FeatureMap
 from fuxictr.pytorch.dataloaders.npz_dataloader import NpzDataLoader
 from fuxictr.pytorch.torch_utils import seed_everything
-from fuxictr_models import from_zoo, model_class
+from fuxictr_models import model_class, source
 
 
 class MemoryBatches:
@@ -70,8 +70,8 @@ def build(name, feature_map, arguments, task="binary_classification", optimizer=
 
 
 def available(models):
-    """Say which models there are, and from where."""
-    return {name: "zoo" if from_zoo(name) else "wheel" if model_class(name) else None for name in models}
+    """Return for each model where its class is from: the zoo, the wheel, or the wheel's layers; or None."""
+    return {name: source(name) for name in models}
 
 
 def cpu_seconds():
