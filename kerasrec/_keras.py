@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import keras
 from keras.src.backend.common.global_state import get_global_attribute
 from keras.src.backend.common.stateless_scope import get_stateless_scope
+from keras.src.backend.common.symbolic_scope import in_symbolic_scope
 from keras.src.models.functional import Functional as Functional
 from keras.src.models.model import functional_init_arguments
 from keras.src.random.seed_generator import GLOBAL_SEED_GENERATOR, global_seed_generator
@@ -65,6 +66,16 @@ def is_created(variable: Variable) -> bool:
         return True
     scope = get_stateless_scope()
     return scope is not None and scope.get_current_value(variable) is not None
+
+
+def in_stateless_scope() -> bool:
+    """Return whether variables are not to be changed: new values belong to a scope, as in a step of JAX."""
+    return get_stateless_scope() is not None
+
+
+def in_symbolic_build() -> bool:
+    """Return whether Keras only infers shapes and dtypes, as `fit` does before the first step."""
+    return in_symbolic_scope()
 
 
 def compiled_metrics(model: keras.Model) -> list[Any]:

@@ -54,6 +54,15 @@ def arrays(outputs=1, rows=6):
     return np.ones((rows, 3), "float32"), y if outputs == 1 else [y] * outputs
 
 
+def test_symbolic_and_stateless_scopes_are_known():
+    with keras.SymbolicScope():
+        assert _keras.in_symbolic_build()
+    with keras.StatelessScope():
+        assert _keras.in_stateless_scope()
+    assert not _keras.in_symbolic_build()
+    assert not _keras.in_stateless_scope()
+
+
 # ---- layers and models ---------------------------------------------------------------------------------------
 def test_flatten_layers():
     inner = small_model()

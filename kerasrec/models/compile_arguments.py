@@ -7,6 +7,7 @@ from typing import Any, TypeAlias
 
 import keras
 
+from kerasrec.metrics import AUC, Calibration, GroupAUC, LogLoss, NormalizedEntropy
 from kerasrec.models.heads import Heads, Task, check_targets
 from kerasrec.optimizers import Adagrad, LossScaleOptimizer
 from kerasrec.optimizers.by_name import get
@@ -22,11 +23,23 @@ _METRICS: dict[Task, str] = {"binary": "auc", "regression": "rmse"}
 # Keras numbers the names of metrics that it makes from a string: a second "auc" of a process would be "auc_1".
 _BY_NAME: dict[str, type[keras.metrics.Metric]] = {
     "auc": keras.metrics.AUC,
+    "calibration": Calibration,
+    "logloss": LogLoss,
+    "normalized_entropy": NormalizedEntropy,
     "precision": keras.metrics.Precision,
     "recall": keras.metrics.Recall,
     "rmse": keras.metrics.RootMeanSquaredError,
 }
-_OF_PROBABILITIES = (keras.metrics.AUC, keras.metrics.Precision, keras.metrics.Recall)
+_OF_PROBABILITIES = (
+    keras.metrics.AUC,
+    keras.metrics.Precision,
+    keras.metrics.Recall,
+    AUC,
+    GroupAUC,
+    Calibration,
+    LogLoss,
+    NormalizedEntropy,
+)
 
 
 def resolve_optimizer(given: OptimizerOrName, scale_loss: bool) -> Optimizer:

@@ -8,10 +8,11 @@ from typing import Any
 
 import keras
 
-from kerasrec._keras import DataAdapter, use_loss_by_rows
+from kerasrec._keras import DataAdapter, compiled_metrics, use_loss_by_rows
 from kerasrec.data.loader_of import loader_of
 from kerasrec.etl.dataset import Dataset
 from kerasrec.layers import DistributedEmbedding
+from kerasrec.metrics.group_auc import groups_from
 from kerasrec.models.checks import check_binary, check_fit, check_same_features
 from kerasrec.models.class_weights import with_class_weights
 from kerasrec.models.compile_arguments import (
@@ -191,6 +192,10 @@ class SchemaTrainer(RankTrainer, keras.Model):
         if self._class_weight is not None:
             data = with_class_weights(data, dict(self._class_weight))
         return super().train_step(*state, data)
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        with groups_from(x, compiled_metrics(self)):
+            return super().compute_metrics(x, y, y_pred, sample_weight)
 
     def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Evaluate as Keras does, after the same check of the data; on several ranks for the rows of all.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from contextlib import ExitStack
 
 import keras
 
 from kerasrec.parallel import comm
+from kerasrec.parallel.fit.rank_metric import RankMetric, rank_metrics, single_metrics
 from kerasrec.typing import Tensor
 
 KNOWN_MODULES = ("keras.", "keras_rs.", "kerasrec.")
@@ -18,21 +20,29 @@ def global_results(metrics: Sequence[keras.metrics.Metric]) -> dict[str, Tensor]
 
     The state of a Keras metric is sums, over rows, of numbers, weights or counts, so ranks' states are added up,
     in one message, and the result is computed from that. The loss is a mean weighted by the rows of each batch and
-    so comes out right for unequal batches.
+    so comes out right for unequal batches. A `RankMetric` puts its ranks' states together itself.
     """
     check_sums(metrics)
-    states = [variable.value for metric in metrics for variable in metric.variables]
-    sums = iter(comm.allreduce(states, "kerasrec.metrics"))
+    summed = [metric for metric in single_metrics(metrics) if not isinstance(metric, RankMetric)]
+    variables = [variable for metric in summed for variable in metric.variables]
+    sums = comm.allreduce([variable.value for variable in variables], "kerasrec.metrics")
+    total = {id(variable): value for variable, value in zip(variables, sums, strict=True)}
     results: dict[str, Tensor] = {}
-    for metric in metrics:
-        result = metric.stateless_result([next(sums) for _ in metric.variables])
-        results.update(result if isinstance(result, dict) else {metric.name: result})
+    with ExitStack() as contexts:
+        for rank_metric in rank_metrics(metrics):
+            contexts.enter_context(rank_metric.results_of(ranks=True))
+        for metric in metrics:
+            state = [total.get(id(variable), variable.value) for variable in metric.variables]
+            result = metric.stateless_result(state)
+            results.update(result if isinstance(result, dict) else {metric.name: result})
     return results
 
 
 def check_sums(metrics: Sequence[keras.metrics.Metric]) -> None:
     """Raise `ValueError` for a metric that says its state is not a sum; warn of a metric that is not Keras's."""
-    for metric in _single(metrics):
+    for metric in single_metrics(metrics):
+        if isinstance(metric, RankMetric):
+            continue
         name = f"metric {metric.name!r} ({type(metric).__name__})"
         for variable in metric.variables:
             if variable.aggregation != "sum":
@@ -46,12 +56,6 @@ def check_sums(metrics: Sequence[keras.metrics.Metric]) -> None:
                 "if update_state only adds to them",
                 stacklevel=2,
             )
-
-
-def _single(metrics: Sequence[keras.metrics.Metric]) -> Iterator[keras.metrics.Metric]:
-    """Yield the metrics themselves: those given to `compile` are together in one."""
-    for metric in metrics:
-        yield from getattr(metric, "metrics", None) or [metric]
 
 
 def _updating_class(metric: keras.metrics.Metric) -> type:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import keras
 
-from kerasrec._keras import step_function, use_loss_by_rows
+from kerasrec._keras import compiled_metrics, step_function, use_loss_by_rows
 from kerasrec.parallel import comm
 from kerasrec.parallel.checkpoint.model_files import save_model_aside, save_weights_aside
 from kerasrec.parallel.fit.metrics import global_results
 from kerasrec.parallel.fit.model_files import save_on_ranks
+from kerasrec.parallel.fit.rank_metric import rank_metrics
 from kerasrec.typing import Tensor
 
 # A mixin: what it calls on `super()` is the Keras model that it is put before.
@@ -43,6 +45,13 @@ class RankSteps(_Model):
         if comm.size() > 1:
             self._prepare_steps()
         return super().make_test_function(force)
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Tensor]:
+        """Keras's, for a step: where an exact value is dear, the metric returns its estimate."""
+        with ExitStack() as contexts:
+            for metric in rank_metrics(compiled_metrics(self)):
+                contexts.enter_context(metric.results_of(step=True))
+            return super().compute_metrics(x, y, y_pred, sample_weight)
 
     def get_metrics_result(self) -> dict[str, Tensor]:
         return super().get_metrics_result() if comm.size() == 1 else global_results(self.metrics)
