@@ -101,12 +101,9 @@ class BST(SequenceModel):
             )
         return max(1, *(value.max for value in hotness.values() if value is not None))
 
-    def _name(self, k: int) -> str:
-        return "_".join(self.histories[k].columns)
-
     def _positions(self, k: int) -> PositionEmbedding:
         layer = PositionEmbedding(
-            self._places, self.position_dim, dtype=self.dtype_policy, name=f"positions_{self._name(k)}"
+            self._places, self.position_dim, dtype=self.dtype_policy, name=f"positions_{k + 1}"
         )
         layer.build((None, None, self.history_widths[k]))
         return layer
@@ -118,7 +115,7 @@ class BST(SequenceModel):
                 dropout=self.attention_dropout,
                 kernel_initializer=self.options.kernel_initializer,
                 dtype=self.dtype_policy,
-                name=f"block_{self._name(k)}_{number + 1}",
+                name=f"block_{k + 1}_{number + 1}",
             )
             for number in range(self.blocks)
         ]

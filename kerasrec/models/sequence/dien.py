@@ -72,8 +72,8 @@ class DIEN(SequenceModel):
         self.deep_units, self.dropout = widths(self.name, "deep_units", deep_units), dropout
         self.extractions, self.evolutions, self.auxiliaries = [], [], []
         initializer, policy = self.options.kernel_initializer, {"dtype": self.dtype_policy}
-        for history, width in zip(self.histories, self.history_widths, strict=True):
-            name, sequence = "_".join(history.columns), (None, None, width)
+        for name, width in enumerate(self.history_widths, 1):  # a column may have a name that no layer may
+            sequence = (None, None, width)
             gru = keras.layers.GRU(
                 width, return_sequences=True, kernel_initializer=initializer, name=f"extraction_{name}", **policy
             )

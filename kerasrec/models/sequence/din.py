@@ -80,9 +80,9 @@ class DIN(SequenceModel):
                 attention_softmax,
                 kernel_initializer=self.options.kernel_initializer,
                 dtype=self.dtype_policy,
-                name="attention_" + "_".join(history.columns),
+                name=f"attention_{number}",  # a column may have a name that no layer may
             )
-            for history in self.histories
+            for number in range(1, len(self.histories) + 1)
         ]
         for attention, width in zip(self.attentions, self.history_widths, strict=True):
             attention.build((None, width), (None, None, width))
