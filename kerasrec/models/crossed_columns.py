@@ -59,10 +59,10 @@ class CrossedColumns(keras.layers.Layer):
         by_column = isinstance(regularizer, Mapping) and "class_name" not in regularizer
         self.crossed_ids: list[CrossedIds] = []
         features = {}
-        for names in self.crosses:
+        for i, names in enumerate(self.crosses, 1):
             name = "_x_".join(names)
             configs = [columns[each] for each in names]
-            ids = CrossedIds([c.table.vocabulary_size for c in configs], buckets, dtype="float32", name=name)
+            ids = CrossedIds([c.table.vocabulary_size for c in configs], buckets, name=f"cross_{i}")
             self.crossed_ids.append(ids)
             features[name] = FeatureConfig(
                 name,
