@@ -93,9 +93,8 @@ def test_config_and_files_of_models_without_crosses():
 
 
 def test_columns_of_any_name():
-    columns = [
-        Column(name, "int32", ("categorical",), cardinality=5) for name in ("x/y", "user id", "größe", "a.b")
-    ]
+    names = ["x/y", "user id", "größe", "a.b"]
+    columns = [Column(name, "int32", ("categorical",), cardinality=5) for name in names]
     model = kr.models.WideAndDeep(Schema([*columns, CLICKED]), 4, [4], crosses=[names])
     assert model(dict.fromkeys(names, np.arange(3))).shape == (3, 1)
     assert list(model.crosses.tables.features) == ["x/y_x_user id_x_größe_x_a.b"]
