@@ -81,13 +81,12 @@ def test_nfm():
     check(model, first_order(model.first_order) + logit(model, deep))
 
 
-@pytest.mark.parametrize("linear", ["vectors", "weights"])
-def test_fwfm(linear):
-    model = spread(kr.models.FwFM(schema_of(), 4, linear))
+def test_fwfm():
+    model = spread(kr.models.FwFM(schema_of(), 4))
     v = fields_of(model)
     pairs = [(v[i] * v[j]).sum(1) for i in range(len(v)) for j in range(i)]
-    plain = first_order(model.first_order) if linear == "weights" else logit(model, np.column_stack(v))
-    check(model, plain + np.stack(pairs, axis=1) @ np.float64(model.pairs.kernel))
+    linear = dense(model.logit.get_weights(), np.column_stack(v), relu=False)
+    check(model, linear + np.stack(pairs, axis=1) @ np.float64(model.pairs.kernel))
 
 
 def test_fwfm_of_two_targets_has_weights_of_the_pairs_for_each():
@@ -125,8 +124,6 @@ def test_models_without_towers_or_vectors_refuse_their_arguments():
     with pytest.raises(ValueError, match="embedding_dim must be an integer, since fields interact; got None"):
         kr.models.FM(schema_of(), None)
     assert kr.models.LR(schema_of()).embeddings is None
-    with pytest.raises(ValueError, match="linear must be 'vectors' or 'weights'; got 'ids'"):
-        kr.models.FwFM(schema_of(), linear="ids")
     with pytest.raises(ValueError, match="dropout is of the deep tower, which deep_units=None leaves out"):
         kr.models.AutoInt(schema_of(), deep_units=None, dropout=0.1)
     with pytest.raises(ValueError, match="attention_layers must be an integer >= 1; got 0"):

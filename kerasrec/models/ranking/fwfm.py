@@ -19,16 +19,15 @@ class FwFM(SchemaModel):
     """Field-weighted factorization machine.
 
     With `v_i` the vector of field i, the embedding of a categorical column or `x_j * V_j` of a continuous one:
-    `logit = linear + sum_{i<j} r_ij <v_i, v_j>`, where `r_ij` is how much the pair of fields matters. The `r_ij`
-    begin at 1, as in a factorization machine.
+    `logit = b + sum_i <w_i, v_i> + sum_{i<j} r_ij <v_i, v_j>`, with a `w_i` for each field, and `r_ij` how much the
+    pair of fields matters. The `r_ij` begin at 1, as in a factorization machine. Of the paper's three linear parts
+    this is the one with a vector per field (FiLV), which is also FuxiCTR's.
 
-    With several targets the vectors are shared. Each target has a linear part and `r_ij` of its own.
+    With several targets the vectors are shared. Each target has `b`, `w_i` and `r_ij` of its own.
 
     Args:
         schema: `loader.schema`; categorical or continuous columns, or both, and one or more targets.
         embedding_dim: the width of all vectors.
-        linear: "vectors" is `b + sum_i <w_i, v_i>`, with a `w_i` per field, the paper's choice; "weights" is a
-            weight per id and continuous column, as in `FM`.
         task: "binary" or "regression", or a dict of these by target; by default by the target's tag.
 
     Inputs, output, errors and `**kwargs` are `DLRM`'s. There are no towers, so their arguments are refused.
@@ -45,33 +44,19 @@ class FwFM(SchemaModel):
         self,
         schema: Schema | Mapping[str, Any],
         embedding_dim: int = 16,
-        linear: str = "vectors",
         task: str | Mapping[str, str] | None = None,
         **kwargs: Any,
     ):
         super().__init__(schema, embedding_dim, task, **kwargs)
         self.options.refuse_tower(self.name)
-        if linear not in ("vectors", "weights"):
-            raise ValueError(f"{self.name}: linear must be 'vectors' or 'weights'; got {linear!r}")
-        self.linear = linear
         self.continuous_vectors = self.make_continuous_vectors()
+        self.logit = self.make_logit()
         self.pairs = FieldWeightedPairs(len(self.targets), dtype="float32", name="pairs")
+        chain((None, self.field_count * embedding_dim), self.logit)
         chain((None, self.field_count, embedding_dim), self.pairs)
-        if linear == "weights":
-            self.first_order = self.make_first_order("first_order")
-        else:
-            self.logit = self.make_logit()
-            chain((None, self.field_count * embedding_dim), self.logit)
         self.built = True  # not by `build()`, after which subclasses could not add weights
 
     def call(self, features: Mapping[str, Tensor], training: bool | None = None) -> Tensor | dict[str, Tensor]:
         ids, x = self.inputs_of(features)
         fields = self.fields(x, self.embed(ids))
-        if self.linear == "weights":
-            linear = self.first_order(ids, x)
-        else:
-            linear = self.logit(ops.concatenate(fields, axis=1))
-        return self.answer(linear + self.pairs(fields))
-
-    def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "linear": self.linear}
+        return self.answer(self.logit(ops.concatenate(fields, axis=1)) + self.pairs(fields))
