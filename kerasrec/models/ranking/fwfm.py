@@ -19,9 +19,9 @@ class FwFM(SchemaModel):
     """Field-weighted factorization machine.
 
     With `v_i` the vector of field i, the embedding of a categorical column or `x_j * V_j` of a continuous one:
-    `logit = b + sum_i <w_i, v_i> + sum_{i<j} r_ij <v_i, v_j>`, with a `w_i` for each field, and `r_ij` how much the
-    pair of fields matters. The `r_ij` begin at 1, as in a factorization machine. Of the paper's three linear parts
-    this is the one with a vector per field (FiLV), which is also FuxiCTR's.
+    `logit = b + sum_i <w_i, v_i> + sum_{i<j} r_ij <v_i, v_j>`, with a `w_i` for each field, and `r_ij` how much
+    the pair of fields matters. The `r_ij` begin at 1, as in a factorization machine. Of the paper's three linear
+    parts this is the one with a vector per field (FiLV), which is also FuxiCTR's.
 
     With several targets the vectors are shared. Each target has `b`, `w_i` and `r_ij` of its own.
 
