@@ -40,8 +40,8 @@ from kerasrec.datasets.metrics import auc, log_loss
 
 parser = argparse.ArgumentParser(description="DIN and DCN on behaviour sequences.")
 parser.add_argument("data", nargs="?", help="the folder ml-100k; clicks are drawn where it is not given")
-parser.add_argument("--rows", type=int, default=20_000, help="how many clicks are drawn")
-parser.add_argument("--epochs", type=int, default=8, help="at most; the validation rows say when to stop")
+parser.add_argument("--rows", type=int, default=16_000, help="how many clicks are drawn")
+parser.add_argument("--epochs", type=int, default=7, help="at most; the validation rows say when to stop")
 parser.add_argument("--seeds", type=int, default=2, help="train each model as often; figures are means")
 parser.add_argument("--json", type=Path, help="a file for the figures")
 args = parser.parse_args()
@@ -156,9 +156,9 @@ def trained(make, seed):
     keras.utils.set_random_seed(seed)
     model = make(learn.schema)
     model.compile(kr.optimizers.Adam(0.01), loss="binary_crossentropy")
-    stop = keras.callbacks.EarlyStopping("val_loss", patience=1, restore_best_weights=True)
+    stop = keras.callbacks.EarlyStopping("val_loss", patience=2, restore_best_weights=True)
     fitted = model.fit(
-        learn, validation_data=check, epochs=args.epochs, batch_size=256, callbacks=[stop], verbose=0
+        learn, validation_data=check, epochs=args.epochs, batch_size=128, callbacks=[stop], verbose=0
     )
     return model.predict(test, verbose=0)[:, 0], 1 + int(np.argmin(fitted.history["val_loss"]))
 

@@ -279,3 +279,11 @@ def test_several_histories_alone_or_aligned_and_lists_that_are_none():
     ragged["seen_shops"] = tf.ragged.constant([[3, 4], []], dtype=tf.int32)
     with pytest.raises(tf.errors.InvalidArgumentError, match="'seen_shops' and 'seen_items' differ in length"):
         aligned(ragged)
+
+
+@pytest.mark.parametrize("make", [kr.models.DIN, kr.models.DIEN, kr.models.BST])
+def test_a_column_may_have_a_name_that_no_layer_may(make):
+    model = make(sequence_schema(**{"größe": "a.b", "seen it": "a.b"}), 4, deep_units=[8], max_length=2)
+    x = {"größe": tf.constant([3, 4]), "seen it": tf.constant([[3, 4, 0], [0, 0, 0]])}
+    traced = tf.function(lambda features: model(features, training=True), autograph=False)
+    assert np.isfinite(traced(x)).all()
