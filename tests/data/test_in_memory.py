@@ -10,8 +10,8 @@ import numpy as np
 import polars as pl
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import example, given, settings
+from hypothesis import example, strategies as st
 from loader_data import make_schema, make_table, threads, write
 
 from kerasrec import etl
@@ -73,6 +73,7 @@ def small_row_groups(monkeypatch):
     ranks=st.sampled_from([1, 3]),
     seed=st.integers(0, 2**40),
 )
+@example("columns", 14, 1, 1, "offsets", False, 2, 3, 173)  # a batch of an empty list, and of others
 def test_batches_are_those_of_files(form, rows, batch_size, pool_rows, lists, shuffle, rank, ranks, seed):
     table = make_table(rows, seed=seed % 1000)
     arguments = {"shuffle": shuffle, "seed": seed, "lists": lists, "pool_rows": pool_rows}

@@ -122,8 +122,10 @@ def exact(column: Column, values: Array, path: Place) -> Array:
         ValueError: a value that the dtype cannot represent exactly.
     """
     dtype = np.dtype(column.dtype)
-    if values.dtype == dtype or not len(values) or _is_float32(column):
+    if values.dtype == dtype or _is_float32(column):
         return values
+    if not len(values):
+        return values.astype(dtype)
     if dtype.kind in "iu":
         check_range(column, int(values.min()), int(values.max()), path)
         return values.astype(dtype)
