@@ -11,7 +11,7 @@ import polars as pl
 import pyarrow as pa
 import pytest
 from hypothesis import example, given, settings
-from hypothesis import example, strategies as st
+from hypothesis import strategies as st
 from loader_data import make_schema, make_table, threads, write
 
 from kerasrec import etl
