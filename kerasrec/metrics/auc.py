@@ -32,7 +32,8 @@ class AUC(RowMetric):
       runs, progress bars show an estimate, from at most 32,768 rows: Keras asks for a value in every step.
     - **Memory is bounded.** Up to `capacity` rows are kept as they are. Beyond that each distinct score is counted
       once; only where there are more than 262,144 of them, neighbouring scores are put together. The error is then
-      far below 1e-6 on real scores, and never above `error_bound()`, some 1e-6, on any.
+      2e-7 on 10M rows of distinct scores, and never above `error_bound()`, 3e-6 there. Summarising sorts the rows
+      within a step, once for each `capacity` rows; a larger capacity avoids that.
     - **NaN means undefined**: there are no rows, or one class alone. A NaN prediction, a label other than 0 and 1
       or a negative weight makes the value NaN with a warning; rows of weight 0 do not count.
     - **Over ranks** (`kr.models`, `kr.parallel.Model`) it is the AUC of all ranks' rows.
@@ -43,7 +44,7 @@ class AUC(RowMetric):
     Args:
         name: in `history`.
         dtype: "float64" keeps scores in float64; by default scores are compared as float32.
-        capacity: rows that are kept before they are summarised, 8 bytes each; a larger one makes a step no slower.
+        capacity: rows that are kept before they are summarised, 8 bytes each.
 
     `update_state` takes labels, scores and weights of shape `(batch,)` or `(batch, 1)`, of any dtypes.
 
