@@ -42,7 +42,7 @@ IDS = {"user": 60, "city": 20, "device": 5, "item": 40}
 
 # Columns beside categorical ones that mean the same in both libraries.
 ALSO = {
-    "LR": ["continuous"], "FM": ["continuous"], "DLRM": ["continuous", "list"], "DCN": ["list"],
+    "LR": ["continuous", "list"], "FM": ["continuous"], "DLRM": ["continuous", "list"], "DCN": ["list"],
     "NFM": ["continuous"], "FwFM": ["continuous"], "PNN": ["list"], "MaskNet": ["list"],
     "FinalMLP": ["list"], "GDCN": ["list"], "SharedBottom": ["list"], "MMoE": ["list"], "PLE": ["list"],
 }  # fmt: skip

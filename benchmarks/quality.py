@@ -64,7 +64,7 @@ OTHERS = (
 PAIRS = {name: pair for name, pair in fuxictr_pairs.pairs(DIM, UNITS).items() if name not in OTHERS}
 ACCUMULATORS = [0.0, 1e-5]  # what Adagrad's begin with in tables and in other weights: our defaults
 LEARNING_RATE = {"Adagrad": 0.05, "Adam": 1e-3}
-BATCH_AND_EPOCHS = {"movielens": (512, 2), "click log": (4096, 1)}
+BATCH_AND_EPOCHS = {"movielens": (1024, 2), "click log": (4096, 1)}
 RATIO, ERRORS = 2.0, 2.0  # the bars: epochs at most half as long; AUC not lower by more than two standard errors
 
 

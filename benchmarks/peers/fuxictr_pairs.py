@@ -41,7 +41,7 @@ def pairs(dim: int, units: Sequence[int]) -> dict[str, Pair]:
     experts = {**width, "expert_units": units, "tower_units": towers}
     tasks = {**width, "num_tasks": 2, "tower_hidden_units": towers}
     listed = [
-        Pair("LR", "LR"),
+        Pair("LR", "LR", {"combiner": "sum"}),
         Pair("FM", "FM", width, width),
         Pair("DLRM", "DLRM", {**width, "bottom_units": [units[-1], dim], "top_units": units},
              {**width, "bottom_mlp_units": [units[-1]], "top_mlp_units": units}),
