@@ -147,7 +147,7 @@ share of test rows for which a model gives loved the higher probability, which c
 
 On split u1, three seeds: one model of both targets predicts loved better than a model of its own (AUC 0.796, not
 0.793) and liked as well (0.784 to 0.787, all within two standard errors or so of the 0.786 of its own model), with
-half the weights or less. Three seeds do not rank those of both targets: how they share matters less than that they
+about half the weights. Three seeds do not rank those of both targets: how they share matters less than that they
 do.
 """
 
