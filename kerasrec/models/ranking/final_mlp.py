@@ -31,7 +31,8 @@ class FinalMLP(SchemaModel):
         second_units: widths of the second tower; None is `deep_units`.
         fusion_heads: how many parts the fusion cuts the streams into; both last widths must be multiples of it.
         gate_columns: the columns that set the gates of the first and of the second tower's inputs, two lists,
-            such as `[["user"], ["item"]]`; empty lists give gates that are the same in all rows. None is no gates.
+            such as `[["user"], ["item"]]`; empty lists give gates that are the same in all rows; None leaves
+            the gates out.
         gate_units: widths of the hidden layers of the gates' networks.
         dropout: in the towers.
         task: "binary" or "regression", or a dict of these by target; by default by the target's tag.
