@@ -85,7 +85,7 @@ def test_models_by_name(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", list(sys.path))
     assert kr.models.by_name("my_own:Mine").__name__ == "Mine"
     for name, message in {
-        "dlmr": "no model 'dlmr'; available: dlrm, dcn, .* or 'module:Class'; did you mean 'dlrm'",
+        "dlmr": "no model 'dlmr'; available: lr, fm, .* or 'module:Class'; did you mean 'dlrm'",
         "my_own:Yours": "cannot import my_own:Yours",
         "nothing:Mine": "cannot import nothing:Mine: No module named 'nothing'",
         "my_own:number": "my_own:number is not a class",
