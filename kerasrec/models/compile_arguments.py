@@ -44,7 +44,7 @@ _OF_PROBABILITIES = (
 
 def resolve_optimizer(given: OptimizerOrName, scale_loss: bool) -> Optimizer:
     """Return the optimizer to compile with: Adagrad by default, this package's for a name that it has."""
-    optimizer = Adagrad() if given is None else get(given)
+    optimizer = Adagrad(dense_factor=0.4) if given is None else get(given)
     if scale_loss and not isinstance(optimizer, keras.optimizers.LossScaleOptimizer):
         return LossScaleOptimizer(optimizer)
     return optimizer

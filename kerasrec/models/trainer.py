@@ -83,8 +83,9 @@ class SchemaTrainer(RankTrainer, keras.Model):
         """Compile as Keras does; what is left out follows from the tasks of the targets.
 
         Args:
-            optimizer: `kr.optimizers.Adagrad()` by default. Names such as "adam" are those of `kr.optimizers`; one
-                of Keras's own is used as it is; `fit` warns if it updates whole tables.
+            optimizer: `kr.optimizers.Adagrad(dense_factor=0.4)` by default. Names such as "adam"
+                are those of `kr.optimizers`; one of Keras's own is used as it is; `fit` warns if it updates whole
+                tables.
             loss: one for all targets, or a dict by target, where those left out have their default, which is
                 "binary_crossentropy" for a binary target and "mse" for regression.
             loss_weights: of several targets in the sum that is minimised; those left out are 1.

@@ -76,7 +76,7 @@ def test_dlrm_widths_that_do_not_fit():
         kr.models.DLRM(schema_of(), 8, [])
     with pytest.raises(ValueError, match="needs a categorical column and another"):
         kr.models.DLRM(schema_of("user"), 8, bias_vector=False)
-    assert kr.models.DLRM(schema_of(), 24).bottom.units == (512, 256, 24)
+    assert kr.models.DLRM(schema_of(), 24).bottom.units == (64, 24)
 
 
 def test_dcn_arguments():

@@ -43,6 +43,32 @@ def test_against_float64_rows():
     assert np.array_equal(result[untouched], start[untouched])
 
 
+def test_dense_weights_have_a_rate_of_their_own():
+    """Three steps by hand in float64, of a table's rows and of a dense weight."""
+    table = keras.Variable(np.ones((ROWS, DIM), "float32"), name="embeddings")
+    dense = keras.Variable(np.ones((3, DIM), "float32"), name="kernel")
+    optimizer = kr.optimizers.Adagrad(0.1, 0.5, dense_factor=0.25)
+    expected = np.ones(2)
+    for step in (1, 2, 3):
+        gradient = tf.IndexedSlices(tf.fill((1, DIM), 0.2), [3], (ROWS, DIM))
+        optimizer.apply([gradient, tf.fill((3, DIM), 0.2)], [table, dense])
+        expected -= 0.1 * np.array([1, 0.25]) * 0.2 / np.sqrt(0.5 + step * 0.2**2)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(table)[3], expected[0], atol=1e-6)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(dense), expected[1], atol=1e-6)
+
+
+def test_refuses_a_factor_with_which_dense_weights_never_learn():
+    with pytest.raises(ValueError, match="dense_factor must be > 0; got 0"):
+        kr.optimizers.Adagrad(dense_factor=0)
+
+
+def test_a_configuration_from_before_has_one_rate_for_all():
+    config = kr.optimizers.Adagrad(0.1, dense_factor=0.5).get_config()
+    assert kr.optimizers.Adagrad.from_config(dict(config)).dense_factor == 0.5
+    del config["dense_factor"]
+    assert kr.optimizers.Adagrad.from_config(config).dense_factor == 1.0
+
+
 def test_a_batch_that_touches_no_row():
     start = np.ones((ROWS, DIM), "float32")
     variable = keras.Variable(start)

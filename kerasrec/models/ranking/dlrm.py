@@ -29,7 +29,7 @@ class DLRM(SchemaModel):
         schema: `loader.schema`; categorical or continuous columns, or both, and one or more targets.
         embedding_dim: the width of all embeddings.
         bottom_units: widths of the tower over the continuous columns; the last must equal `embedding_dim`. None
-            is `[512, 256, embedding_dim]`.
+            is `[64, embedding_dim]`.
         top_units: widths of the tower over the interactions; the layer that makes the logit comes after it.
         dropout: in the top tower.
         bias_vector: whether `d` is there without continuous columns; a file that does not say was saved without.
@@ -64,7 +64,7 @@ class DLRM(SchemaModel):
         schema: Schema | Mapping[str, Any],
         embedding_dim: int = 16,
         bottom_units: int | Sequence[int] | None = None,
-        top_units: int | Sequence[int] = (512, 256),
+        top_units: int | Sequence[int] = (128, 64),
         dropout: float = 0.0,
         task: str | Mapping[str, str] | None = None,
         bias_vector: bool = True,
@@ -72,7 +72,7 @@ class DLRM(SchemaModel):
     ):
         super().__init__(schema, embedding_dim, task, **kwargs)
         self.bottom_units = (
-            (512, 256, embedding_dim) if bottom_units is None else widths(self.name, "bottom_units", bottom_units)
+            (64, embedding_dim) if bottom_units is None else widths(self.name, "bottom_units", bottom_units)
         )
         self.top_units, self.dropout = widths(self.name, "top_units", top_units), dropout
         if self.bottom_units[-1:] != (embedding_dim,):
