@@ -5,8 +5,7 @@
 
 Data: MovieLens 100k (rating >= 4, split u1) and the synthetic click log. Both libraries read the same encoded
 rows, in batches of the same size in an order of their own, for the same number of epochs, and have the same
-widths of embeddings and towers. Test rows choose nothing. With MODELS, SEEDS, ... a part of it is run; what
-`--out` has already is not run again.
+widths of embeddings and towers. Test rows choose nothing. What `--out` has already is not run again.
 
 The optimizer is Adagrad with the settings of both made the same: learning rate, initial accumulators, epsilon.
 On embedding tables it is exact in both libraries, whereas FuxiCTR's Adam moves every row of a table in each
@@ -52,15 +51,8 @@ from kerasrec.datasets import metrics, movielens
 from kerasrec.datasets.synthetic import click_log
 
 DIM, UNITS = 16, [128, 64]
-OTHERS = (
-    "DCN mixture",
-    "DIN",
-    "DIEN",
-    "BST",
-    "SharedBottom",
-    "MMoE",
-    "PLE",
-)  # which need other data, or are variants
+# Pairs that need other data, or are variants.
+OTHERS = ("DCN mixture", "DIN", "DIEN", "BST", "SharedBottom", "MMoE", "PLE")
 PAIRS = {name: pair for name, pair in fuxictr_pairs.pairs(DIM, UNITS).items() if name not in OTHERS}
 ACCUMULATORS = [0.0, 1e-5]  # what Adagrad's begin with in tables and in other weights: our defaults
 LEARNING_RATE = {"Adagrad": 0.05, "Adam": 1e-3}
@@ -270,7 +262,7 @@ def opened(args: argparse.Namespace) -> dict[str, Any]:
     settings = {
         "rows": args.rows, "seeds": args.seeds, "threads": args.threads, "optimizer": args.optimizer,
         "own_loader": args.own_loader, "learning_rate": LEARNING_RATE[args.optimizer], "embedding_dim": DIM,
-        "units": UNITS,
+        "units": UNITS, "batch_and_epochs": {name: list(values) for name, values in BATCH_AND_EPOCHS.items()},
     }  # fmt: skip
     if not args.out or not args.out.exists():
         return {"benchmark": "quality", "cores": os.cpu_count(), "settings": settings, "results": {}}
