@@ -148,6 +148,7 @@ def fold_auc(name: str, learn: pl.DataFrame, test: pl.DataFrame, epochs: int) ->
             kr.Loader(frame, schema=features.output_schema, shuffle=i == 0) for i, frame in enumerate(frames)
         )
         return trained_auc(name, train, held_out, epochs)
+    from scipy.sparse import csr_matrix, hstack
     from sklearn.linear_model import LogisticRegressionCV
     from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
@@ -156,7 +157,7 @@ def fold_auc(name: str, learn: pl.DataFrame, test: pl.DataFrame, epochs: int) ->
     encoder = OneHotEncoder(handle_unknown="ignore").fit(parts[0][ids].to_numpy())
     scaler = StandardScaler().fit(parts[0][numbers].to_numpy())
     x = [
-        np.hstack([encoder.transform(p[ids].to_numpy()).toarray(), scaler.transform(p[numbers].to_numpy())])
+        hstack([encoder.transform(p[ids].to_numpy()), csr_matrix(scaler.transform(p[numbers].to_numpy()))]).tocsr()
         for p in parts
     ]
     linear = LogisticRegressionCV(

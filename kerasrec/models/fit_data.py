@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import keras
+import numpy as np
 
 from kerasrec.data.loader import Loader
 from kerasrec.data.loader_of import loader_of
@@ -29,6 +30,15 @@ def on_device(data: Any) -> Any:
     if isinstance(data, Loader) and data.engine != "arrow" and keras.backend.backend() == "tensorflow":
         return data.tensorflow()
     return data
+
+
+def rows_of(data: Any) -> int | None:
+    """Return the rows, of all ranks, of a loader or of arrays; None for data of other kinds."""
+    loader = loader_of(data)
+    if loader is not None:
+        return loader.total_rows
+    arrays = [array for array in keras.tree.flatten(data) if isinstance(array, np.ndarray)]
+    return len(arrays[0]) if arrays else None
 
 
 def fingerprint_of_data(data: Any) -> dict[str, Any] | None:

@@ -24,9 +24,10 @@ from kerasrec.models.compile_arguments import (
     resolve_losses,
     resolve_metrics,
     resolve_optimizer,
+    suit_to_rows,
 )
 from kerasrec.models.dataset_arguments import DatasetLoaders, by_name, refuse_frames
-from kerasrec.models.fit_data import compare_data_on_ranks, fingerprint_of_data, on_device
+from kerasrec.models.fit_data import compare_data_on_ranks, fingerprint_of_data, on_device, rows_of
 from kerasrec.models.heads import Heads, Task
 from kerasrec.parallel import comm
 from kerasrec.parallel.fit.checks import check_trainer
@@ -42,6 +43,7 @@ class SchemaTrainer(RankTrainer, keras.Model):
     heads: Heads
     embeddings: DistributedEmbedding | None
     _class_weight: tuple[tuple[int, float], ...] | None = None
+    _chose_optimizer = False
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -83,9 +85,9 @@ class SchemaTrainer(RankTrainer, keras.Model):
         """Compile as Keras does; what is left out follows from the tasks of the targets.
 
         Args:
-            optimizer: `kr.optimizers.Adagrad(dense_factor=0.4)` by default. Names such as "adam"
-                are those of `kr.optimizers`; one of Keras's own is used as it is; `fit` warns if it updates whole
-                tables.
+            optimizer: `kr.optimizers.Adagrad(dense_factor=0.4)` by default, which `fit` makes gentler where it
+                begins with fewer than 5,000 rows. Names such as "adam" are those of `kr.optimizers`; one of
+                Keras's own is used as it is; `fit` warns if it updates whole tables.
             loss: one for all targets, or a dict by target, where those left out have their default, which is
                 "binary_crossentropy" for a binary target and "mse" for regression.
             loss_weights: of several targets in the sum that is minimised; those left out are 1.
@@ -105,6 +107,7 @@ class SchemaTrainer(RankTrainer, keras.Model):
         """
         if loss is metrics is weighted_metrics is None:
             metrics = default_metrics(self.heads)
+        self._chose_optimizer = optimizer is None
         scale_loss = auto_scale_loss and self.dtype_policy.name == "mixed_float16"
         super().compile(
             resolve_optimizer(optimizer, scale_loss),
@@ -163,6 +166,8 @@ class SchemaTrainer(RankTrainer, keras.Model):
         if comm.size() > 1:
             check_trainer(self)
             self._compare_on_ranks(x, validation_data)
+        if self._chose_optimizer and (rows := rows_of(x)) is not None:
+            suit_to_rows(self.optimizer, rows)
         arguments |= {"x": on_device(x), "validation_data": on_device(validation_data)}
         with self._class_weights(class_weight):
             return super().fit(**arguments)

@@ -11,6 +11,6 @@ from kerasrec.typing import Initializer, Variable
 DENSE = 1e-5
 
 
-def accumulators_of(variable: Variable, given: float | None) -> Initializer:
+def accumulators_of(variable: Variable, given: float | None, dense: float = DENSE) -> Initializer:
     """Return the initializer of a variable's accumulators: the value that is given, or that of its kind."""
-    return keras.initializers.Constant((0.0 if is_table(variable) else DENSE) if given is None else given)
+    return keras.initializers.Constant((0.0 if is_table(variable) else dense) if given is None else given)

@@ -9,7 +9,7 @@ from keras import ops
 
 from kerasrec import kernels
 from kerasrec._keras import optimized_variables, slot, variable_index
-from kerasrec.optimizers.accumulators import accumulators_of
+from kerasrec.optimizers.accumulators import DENSE, accumulators_of
 from kerasrec.optimizers.base import TableOptimizer
 from kerasrec.optimizers.sparse import Rows, raw
 from kerasrec.tables.variables import is_table
@@ -32,6 +32,8 @@ class Adagrad(TableOptimizer, keras.optimizers.Adagrad):
             which wide layers may not survive: all of their outputs are 0 from then on.
         epsilon: bounds the step of a row whose gradients are tiny.
         dense_factor: the learning rate of weights that are not tables, as a multiple of `learning_rate`.
+        dense_accumulator: what the accumulators of weights that are not tables begin with, unless
+            `initial_accumulator_value` is given.
         **kwargs: Keras's other arguments.
 
     Example:
@@ -50,16 +52,19 @@ class Adagrad(TableOptimizer, keras.optimizers.Adagrad):
         initial_accumulator_value: float | None = None,
         epsilon: float = 1e-7,
         dense_factor: float = 1.0,
+        dense_accumulator: float = DENSE,
         **kwargs: Any,
     ):
         super().__init__(learning_rate, initial_accumulator_value or 0.0, epsilon, **kwargs)
         self.initial_accumulator_value = initial_accumulator_value
         if not dense_factor > 0:
             raise ValueError(f"{self.name}: dense_factor must be > 0; got {dense_factor!r}")
-        self.dense_factor = dense_factor
+        self.dense_factor, self.dense_accumulator = dense_factor, dense_accumulator
 
     def new_slot(self, variable: Variable, name: str, initializer: Initializer) -> Variable:
-        return super().new_slot(variable, name, accumulators_of(variable, self.initial_accumulator_value))
+        return super().new_slot(
+            variable, name, accumulators_of(variable, self.initial_accumulator_value, self.dense_accumulator)
+        )
 
     def update_step(self, gradient: Tensor, variable: Variable, learning_rate: Tensor) -> None:
         if self.dense_factor != 1 and not is_table(optimized_variables(self)[variable_index(self, variable)]):
@@ -76,4 +81,5 @@ class Adagrad(TableOptimizer, keras.optimizers.Adagrad):
         at.write(table, at.read(table) - step)
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "dense_factor": self.dense_factor}
+        dense = {"dense_factor": self.dense_factor, "dense_accumulator": self.dense_accumulator}
+        return {**super().get_config(), **dense}
