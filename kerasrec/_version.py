@@ -1,3 +1,3 @@
 """The version, which files record and which `pyproject.toml` reads."""
 
-__version__ = "0.3.0"
+__version__ = "0.4.0"

@@ -106,7 +106,7 @@ class Loader(Resumable, Views, DataAdapter):
             `workflow.transform` returns, or, with `schema`, transformed rows as a Polars, pandas or Arrow frame,
             dicts, or a dict of columns. They make the same batches as the files that `to_parquet` writes of them.
         batch_size: rows per batch on each rank; the last one has what is left. If not given, it follows from the
-            rank's rows: shuffled, to train on, 64 to 4,096 (250 to 500 batches per epoch up to 2 million rows); in
+            rank's rows: shuffled, to train on, 64 to 2,048 (250 to 500 batches per epoch up to 1 million rows); in
             order, to evaluate and predict, 1,024 to 16,384.
         shuffle: whether rows come in random order.
         seed: of the shuffle, an integer >= 0.
