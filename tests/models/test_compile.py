@@ -111,3 +111,33 @@ def test_a_loss_or_metric_that_does_not_fit_is_refused_before_training():
         model_of(target=RATING).compile(metrics=["auc"])
     with pytest.raises(ValueError, match="loss: no target 'click'; the model's targets: clicked; did you mean"):
         model_of().compile(loss={"click": "mse"})
+
+
+def test_the_optimizer_that_compile_chooses_is_gentler_with_few_rows(tmp_path):
+    x, y = batch_of(64)
+    many = {name: np.repeat(column, 80, axis=0) for name, column in x.items()}, np.repeat(y, 80, axis=0)
+
+    def rates(model):
+        adagrad = model.optimizer
+        return round(float(adagrad.learning_rate), 6), adagrad.dense_factor, adagrad.dense_accumulator
+
+    few, usual = (0.02, 1.0, 0.001), (0.05, 0.4, 1e-5)
+    model = kr.models.DCN(schema_of(), 4, 1, deep_units=[4])
+    model.compile()
+    model.fit(x, y, verbose=0)
+    assert rates(model) == few
+    begun = [v for v in model.optimizer.variables if v.shape == model.logit.bias.shape and "accumulator" in v.path]
+    assert all((np.asarray(v) >= 0.001).all() for v in begun)
+    assert begun
+    model.fit(*many, batch_size=2048, verbose=0)
+    assert rates(model) == few  # a training goes on as it began
+    model.save(tmp_path / "model.keras")
+    assert rates(kr.load_model(tmp_path / "model.keras")) == few
+    for optimizer, data, expected in (
+        (None, many, usual),
+        (kr.optimizers.Adagrad(dense_factor=0.4), (x, y), usual),
+    ):
+        other = kr.models.DCN(schema_of(), 4, 1, deep_units=[4])
+        other.compile(optimizer)
+        other.fit(*data, batch_size=2048, verbose=0)
+        assert rates(other) == usual
