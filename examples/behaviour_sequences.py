@@ -17,6 +17,9 @@ history anew for each candidate: a person who likes trains and cookery is a cook
 We compare both on clicks that are drawn so that the true probabilities are known, without ids of people: what the
 models know about a person is the history. `python examples/behaviour_sequences.py path/to/ml-100k` does the same
 on MovieLens 100k, where a history is the films that a person had liked before the rating.
+
+The drawn clicks are made so that attention pays. MovieLens is not: with a film and a history alone, split by time,
+neither model beats the film's popularity (AUC 0.697; DCN 0.687, DIN 0.685, one seed).
 """
 
 import argparse
@@ -55,7 +58,7 @@ if the history has one or two items of its style. So most of a history says noth
 """
 
 
-def drawn(rows, seed=0, styles=20, per_style=5, interests=4, longest=30):
+def drawn(rows, seed=1, styles=20, per_style=5, interests=4, longest=30):
     """Return a frame of candidates, histories and clicks, in no particular order, with the true probabilities."""
     rng = np.random.default_rng(seed)
     liked = rng.permuted(np.tile(np.arange(styles), (rows, 1)), axis=1)[:, :interests]
