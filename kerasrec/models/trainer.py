@@ -85,9 +85,8 @@ class SchemaTrainer(RankTrainer, keras.Model):
         """Compile as Keras does; what is left out follows from the tasks of the targets.
 
         Args:
-            optimizer: `kr.optimizers.Adagrad(dense_factor=0.4)` by default, which `fit` makes gentler where it
-                begins with fewer than 5,000 rows. Names such as "adam" are those of `kr.optimizers`; one of
-                Keras's own is used as it is; `fit` warns if it updates whole tables.
+            optimizer: `kr.optimizers.Adagrad(dense_factor=0.4)` by default, gentler with fewer than 5,000 rows.
+                Names such as "adam" are those of `kr.optimizers`; `fit` warns if one updates whole tables.
             loss: one for all targets, or a dict by target, where those left out have their default, which is
                 "binary_crossentropy" for a binary target and "mse" for regression.
             loss_weights: of several targets in the sum that is minimised; those left out are 1.
@@ -108,9 +107,8 @@ class SchemaTrainer(RankTrainer, keras.Model):
         if loss is metrics is weighted_metrics is None:
             metrics = default_metrics(self.heads)
         self._chose_optimizer = optimizer is None
-        scale_loss = auto_scale_loss and self.dtype_policy.name == "mixed_float16"
         super().compile(
-            resolve_optimizer(optimizer, scale_loss),
+            resolve_optimizer(optimizer, auto_scale_loss and self.dtype_policy.name == "mixed_float16"),
             resolve_losses(self.heads, loss),
             resolve_loss_weights(self.heads, loss_weights),
             resolve_metrics("metrics", self.heads, metrics),

@@ -55,7 +55,7 @@ def test_history_and_evaluate_have_the_exact_values_of_a_schema_model(options):
         tolerance = 1e-3 if name == "val_auc" else 1e-6  # 900 rows in 256 ranges; the bound is checked elsewhere
         assert abs(history[name][-1] - value) < tolerance, name
         assert abs(logs[name] - value) < tolerance, name
-    assert all(np.isnan(value) or 0.3 < value < 1 for value in seen)
+    assert all(np.isnan(value) or 0 <= value <= 1 for value in seen)  # of random weights at first
     assert not np.isnan(seen[-1])
 
 
