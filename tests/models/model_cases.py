@@ -43,9 +43,6 @@ ZOO = {
     "FwFM": lambda schema, **more: kr.models.FwFM(schema, 8, **more),
     "AutoInt": lambda schema, **more: kr.models.AutoInt(schema, 8, 2, 6, deep_units=[16], **more),
     "FM": lambda schema, **more: kr.models.FM(schema, 8, **more),
-    "DCN stacked": lambda schema, **more: kr.models.DCN(
-        schema, 4, 2, 3, deep_units=[16], structure="stacked", **more
-    ),
     "SharedBottom": lambda schema, **more: kr.models.SharedBottom(schema, 4, [16], [8], **more),
     "MMoE": lambda schema, **more: kr.models.MMoE(schema, 4, 3, [16, 8], [8], [4], **more),
     "PLE": lambda schema, **more: kr.models.PLE(schema, 4, 2, 2, 1, [16], [8], **more),
