@@ -7,13 +7,13 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 import kerasrec as kr
 
-RNG = np.random.default_rng(3)
 ROWS = 900
 
 
 def rows():
-    user, age = RNG.integers(0, 30, ROWS).astype("int32"), RNG.standard_normal(ROWS).astype("float32")
-    labels = (RNG.random(ROWS) < 1 / (1 + np.exp(-age - np.sin(user)))).astype("float32")
+    rng = np.random.default_rng(3)
+    user, age = rng.integers(0, 30, ROWS).astype("int32"), rng.standard_normal(ROWS).astype("float32")
+    labels = (rng.random(ROWS) < 1 / (1 + np.exp(-age - np.sin(user)))).astype("float32")
     return {"user": user, "age": age}, labels
 
 
@@ -29,8 +29,9 @@ def schema():
 
 @pytest.mark.parametrize("options", [{}, {"steps_per_execution": 4}, {"run_eagerly": True}], ids=str)
 def test_history_and_evaluate_have_the_exact_values_of_a_schema_model(options):
+    keras.utils.set_random_seed(0)  # some initial weights leave predictions that are equal but for their rounding
     x, y = rows()
-    w = RNG.integers(0, 3, ROWS).astype("float32")
+    w = np.random.default_rng(1).integers(0, 3, ROWS).astype("float32")
     model = kr.models.DLRM(schema(), 4, bottom_units=[4], top_units=[4])
     gauc = kr.metrics.GroupAUC("user", capacity=4096)
     auc = kr.metrics.AUC(capacity=256)  # less than an epoch's rows
