@@ -11,6 +11,7 @@ import keras
 from kerasrec.schema import Schema
 from kerasrec.tables.config import FeatureConfig
 from kerasrec.tables.from_schema import embedding_features
+from kerasrec.tables.keras_config import plain_config
 
 COMBINERS = ("mean", "sum", "sqrtn")
 
@@ -87,8 +88,12 @@ def _checked_combiner(combiner: Any) -> str:
 
 
 def _initializer(given: Any) -> Any:
-    return given if isinstance(given, str) else keras.initializers.serialize(keras.initializers.get(given))
+    return (
+        given
+        if isinstance(given, str)
+        else plain_config(keras.initializers.serialize(keras.initializers.get(given)))
+    )
 
 
 def _regularizer(given: Any) -> Any:
-    return None if given is None else keras.regularizers.serialize(keras.regularizers.get(given))
+    return None if given is None else plain_config(keras.regularizers.serialize(keras.regularizers.get(given)))

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
+from kerasrec.tables.keras_config import plain_config
 from kerasrec.typing import Initializer, Optimizer, Regularizer
 
 COMBINERS = ("sum", "mean", "sqrtn", None)
@@ -95,7 +96,9 @@ def _serialized(table: str, kind: str, given: Any) -> dict[str, Any]:
 
     package = getattr(keras, f"{kind}s")
     try:
-        config = package.serialize(package.get(deepcopy(given) if isinstance(given, dict) else given))
+        config = plain_config(
+            package.serialize(package.get(deepcopy(given) if isinstance(given, dict) else given))
+        )
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"table {table!r}: {kind} must be a keras.{kind}s name, instance or config; got {given!r}: {error}"

@@ -3,10 +3,13 @@
 import keras
 import numpy as np
 import pytest
+from keras.src.saving.serialization_lib import ObjectSharingScope
 from model_cases import MODELS, batch_of, schema_of
 
 import kerasrec as kr
+from kerasrec.models.options import Options
 from kerasrec.schema import Column, Hotness, Schema, SchemaError, Tag
+from kerasrec.tables import TableConfig
 
 X, Y = batch_of(64)
 OPTIONS = {
@@ -29,6 +32,17 @@ def test_options_are_saved(make, tmp_path):
     again = type(model).from_config(model.get_config())
     for table in ("user", "genre"):
         np.testing.assert_array_equal(again.embeddings.table(table), model.embeddings.table(table))
+
+
+def test_options_made_while_a_model_is_loaded_are_the_same():
+    """Objects that only live while they are serialized have addresses in common."""
+    kept = [Options(**{name: value for name, value in OPTIONS.items() if name != "seed"}) for _ in range(2)]
+    with ObjectSharingScope():
+        kept += [Options(**kept[0].config()) for _ in range(20)]
+        tables = [TableConfig("t", 3, 2, regularizer="l2", optimizer="sgd") for _ in range(20)]
+    assert all(options == kept[0] for options in kept)
+    assert all(table == tables[0] for table in tables)
+    assert "shared_object_id" not in f"{kept}{tables}"
 
 
 DIVISORS = {"sum": np.ones_like, "mean": np.asarray, "sqrtn": np.sqrt}
