@@ -20,7 +20,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"cli", "__main__"},
         {"pipeline"},
         {"models", "serving"},
-        {"callbacks", "checkpoint", "data", "layers", "metrics", "optimizers"},
+        {"callbacks", "checkpoint", "data", "layers", "losses", "metrics", "optimizers"},
         {"datasets", "etl", "kernels", "parallel", "tables"},
         {
             "_keras",
