@@ -16,12 +16,11 @@ import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from urllib.error import URLError
-from urllib.request import urlopen
 
 import numpy as np
 import polars as pl
 
+from kerasrec.datasets.downloads import fetch
 from kerasrec.excerpts import excerpt
 from kerasrec.files import write_aside
 
@@ -128,14 +127,7 @@ def download(folder: str | os.PathLike[str], url: str = URL) -> Path:
     folder = Path(folder)
     if (folder / "u.data").exists():
         return folder
-    try:
-        with urlopen(url, timeout=60) as response:
-            archive = response.read()
-    except (URLError, OSError) as error:
-        reason = getattr(error, "reason", error)
-        raise ConnectionError(
-            f"cannot download {url}: {reason}. Without a connection, pass the folder of an unpacked ml-100k.zip"
-        ) from None
+    archive = fetch(url, "pass the folder of an unpacked ml-100k.zip")
     md5 = hashlib.md5(archive, usedforsecurity=False).hexdigest()
     if (len(archive), md5) != (SIZE, MD5):
         raise ValueError(f"{url}: {len(archive)} bytes with MD5 {md5}; expected {SIZE} with {MD5}")
