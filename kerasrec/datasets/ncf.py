@@ -1,9 +1,10 @@
 """MovieLens 1M in the protocol of Neural Collaborative Filtering.
 
-As He et al. (2017), https://arxiv.org/abs/1708.05031, have it, the last item of each of 6,040 users tests, against 99
-given items; all other pairs, 994,169 of them, train. Rendle et al. (2020), https://arxiv.org/abs/2005.09683, measure
-matrix factorisation on the same files. Users are numbered from 0, items from 0 in the order in which they first
-appear. MovieLens 1M is GroupLens's: see `kerasrec.datasets.next_item`.
+As He et al. (2017), https://arxiv.org/abs/1708.05031, have it, the last item of each of 6,040 users tests,
+against 99 given items; all other pairs, 994,169 of them, train. Rendle et al. (2020),
+https://arxiv.org/abs/2005.09683, measure matrix factorisation on the same files. Users are numbered from 0,
+items from 0 in the order in which they first appear. MovieLens 1M is GroupLens's: see
+`kerasrec.datasets.next_item`.
 """
 
 from __future__ import annotations

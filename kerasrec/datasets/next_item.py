@@ -1,7 +1,7 @@
 """Sequences of events for next-item models: MovieLens 1M as SASRec has it, and the sets of S3-Rec.
 
-The files on which published figures are measured: of SASRec, BERT4Rec and gSASRec on MovieLens 1M, of S3-Rec, TIGER
-and ActionPiece on Beauty, Sports, Toys and LastFM. Ids are those of the files: users and items from 1.
+The files on which published figures are measured: of SASRec, BERT4Rec and gSASRec on MovieLens 1M, of S3-Rec,
+TIGER and ActionPiece on Beauty, Sports, Toys and LastFM. Ids are those of the files: users and items from 1.
 
 | name | users | items | events | source |
 | --- | --- | --- | --- | --- |
