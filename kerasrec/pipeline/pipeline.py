@@ -285,7 +285,7 @@ def _rows(data: Any, workflow: Workflow) -> Any:
 def _nothing(model: keras.Model) -> Predictions:
     """Return what a model predicts for no rows."""
     if isinstance(model, SchemaModel):
-        return model.heads.no_outputs()
+        return model.no_outputs()
     return keras.tree.map_structure(lambda output: np.empty((0, *output.shape[1:]), output.dtype), model.output)
 
 
