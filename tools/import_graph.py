@@ -20,7 +20,7 @@ FLOORS: dict[str, list[set[str]]] = {
         {"cli", "__main__"},
         {"pipeline"},
         {"models", "serving"},
-        {"callbacks", "checkpoint", "data", "layers", "losses", "metrics", "optimizers"},
+        {"callbacks", "checkpoint", "data", "layers", "losses", "metrics", "optimizers", "retrieval"},
         {"datasets", "etl", "kernels", "parallel", "tables"},
         {
             "_keras",

@@ -1,0 +1,152 @@
+"""Scores of all candidates for some queries, block by block: of vectors, or from a function."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Literal, Protocol, TypeAlias, get_args
+
+import numpy as np
+
+Similarity: TypeAlias = Literal["dot", "cosine", "l2"]
+
+CACHE_BYTES = 4 << 20  # a block of scores stays in a processor's cache between the product and the selection
+FEWEST_QUERIES = 64  # a product with fewer rows waits for memory
+MOST_BYTES = 256 << 20  # of one block of scores
+# A product ends in narrower kernels, which may round otherwise; zeros fill the last tile up, so that equal candidates
+# have equal scores wherever they stand.
+TILE = 64
+THREADS = 2  # that select from blocks while the next one is computed
+
+
+class Scores(Protocol):
+    """The scores of `candidates` candidates for `queries` queries; higher is better, -inf is never recommended."""
+
+    @property
+    def queries(self) -> int: ...
+
+    @property
+    def candidates(self) -> int: ...
+
+    def block(self, start: int, stop: int) -> np.ndarray:
+        """Return the scores of the queries from `start` to before `stop`: (stop - start, candidates), floats.
+
+        The array belongs to the caller, who may write into it.
+        """
+        ...
+
+
+class VectorScores:
+    """Computes scores of query and candidate vectors: `q . c`, `q . c / |q| |c|`, or `-|q - c|^2`.
+
+    Args:
+        queries: (n, d) floats.
+        candidates: (m, d) floats.
+        similarity: "dot", "cosine" (a vector of length 0 scores 0) or "l2" (minus the squared distance).
+
+    Products are in float32, or in float64 if either has that type.
+
+    Raises:
+        ValueError: the widths differ, a number is not finite, or there is no such similarity.
+    """
+
+    def __init__(self, queries: np.ndarray, candidates: np.ndarray, similarity: Similarity = "dot"):
+        if similarity not in get_args(Similarity):
+            raise ValueError(f'similarity must be "dot", "cosine" or "l2"; got {similarity!r}')
+        q, c = _vectors("queries", queries), _vectors("candidates", candidates)
+        if q.shape[1] != c.shape[1]:
+            raise ValueError(f"queries are {q.shape[1]} wide, candidates {c.shape[1]}; they must be of one width")
+        dtype = np.result_type(q, c)
+        q, c = q.astype(dtype, copy=False), c.astype(dtype, copy=False)
+        if similarity == "cosine":
+            q, c = unit_length(q), unit_length(c)
+        self.squares: np.ndarray | None = None
+        if similarity == "l2":
+            # |q - c|^2 = |q|^2 - 2 q.c + |c|^2; around the candidates' mean the three cancel least.
+            mean = c.mean(axis=0) if len(c) else np.zeros(c.shape[1], dtype)
+            q, c = q - mean, c - mean
+            self.squares = _squares(q)
+            q = np.concatenate([2 * q, np.ones((len(q), 1), dtype)], axis=1)
+            c = np.concatenate([c, -_squares(c)[:, None]], axis=1)
+        self.queries, self.candidates = len(q), len(c)
+        self._queries, self._candidates = q, np.concatenate([c, np.zeros((-len(c) % TILE, c.shape[1]), dtype)])
+
+    def block(self, start: int, stop: int) -> np.ndarray:
+        scores = (self._queries[start:stop] @ self._candidates.T)[:, : self.candidates]
+        if self.squares is not None:
+            scores -= self.squares[start:stop, None]
+        return scores
+
+
+class FunctionScores:
+    """Takes scores from a function of a range of queries, for models that are not products of vectors.
+
+    Args:
+        function: returns (stop - start, candidates) for `(start, stop)`; called in order, in the calling thread.
+        queries: how many there are.
+        candidates: how many there are.
+
+    Example:
+
+    >>> popularity = np.array([3.0, 1.0, 2.0])
+    >>> def same_for_all(start, stop):
+    ...     return np.tile(popularity, (stop - start, 1))
+    >>> scores = FunctionScores(same_for_all, queries=5, candidates=3)
+    """
+
+    def __init__(self, function: Callable[[int, int], np.ndarray], queries: int, candidates: int):
+        self.function, self.queries, self.candidates = function, queries, candidates
+
+    def block(self, start: int, stop: int) -> np.ndarray:
+        scores = np.array(self.function(start, stop))
+        if scores.shape != (stop - start, self.candidates) or scores.dtype.kind != "f":
+            raise ValueError(
+                f"scores of the queries from {start} to {stop} must be floats of shape "
+                f"{(stop - start, self.candidates)}; got {scores.dtype} of shape {scores.shape}"
+            )
+        if np.isnan(scores).any():
+            raise ValueError(f"a score of query {start + int(np.isnan(scores).any(axis=1).argmax())} is NaN")
+        return scores
+
+
+def for_each_block(scores: Scores, work: Callable[[int, np.ndarray], None]) -> None:
+    """Call `work(start, block)` for all queries' scores, in blocks; a few threads work while others are computed.
+
+    `work` writes its results where no other block's go.
+    """
+    bytes_per_query = 4 * max(scores.candidates, 1)
+    rows = max(FEWEST_QUERIES, CACHE_BYTES // bytes_per_query)
+    rows = max(1, min(rows, MOST_BYTES // bytes_per_query))
+    pending: deque[Future[None]] = deque()
+    with ThreadPoolExecutor(THREADS) as pool:
+        for start in range(0, scores.queries, rows):
+            block = scores.block(start, min(start + rows, scores.queries))
+            pending.append(pool.submit(work, start, block))
+            if len(pending) > THREADS:
+                pending.popleft().result()
+        for future in pending:
+            future.result()
+
+
+def unit_length(vectors: np.ndarray) -> np.ndarray:
+    """Return the vectors divided by their lengths; one of length 0 stays 0."""
+    lengths = np.sqrt(_squares(vectors))[:, None]
+    return vectors / np.where(lengths == 0, 1, lengths)
+
+
+def _squares(vectors: np.ndarray) -> np.ndarray:
+    return np.einsum("nd,nd->n", vectors, vectors)
+
+
+def _vectors(name: str, vectors: np.ndarray) -> np.ndarray:
+    """Return (n, d) floats of 32 or 64 bits."""
+    array = np.asarray(vectors)
+    if array.ndim != 2:
+        raise ValueError(f"{name} must be (n, d) vectors; got the shape {array.shape}")
+    if array.dtype != np.float64:
+        array = array.astype(np.float32, copy=False)
+    if not np.isfinite(array).all():
+        row = int((~np.isfinite(array)).any(axis=1).argmax())
+        raise ValueError(f"{name}, row {row}: the vector has numbers that are not finite: {array[row]}")
+    return array
