@@ -14,9 +14,6 @@ Similarity: TypeAlias = Literal["dot", "cosine", "l2"]
 CACHE_BYTES = 4 << 20  # a block of scores stays in a processor's cache between the product and the selection
 FEWEST_QUERIES = 64  # a product with fewer rows waits for memory
 MOST_BYTES = 256 << 20  # of one block of scores
-# A product ends in narrower kernels, which may round otherwise; zeros fill the last tile up, so that equal candidates
-# have equal scores wherever they stand.
-TILE = 64
 THREADS = 2  # that select from blocks while the next one is computed
 
 
@@ -70,10 +67,10 @@ class VectorScores:
             q = np.concatenate([2 * q, np.ones((len(q), 1), dtype)], axis=1)
             c = np.concatenate([c, -_squares(c)[:, None]], axis=1)
         self.queries, self.candidates = len(q), len(c)
-        self._queries, self._candidates = q, np.concatenate([c, np.zeros((-len(c) % TILE, c.shape[1]), dtype)])
+        self._queries, self._candidates = q, c
 
     def block(self, start: int, stop: int) -> np.ndarray:
-        scores = (self._queries[start:stop] @ self._candidates.T)[:, : self.candidates]
+        scores = self._queries[start:stop] @ self._candidates.T
         if self.squares is not None:
             scores -= self.squares[start:stop, None]
         return scores
