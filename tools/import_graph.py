@@ -41,7 +41,7 @@ FLOORS: dict[str, list[set[str]]] = {
     "etl": [
         {"workflow"},
         {"storage"},
-        {"compute", "dataset"},
+        {"compute", "dataset", "sequences"},
         {"run"},
         {"ops"},
         {"operator"},

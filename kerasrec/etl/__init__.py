@@ -47,6 +47,7 @@ from kerasrec.etl.ops import (
     TimeFeatures,
     ValueCount,
 )
+from kerasrec.etl.sequences.sequences import Sequences
 from kerasrec.etl.sources.split_random import SplitRandom
 from kerasrec.etl.sources.splits import SplitByTime, SplitLeaveOneOut
 from kerasrec.etl.workflow import Workflow
@@ -81,6 +82,7 @@ __all__ = [
     "ParseTime",
     "ReduceDtypeSize",
     "Rename",
+    "Sequences",
     "SplitByTime",
     "SplitLeaveOneOut",
     "SplitRandom",

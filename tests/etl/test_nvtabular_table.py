@@ -24,7 +24,7 @@ groupby_cols sort_cols aggs ascending df_ext on how on_ext columns_ext drop_dupl
 cont_cols stats dependency start end pad pad_value out_dtype float_dtype postfix name target target_mean kfold
 fold_seed p_smooth out_col drop_folds
 """  # of their constructors
-SPLITS = ("SplitByTime", "SplitLeaveOneOut", "SplitRandom")
+SPLITS = ("Sequences", "SplitByTime", "SplitLeaveOneOut", "SplitRandom")
 
 
 def rows() -> list[list[str]]:

@@ -21,14 +21,15 @@ class ParquetParts:
         row_group_rows: rows per row group.
         rows_per_file: rows per file.
         prefix: of the file names; a number and ".parquet" follow.
+        nulls: whether there may be any.
 
     Attributes:
         rows: the number of rows passed to `write`.
     """
 
-    def __init__(self, folder: Path, row_group_rows: int, rows_per_file: int, prefix: str):
+    def __init__(self, folder: Path, row_group_rows: int, rows_per_file: int, prefix: str, *, nulls: bool = False):
         self.folder, self.row_group_rows, self.rows_per_file = folder, row_group_rows, rows_per_file
-        self.prefix = prefix
+        self.prefix, self.nulls = prefix, nulls
         self.rows = 0
         self._pending: pl.DataFrame | None = None  # the last rows, which do not fill a row group yet
         self._written = 0
@@ -54,7 +55,7 @@ class ParquetParts:
         return self._written % self.rows_per_file
 
     def _write(self, frame: pl.DataFrame) -> None:
-        table = _without_nulls(frame.to_arrow())
+        table = frame.to_arrow() if self.nulls else _without_nulls(frame.to_arrow())
         if self._in_file == 0:
             self._close()
             self._path = self.folder / f"{self.prefix}{self._written // self.rows_per_file:05d}.parquet"

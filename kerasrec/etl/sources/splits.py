@@ -76,26 +76,8 @@ class SplitByTime:
     def __call__(self, source: Any) -> list[Source]:
         """Return the parts of `source`, the earliest first."""
         source = scan(source)
-        dtype = _time_type(source, self.time, self.format)
-        x = _time(source, self.time, self.format)
-        times = source.select([self.time]).lazy().select(ROW, x)
-        if self.fractions is not None:
-            with source.explain_errors():
-                known = times.collect(engine="streaming")
-            _refuse_null_times(source, self.time, known.filter(pl.col(self.time).is_null()))
-            ordered = np.sort(known[self.time].to_numpy())
-            places = np.rint(np.cumsum(self.fractions[:-1]) * len(ordered)).astype(int)
-            cuts: list[Any] = [ordered[place].item() if place < len(ordered) else None for place in places]
-        else:
-            with source.explain_errors():
-                _refuse_null_times(
-                    source,
-                    self.time,
-                    times.filter(pl.col(self.time).is_null()).head(1).collect(engine="streaming"),
-                )
-            cuts = [_moment(time, dtype, self.time) for time in self.at or ()]
-            if any(late <= early for early, late in itertools.pairwise(cuts)):
-                raise ValueError(f"SplitByTime: at must be ascending; got {self.at!r}")
+        cuts = self.cuts(source)
+        x = time_values(source, self.time, self.format)
         # With few rows, a cut may be None: after all rows, so that the later parts are empty.
         after = [pl.lit(True), *(pl.lit(False) if cut is None else x >= cut for cut in cuts), pl.lit(False)]
         bounds = ["", *(f"{self.time} from {cut!r}" for cut in cuts), ""]
@@ -103,6 +85,26 @@ class SplitByTime:
             _part(source, f"{bounds[i]} up to {bounds[i + 1]}", after[i] & ~after[i + 1])
             for i in range(len(cuts) + 1)
         ]
+
+    def cuts(self, source: Source) -> list[Any]:
+        """Return the times at which the second part of `source` begins, the third, ..., as numbers in the unit of
+        the column; None for a part that begins after all rows."""
+        dtype = time_type(source, self.time, self.format)
+        times = source.select([self.time]).lazy().select(ROW, time_values(source, self.time, self.format))
+        if self.fractions is not None:
+            with source.explain_errors():
+                known = times.collect(engine="streaming")
+            _refuse_null_times(source, self.time, known.filter(pl.col(self.time).is_null()))
+            ordered = np.sort(known[self.time].to_numpy())
+            places = np.rint(np.cumsum(self.fractions[:-1]) * len(ordered)).astype(int)
+            return [ordered[place].item() if place < len(ordered) else None for place in places]
+        with source.explain_errors():
+            nulls = times.filter(pl.col(self.time).is_null()).head(1).collect(engine="streaming")
+        _refuse_null_times(source, self.time, nulls)
+        cuts = [_moment(time, dtype, self.time) for time in self.at or ()]
+        if any(late <= early for early, late in itertools.pairwise(cuts)):
+            raise ValueError(f"SplitByTime: at must be ascending; got {self.at!r}")
+        return cuts
 
 
 @dataclass
@@ -158,8 +160,8 @@ class SplitLeaveOneOut:
         frame = source.select([*self.user, *([] if self.time is None else [self.time])]).lazy()
         times = []
         if self.time is not None:
-            _time_type(source, self.time)
-            times = [_time(source, self.time).alias("__time__")]
+            time_type(source, self.time)
+            times = [time_values(source, self.time).alias("__time__")]
         users = [pl.col(name).alias(f"__user{i}__") for i, name in enumerate(self.user)]
         with source.explain_errors():
             rows = frame.select(ROW, *users, *times).collect(engine="streaming")
@@ -200,7 +202,7 @@ def _part(source: Source, description: str, keep: pl.Expr) -> Source:
     return replace(source, filters={**source.filters, f"{len(source.filters)}: {description}": keep})
 
 
-def _time(source: Source, name: str, format: str | None = None) -> pl.Expr:
+def time_values(source: Source, name: str, format: str | None = None) -> pl.Expr:
     """Return a column of times as numbers; NaN, and text of another format, is null."""
     dtype = source.types[name]
     if format is not None and dtype == pl.String:
@@ -210,7 +212,8 @@ def _time(source: Source, name: str, format: str | None = None) -> pl.Expr:
     return x.to_physical().fill_nan(None)
 
 
-def _time_type(source: Source, name: str, format: str | None = None) -> pl.DataType:
+def time_type(source: Source, name: str, format: str | None = None) -> pl.DataType:
+    """Return the type of a column of times. Raise `SchemaError` for one that is not of times."""
     source.require([name])
     dtype = source.types[name]
     if format is not None and dtype == pl.String:
