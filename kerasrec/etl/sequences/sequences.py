@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import polars as pl
@@ -157,7 +157,7 @@ class Sequences:
         return list(self.user_columns) >> AddTags([Tag.USER])
 
     # ---- rows ------------------------------------------------------------------------------------------------
-    def __call__(self, source: Any) -> SequenceParts:
+    def __call__(self, source: object) -> SequenceParts:
         """Return the parts of `source`, made in memory."""
         events, users, cuts, report = self._read(source)
         frame = events.sorted(users)
@@ -169,7 +169,7 @@ class Sequences:
         return SequenceParts({name: scan(rows) for name, rows in parts.items()}, report)
 
     def to_parquet(
-        self, source: Any, folder: str | os.PathLike[str], *, overwrite: bool = False, progress: bool = True
+        self, source: object, folder: str | os.PathLike[str], *, overwrite: bool = False, progress: bool = True
     ) -> SequenceParts:
         """Write the parts of `source` as Parquet into `folder/train/`, `folder/valid/` and `folder/test/`.
 
@@ -211,7 +211,7 @@ class Sequences:
         _warn(report)
         return SequenceParts({name: scan(folder / name) for name in NAMES[self._count]}, report)
 
-    def _read(self, source: Any) -> tuple[Events, pl.DataFrame, list[Any], SequenceReport]:
+    def _read(self, source: object) -> tuple[Events, pl.DataFrame, list[float | None], SequenceReport]:
         """Return the events of `source`, the users that are long enough, the times of a split by time, and what
         was left out so far."""
         columns = [*self.user, self.item, *self.event_columns, *self.user_columns]
@@ -224,7 +224,7 @@ class Sequences:
         return events, users, cuts, report
 
     def _split(
-        self, events: Events, frame: pl.DataFrame, cuts: Sequence[Any], report: SequenceReport
+        self, events: Events, frame: pl.DataFrame, cuts: Sequence[float | None], report: SequenceReport
     ) -> dict[str, Spans]:
         """Return the rows of each part of sorted events, and count them."""
         users = events.spans(frame)
