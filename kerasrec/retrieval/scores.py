@@ -42,7 +42,8 @@ class VectorScores:
         candidates: (m, d) floats.
         similarity: "dot", "cosine" (a vector of length 0 scores 0) or "l2" (minus the squared distance).
 
-    Products are in float32, or in float64 if either has that type.
+    Products are in float32, or in float64 if either has that type. Candidates of equal vectors have equal scores,
+    which products alone do not ensure: the last digit depends on where a vector stands in them.
 
     Raises:
         ValueError: the widths differ, a number is not finite, or there is no such similarity.
@@ -68,11 +69,14 @@ class VectorScores:
             c = np.concatenate([c, -_squares(c)[:, None]], axis=1)
         self.queries, self.candidates = len(q), len(c)
         self._queries, self._candidates = q, c
+        self._copies, self._originals = repeated_rows(c)
 
     def block(self, start: int, stop: int) -> np.ndarray:
         scores = self._queries[start:stop] @ self._candidates.T
         if self.squares is not None:
             scores -= self.squares[start:stop, None]
+        if len(self._copies):
+            scores[:, self._copies] = scores[:, self._originals]
         return scores
 
 
@@ -124,6 +128,21 @@ def for_each_block(scores: Scores, work: Callable[[int, np.ndarray], None]) -> N
                 pending.popleft().result()
         for future in pending:
             future.result()
+
+
+def repeated_rows(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the positions of vectors that an earlier one equals, and the positions of those earlier ones."""
+    words = np.ascontiguousarray(vectors + 0).view(np.uint32)  # adding 0 makes -0.0 the same as 0.0
+    factors = np.random.default_rng(0).integers(1, 1 << 63, words.shape[1], np.uint64)
+    hashes = np.zeros(len(words), np.uint64)
+    for column, factor in zip(words.T, factors, strict=True):
+        hashes += (column + np.uint64(1)) * factor
+    _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
+    originals = first[inverse]
+    copies = np.flatnonzero(originals != np.arange(len(vectors)))
+    originals = originals[copies]
+    equal = (vectors[copies] == vectors[originals]).all(axis=1)
+    return copies[equal], originals[equal]
 
 
 def unit_length(vectors: np.ndarray) -> np.ndarray:

@@ -91,12 +91,32 @@ def test_ties_count_against_the_model(most):
     np.testing.assert_array_equal(target_ranks(queries, candidates, Lists.of(targets)), expected)
 
 
-@pytest.mark.parametrize("count", [1, 2, 15, 33, 3416])
-def test_a_model_of_equal_vectors_is_as_bad_as_can_be(count):
+@pytest.mark.parametrize("similarity", SIMILARITIES)
+@pytest.mark.parametrize("count", [1, 2, 15, 33, 700])
+def test_a_model_of_equal_vectors_is_as_bad_as_can_be(count, similarity):
+    """Products of equal vectors differ in their last digit, by where the vectors stand."""
     rng = np.random.default_rng(4)
-    queries, candidates = small_integers(rng, 70, 50), np.repeat(small_integers(rng, 1, 50), count, axis=0)
-    ranks = target_ranks(queries, candidates, Lists.one_per_row(rng.integers(0, count, 70)))
+    queries = rng.normal(size=(70, 50)).astype(np.float32)
+    candidates = np.repeat(rng.normal(size=(1, 50)), count, axis=0).astype(np.float32)
+    targets = Lists.one_per_row(rng.integers(0, count, 70))
+    ranks = target_ranks(queries, candidates, targets, similarity=similarity)
     np.testing.assert_array_equal(ranks, count - 1)
+
+
+def test_candidates_of_equal_vectors_tie_among_others():
+    rng = np.random.default_rng(7)
+    queries, vectors = rng.normal(size=(2, 40, 33)).astype(np.float32)
+    place = rng.integers(0, 40, 200)
+    place[:40] = np.arange(40)
+    vectors[0, 3] = 0.0
+    candidates = vectors[place]
+    candidates[place == 0, 3] *= np.where(np.arange((place == 0).sum()) % 2, -1, 1)  # 0.0 equals -0.0
+    exact = (queries.astype(np.float64) @ vectors.astype(np.float64).T)[:, place]
+    targets = Lists.one_per_row(rng.integers(0, 200, 40))
+    ranks = target_ranks(queries, candidates, targets)
+    np.testing.assert_array_equal(ranks, reference_ranks(exact, targets.values[:, None]))
+    best = top_k(queries, candidates, 30)
+    np.testing.assert_array_equal(best.rows, np.argsort(-exact, axis=1, kind="stable")[:, :30])
 
 
 def test_a_target_that_is_no_candidate_or_left_out_ranks_after_all_candidates():
