@@ -21,6 +21,8 @@ from kerasrec.models.ranking.pnn import PNN
 from kerasrec.models.ranking.wide_and_deep import WideAndDeep
 from kerasrec.models.ranking.xdeepfm import xDeepFM
 from kerasrec.models.registry import by_name
+from kerasrec.models.retrieval.base import RetrievalModel
+from kerasrec.models.retrieval.two_tower import TwoTower
 from kerasrec.models.sequence.bst import BST
 from kerasrec.models.sequence.dien import DIEN
 from kerasrec.models.sequence.din import DIN
@@ -46,8 +48,10 @@ __all__ = [
     "FwFM",
     "MMoE",
     "MaskNet",
+    "RetrievalModel",
     "SchemaModel",
     "SharedBottom",
+    "TwoTower",
     "WideAndDeep",
     "by_name",
     "xDeepFM",

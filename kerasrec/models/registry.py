@@ -32,6 +32,8 @@ from kerasrec.models.ranking.nfm import NFM
 from kerasrec.models.ranking.pnn import PNN
 from kerasrec.models.ranking.wide_and_deep import WideAndDeep
 from kerasrec.models.ranking.xdeepfm import xDeepFM
+from kerasrec.models.retrieval.base import RetrievalModel
+from kerasrec.models.retrieval.two_tower import TwoTower
 from kerasrec.models.sequence.bst import BST
 from kerasrec.models.sequence.dien import DIEN
 from kerasrec.models.sequence.din import DIN
@@ -67,7 +69,10 @@ MULTITASK: dict[str, type[SchemaModel]] = {
     "ple": PLE,
     "esmm": ESMM,
 }
-BY_NAME = RANKING | SEQUENCE | MULTITASK
+RETRIEVAL: dict[str, type[RetrievalModel]] = {
+    "two-tower": TwoTower,
+}
+BY_NAME: dict[str, type[keras.Model]] = {**RANKING, **SEQUENCE, **MULTITASK, **RETRIEVAL}
 
 
 def by_name(name: str) -> type[keras.Model]:

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[2]
 # In this order; a name is described on the first page that has it, and the others link to it.
 PACKAGES = (
     *("kerasrec", "kerasrec.etl", "kerasrec.data", "kerasrec.layers"),
-    *("kerasrec.metrics", "kerasrec.models", "kerasrec.optimizers", "kerasrec.retrieval"),
+    *("kerasrec.losses", "kerasrec.metrics", "kerasrec.models", "kerasrec.optimizers", "kerasrec.retrieval"),
     *("kerasrec.callbacks", "kerasrec.checkpoint", "kerasrec.parallel", "kerasrec.serving", "kerasrec.schema"),
     *("kerasrec.tables", "kerasrec.datasets"),
 )

@@ -1,0 +1,220 @@
+"""`RetrievalModel`: a model that makes a vector of a query and one of a candidate; the base of such models."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from kerasrec.layers import MLP, DistributedEmbedding
+from kerasrec.layers.embedding.bags import bag_count, bags_of
+from kerasrec.layers.inputs import ContinuousInputs, ids_of, present
+from kerasrec.losses.item_vectors import ItemVectors
+from kerasrec.models.options import Options
+from kerasrec.models.retrieval.columns import TowerColumns
+from kerasrec.models.retrieval.items import EncodedIds
+from kerasrec.models.retrieval.pair_trainer import PairTrainer
+from kerasrec.models.retrieval.similarity import Similarity, check_similarity, factors_of, normalized
+from kerasrec.schema import Schema
+from kerasrec.typing import Activation, Initializer, Regularizer, Shape, Tensor
+
+
+class RetrievalModel(PairTrainer):
+    """A Keras model that makes a vector of a query's columns and one of a candidate's.
+
+    Each row that it is trained on is a pair of a query and a candidate that belongs to it, such as a user and a
+    film that he watched. There is no target; one whose values are all 1 is ignored. A subclass creates its layers
+    in `__init__`, sets `self.built = True` and defines `vector_dim`, `query_of` and `candidate_of`.
+
+    Args:
+        schema: a `Schema`, or its `to_dict()`. Columns with the tag user, context, session or sequence, and lists
+            whose table the candidate's id looks up too, are a query's; those with item or item_id a candidate's.
+        embedding_dim: the width of all embeddings; None takes the one that each column suggests.
+        similarity: of the two vectors: "dot", "cosine", or "l2", minus their squared distance.
+        candidate_columns: the candidate's columns, where tags do not say it; all others are the query's.
+        item_id: the column that names the candidate; by default the one with the tag item_id.
+        embed_item_id: whether the candidate's vector is made from its id, too. If it is not, it is made from the
+            other columns alone, for new candidates as for old ones.
+        combiner, embeddings_initializer, embeddings_regularizer, activation, kernel_initializer,
+            kernel_regularizer, seed: as in `SchemaModel`.
+        name, dtype, trainable: as in any Keras layer; dtype is the policy of the dense layers.
+
+    Output: `{"query": (batch, dim), "candidate": (batch, dim)}` float32.
+
+    Raises:
+        SchemaError: it is unclear where a column belongs, or there is no column of a query, of a candidate, or id.
+
+    Attributes:
+        query_schema, candidate_schema: the columns that the encoders read.
+        item_id: the column that names the candidate.
+        similarity: of the vectors.
+    """
+
+    def __init__(
+        self,
+        schema: Schema | Mapping[str, Any],
+        embedding_dim: int | None,
+        similarity: Similarity,
+        *,
+        candidate_columns: Collection[str] | None = None,
+        item_id: str | None = None,
+        embed_item_id: bool = True,
+        combiner: str | Mapping[str, str] = "mean",
+        embeddings_initializer: Initializer = "uniform",
+        embeddings_regularizer: Regularizer | None = None,
+        activation: Activation = "relu",
+        kernel_initializer: Initializer = "glorot_uniform",
+        kernel_regularizer: Regularizer | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(autocast=False, **kwargs)
+        self.supports_jit = keras.backend.backend() != "tensorflow"
+        check_similarity(self.name, similarity)
+        schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
+        columns = TowerColumns.of(self.name, schema, candidate_columns, item_id, embed_item_id)
+        self.schema, self.item_id = Schema([*columns.queries, *columns.candidates]), columns.item_id
+        self.query_schema, self.candidate_schema = columns.queries, columns.candidates
+        self.embedding_dim, self.similarity, self.embed_item_id = embedding_dim, similarity, embed_item_id
+        self.options = Options(
+            combiner,
+            embeddings_initializer,
+            embeddings_regularizer,
+            activation,
+            kernel_initializer,
+            kernel_regularizer,
+        )
+        configs = self.options.features(columns.embedded, embedding_dim)
+        self.widths = {name: config.table.embedding_dim for name, config in configs.items()}
+        self.embeddings: DistributedEmbedding | None = None
+        if configs:
+            self.embeddings = DistributedEmbedding(configs, seed, dtype=self.dtype_policy, name="embeddings")
+            self.embeddings.build(dict.fromkeys(configs, (None,)))
+            seed = self.embeddings.seed
+        self.seed, self._generator = seed, keras.random.SeedGenerator(seed)
+        self._batch_candidates = []
+        self._numbers = [ContinuousInputs.of(side) for side in (self.query_schema, self.candidate_schema)]
+
+    # ---- parts for subclasses ------------------------------------------------------------------------------
+    def query_of(self, vectors: Mapping[str, Tensor], numbers: Tensor | None, training: bool | None) -> Tensor:
+        """Return the vector of each query, `(batch, dim)`.
+
+        Args:
+            vectors: that of each of its categorical columns, `(batch, width)`.
+            numbers: its continuous columns `(batch, n)`, None without such.
+            training: as Keras gives it to `call`.
+        """
+        raise NotImplementedError
+
+    def candidate_of(self, vectors: Mapping[str, Tensor], numbers: Tensor | None, training: bool | None) -> Tensor:
+        """Return the vector of each candidate, as `query_of` those of queries."""
+        raise NotImplementedError
+
+    def width_of(self, schema: Schema) -> int:
+        """Return the width of what `side_by_side` makes of a schema's columns."""
+        return len(schema.continuous) + sum(self.widths.get(name, 0) for name in schema.categorical.names)
+
+    def side_by_side(self, vectors: Mapping[str, Tensor], numbers: Tensor | None) -> Tensor:
+        """Return continuous columns and embeddings as one tensor `(batch, width)`."""
+        parts = [] if numbers is None else [ops.cast(numbers, self.compute_dtype)]
+        return ops.concatenate([*parts, *vectors.values()], axis=1)
+
+    def make_tower(self, units: int | Sequence[int], dropout: float, name: str) -> MLP:
+        """Return a dense tower whose last layer is linear, with the model's other options."""
+        options = self.options.tower()
+        return MLP(units, final_activation=None, dropout=dropout, **options, dtype=self.dtype_policy, name=name)
+
+    # ---- encoders ------------------------------------------------------------------------------------------
+    def encode_queries(self, features: Mapping[str, Tensor], training: bool | None = False) -> Tensor:
+        """Return the vectors of queries, `(batch, dim)` float32, at length 1 for similarity "cosine".
+
+        Args:
+            features: a batch of the columns of `query_schema`; others are left alone.
+            training: whether there is dropout.
+        """
+        return self._query(self._look_up(features, self.query_schema), features, training)
+
+    def encode_candidates(self, features: Mapping[str, Tensor], training: bool | None = False) -> Tensor:
+        """Return the vectors of candidates, as `encode_queries` those of queries."""
+        return self._candidate(self._look_up(features, self.candidate_schema), features, training)
+
+    def call(self, features: Mapping[str, Tensor], training: bool | None = None) -> dict[str, Tensor]:
+        vectors = {} if self.embeddings is None else self.embeddings(ids_of(self.schema, features))
+        return {
+            "query": self._query(vectors, features, training),
+            "candidate": self._candidate(vectors, features, training),
+        }
+
+    def items(self) -> ItemVectors:
+        if self.candidate_schema.names != [self.item_id] or not self.embed_item_id:
+            raise ValueError(
+                f"{self.name}: this loss needs the vectors of all candidates in each step, but they are made from "
+                f"the batch's columns {', '.join(self.candidate_schema.names)}; use a loss such as "
+                "kr.losses.InBatchSoftmax()"
+            )
+        return EncodedIds(
+            self.item_count,
+            lambda ids: factors_of(self.encode_candidates({self.item_id: ids}, training=True), self.similarity),
+        )
+
+    def _query(self, vectors: Mapping[str, Tensor], features: Mapping[str, Tensor], training: Any) -> Tensor:
+        own = {name: vectors[name] for name in self.query_schema.names if name in vectors}
+        return self._output(self.query_of(own, self._numbers_of(0, features), training))
+
+    def _candidate(self, vectors: Mapping[str, Tensor], features: Mapping[str, Tensor], training: Any) -> Tensor:
+        own = {name: vectors[name] for name in self.candidate_schema.names if name in vectors}
+        return self._output(self.candidate_of(own, self._numbers_of(1, features), training))
+
+    def _output(self, vectors: Tensor) -> Tensor:
+        vectors = ops.cast(vectors, "float32")
+        return normalized(vectors) if self.similarity == "cosine" else vectors
+
+    def _numbers_of(self, side: int, features: Mapping[str, Tensor]) -> Tensor | None:
+        layer = self._numbers[side]
+        return None if layer is None else layer({name: present(features, name) for name in layer.columns})
+
+    def _look_up(self, features: Mapping[str, Tensor], schema: Schema) -> dict[str, Tensor]:
+        """Return the vectors of some columns; the layer looks up all, so that the others get padding for ids."""
+        if self.embeddings is None:
+            return {}
+        ids = ids_of(schema, features)
+        rows = _row_count(features, schema)
+        for column in self.schema.categorical:
+            if column.name not in ids:
+                ids[column.name] = ops.zeros((rows, 2) if column.is_list else (rows,), "int32")
+        return self.embeddings(ids)
+
+    def no_outputs(self) -> dict[str, np.ndarray]:
+        return {side: np.empty((0, self.vector_dim), "float32") for side in ("query", "candidate")}
+
+    # ---- Keras's own -----------------------------------------------------------------------------------------
+    def build(self, input_shape: Mapping[str, Shape] | None = None) -> None:
+        """Do nothing: all variables are created from the schema in `__init__`."""
+
+    def compute_output_shape(self, input_shape: Mapping[str, Shape]) -> dict[str, Shape]:
+        shape = (next(iter(input_shape.values()))[0], self.vector_dim)
+        return {"query": shape, "candidate": shape}
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            "name": self.name,
+            "trainable": self.trainable,
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+            "schema": self.schema.to_dict(),
+            "embedding_dim": self.embedding_dim,
+            "similarity": self.similarity,
+            "candidate_columns": self.candidate_schema.names,
+            "item_id": self.item_id,
+            "embed_item_id": self.embed_item_id,
+            "seed": self.seed,
+            **self.options.config(),
+        }
+
+
+def _row_count(features: Mapping[str, Tensor], schema: Schema) -> Any:
+    """Return the number of rows of a batch, an integer where it is known while a graph is traced."""
+    first = present(features, schema.names[0])
+    return bag_count(bags_of(first)) if schema[schema.names[0]].is_list else ops.shape(first)[0]
