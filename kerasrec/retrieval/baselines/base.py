@@ -1,0 +1,95 @@
+"""`Baseline`: what the baselines have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Self
+
+import numpy as np
+
+from kerasrec.data.open import Data
+from kerasrec.retrieval.baselines.histories import Histories, sparse
+from kerasrec.retrieval.lists import Lists
+from kerasrec.retrieval.ranking import TopK, target_ranks_of, top_k_of
+from kerasrec.retrieval.report import RankingReport
+from kerasrec.retrieval.scores import FunctionScores
+
+
+class Baseline:
+    """The base of recommenders that score all items for a user by the items that she had.
+
+    A subclass defines `fit_matrix` and `scores`. What a user had is a row of 0 and 1: how often and in which
+    order do not count. So users whose histories come later, or have grown, are scored with no new fit.
+    """
+
+    items: int = -1  # before fit
+
+    def fit(self, data: Data | Histories) -> Self:
+        """Learn from rows of users; return `self`.
+
+        Args:
+            data: what `kr.Loader` takes, with a list column of the tags ITEM_ID and SEQUENCE, as
+                `etl.Sequences` and a workflow make it; or `Histories`.
+
+        Raises:
+            SchemaError: there is no such column, or there are several.
+            ValueError: there are no rows, or no items.
+        """
+        histories = Histories.read(data)
+        if not histories.items or not len(histories.lists):
+            raise ValueError(
+                f"{len(histories.lists)} rows of {histories.items} items: there is nothing to learn from"
+            )
+        self.items = histories.items
+        self.fit_matrix(histories.matrix())
+        return self
+
+    def fit_matrix(self, users: sparse.csr_matrix) -> None:
+        """Learn from a sparse (users, items) matrix of 0 and 1."""
+        raise NotImplementedError
+
+    def scores(self, users: sparse.csr_matrix) -> np.ndarray:
+        """Return the scores (users, items) of all items, given a sparse (users, items) matrix of 0 and 1."""
+        raise NotImplementedError
+
+    def recommend(self, data: Data | Histories, k: int = 10, *, exclude_seen: bool = True) -> TopK:
+        """Return the best items of each user, given all of her history.
+
+        Returns:
+            `rows` (users, k): item ids, as they are in `data`; -1 where there are fewer than k.
+        """
+        histories = self._read(data)
+        top = top_k_of(self._scores(histories), k, exclude=_seen(histories) if exclude_seen else None)
+        return TopK(np.where(top.rows < 0, -1, top.rows + histories.first_id), top.scores)
+
+    def rank(
+        self, data: Data | Histories, at: Sequence[int] = (10, 100), *, exclude_seen: bool = True
+    ) -> RankingReport:
+        """Return the metrics of ranking each row's last item among all items, given those before it.
+
+        Args:
+            data: as for `fit`; rows to validate or test on.
+            at: the k of the metrics.
+            exclude_seen: whether the items of the history are left out of the ranking. A target that the user had
+                before then counts as missed.
+        """
+        histories, targets = self._read(data).split_last()
+        seen = _seen(histories) if exclude_seen else None
+        ranks = target_ranks_of(self._scores(histories), targets, exclude=seen)
+        return RankingReport.of(ranks, candidates=self.items, at=at, exclude_seen=exclude_seen)
+
+    def _read(self, data: Data | Histories) -> Histories:
+        if self.items < 0:
+            raise RuntimeError(f"{type(self).__name__} is not fitted; call fit(data) first")
+        histories = Histories.read(data)
+        if histories.items != self.items:
+            raise ValueError(f"the data has {histories.items} items, but fit had {self.items}")
+        return histories
+
+    def _scores(self, histories: Histories) -> FunctionScores:
+        users = histories.matrix()
+        return FunctionScores(lambda start, stop: self.scores(users[start:stop]), users.shape[0], self.items)
+
+
+def _seen(histories: Histories) -> Lists:
+    return histories.lists
