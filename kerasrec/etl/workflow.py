@@ -132,6 +132,7 @@ class Workflow:
         self,
         source: Any,
         *,
+        columns: Iterable[str] | None = None,
         targets: bool = True,
         fitted: bool | None = None,
         engine: str = "cpu",
@@ -146,6 +147,7 @@ class Workflow:
 
         Args:
             source: as for `fit`; columns may have narrower dtypes than in fit.
+            columns: names of `output_schema` to compute (else KeyError); the source needs only what they depend on.
             targets: False omits the targets, for rows to predict that have none. As in a served model, no row is
                 then dropped (`Filter`, `DropNA`) or added (`NegativeSampling`).
             fitted: whether these rows were used in fit; by default, this is detected. True for a part of them, or
@@ -165,14 +167,15 @@ class Workflow:
         types = {column.name: column_type(column) for column in self.input_schema}
         source = _on(engine, source, types, verify=verify)
         if self._fitted_on is None:
-            return self._transform(source, targets, fitted=False)
+            return self._transform(source, targets, False, columns)
         by_position = folds_by_position(self._outputs(fitted=True), self._outputs())
         same = are_fitted(source, list(self.input_schema.features), self._fitted_on, fitted, by_position)
-        return self._transform(source, targets, fitted=same)
+        return self._transform(source, targets, same, columns)
 
-    def _transform(self, source: Source, targets: bool, fitted: bool) -> Dataset:
+    def _transform(self, source: Source, targets: bool, fitted: bool, only: Iterable[str] | None) -> Dataset:
         inputs = self.input_schema
-        schema = self.output_schema if targets else self.output_schema.features
+        schema = self.output_schema if only is None else self.output_schema.subset(only)
+        schema = schema if targets else schema.features
         outputs = self._outputs(served=not targets, fitted=fitted)
         needed = columns_read(value for value in outputs if value.column.name in schema)
         optional = inputs.targets.names if targets else ()
@@ -200,7 +203,7 @@ class Workflow:
         """Fit on a source and transform it; target encodings are out-of-fold."""
         source = _on(engine, source, verify=verify)
         fitted = self.fit(source, client=client, engine=engine, progress=progress, verify=verify)
-        return fitted._transform(source, targets=True, fitted=True)
+        return fitted._transform(source, True, True, None)
 
     @property
     def fitted(self) -> bool:
@@ -240,11 +243,8 @@ class Workflow:
         raise KeyError(f"no vocabulary {table!r}; available: {', '.join(available)}")
 
     def __repr__(self) -> str:
-        rows = [("output", "operators", "raw columns"), *describe(self._root)]
-        widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
         state = "fitted" if self.fitted else "not fitted"
-        lines = [" <- ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-        return "\n".join([f"Workflow of {len(self._root.outputs)} columns, {state}", *lines])
+        return f"Workflow of {len(self._root.outputs)} columns, {state}\n{describe(self._root)}"
 
     # ---- TensorFlow ------------------------------------------------------------------------------------------
     def raw_columns(self, features: Iterable[str]) -> Schema:

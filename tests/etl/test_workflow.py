@@ -252,3 +252,17 @@ def test_nulls_are_counted_in_footers_where_these_tell_all(tmp_path):
     pq.write_table(table.slice(0, 1), names[0])
     told = fitted(names[0])
     assert [column.nullable for column in told] == [False, False, False]
+
+
+def test_columns_computes_only_these_and_needs_only_what_they_depend_on():
+    frame = pl.DataFrame({"user": ["a", "b"], "item": ["x", "y"], "price": [1.0, 3.0], "clicked": [0, 1]})
+    prices = ["price"] >> etl.Normalize()
+    workflow = etl.Workflow((["user", "item"] >> etl.Categorify()) + prices + (["clicked"] >> etl.Target()))
+    everything = workflow.fit_transform(frame).collect()
+    dataset = workflow.transform(frame.select("price", "item"), columns=["price", "item"])
+    assert dataset.schema == workflow.output_schema.subset(["price", "item"])
+    assert dataset.collect().equals(everything.select("price", "item"))
+    with pytest.raises(KeyError, match="no column 'prize'; available: user, item, price, clicked"):
+        workflow.transform(frame, columns=["prize"])
+    with pytest.raises(SchemaError, match="no column 'user'"):
+        workflow.transform(frame.select("item"), columns=["user", "item"])

@@ -126,8 +126,11 @@ def refuse_nulls(
         raise SchemaError(f"{source.name}: nulls are left after the operators, in {columns}{reason}")
 
 
-def describe(root: Node) -> Iterable[tuple[str, str, str]]:
-    """Yield, for each output, its name, the operators that compute it, and the raw columns that it depends on."""
+def describe(root: Node) -> str:
+    """Return a table of each output, the operators that compute it, and the raw columns that it depends on."""
+    rows = [("output", "operators", "raw columns")]
     for name in root.outputs:
         raw, ops = trace(root, name)
-        yield name, " >> ".join(map(repr, ops)), ", ".join(raw)
+        rows.append((name, " >> ".join(map(repr, ops)), ", ".join(raw)))
+    widths = [max(map(len, cells)) for cells in zip(*rows, strict=True)]
+    return "\n".join(" <- ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
