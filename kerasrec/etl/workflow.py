@@ -147,7 +147,7 @@ class Workflow:
 
         Args:
             source: as for `fit`; columns may have narrower dtypes than in fit.
-            columns: names of `output_schema` to compute (else KeyError); the source needs only what they depend on.
+            columns: outputs to compute, by name (else KeyError); the source needs only what they depend on.
             targets: False omits the targets, for rows to predict that have none. As in a served model, no row is
                 then dropped (`Filter`, `DropNA`) or added (`NegativeSampling`).
             fitted: whether these rows were used in fit; by default, this is detected. True for a part of them, or

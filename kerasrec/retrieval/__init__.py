@@ -1,4 +1,7 @@
-"""Candidate retrieval: exact top-k, ranks over the whole corpus, and the metrics of a ranking."""
+"""Candidate retrieval: exact top-k, ranks over the whole corpus, and the metrics of a ranking.
+
+`Index` holds the candidates of a model; it imports Keras when it is first used, the others need NumPy alone.
+"""
 
 from typing import TYPE_CHECKING
 
@@ -10,11 +13,16 @@ from kerasrec.retrieval.scores import FunctionScores, VectorScores
 
 if TYPE_CHECKING:
     from kerasrec.retrieval import baselines
+    from kerasrec.retrieval.encoders import Retriever
+    from kerasrec.retrieval.index import Index, Recommendations
 
 __all__ = [
     "FunctionScores",
+    "Index",
     "Lists",
     "RankingReport",
+    "Recommendations",
+    "Retriever",
     "TopK",
     "VectorScores",
     "baselines",
@@ -24,4 +32,10 @@ __all__ = [
     "top_k_of",
 ]
 
-__getattr__, __dir__ = public_names(__name__, __all__, {"baselines": "kerasrec.retrieval.baselines"})
+_HOME = {
+    "Index": "kerasrec.retrieval.index",
+    "Recommendations": "kerasrec.retrieval.index",
+    "Retriever": "kerasrec.retrieval.encoders",
+    "baselines": "kerasrec.retrieval.baselines",
+}
+__getattr__, __dir__ = public_names(__name__, __all__, _HOME)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -158,6 +159,30 @@ def target_ranks_of(scores: Scores, targets: Lists, *, exclude: Lists | None = N
 
     for_each_block(scores, rank)
     return ranks
+
+
+def ranks_and_coverage(
+    scores: Scores, targets: Lists, at: Sequence[int], *, exclude: Lists | None = None
+) -> tuple[np.ndarray, dict[int, int]]:
+    """Return the ranks of targets as `target_ranks` does, and for each k how many candidates are among the k best
+    of any query, of one product."""
+    targets.check("targets", scores.queries, scores.candidates)
+    targets.refuse_repeated("targets")
+    if exclude is not None:
+        exclude.check("exclude", scores.queries, scores.candidates)
+    ranks = np.empty(len(targets.values), np.int64)
+    covered = {k: np.zeros(scores.candidates + 1, bool) for k in at}  # the last is for -1, where there are fewer
+
+    def rank(start: int, block: np.ndarray) -> None:
+        leave_out(block, start, exclude)
+        stop = start + len(block)
+        ranks[targets.offsets[start] : targets.offsets[stop]] = ranks_in_block(block, targets.rows(start, stop))
+        best = best_of_block(block, max(at)).rows
+        for k in at:
+            covered[k][best[:, :k]] = True
+
+    for_each_block(scores, rank)
+    return ranks, {k: int(candidates[:-1].sum()) for k, candidates in covered.items()}
 
 
 def ranks_in_block(block: np.ndarray, targets: Lists) -> np.ndarray:

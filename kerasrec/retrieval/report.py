@@ -85,13 +85,13 @@ class RankingReport:
         values: dict[str, float] = {}
         errors: dict[str, float] = {}
         for k in at:
-            for metric, per_query in _per_query(lists, having, k).items():
+            for metric, per_query in _per_query(lists, having, k, candidates).items():
                 values[f"{metric}@{k}"] = float(per_query.mean())
                 spread = per_query.std(ddof=1) if len(per_query) > 1 else np.nan
                 errors[f"{metric}@{k}"] = float(spread / np.sqrt(len(per_query)))
             if covered is not None:
                 values[f"coverage@{k}"] = covered[k] / candidates if candidates else 0.0
-        queries, out_of_reach = int(having.sum()), int((lists.values >= candidates).sum())
+        queries, out_of_reach = int(having.sum()), int((lists.values == candidates).sum())
         return cls(
             at,
             values,
@@ -159,10 +159,11 @@ def cutoffs(at: int | Sequence[int]) -> tuple[int, ...]:
     return tuple(sorted({int(k) for k in values}))
 
 
-def _per_query(ranks: Lists, having: np.ndarray, k: int) -> dict[str, np.ndarray]:
+def _per_query(ranks: Lists, having: np.ndarray, k: int, candidates: int) -> dict[str, np.ndarray]:
     """Return each metric's value for each query that has targets."""
     starts, lengths = ranks.offsets[:-1][having], ranks.lengths[having]
-    hit = ranks.values < k
+    last = min(k, candidates)
+    hit = ranks.values < last
     gains = np.where(hit, 1 / np.log2(np.maximum(ranks.values, 0) + 2.0), 0.0)
     ideal = np.cumsum(1 / np.log2(np.arange(2, k + 2)))[np.minimum(lengths, k) - 1]
     best = np.minimum.reduceat(ranks.values, starts)
@@ -171,5 +172,5 @@ def _per_query(ranks: Lists, having: np.ndarray, k: int) -> dict[str, np.ndarray
         "hit_rate": (hits > 0).astype(np.float64),
         "recall": hits / lengths,
         "ndcg": np.add.reduceat(gains, starts) / ideal,
-        "mrr": np.where(best < k, 1 / (best + 1.0), 0.0),
+        "mrr": np.where(best < last, 1 / (best + 1.0), 0.0),
     }

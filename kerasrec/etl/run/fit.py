@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from kerasrec.etl.operator.graph import topological_order, trace
 from kerasrec.etl.operator.operator import Node, Operator

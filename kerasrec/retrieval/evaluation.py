@@ -1,0 +1,140 @@
+"""Rows of queries and items as queries with targets, and the report of a ranking of all candidates."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import polars as pl
+
+from kerasrec.data.loader import Loader
+from kerasrec.retrieval.encoders import RowReader, Rows, columns_of, to_numpy
+from kerasrec.retrieval.engines import Engine
+from kerasrec.retrieval.item_ids import ItemIds
+from kerasrec.retrieval.lists import Lists
+from kerasrec.retrieval.ranking import TopK, ranks_and_coverage
+from kerasrec.retrieval.report import RankingReport, cutoffs
+from kerasrec.retrieval.scores import Similarity, VectorScores
+from kerasrec.schema import SchemaError, Tag
+
+_USER, _ITEM, _QUERY, _ROW = "user", "item", "query", "row"
+
+
+@dataclass(frozen=True)
+class Queries:
+    """Queries, and what is known of each.
+
+    Attributes:
+        vectors: (n, dim).
+        targets: the positions of its items among the candidates, -1 for those that are not candidates.
+        seen: the positions of the items to leave out, or None.
+    """
+
+    vectors: np.ndarray
+    targets: Lists
+    seen: Lists | None
+
+
+def read_queries(
+    reader: RowReader,
+    data: Rows,
+    ids: ItemIds,
+    item: str,
+    exclude_seen: Rows | Sequence[Rows] | None,
+    user: str | None,
+) -> Queries:
+    """Return the queries of rows, each once.
+
+    Raises:
+        SchemaError: `exclude_seen` without a column that names the user.
+    """
+    model = reader.model
+    if exclude_seen is not None and user is None:
+        user = _user_key(reader)
+    keys = [item] if user is None else [item, user]
+    vectors, columns = [], []
+    for features, values in reader.batches(data, model.query_schema, keys, "queries"):
+        vectors.append(to_numpy(model.encode_queries(features)))
+        own = columns_of(features, model.query_schema.names)
+        own.columns = [f"{_QUERY}{i}" for i in range(own.width)]
+        names = [pl.Series(_ITEM, values[item])] + ([] if user is None else [pl.Series(_USER, values[user])])
+        columns.append(pl.DataFrame([*own.get_columns(), *names]))
+    rows = pl.concat(columns).with_row_index(_ROW)
+    by = [name for name in rows.columns if name not in (_ROW, _ITEM)]
+    groups = rows.group_by(by, maintain_order=True).agg(
+        pl.col(_ROW).first(), pl.col(_ITEM).unique(maintain_order=True)
+    )
+    first = groups[_ROW].to_numpy()
+    targets = Lists(ids.positions(groups[_ITEM].explode()), _offsets(groups[_ITEM]))
+    seen = None
+    if user is not None and exclude_seen is not None:
+        seen = _seen(reader, groups[_USER], exclude_seen, ids, item, user)
+    return Queries(np.concatenate(vectors)[first], targets, seen)
+
+
+def report_of(
+    queries: Queries, engine: Engine, vectors: np.ndarray, similarity: Similarity, at: int | Sequence[int]
+) -> RankingReport:
+    """Return the metrics of the exact ranking, or of what another engine recommends."""
+    cuts, count = cutoffs(at), len(vectors)
+    if engine.exact:
+        scores = VectorScores(queries.vectors, vectors, similarity)
+        ranks, covered = ranks_and_coverage(scores, queries.targets, cuts, exclude=queries.seen)
+    else:
+        best = engine.search(queries.vectors, cuts[-1], queries.seen)
+        ranks = _ranks_in(best, queries, count)
+        covered = {k: len(np.unique(best.rows[:, :k][best.rows[:, :k] >= 0])) for k in cuts}
+    return RankingReport.of(
+        ranks,
+        queries.targets.offsets,
+        candidates=count,
+        at=cuts,
+        exclude_seen=queries.seen is not None,
+        covered=covered,
+    )
+
+
+def _ranks_in(best: TopK, queries: Queries, count: int) -> np.ndarray:
+    """Return the place of each target among its query's recommendations; for others that can be recommended the
+    number of candidates + 1, and for those that cannot the number of candidates."""
+    targets = queries.targets
+    hit = best.rows[targets.row_numbers] == targets.values[:, None]
+    out_of_reach = targets.values < 0
+    if queries.seen is not None:
+        pairs = targets.row_numbers * (count + 1) + targets.values
+        out_of_reach |= np.isin(pairs, queries.seen.row_numbers * (count + 1) + queries.seen.values)
+    ranks = np.where(hit.any(axis=1), hit.argmax(axis=1), count + 1)
+    return np.where(out_of_reach, count, ranks)
+
+
+def _user_key(reader: RowReader) -> str:
+    model = reader.model
+    users = [c.name for c in (*model.query_schema, *model.candidate_schema) if Tag.USER_ID in c.tags]
+    if len(users) != 1:
+        raise SchemaError(
+            f"exclude_seen needs a column that names the user, and {model.name} reads none with the tag "
+            "'user_id'; pass user='column'"
+        )
+    return reader.key(users[0])
+
+
+def _seen(
+    reader: RowReader, users: pl.Series, data: Rows | Sequence[Rows], ids: ItemIds, item: str, user: str
+) -> Lists:
+    """Return the positions of the items that each query's user has in some rows."""
+    several = (
+        data
+        if isinstance(data, list | tuple) and all(isinstance(x, Loader | pl.DataFrame) for x in data)
+        else [data]
+    )
+    pairs = pl.concat(reader.keys(rows, [user, item]).select(user, item) for rows in several)
+    known = pl.DataFrame({_USER: pairs[user], _ROW: ids.positions(pairs[item])}).filter(pl.col(_ROW) >= 0).unique()
+    queries = pl.DataFrame({_USER: users}).with_row_index(_QUERY)
+    rows = queries.join(known, on=_USER, how="inner").sort(_QUERY, _ROW)
+    counts = np.bincount(rows[_QUERY].to_numpy(), minlength=len(users))
+    return Lists(rows[_ROW].to_numpy(), np.cumsum([0, *counts]))
+
+
+def _offsets(lists: pl.Series) -> np.ndarray:
+    return np.cumsum([0, *lists.list.len().to_numpy()], dtype=np.int64)
