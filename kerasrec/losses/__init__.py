@@ -1,14 +1,20 @@
 """Losses that compare the item which belongs to a query with other items, on any Keras backend."""
 
-from kerasrec.losses.in_batch import InBatchLoss, InBatchSoftmax
+from kerasrec.losses.in_batch import InBatch, InBatchLoss, InBatchSoftmax
 from kerasrec.losses.item_vectors import CandidateLoss, ItemVectors
+from kerasrec.losses.sampled import BPR, CosineContrastive, Hinge, SampledLoss
 from kerasrec.public_names import public_names
 
 __all__ = [
+    "BPR",
     "CandidateLoss",
+    "CosineContrastive",
+    "Hinge",
+    "InBatch",
     "InBatchLoss",
     "InBatchSoftmax",
     "ItemVectors",
+    "SampledLoss",
 ]
 
 __getattr__, __dir__ = public_names(__name__, __all__)

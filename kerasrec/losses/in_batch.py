@@ -8,6 +8,7 @@ import keras
 from keras import ops
 
 from kerasrec.losses.batch_candidates import BatchCandidates
+from kerasrec.losses.sampled import SampledLoss
 from kerasrec.typing import Tensor
 
 _NEVER = -1e30  # the score of a candidate that does not count
@@ -170,3 +171,44 @@ class InBatchSoftmax(InBatchLoss):
             "logq_correction": self.counts_items,
             **super().get_config(),
         }
+
+
+@keras.saving.register_keras_serializable("kerasrec")
+class InBatch(InBatchLoss):
+    """Compares a query's candidate with the others of the batch as a `SampledLoss` does with items that it draws.
+
+    Args:
+        loss: such as `BPR()`, without `negatives`.
+        remove_accidental_hits, hard_negatives, memory: as in `InBatchLoss`.
+
+    Raises:
+        ValueError: the loss is not a `SampledLoss`, or has `negatives`; and as `InBatchLoss`.
+
+    Example:
+
+    >>> model.compile(loss=kr.losses.InBatch(kr.losses.Hinge(margin=0.2), hard_negatives=8))  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        loss: SampledLoss,
+        remove_accidental_hits: bool = True,
+        hard_negatives: int | None = None,
+        memory: int = 0,
+    ):
+        super().__init__(remove_accidental_hits, hard_negatives, memory)
+        if not isinstance(loss, SampledLoss):
+            raise ValueError(f"loss must be a kr.losses.SampledLoss, such as BPR(); got {loss!r}")
+        if loss.negatives != type(loss)().negatives:
+            raise ValueError(f"negatives={loss.negatives}: none are drawn in a batch; use hard_negatives=...")
+        self.loss = loss
+
+    def compare(self, positives: Tensor, negatives: Tensor, is_negative: Tensor) -> Tensor:
+        return self.loss.compare(positives, negatives, is_negative)
+
+    def get_config(self) -> dict[str, Any]:
+        return {"loss": keras.saving.serialize_keras_object(self.loss), **super().get_config()}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        return cls(**{**config, "loss": keras.saving.deserialize_keras_object(config["loss"])})

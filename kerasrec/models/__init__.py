@@ -22,7 +22,9 @@ from kerasrec.models.ranking.wide_and_deep import WideAndDeep
 from kerasrec.models.ranking.xdeepfm import xDeepFM
 from kerasrec.models.registry import by_name
 from kerasrec.models.retrieval.base import RetrievalModel
+from kerasrec.models.retrieval.matrix_factorization import MatrixFactorization
 from kerasrec.models.retrieval.two_tower import TwoTower
+from kerasrec.models.retrieval.youtube_dnn import YoutubeDNN
 from kerasrec.models.sequence.bst import BST
 from kerasrec.models.sequence.dien import DIEN
 from kerasrec.models.sequence.din import DIN
@@ -48,11 +50,13 @@ __all__ = [
     "FwFM",
     "MMoE",
     "MaskNet",
+    "MatrixFactorization",
     "RetrievalModel",
     "SchemaModel",
     "SharedBottom",
     "TwoTower",
     "WideAndDeep",
+    "YoutubeDNN",
     "by_name",
     "xDeepFM",
 ]

@@ -33,7 +33,9 @@ from kerasrec.models.ranking.pnn import PNN
 from kerasrec.models.ranking.wide_and_deep import WideAndDeep
 from kerasrec.models.ranking.xdeepfm import xDeepFM
 from kerasrec.models.retrieval.base import RetrievalModel
+from kerasrec.models.retrieval.matrix_factorization import MatrixFactorization
 from kerasrec.models.retrieval.two_tower import TwoTower
+from kerasrec.models.retrieval.youtube_dnn import YoutubeDNN
 from kerasrec.models.sequence.bst import BST
 from kerasrec.models.sequence.dien import DIEN
 from kerasrec.models.sequence.din import DIN
@@ -71,6 +73,8 @@ MULTITASK: dict[str, type[SchemaModel]] = {
 }
 RETRIEVAL: dict[str, type[RetrievalModel]] = {
     "two-tower": TwoTower,
+    "matrix-factorization": MatrixFactorization,
+    "youtube-dnn": YoutubeDNN,
 }
 BY_NAME: dict[str, type[keras.Model]] = {**RANKING, **SEQUENCE, **MULTITASK, **RETRIEVAL}
 

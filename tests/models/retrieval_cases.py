@@ -16,6 +16,8 @@ COLUMNS = {
     "^x$": Column("^x$", "float32", (CONT, Tag.ITEM)),
 }
 SCHEMA = Schema(COLUMNS.values())
+IDS, WITH_LISTS = SCHEMA.subset(["user", "item id"]), SCHEMA.subset(["user", "seen", "item id", "a.b"])
+ONE_ITEM = SCHEMA.subset(["user", "größe", "seen", "item id"])
 QUERY, CANDIDATE = ["user", "größe", "seen"], ["item id", "a.b", "^x$"]
 
 
@@ -42,4 +44,10 @@ RETRIEVAL = {
     "TwoTower": lambda schema=SCHEMA, **more: kr.models.TwoTower(schema, 8, [16, 8], [8], **more),
     "TwoTower dot": lambda schema=SCHEMA, **more: kr.models.TwoTower(schema, 4, [8], [8], "dot", **more),
     "TwoTower l2": lambda schema=SCHEMA, **more: kr.models.TwoTower(schema, 4, [6], [6], "l2", **more),
+    "MatrixFactorization": lambda schema=IDS, **more: kr.models.MatrixFactorization(schema, 4, **more),
+    "MatrixFactorization biases": lambda schema=WITH_LISTS, **more: kr.models.MatrixFactorization(
+        schema, 4, biases=True, **more
+    ),
+    "MatrixFactorization l2": lambda schema=IDS, **more: kr.models.MatrixFactorization(schema, 4, "l2", **more),
+    "YoutubeDNN": lambda schema=ONE_ITEM, **more: kr.models.YoutubeDNN(schema, 4, [8, 6], **more),
 }

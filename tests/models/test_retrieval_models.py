@@ -24,7 +24,7 @@ def frame(x=X, **more):
     return pl.DataFrame({**x, **lists, **more}, schema_overrides=types)
 
 
-LEARNING = ["TwoTower"]
+LEARNING = ["TwoTower", "MatrixFactorization", "YoutubeDNN"]
 
 
 @pytest.fixture(params=list(RETRIEVAL))
@@ -36,7 +36,7 @@ def make(request):
 def test_learns_from_a_loader_and_is_loaded(name, tmp_path):
     keras.utils.set_random_seed(0)
     train = kr.Loader(frame(), 50, shuffle=True, schema=SCHEMA)
-    model = RETRIEVAL[name](train.schema)
+    model = RETRIEVAL[name]()
     model.compile(kr.optimizers.Adagrad(0.2))
     history = model.fit(train, epochs=12, verbose=0).history
     assert history["loss"][-1] < 0.8 * history["loss"][0]
@@ -53,7 +53,10 @@ def test_learns_from_a_loader_and_is_loaded(name, tmp_path):
 def test_encoders_need_their_own_columns_in_any_form(make):
     model = make()
     expected = {side: np.asarray(vectors) for side, vectors in model(X).items()}
-    encoders = {"query": (model.encode_queries, QUERY), "candidate": (model.encode_candidates, CANDIDATE)}
+    encoders = {
+        "query": (model.encode_queries, model.query_schema.names),
+        "candidate": (model.encode_candidates, model.candidate_schema.names),
+    }
     for side, (encode, names) in encoders.items():
         x = {name: X[name] for name in names}
         assert expected[side].shape == (ROWS, model.vector_dim)
@@ -249,3 +252,51 @@ def test_without_its_id_a_new_candidate_is_like_an_old_one():
     model.fit(X, batch_size=100, verbose=0)  # ids still tell which candidates are the same
     with pytest.raises(SchemaError, match="embed_item_id=False leaves nothing"):
         kr.models.TwoTower(SCHEMA.subset(["user", "item id"]), embed_item_id=False)
+
+
+# ---- losses against all candidates ---------------------------------------------------------------------------
+@pytest.mark.parametrize("name", ["MatrixFactorization l2", "YoutubeDNN"])
+def test_drawn_negatives_are_vectors_of_the_model(name):
+    """The loss is BPR's of the ids that are drawn, and reaches their rows."""
+    model = RETRIEVAL[name](seed=3)
+    model.compile(loss=kr.losses.BPR(2))
+    rows = {column: values[:20] for column, values in X.items()}
+    with tf.GradientTape() as tape:
+        loss = model.compute_loss(rows, None, model(rows, training=True))
+    drawn = np.asarray(model.loss.draw(rows["item id"], 3, ITEMS, keras.random.SeedGenerator(3)))
+    q = np.asarray(model.encode_queries(rows), "float64")
+    c = np.asarray(model.encode_candidates({"item id": np.arange(ITEMS, dtype="int32")}), "float64")
+    scores = -((q[:, None] - c) ** 2).sum(2) if model.similarity == "l2" else q @ c.T
+    expected = []
+    for row, (own, others) in enumerate(zip(rows["item id"], drawn, strict=True)):
+        differences = scores[row, others[others != own]] - scores[row, own]
+        expected.append(np.log1p(np.exp(differences)).mean() if len(differences) else 0)
+    assert float(loss) == pytest.approx(np.mean(expected), rel=1e-5)
+    (table,) = model.item_table.trainable_variables
+    gradient = tape.gradient(loss, table.value)
+    assert {*drawn.ravel(), *rows["item id"]} == set(gradient.indices.numpy())
+
+
+def test_a_tower_over_columns_needs_negatives_of_the_batch():
+    with pytest.raises(ValueError, match=r"made from the batch's columns item id, a.b, \^x\$; use a loss such as"):
+        RETRIEVAL["TwoTower"]().compile(loss=kr.losses.BPR())
+
+
+def test_biases_are_added_to_the_scores():
+    model = RETRIEVAL["MatrixFactorization biases"]()
+    rows = model.embeddings({**X})
+    own = np.asarray(model.item_table({"item id": X["item id"]})["item id"])
+    user, seen, genres = (np.asarray(rows[name]) for name in ("user", "seen", "a.b"))
+    products = ((user + seen)[:, :4] * (own + genres)[:, :4]).sum(1)
+    vectors = model(X)
+    scores = (np.asarray(vectors["query"]) * np.asarray(vectors["candidate"])).sum(1)
+    np.testing.assert_allclose(scores, products + sum(x[:, 4] for x in (user, seen, own, genres)), atol=1e-6)
+
+
+def test_columns_that_a_model_cannot_read_are_refused():
+    with pytest.raises(SchemaError, match="the continuous column 'größe' does not have; .*Bucketize"):
+        kr.models.MatrixFactorization(SCHEMA)
+    with pytest.raises(ValueError, match="biases are for similarity 'dot'; got 'l2'"):
+        kr.models.MatrixFactorization(SCHEMA.subset(["user", "item id"]), 4, "l2", biases=True)
+    with pytest.raises(SchemaError, match=r"by its id alone, but the candidate's columns are item id, a.b, \^x\$"):
+        kr.models.YoutubeDNN(SCHEMA)

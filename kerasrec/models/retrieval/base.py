@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import keras
@@ -10,15 +11,15 @@ import numpy as np
 from keras import ops
 
 from kerasrec.layers import MLP, DistributedEmbedding
-from kerasrec.layers.embedding.bags import bag_count, bags_of
 from kerasrec.layers.inputs import ContinuousInputs, ids_of, present
 from kerasrec.losses.item_vectors import ItemVectors
 from kerasrec.models.options import Options
 from kerasrec.models.retrieval.columns import TowerColumns
-from kerasrec.models.retrieval.items import EncodedIds
+from kerasrec.models.retrieval.items import EncodedRows
 from kerasrec.models.retrieval.pair_trainer import PairTrainer
 from kerasrec.models.retrieval.similarity import Similarity, check_similarity, factors_of, normalized
 from kerasrec.schema import Schema
+from kerasrec.tables.config import FeatureConfig
 from kerasrec.typing import Activation, Initializer, Regularizer, Shape, Tensor
 
 
@@ -40,6 +41,8 @@ class RetrievalModel(PairTrainer):
             other columns alone, for new candidates as for old ones.
         combiner, embeddings_initializer, embeddings_regularizer, activation, kernel_initializer,
             kernel_regularizer, seed: as in `SchemaModel`.
+        id_width: the width of a table of its own for the candidate's id, which then shares none with lists of past
+            ids; an argument for subclasses, which is not in the config.
         name, dtype, trainable: as in any Keras layer; dtype is the policy of the dense layers.
 
     Output: `{"query": (batch, dim), "candidate": (batch, dim)}` float32.
@@ -69,6 +72,7 @@ class RetrievalModel(PairTrainer):
         kernel_initializer: Initializer = "glorot_uniform",
         kernel_regularizer: Regularizer | None = None,
         seed: int | None = None,
+        id_width: int | None = None,
         **kwargs: Any,
     ):
         super().__init__(autocast=False, **kwargs)
@@ -87,16 +91,32 @@ class RetrievalModel(PairTrainer):
             kernel_initializer,
             kernel_regularizer,
         )
-        configs = self.options.features(columns.embedded, embedding_dim)
-        self.widths = {name: config.table.embedding_dim for name, config in configs.items()}
-        self.embeddings: DistributedEmbedding | None = None
-        if configs:
-            self.embeddings = DistributedEmbedding(configs, seed, dtype=self.dtype_policy, name="embeddings")
-            self.embeddings.build(dict.fromkeys(configs, (None,)))
-            seed = self.embeddings.seed
-        self.seed, self._generator = seed, keras.random.SeedGenerator(seed)
+        self._make_tables(self.options.features(columns.embedded, embedding_dim), seed, id_width)
+        self._generator = keras.random.SeedGenerator(self.seed)
         self._batch_candidates = []
         self._numbers = [ContinuousInputs.of(side) for side in (self.query_schema, self.candidate_schema)]
+
+    def _make_tables(self, configs: dict[str, FeatureConfig], seed: int | None, id_width: int | None) -> None:
+        """Make a layer for all tables, but one of its own for the candidate's id if it has a width."""
+        own = {}
+        if id_width is not None and self.item_id in configs:
+            table = configs.pop(self.item_id).table
+            table = replace(table, name=f"candidate {table.name}", embedding_dim=id_width)
+            own = {self.item_id: FeatureConfig(self.item_id, table)}
+        self.widths = {name: config.table.embedding_dim for name, config in {**configs, **own}.items()}
+        self.embeddings = self._tables(configs, seed, "embeddings")
+        self.item_table = self._tables(own, seed, "item_table")
+        made = self.item_table if self.embeddings is None else self.embeddings
+        self.seed = seed if made is None else made.seed
+
+    def _tables(
+        self, configs: dict[str, FeatureConfig], seed: int | None, name: str
+    ) -> DistributedEmbedding | None:
+        if not configs:
+            return None
+        layer = DistributedEmbedding(configs, seed, dtype=self.dtype_policy, name=name)
+        layer.build(dict.fromkeys(configs, (None,)))
+        return layer
 
     # ---- parts for subclasses ------------------------------------------------------------------------------
     def query_of(self, vectors: Mapping[str, Tensor], numbers: Tensor | None, training: bool | None) -> Tensor:
@@ -135,30 +155,35 @@ class RetrievalModel(PairTrainer):
             features: a batch of the columns of `query_schema`; others are left alone.
             training: whether there is dropout.
         """
-        return self._query(self._look_up(features, self.query_schema), features, training)
+        return self._query(self._look_up(features, self.query_schema, training), features, training)
 
     def encode_candidates(self, features: Mapping[str, Tensor], training: bool | None = False) -> Tensor:
         """Return the vectors of candidates, as `encode_queries` those of queries."""
-        return self._candidate(self._look_up(features, self.candidate_schema), features, training)
+        return self._candidate(self._look_up(features, self.candidate_schema, training), features, training)
 
     def call(self, features: Mapping[str, Tensor], training: bool | None = None) -> dict[str, Tensor]:
-        vectors = {} if self.embeddings is None else self.embeddings(ids_of(self.schema, features))
+        ids = ids_of(self.schema, features)
+        vectors = {} if self.embeddings is None else self.embeddings(ids, training=training)
+        if self.item_table is not None:
+            vectors = {**vectors, **self.item_table(ids, training=training)}
         return {
             "query": self._query(vectors, features, training),
             "candidate": self._candidate(vectors, features, training),
         }
 
     def items(self) -> ItemVectors:
-        if self.candidate_schema.names != [self.item_id] or not self.embed_item_id:
+        if self.candidate_schema.names != [self.item_id] or self.item_table is None:
             raise ValueError(
                 f"{self.name}: this loss needs the vectors of all candidates in each step, but they are made from "
                 f"the batch's columns {', '.join(self.candidate_schema.names)}; use a loss such as "
                 "kr.losses.InBatchSoftmax()"
             )
-        return EncodedIds(
-            self.item_count,
-            lambda ids: factors_of(self.encode_candidates({self.item_id: ids}, training=True), self.similarity),
-        )
+        return EncodedRows(self.item_table, self.item_id, self._factors_of_rows)
+
+    def _factors_of_rows(self, rows: Tensor) -> Tensor:
+        """Return candidates for dot products, given the rows of their ids."""
+        vectors = self._output(self.candidate_of({self.item_id: rows}, None, True))
+        return factors_of(vectors, self.similarity)
 
     def _query(self, vectors: Mapping[str, Tensor], features: Mapping[str, Tensor], training: Any) -> Tensor:
         own = {name: vectors[name] for name in self.query_schema.names if name in vectors}
@@ -176,16 +201,16 @@ class RetrievalModel(PairTrainer):
         layer = self._numbers[side]
         return None if layer is None else layer({name: present(features, name) for name in layer.columns})
 
-    def _look_up(self, features: Mapping[str, Tensor], schema: Schema) -> dict[str, Tensor]:
-        """Return the vectors of some columns; the layer looks up all, so that the others get padding for ids."""
-        if self.embeddings is None:
-            return {}
+    def _look_up(self, features: Mapping[str, Tensor], schema: Schema, training: bool | None) -> dict[str, Tensor]:
+        """Return the vectors of some columns; the layer looks up all, so that the others get no rows."""
         ids = ids_of(schema, features)
-        rows = _row_count(features, schema)
-        for column in self.schema.categorical:
-            if column.name not in ids:
-                ids[column.name] = ops.zeros((rows, 2) if column.is_list else (rows,), "int32")
-        return self.embeddings(ids)
+        vectors: dict[str, Tensor] = {}
+        for layer in (self.embeddings, self.item_table):
+            if layer is not None and any(name in ids for name in layer.features):
+                # No rows of lists, not of single ids, which would be put side by side with the batch's.
+                none = {name: ops.zeros((0, 2), "int32") for name in layer.features}
+                vectors |= layer({**none, **ids}, training=training)
+        return vectors
 
     def no_outputs(self) -> dict[str, np.ndarray]:
         return {side: np.empty((0, self.vector_dim), "float32") for side in ("query", "candidate")}
@@ -212,9 +237,3 @@ class RetrievalModel(PairTrainer):
             "seed": self.seed,
             **self.options.config(),
         }
-
-
-def _row_count(features: Mapping[str, Tensor], schema: Schema) -> Any:
-    """Return the number of rows of a batch, an integer where it is known while a graph is traced."""
-    first = present(features, schema.names[0])
-    return bag_count(bags_of(first)) if schema[schema.names[0]].is_list else ops.shape(first)[0]

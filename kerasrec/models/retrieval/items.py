@@ -1,4 +1,4 @@
-"""The vectors of all candidates of a model that makes them from their ids."""
+"""The vectors of all candidates of a model that makes them from the rows of a table."""
 
 from __future__ import annotations
 
@@ -8,25 +8,35 @@ from dataclasses import dataclass
 from keras import ops
 
 from kerasrec.etl.operator.id_columns import FIRST
+from kerasrec.layers import DistributedEmbedding
 from kerasrec.typing import Tensor
 
 
 @dataclass(frozen=True)
-class EncodedIds:
-    """Vectors that an encoder makes of ids: the `kr.losses.ItemVectors` of models without side columns of items.
+class EncodedRows:
+    """Vectors that are made of rows of a table: the `kr.losses.ItemVectors` of a retrieval model.
 
     Attributes:
-        count: the number of ids.
-        encode: `(n,)` ids -> `(n, dim)`.
+        table: looks up the candidates' ids alone.
+        feature: under this name.
+        encode: makes `(n, dim)` of `(n, width)` rows.
         first_id: the first id that `etl.Categorify` gives to a value.
     """
 
-    count: int
+    table: DistributedEmbedding
+    feature: str
     encode: Callable[[Tensor], Tensor]
     first_id: int = FIRST
 
+    @property
+    def count(self) -> int:
+        """The number of ids."""
+        return self.table.features[self.feature].table.vocabulary_size
+
     def lookup(self, ids: Tensor) -> Tensor:
-        return self.encode(ids)
+        """Return the vectors of ids `(n,)`, `(n, dim)`."""
+        return self.encode(self.table({self.feature: ids}, training=True)[self.feature])
 
     def all(self) -> Tensor:
-        return self.encode(ops.arange(self.count, dtype="int32"))
+        """Return the vectors of all ids, `(count, dim)`."""
+        return self.lookup(ops.arange(self.count, dtype="int32"))
