@@ -55,11 +55,11 @@ def suit_to_rows(optimizer: Optimizer, rows: int) -> None:
     """Make the optimizer that `compile` chose itself gentler where there are few rows to learn from.
 
     Below 5,000 rows the rate of tables and of dense weights is 0.02 and accumulators of dense weights begin at
-    0.001: at the usual rates the first epoch learns such rows by heart.
+    0.003: at the usual rates the first epoch learns such rows by heart.
     """
     adagrad = optimizer.inner_optimizer if isinstance(optimizer, LossScaleOptimizer) else optimizer
     if rows < _FEW_ROWS and isinstance(adagrad, Adagrad) and not adagrad.built:
-        adagrad.learning_rate, adagrad.dense_factor, adagrad.dense_accumulator = 0.02, 1.0, 0.001
+        adagrad.learning_rate, adagrad.dense_factor, adagrad.dense_accumulator = 0.02, 1.0, 0.003
 
 
 def resolve_losses(heads: Heads, given: Any) -> Any:

@@ -27,7 +27,8 @@ class NFM(SchemaModel):
 
     Args:
         schema: `loader.schema`; categorical or continuous columns, or both, and one or more targets.
-        embedding_dim: the width of all vectors.
+        embedding_dim: the width of all vectors; the tower reads nothing but one pooled vector of this width, so it
+            is larger than in other models, as in the paper.
         deep_units: widths of the deep tower.
         dropout: in the deep tower.
         task: "binary" or "regression", or a dict of these by target; by default by the target's tag.
@@ -45,7 +46,7 @@ class NFM(SchemaModel):
     def __init__(
         self,
         schema: Schema | Mapping[str, Any],
-        embedding_dim: int = 16,
+        embedding_dim: int = 64,
         deep_units: int | Sequence[int] = (256, 128),
         dropout: float = 0.0,
         task: str | Mapping[str, str] | None = None,
