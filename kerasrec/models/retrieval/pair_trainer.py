@@ -114,6 +114,11 @@ class PairTrainer(SchemaTrainer):
             )
 
     @property
+    def batch_candidates(self) -> BatchCandidates:
+        """What the compiled loss keeps between batches. Raises `IndexError` for a loss that keeps nothing."""
+        return self._batch_candidates[0]
+
+    @property
     def item_count(self) -> int:
         """The number of ids of candidates."""
         return int(self.schema[self.item_id].cardinality or 0)
@@ -133,7 +138,7 @@ class PairTrainer(SchemaTrainer):
         weights = None if sample_weight is None else ops.reshape(ops.cast(sample_weight, "float32"), (-1,))
         if isinstance(self.loss, InBatchLoss):
             candidates = factors_of(candidates, self.similarity)
-            losses = self.loss.per_example(queries, candidates, ids, self._batch_candidates[0], training)
+            losses = self.loss.per_example(queries, candidates, ids, self.batch_candidates, training)
             total = ops.sum(losses if weights is None else losses * weights)
         else:
             total = self.loss.weighted_sum(queries, ids, self.items(), self._generator, weights)

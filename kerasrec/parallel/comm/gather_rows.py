@@ -22,7 +22,10 @@ def gather_rows(rows: Tensor) -> tuple[Tensor, Tensor]:
     Args:
         rows: floating, (n_r, ...): as many as the rank's loss is the mean over.
     """
-    counts = comm.allgather(tf.shape(rows, tf.int64)[:1], "kerasrec.gather_counts")
+    # The clock, never before 1970, keeps the size of a batch of known shape from being a constant (see
+    # collectives.py): the other ranks' batches may be of other sizes every time.
+    own = tf.shape(rows, tf.int64)[:1] + tf.cast(tf.timestamp() < 0, tf.int64)
+    counts = comm.allgather(own, "kerasrec.gather_counts")
     first = tf.reduce_sum(counts[: comm.rank()])
     (gathered,) = _GATHER([rows, counts])
     return gathered, first
