@@ -32,8 +32,8 @@ def load(folder: str | os.PathLike[str]) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Read the pairs to train on, and each user's item to rank against given ones.
 
     In 156 of the test rows the item is itself among the 99 given ones. The rows are returned as they are in the
-    file; where ties count against a model, such an item is never ranked above its own copy, so that its best rank
-    is the second.
+    file. NCF's own evaluation counts such an item once, since it collects scores by item; so do
+    `benchmarks/retrieval.py` and published figures.
 
     Args:
         folder: the folder with `ml-1m.train.rating`, `ml-1m.test.rating` and `ml-1m.test.negative`, as `download`

@@ -172,7 +172,7 @@ def test_floats_of_pandas_are_integers_and_others_are_refused():
     with pytest.warns(UserWarning, match="1 row with a null in column 'user id'; 1 row with a null in column 'gr"):
         _, test = sequences(frame)
     assert (len(lists(test, "größe", "user id")), lists(test, "größe", "user id")) == (1, [(1, [6, 5])])
-    with pytest.raises(SchemaError, match=r"row 2: column 'user id' is null \(in 1 rows\).*nulls=\"drop\""):
+    with pytest.raises(SchemaError, match=r"row 2: column 'user id' is null \(one of 1\).*nulls=\"drop\""):
         etl.Sequences("user id", "größe", "a.b")(frame)
     with pytest.raises(SchemaError, match=r"row 1: column 'i' is 0\.5; users and items are ids"):
         etl.Sequences("u", "i")(pl.DataFrame({"u": [1, 1], "i": [1.0, 0.5]}))

@@ -92,10 +92,14 @@ class Events:
             if nulls[name] and not drop:
                 row = self._collect(frame.filter(x.is_null()).select(ROW).head(1)).item()
                 raise SchemaError(
-                    f"{self.source.locate(row)}: column {name!r} is null (in {nulls[name]:,} rows), so the "
-                    'event has no place in a sequence; pass nulls="drop" to leave such rows out'
+                    f"{self.source.locate(row)}: column {name!r} is null{self._or_text(name)} (one of "
+                    f'{nulls[name]:,}), so the event has no place in a sequence; pass nulls="drop" to leave such '
+                    "rows out"
                 )
         return nulls
+
+    def _or_text(self, name: str) -> str:
+        return ", or not in the format" if name == self.time and self.format is not None else ""
 
     def _find_integers(self) -> None:
         """Note which users and items are floats that are integers. Raise `SchemaError` for other floats."""

@@ -32,7 +32,7 @@ from kerasrec.schema import Tag
 NAMES = {1: ("all",), 2: ("train", "test"), 3: ("train", "valid", "test")}
 REPORT = "report.json"
 FILES = ("*/part-*.parquet", REPORT)
-EVENTS = 4_000_000  # in memory at a time
+EVENTS = 2_000_000  # in memory at a time
 ROWS_PER_GROUP, ROWS_PER_FILE = 16_384, 1 << 20
 
 
@@ -62,7 +62,7 @@ class Sequences:
     part; `Groupby` stays for other aggregations.
 
     Called, it makes the rows in memory. `to_parquet` writes them out of core: what is in memory is the number of
-    events of each user, and about four million events at a time.
+    events of each user, and about two million events at a time.
 
     What is left out is counted in `report` of the result, and a warning says it: rows of short users and, with
     `nulls="drop"`, with a null user, item or time; also rows of one event, which have no history.
