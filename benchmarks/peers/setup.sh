@@ -50,4 +50,13 @@ fuxictr() {
     .venv-fuxictr/bin/python -c 'import fuxictr, torch; print("fuxictr:", fuxictr.__version__)'
 }
 
-for peer in ${*:-torchrec merlin sklearn fuxictr}; do "$peer"; done
+# RecTools on PyTorch, for next-item models; it wants NumPy 1 on Python 3.11.
+rectools() {
+    pip=.venv-rectools/bin/pip
+    [ -x $pip ] || "$PYTHON" -m venv .venv-rectools
+    $pip install --quiet torch==2.13.0
+    $pip install --quiet 'rectools[torch]==0.19.0'
+    .venv-rectools/bin/python -W ignore -c 'import rectools, torch; print("rectools:", rectools.__version__)'
+}
+
+for peer in ${*:-torchrec merlin sklearn fuxictr rectools}; do "$peer"; done
