@@ -17,12 +17,13 @@ from kerasrec.pipeline.pipeline import MODEL, WORKFLOW, Pipeline
 from kerasrec.schema import FILENAME
 
 if TYPE_CHECKING:
+    from kerasrec.serving.served_index import ServedIndex
     from kerasrec.serving.served_model import ServedModel
 
 
 def load(
     path: str | os.PathLike[str], *, trust: bool | Collection[str] = False
-) -> Pipeline | keras.Model | Workflow | ServedModel:
+) -> Pipeline | keras.Model | Workflow | ServedModel | ServedIndex:
     """Load what kerasrec saved at a path.
 
     | at `path` | returns |
@@ -54,9 +55,9 @@ def load(
     if (path / WORKFLOW).exists() or (path / MODEL).exists():
         return Pipeline.load(path, trust=trust)
     if (path / "saved_model.pb").exists():
-        from kerasrec.serving.served_model import ServedModel
+        from kerasrec import serving
 
-        return ServedModel(path)
+        return serving.load(path)
     if (path / storage.FILENAME).exists():
         return Workflow.load(path, trust=trust)
     raise ValueError(

@@ -95,6 +95,11 @@ class Index:
         return self.reader.key(self.model.item_id)
 
     @property
+    def item_ids(self) -> ItemIds:
+        """The ids of the candidates, and the position of each."""
+        return self._ids
+
+    @property
     def ids(self) -> np.ndarray:
         return self._ids.values.to_numpy()
 

@@ -9,13 +9,17 @@ from kerasrec.public_names import public_names
 from kerasrec.serving.rows import rows
 
 if TYPE_CHECKING:
+    from kerasrec.serving.loading import load
     from kerasrec.serving.saved_model import export
-    from kerasrec.serving.served_model import ServedModel as load
+    from kerasrec.serving.served_index import ServedIndex
+    from kerasrec.serving.served_model import ServedModel
 
-__all__ = ["export", "load", "rows"]
+__all__ = ["ServedIndex", "ServedModel", "export", "load", "rows"]
 
 _HOME = {
     "export": "kerasrec.serving.saved_model",
-    "load": "kerasrec.serving.served_model:ServedModel",
+    "ServedIndex": "kerasrec.serving.served_index",
+    "ServedModel": "kerasrec.serving.served_model",
+    "load": "kerasrec.serving.loading",
 }
 __getattr__, __dir__ = public_names(__name__, __all__, _HOME)

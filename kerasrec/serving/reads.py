@@ -49,11 +49,8 @@ def features_read(model: Any, output_schema: Schema | None) -> list[FeatureRead]
     if not getattr(model, "built", False):
         raise ValueError(f"{model.name!r} is not built: fit it, or call it on a batch, before exporting it")
     if isinstance(getattr(model, "schema", None), Schema):
-        features = model.schema.features
-        reads = [FeatureRead(c, ragged=c.is_list) for c in features.categorical]
-        measures = features.continuous.without(Tag.CATEGORICAL)
-        reads += [FeatureRead(c, ragged=c.is_list, measure=not c.is_list) for c in measures]
-    elif isinstance(model, keras.Model) and isinstance(getattr(model, "input", None), Mapping):
+        return columns_read(model.schema, output_schema)
+    if isinstance(model, keras.Model) and isinstance(getattr(model, "input", None), Mapping):
         reads = [_of_input(name, tensor, output_schema) for name, tensor in model.input.items()]
     else:
         raise ValueError(
@@ -62,7 +59,19 @@ def features_read(model: Any, output_schema: Schema | None) -> list[FeatureRead]
         )
     for read in reads:
         if output_schema is not None:
-            _check(read, output_schema, exact=hasattr(model, "schema"))
+            _check(read, output_schema, exact=False)
+    return reads
+
+
+def columns_read(schema: Schema, output_schema: Schema | None) -> list[FeatureRead]:
+    """Return the features that a model reads that was made for a schema, checked as by `features_read`."""
+    features = schema.features
+    reads = [FeatureRead(c, ragged=c.is_list) for c in features.categorical]
+    measures = features.continuous.without(Tag.CATEGORICAL)
+    reads += [FeatureRead(c, ragged=c.is_list, measure=not c.is_list) for c in measures]
+    for read in reads:
+        if output_schema is not None:
+            _check(read, output_schema, exact=True)
     return reads
 
 

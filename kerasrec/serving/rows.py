@@ -24,6 +24,7 @@ from kerasrec.serving.wire import wire_names
 from kerasrec.tensor_names import tensor_names
 
 EXTRA = "assets.extra"  # the folder of a SavedModel that TensorFlow leaves to its writer
+FILES = ("*.pb", "variables/*", "assets/*", f"{EXTRA}/*")  # of a SavedModel
 
 RowOf: TypeAlias = Callable[[int], int]  # the row of the k-th element
 # The elements of a column, and for a list column where each row's elements start.

@@ -13,49 +13,44 @@ from kerasrec.excerpts import excerpt
 from kerasrec.serving.rows import check_path, rows
 
 
-class ServedModel:
-    """A signature of a SavedModel, to be called with arrays or with rows; needs TensorFlow but not Keras.
+def load_module(path: str | os.PathLike[str]) -> Any:
+    """Load a SavedModel.
 
-    The SavedModel is a plain one: `tf.saved_model.load(path).signatures["serving_default"]` returns the same
-    results. This class checks the inputs first, because TensorFlow's own messages about them are long.
+    Raises:
+        FileNotFoundError: there is none at `path`.
+        ValueError: TensorFlow would take `path` for a pattern.
+    """
+    import tensorflow as tf
+
+    check_path(path)
+    if not (Path(path) / "saved_model.pb").exists():
+        raise FileNotFoundError(f"{path} is not a SavedModel: it has no saved_model.pb")
+    return tf.saved_model.load(str(path))
+
+
+class ServedSignature:
+    """A signature of a loaded SavedModel, to be called with arrays.
 
     Args:
-        path: a folder that `kr.serving.export` wrote.
-        signature: "serving_default" takes raw columns, "transformed" features.
+        module: the SavedModel, as TensorFlow loads it.
+        path: its folder, for messages.
+        signature: the signature's name.
 
     Attributes:
         inputs: the dtype of each input by name; all have the shape (n,).
 
     Raises:
-        FileNotFoundError: there is no SavedModel at `path`.
-        ValueError: it has no such signature, or TensorFlow would take `path` for a pattern.
-
-    Example:
-
-    >>> served = kr.serving.load("served/")
-    >>> served.predict([{"user": "ann", "genres": ["drama"]}])
-    {'clicked': array([[0.2861]], dtype=float32)}
-    >>> served(user=["ann"], genres__values=["drama"], genres__offsets=[0, 1])
-    {'clicked': array([[0.2861]], dtype=float32)}
+        ValueError: there is no such signature.
     """
 
-    def __init__(self, path: str | os.PathLike[str], signature: str = "serving_default"):
-        import tensorflow as tf
-
-        check_path(path)
-        self.path = Path(path)
-        if not (self.path / "saved_model.pb").exists():
-            raise FileNotFoundError(f"{path} is not a SavedModel: it has no saved_model.pb")
-        self._module = tf.saved_model.load(str(path))
-        if signature not in self._module.signatures:
-            there = ", ".join(map(repr, self._module.signatures))
+    def __init__(self, module: Any, path: str | os.PathLike[str], signature: str):
+        self.path, self._module = Path(path), module
+        if signature not in module.signatures:
+            there = ", ".join(map(repr, module.signatures))
             raise ValueError(f"{path} has no signature {signature!r}; available: {there}")
-        self._signature, self._call = signature, self._module.signatures[signature]
+        self._signature, self._call = signature, module.signatures[signature]
         specs = self._call.structured_input_signature[1]
         self.inputs: dict[str, str] = {name: spec.dtype.name for name, spec in sorted(specs.items())}
-
-    def __repr__(self) -> str:
-        return f"ServedModel({str(self.path)!r}, {self._signature!r}) of {self._described()}"
 
     def __call__(self, **inputs: Any) -> dict[str, np.ndarray]:
         """Return the signature's outputs by name.
@@ -84,6 +79,42 @@ class ServedModel:
         except tf.errors.InvalidArgumentError as error:
             raise ValueError(f"{self.path}: {_reason(str(error))}") from None
 
+    def _described(self) -> str:
+        return ", ".join(f"{name} ({dtype})" for name, dtype in self.inputs.items())
+
+
+class ServedModel(ServedSignature):
+    """A signature of a SavedModel, to be called with arrays or with rows; needs TensorFlow but not Keras.
+
+    The SavedModel is a plain one: `tf.saved_model.load(path).signatures["serving_default"]` returns the same
+    results. This class checks the inputs first, because TensorFlow's own messages about them are long.
+
+    Args:
+        path: a folder that `kr.serving.export` wrote.
+        signature: "serving_default" takes raw columns, "transformed" features.
+
+    Attributes:
+        inputs: the dtype of each input by name; all have the shape (n,).
+
+    Raises:
+        FileNotFoundError: there is no SavedModel at `path`.
+        ValueError: it has no such signature, or TensorFlow would take `path` for a pattern.
+
+    Example:
+
+    >>> served = kr.serving.load("served/")
+    >>> served.predict([{"user": "ann", "genres": ["drama"]}])
+    {'clicked': array([[0.2861]], dtype=float32)}
+    >>> served(user=["ann"], genres__values=["drama"], genres__offsets=[0, 1])
+    {'clicked': array([[0.2861]], dtype=float32)}
+    """
+
+    def __init__(self, path: str | os.PathLike[str], signature: str = "serving_default"):
+        super().__init__(load_module(path), path, signature)
+
+    def __repr__(self) -> str:
+        return f"ServedModel({str(self.path)!r}, {self._signature!r}) of {self._described()}"
+
     def predict(self, data: Any) -> dict[str, np.ndarray]:
         """Return the outputs for raw rows: a Polars, pandas or Arrow frame, or dicts.
 
@@ -95,9 +126,6 @@ class ServedModel:
                 f"predict takes raw rows, for signature 'serving_default'; this one is {self._signature!r}"
             )
         return self(**rows(data, self.path))
-
-    def _described(self) -> str:
-        return ", ".join(f"{name} ({dtype})" for name, dtype in self.inputs.items())
 
 
 def _fitting(name: str, value: Any, dtype: str) -> np.ndarray:

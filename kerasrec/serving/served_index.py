@@ -1,0 +1,138 @@
+"""A SavedModel of an index that `export` wrote: to recommend candidates, and to change them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from kerasrec.schema import Schema
+from kerasrec.serving.rows import EXTRA, FILES, rows
+from kerasrec.serving.served_model import ServedSignature, load_module
+
+if TYPE_CHECKING:
+    from kerasrec.data.open import Data
+
+CANDIDATES, INDEX = "candidates.json", "index.json"  # beside the schema of queries
+
+
+class ServedIndex:
+    """A SavedModel of an index: recommends candidates for raw rows, and changes candidates in this process.
+
+    Any process with TensorFlow can call the same signatures: `kerasrec.serving.index_model`. What `update` and
+    `remove` change stays in this process until `save` writes it.
+
+    Args:
+        path: a folder that `kr.serving.export` wrote for an index.
+
+    Raises:
+        FileNotFoundError: there is no SavedModel of an index at `path`.
+
+    Example:
+
+    >>> served = kr.serving.load("retriever/")
+    >>> served.recommend([{"user": "ann"}], k=2, exclude=[["Heat"]])
+    {'ids': array([['Alien', 'Fargo']], dtype=object), 'scores': array([[1.31, 1.12]], dtype=float32)}
+    >>> served.update([{"film": "Dune", "genres": ["drama"]}])
+    {'added': 1, 'replaced': 0}
+    >>> served.remove(["Alien"])
+    {'removed': 1}
+    >>> served.save("retriever/", overwrite=True)
+    """
+
+    def __init__(self, path: str | os.PathLike[str]):
+        self.path = Path(path)
+        self._module = load_module(path)
+        if not (self.path / EXTRA / INDEX).exists():
+            raise FileNotFoundError(f"{path} is not a SavedModel of an index: it has no {EXTRA}/{INDEX}")
+        self._names = json.loads((self.path / EXTRA / INDEX).read_text(encoding="utf-8"))
+        names = ("serving_default", "update", "remove")
+        self._search, self._update, self._remove = (ServedSignature(self._module, path, name) for name in names)
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """The dtype of each input of `serving_default` by name; all have the shape (n,)."""
+        return self._search.inputs
+
+    def __repr__(self) -> str:
+        return f"ServedIndex({str(self.path)!r}) of {', '.join(f'{n} ({d})' for n, d in self.inputs.items())}"
+
+    def recommend(
+        self, data: Data, k: int = 10, *, exclude: Sequence[Iterable[Any]] | None = None
+    ) -> dict[str, np.ndarray]:
+        """Return the best candidates of each raw row, best first.
+
+        Args:
+            data: a Polars, pandas or Arrow frame, or dicts, as `kr.serving.rows` takes them.
+            k: how many.
+            exclude: for each row the raw ids of candidates to leave out; unknown ones are ignored.
+
+        Returns:
+            `ids` (rows, k), strings or integers, and `scores` (rows, k). Where a row has fewer candidates, an id
+            is None or -1, and its score -inf.
+
+        Raises:
+            SchemaError, ValueError: as for `kr.serving.rows`; `exclude` has not as many lists as there are rows.
+        """
+        inputs, names = rows(data, self.path), self._names
+        count = next(len(v) - n.endswith("__offsets") for n, v in inputs.items() if not n.endswith("__values"))
+        lists = [list(row) for row in exclude] if exclude is not None else [[]] * count
+        if len(lists) != count:
+            raise ValueError(f"exclude has {len(lists)} lists for {count} rows")
+        inputs |= {
+            names["k"]: np.array([k]),
+            names["exclude_values"]: _ids([value for row in lists for value in row]),
+            names["exclude_offsets"]: np.cumsum([0, *map(len, lists)], dtype=np.int64),
+        }
+        found = self._search(**inputs)
+        if found["ids"].dtype.kind == "O":
+            texts = [
+                None if score == -np.inf else value.decode()
+                for value, score in zip(found["ids"].ravel(), found["scores"].ravel(), strict=True)
+            ]
+            found["ids"] = np.array(texts, object).reshape(found["ids"].shape)
+        return found
+
+    def update(self, data: Data) -> dict[str, int]:
+        """Add candidates, or replace those whose ids are there, for raw rows of candidates.
+
+        Returns:
+            How many were `added` and `replaced`.
+
+        Raises:
+            SchemaError, ValueError: as for `kr.serving.rows`; an id is null, or in several rows.
+        """
+        inputs = rows(data, Schema.load(self.path / EXTRA / CANDIDATES))
+        return {name: int(count) for name, count in self._update(**inputs).items()}
+
+    def remove(self, ids: Iterable[Any]) -> dict[str, int]:
+        """Remove candidates. Raises `ValueError` for an id that is not one's; then none is removed."""
+        (name,) = self._remove.inputs
+        return {name: int(count) for name, count in self._remove(**{name: _ids(list(ids))}).items()}
+
+    def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write the SavedModel with its present candidates.
+
+        Raises:
+            FileExistsError: something is at `path` that may not be replaced.
+        """
+        import tensorflow as tf
+
+        from kerasrec.files import write_aside
+
+        path = Path(os.path.abspath(path))
+        with write_aside(path, overwrite=overwrite, files=FILES) as aside:
+            tf.saved_model.save(self._module, str(aside), signatures=self._module.signatures)
+            shutil.copytree(self.path / EXTRA, aside / EXTRA, dirs_exist_ok=True)
+        return path
+
+
+def _ids(values: list[Any]) -> np.ndarray:
+    """Return ids as a signature takes them."""
+    texts = any(isinstance(value, str | bytes) for value in values)
+    return np.array(values, object) if texts or not values else np.asarray(values)

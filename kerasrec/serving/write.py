@@ -1,0 +1,94 @@
+"""Writing a SavedModel: never over something else, and with errors that say what the disk said."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import keras
+import tensorflow as tf
+
+from kerasrec.files import check_target, write_aside
+from kerasrec.layers.embedding.full_tables import full_tables_on_rank_0
+from kerasrec.parallel import comm
+from kerasrec.parallel.comm.data_parallel import average_weights
+from kerasrec.parallel.comm.raise_on_all import raise_on_all
+from kerasrec.serving.rows import EXTRA, FILES
+from kerasrec.serving.signatures import distinct
+from kerasrec.tables.variables import untrained_weights
+
+Prepared = TypeVar("Prepared")
+
+
+def require_tensorflow() -> None:
+    """Raise `RuntimeError` where Keras does not run on TensorFlow."""
+    if keras.backend.backend() != "tensorflow":
+        raise RuntimeError(
+            f"SavedModel export requires the TensorFlow backend of Keras; this is {keras.backend.backend()}"
+        )
+
+
+def export_on_ranks(
+    model: Any, path: Path, overwrite: bool, prepare: Callable[[], Prepared], write: Callable[[Prepared], None]
+) -> Path:
+    """Write a SavedModel on rank 0, with the tables of all ranks, and return its path.
+
+    Args:
+        model: with the tables.
+        path: the SavedModel's folder.
+        overwrite: whether one that is there is replaced.
+        prepare: called on all ranks, to raise what is wrong before anything is sent.
+        write: called on rank 0 with its result.
+    """
+
+    def check() -> Prepared:
+        if comm.rank() == 0:
+            refuse_to_overwrite(path, overwrite)
+        return prepare()
+
+    prepared = raise_on_all(check)
+    average_weights(untrained_weights(model))
+    with full_tables_on_rank_0(model):
+        raise_on_all(lambda: write(prepared) if comm.rank() == 0 else None)
+    return path
+
+
+def write_saved_model(
+    module: tf.Module,
+    signatures: dict[str, Any],
+    path: Path,
+    overwrite: bool,
+    write_extra: Callable[[Path], object],
+) -> None:
+    """Write a SavedModel, and beside it what `write_extra` writes into a folder of its own."""
+    # The module must refer to everything that a loaded signature reads. Of the model that is its variables but
+    # not its layers, so that loading does not need Keras.
+    module.variables_read = distinct(v for concrete in signatures.values() for v in concrete.graph.variables)
+    with write_aside(path, overwrite=overwrite, files=FILES) as aside, disk_errors(path):
+        tf.saved_model.save(module, str(aside), signatures=signatures)
+        extra = aside / EXTRA
+        extra.mkdir()
+        write_extra(extra)
+
+
+def refuse_to_overwrite(path: Path, overwrite: bool) -> None:
+    """Raise `FileExistsError` for a path where something else than a SavedModel to be replaced is."""
+    check_target(path, overwrite=overwrite, files=FILES)
+    if (
+        path.exists()
+        and not (path / "saved_model.pb").exists()
+        and not (path.is_dir() and not any(path.iterdir()))
+    ):
+        raise FileExistsError(f"{path} exists and is not a SavedModel, so it is not overwritten")
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn TensorFlow's errors of writing into `OSError`."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        reason = (error.message or str(error)).strip().splitlines()[0]
+        raise OSError(f"could not write the SavedModel {path}: {reason}") from error
