@@ -113,6 +113,10 @@ def test_rows_of_sequences_are_learned_from_and_ranked(model, tmp_path):
     workflow.transform(train).to_parquet(tmp_path / "train", progress=False)
     model.fit(tmp_path / "train")
     report = model.rank(workflow.transform(test), at=(5, 40))
+    for lists in ("offsets", "padded"):
+        again = model.rank(kr.Loader(workflow.transform(test), 64, lists=lists), at=(5, 40))
+        assert again.to_dict() == report.to_dict()
+    assert report["coverage@40"] == 1.0
     assert (report.queries, report.candidates, report.exclude_seen) == (150, 40, True)
     assert report["hit_rate@5"] > 0.1
     assert model.rank(workflow.transform(test), at=5, exclude_seen=False)["hit_rate@5"] > 0.1
@@ -153,5 +157,5 @@ def test_mistakes(tmp_path):
     untagged = etl.Workflow(["item"] >> etl.Categorify()).fit(frame).transform(frame)
     with pytest.raises(SchemaError, match="tag 'item_id'; found none: make it with"):
         Popularity().fit(untagged)
-    with pytest.raises(TypeError, match="data is a Loader; pass what it reads"):
-        Popularity().fit(kr.Loader(untagged, lists="offsets"))
+    with pytest.raises(ValueError, match="drop_last=False"):
+        Popularity().fit(kr.Loader(untagged, 1, lists="offsets", drop_last=True))

@@ -7,11 +7,10 @@ from typing import Self
 
 import numpy as np
 
-from kerasrec.data.open import Data
 from kerasrec.retrieval.baselines.histories import Histories, sparse
-from kerasrec.retrieval.lists import Lists
-from kerasrec.retrieval.ranking import TopK, target_ranks_of, top_k_of
-from kerasrec.retrieval.report import RankingReport
+from kerasrec.retrieval.encoders import Rows
+from kerasrec.retrieval.ranking import TopK, ranks_and_coverage, top_k_of
+from kerasrec.retrieval.report import RankingReport, cutoffs
 from kerasrec.retrieval.scores import FunctionScores
 
 
@@ -24,11 +23,11 @@ class Baseline:
 
     items: int = -1  # before fit
 
-    def fit(self, data: Data | Histories) -> Self:
+    def fit(self, data: Rows | Histories) -> Self:
         """Learn from rows of users; return `self`.
 
         Args:
-            data: what `kr.Loader` takes, with a list column of the tags ITEM_ID and SEQUENCE, as
+            data: a `kr.Loader` or what it takes, with a list column of the tags ITEM_ID and SEQUENCE, as
                 `etl.Sequences` and a workflow make it; or `Histories`.
 
         Raises:
@@ -52,18 +51,18 @@ class Baseline:
         """Return the scores (users, items) of all items, given a sparse (users, items) matrix of 0 and 1."""
         raise NotImplementedError
 
-    def recommend(self, data: Data | Histories, k: int = 10, *, exclude_seen: bool = True) -> TopK:
+    def recommend(self, data: Rows | Histories, k: int = 10, *, exclude_seen: bool = True) -> TopK:
         """Return the best items of each user, given all of her history.
 
         Returns:
             `rows` (users, k): item ids, as they are in `data`; -1 where there are fewer than k.
         """
         histories = self._read(data)
-        top = top_k_of(self._scores(histories), k, exclude=_seen(histories) if exclude_seen else None)
+        top = top_k_of(self._scores(histories), k, exclude=histories.lists if exclude_seen else None)
         return TopK(np.where(top.rows < 0, -1, top.rows + histories.first_id), top.scores)
 
     def rank(
-        self, data: Data | Histories, at: Sequence[int] = (10, 100), *, exclude_seen: bool = True
+        self, data: Rows | Histories, at: int | Sequence[int] = (10, 100), *, exclude_seen: bool = True
     ) -> RankingReport:
         """Return the metrics of ranking each row's last item among all items, given those before it.
 
@@ -74,11 +73,12 @@ class Baseline:
                 before then counts as missed.
         """
         histories, targets = self._read(data).split_last()
-        seen = _seen(histories) if exclude_seen else None
-        ranks = target_ranks_of(self._scores(histories), targets, exclude=seen)
-        return RankingReport.of(ranks, candidates=self.items, at=at, exclude_seen=exclude_seen)
+        seen = histories.lists if exclude_seen else None
+        cuts = cutoffs(at)
+        ranks, covered = ranks_and_coverage(self._scores(histories), targets, cuts, exclude=seen)
+        return RankingReport.of(ranks, candidates=self.items, at=cuts, exclude_seen=exclude_seen, covered=covered)
 
-    def _read(self, data: Data | Histories) -> Histories:
+    def _read(self, data: Rows | Histories) -> Histories:
         if self.items < 0:
             raise RuntimeError(f"{type(self).__name__} is not fitted; call fit(data) first")
         histories = Histories.read(data)
@@ -89,7 +89,3 @@ class Baseline:
     def _scores(self, histories: Histories) -> FunctionScores:
         users = histories.matrix()
         return FunctionScores(lambda start, stop: self.scores(users[start:stop]), users.shape[0], self.items)
-
-
-def _seen(histories: Histories) -> Lists:
-    return histories.lists

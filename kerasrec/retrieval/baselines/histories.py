@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from kerasrec.data.loader import Loader
-from kerasrec.data.open import Data
 from kerasrec.etl.operator.id_columns import FIRST
+from kerasrec.retrieval.encoders import Features, Rows, columns_of
 from kerasrec.retrieval.lists import Lists
 from kerasrec.schema import Schema, SchemaError, Tag
 
@@ -43,8 +43,8 @@ class Histories:
         self.lists.check("lists", len(self.lists), self.items)
 
     @classmethod
-    def read(cls, data: Data | Histories) -> Histories:
-        """Read the list column with the tags ITEM_ID and SEQUENCE of data that `kr.Loader` takes.
+    def read(cls, data: Rows | Histories) -> Histories:
+        """Read the list column with the tag ITEM_ID of a `kr.Loader`, or of what it takes.
 
         Ids of nulls and of values out of vocabulary are no items.
 
@@ -53,16 +53,18 @@ class Histories:
         """
         if isinstance(data, Histories):
             return data
-        if isinstance(data, Loader):
-            raise TypeError("data is a Loader; pass what it reads: a path, a Dataset or a frame")
-        loader = Loader(data, ROWS, lists="offsets", rank=0, ranks=1)
+        loader = data if isinstance(data, Loader) else Loader(data, ROWS, lists="offsets", rank=0, ranks=1)
+        if loader.ranks > 1 or loader.drop_last:
+            raise ValueError("the loader must have all rows; make it with rank=0, ranks=1 and drop_last=False")
         column = loader.schema[item_column(loader.schema)]
-        loader = Loader(data, ROWS, lists="offsets", rank=0, ranks=1, columns=[column.name])
+        if not isinstance(data, Loader):
+            loader = Loader(data, ROWS, lists="offsets", rank=0, ranks=1, columns=[column.name], targets=[])
         values, lengths = [np.empty(0, np.int64)], [np.zeros(1, np.int64)]
         for batch in loader:
-            ids, offsets = batch[column.name]
-            values.append(np.array(ids, np.int64))
-            lengths.append(np.diff(offsets))
+            features = batch if isinstance(batch, Mapping) else batch[0]
+            ids, of_batch = _ids_and_lengths(features, column.name)
+            values.append(ids)
+            lengths.append(of_batch)
         positions = np.maximum(np.concatenate(values) - FIRST, -1)
         assert column.cardinality is not None
         lists = Lists(positions, np.cumsum(np.concatenate(lengths)))
@@ -87,6 +89,15 @@ class Histories:
         offsets = np.concatenate([[0], np.cumsum(lengths - 1)])
         histories = Histories(Lists(before, offsets), self.items, self.first_id)
         return histories, Lists.one_per_row(self.lists.values[last])
+
+
+def _ids_and_lengths(features: Features, name: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the ids of a batch's lists, copied, and the lengths of the lists."""
+    if isinstance(features[name], tuple):
+        values, offsets = features[name]
+        return np.array(values, np.int64), np.diff(offsets)
+    lists = columns_of(features, [name])[name]
+    return lists.explode().drop_nulls().to_numpy().astype(np.int64), lists.list.len().to_numpy().astype(np.int64)
 
 
 def item_column(schema: Schema) -> str:
