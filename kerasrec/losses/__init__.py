@@ -1,5 +1,6 @@
 """Losses that compare the item which belongs to a query with other items, on any Keras backend."""
 
+from kerasrec.losses.full_softmax import FullSoftmax
 from kerasrec.losses.in_batch import InBatch, InBatchLoss, InBatchSoftmax
 from kerasrec.losses.item_vectors import CandidateLoss, ItemVectors
 from kerasrec.losses.sampled import BPR, CosineContrastive, Hinge, SampledLoss
@@ -9,6 +10,7 @@ __all__ = [
     "BPR",
     "CandidateLoss",
     "CosineContrastive",
+    "FullSoftmax",
     "Hinge",
     "InBatch",
     "InBatchLoss",

@@ -5,6 +5,7 @@ from kerasrec.models.multitask.esmm import ESMM
 from kerasrec.models.multitask.mmoe import MMoE
 from kerasrec.models.multitask.ple import PLE
 from kerasrec.models.multitask.shared_bottom import SharedBottom
+from kerasrec.models.next_item.sasrec import SASRec
 from kerasrec.models.ranking.autoint import AutoInt
 from kerasrec.models.ranking.dcn import DCN
 from kerasrec.models.ranking.deepfm import DeepFM
@@ -52,6 +53,7 @@ __all__ = [
     "MaskNet",
     "MatrixFactorization",
     "RetrievalModel",
+    "SASRec",
     "SchemaModel",
     "SharedBottom",
     "TwoTower",

@@ -15,6 +15,11 @@ from kerasrec.typing import Tensor
 KNOWN_MODULES = ("keras.", "keras_rs.", "kerasrec.")
 
 
+def results_of(metrics: Sequence[keras.metrics.Metric]) -> dict[str, Tensor]:
+    """Return the results of metrics by name, on several ranks for the rows of all."""
+    return {m.name: m.result() for m in metrics} if comm.size() == 1 else global_results(metrics)
+
+
 def global_results(metrics: Sequence[keras.metrics.Metric]) -> dict[str, Tensor]:
     """Return the results of a model's metrics for the rows of all ranks; every rank must call it.
 

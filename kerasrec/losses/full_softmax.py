@@ -1,0 +1,114 @@
+"""FullSoftmax: the cross-entropy of a query's item among all items."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+from keras import ops
+
+from kerasrec.gradients import Operation
+from kerasrec.losses.item_vectors import CandidateLoss, ItemVectors
+from kerasrec.typing import Tensor
+
+BLOCK = 2**21  # scores that are computed at once: 8 MB, which stay in the processor's cache
+
+
+@keras.saving.register_keras_serializable("kerasrec")
+class FullSoftmax(CandidateLoss):
+    """Computes the cross-entropy of each query's item among all items.
+
+    With the query's vector `q`, items' vectors `e_j` and its own item `i`: `log sum_j exp(q . e_j) - q . e_i`. Ids
+    below the items' first id (padding, nulls, values out of vocabulary) are not in the sum.
+
+    On TensorFlow loss and gradients are computed together, block by block of queries, so that the scores of one
+    block are in memory at a time, in the cache of a CPU. Every item has a gradient in every step.
+
+    Example:
+
+    >>> model.compile(optimizer=kr.optimizers.Adam(1e-3), loss=kr.losses.FullSoftmax())
+    """
+
+    def per_example(
+        self, queries: Tensor, positives: Tensor, items: ItemVectors, seed: keras.random.SeedGenerator
+    ) -> Tensor:
+        queries, matrix, positives = _inputs(queries, positives, items)
+        scores = ops.matmul(queries, ops.transpose(matrix))
+        own = ops.take_along_axis(scores, ops.expand_dims(positives, 1), axis=1)
+        return ops.logsumexp(scores, axis=1) - ops.squeeze(own, 1)
+
+    def weighted_sum(
+        self,
+        queries: Tensor,
+        positives: Tensor,
+        items: ItemVectors,
+        seed: keras.random.SeedGenerator,
+        weights: Tensor | None = None,
+    ) -> Tensor:
+        if keras.backend.backend() != "tensorflow":
+            return super().weighted_sum(queries, positives, items, seed, weights)
+        queries, matrix, positives = _inputs(queries, positives, items)
+        weights = ops.ones_like(positives, "float32") if weights is None else ops.cast(weights, "float32")
+        return _blockwise(queries, matrix, positives, weights)
+
+
+def _inputs(queries: Tensor, positives: Tensor, items: ItemVectors) -> tuple[Tensor, Tensor, Tensor]:
+    """Return queries and items in float32, and the items' rows, without those below the first id."""
+    matrix = ops.cast(items.all(), "float32")[items.first_id :]
+    positives = ops.maximum(ops.cast(positives, "int32") - items.first_id, 0)
+    return ops.cast(queries, "float32"), matrix, positives
+
+
+def _blockwise(queries: Tensor, matrix: Tensor, positives: Tensor, weights: Tensor) -> Tensor:
+    """Return the weighted sum of losses, whose gradients are computed at once, while scores are in the cache."""
+    import tensorflow as tf
+
+    total, of_queries, of_matrix = _sums_and_gradients(
+        tf.stop_gradient(queries), tf.stop_gradient(matrix), positives, weights
+    )
+    return _WITH_GRADIENTS([queries, matrix, total, of_queries, of_matrix])[0]
+
+
+def _sums_and_gradients(
+    queries: Tensor, matrix: Tensor, positives: Tensor, weights: Tensor
+) -> tuple[Tensor, Tensor, Tensor]:
+    import tensorflow as tf
+
+    dim = queries.shape[-1]
+    examples, count = tf.shape(queries)[0], tf.shape(matrix)[0]
+    rows = tf.maximum(BLOCK // tf.maximum(count, 1), 64)
+    blocks = -(-examples // rows)
+
+    def add_block(k: Tensor, total: Tensor, of_queries: Tensor, of_matrix: Tensor) -> tuple[Tensor, ...]:
+        here = slice(k * rows, (k + 1) * rows)
+        q, own, weight = queries[here], tf.gather(matrix, positives[here]), weights[here][:, None]
+        scores = tf.matmul(q, matrix, transpose_b=True)
+        largest = tf.reduce_max(scores, axis=1, keepdims=True)
+        exponentials = tf.exp(scores - largest)
+        sums = tf.reduce_sum(exponentials, axis=1, keepdims=True)
+        losses = tf.math.log(sums) + largest - tf.reduce_sum(q * own, axis=1, keepdims=True)
+        # Probabilities are exponentials / sums, but (rows, dim) is divided instead of (rows, count).
+        of_q = weight * (tf.matmul(exponentials, matrix) / sums - own)
+        of_matrix += tf.matmul(exponentials, q * (weight / sums), transpose_a=True)
+        return k + 1, total + tf.reduce_sum(weight * losses), of_queries.write(k, of_q), of_matrix
+
+    gradients = tf.TensorArray(tf.float32, blocks, infer_shape=False, element_shape=(None, dim))
+    start = (0, tf.zeros(()), gradients, tf.zeros_like(matrix))
+    _, total, gradients, of_matrix = tf.while_loop(
+        lambda k, *_: k < blocks, add_block, start, parallel_iterations=1
+    )
+    own = tf.math.unsorted_segment_sum(queries * weights[:, None], positives, count)
+    return total, tf.ensure_shape(gradients.concat(), (None, dim)), of_matrix - own
+
+
+def _total(inputs: Sequence[Tensor]) -> list[Tensor]:
+    return [inputs[2]]
+
+
+def _times_upstream(inputs: Sequence[Tensor], upstream: Sequence[Tensor]) -> list[Tensor | None]:
+    _, _, _, of_queries, of_matrix = inputs
+    (factor,) = upstream
+    return [factor * of_queries, factor * of_matrix, None, None, None]
+
+
+_WITH_GRADIENTS = Operation("KerasrecFullSoftmax", _total, _times_upstream)

@@ -1,0 +1,195 @@
+"""`NextItemModel`: a model of a schema that is trained to predict each item of a sequence by those before it."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from kerasrec.etl.operator.id_columns import FIRST
+from kerasrec.layers import DistributedEmbedding
+from kerasrec.layers.embedding.table_vectors import TableVectors
+from kerasrec.layers.mlp import at_least_one
+from kerasrec.layers.sequence.token_rows import TokenRows
+from kerasrec.models.next_item.columns import SequenceColumns
+from kerasrec.models.next_item.events import Events, read, sequences_of
+from kerasrec.models.next_item.trainer import NextItemTrainer
+from kerasrec.models.options import Options
+from kerasrec.schema import Schema
+from kerasrec.tables.config import FeatureConfig
+from kerasrec.typing import Initializer, Regularizer, Shape, Tensor
+
+
+class NextItemModel(NextItemTrainer):
+    """A Keras model that reads sequences of events and predicts the next item; the base of `kr.models.SASRec`.
+
+    A row of its data is a user's or a session's sequence: a list column of item ids in the order of time, and
+    columns that describe its events or its user (`SequenceColumns`). A subclass defines `encode`.
+
+    **Training**: each event predicts the item of the next one, in the last `max_length + 1` events of a row.
+    **Evaluation**: the last item of a row is ranked among all items, by the events before it.
+    **Prediction**: `predict` returns the scores of all items by all events of a row, `recommend` the best items.
+
+    Args:
+        schema: `loader.schema`, or its `to_dict()`.
+        embedding_dim: the width of the items' vectors, and of the model.
+        max_length: the most events that are read of a row, its last ones.
+        dropout: of the vectors of events, and within the model.
+        tied: whether an item has one vector, or another one where it is predicted.
+        exclude_seen: whether items of a row's history are left out when items are ranked for it.
+        first_id: the first id that is an item; those before it stand for padding, nulls and values out of
+            vocabulary, as `etl.Categorify` numbers them. They are read, but never predicted.
+        embeddings_initializer, embeddings_regularizer: of the tables, as in all `kr.models`.
+        seed: of the tables' initial values.
+        name, dtype, trainable: as in any Keras layer.
+
+    Raises:
+        SchemaError: no list of items, or several; a list that is not tagged as a sequence.
+        ValueError: `max_length` or `embedding_dim` below 1.
+    """
+
+    def __init__(
+        self,
+        schema: Schema | Mapping[str, Any],
+        embedding_dim: int = 64,
+        max_length: int = 200,
+        dropout: float = 0.1,
+        *,
+        tied: bool = True,
+        exclude_seen: bool = True,
+        first_id: int = FIRST,
+        embeddings_initializer: Initializer = "uniform",
+        embeddings_regularizer: Regularizer | None = None,
+        seed: int | None = None,
+        **kwargs: Any,
+    ):
+        super().__init__(autocast=False, **kwargs)
+        schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
+        self.columns = SequenceColumns.of(self.name, schema)
+        self.schema = schema.subset(self.columns.names)
+        self.embedding_dim = at_least_one(self.name, "embedding_dim", embedding_dim)
+        self.max_length, self.dropout = at_least_one(self.name, "max_length", max_length), dropout
+        self.tied, self.exclude_seen, self.first_id = tied, exclude_seen, first_id
+        self.options = Options("mean", embeddings_initializer, embeddings_regularizer)
+        self._make_tables(seed)
+        self.side = self._make_side()
+        self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
+        self.negatives = keras.random.SeedGenerator(self.seed, name="negatives")
+        self.supports_jit = keras.backend.backend() != "tensorflow"
+
+    def _make_tables(self, seed: int | None) -> None:
+        """Make layers for the items' table, for that of the items to predict, and for all other tables."""
+        configs = self.options.features(self.schema, self.embedding_dim)
+        table = configs[self.columns.item].table
+        own = {name: config for name, config in configs.items() if config.table.name == table.name}
+        others = {name: config for name, config in configs.items() if config.table.name != table.name}
+        self.items = self._tables("items", own, seed)
+        self.seed = self.items.seed
+        self.predicted: DistributedEmbedding | None = None
+        if not self.tied:
+            predicted = replace(table, name=f"predicted {table.name}")
+            self.predicted = self._tables(
+                "predicted", {self.columns.item: FeatureConfig(self.columns.item, predicted)}
+            )
+        self.embeddings = self._tables("embeddings", others) if others else None
+
+    def _tables(
+        self, name: str, features: Mapping[str, FeatureConfig], seed: int | None = None
+    ) -> DistributedEmbedding:
+        seed = self.seed if seed is None and name != "items" else seed
+        layer = DistributedEmbedding(features, seed, dtype=self.dtype_policy, name=name)
+        layer.build(dict.fromkeys(features, (None,)))
+        return layer
+
+    def _make_side(self) -> keras.layers.Dense | None:
+        """Return what maps the other columns of an event to the width of its item's vector; None without any."""
+        numbers = len(self.columns.event_numbers) + len(self.columns.user_numbers)
+        width = numbers + self.embedding_dim * len(self.columns.ids)
+        if not width:
+            return None
+        layer = keras.layers.Dense(self.embedding_dim, use_bias=False, dtype=self.dtype_policy, name="side")
+        layer.build((None, width))
+        return layer
+
+    @abstractmethod
+    def encode(self, events: Events, rows: TokenRows, training: bool | None) -> Tensor:
+        """Return the state after each event, `(tokens, embedding_dim)`, which scores items by its dot product."""
+
+    # ---- parts for subclasses --------------------------------------------------------------------------------
+    def embed(self, events: Events, rows: TokenRows, training: bool | None) -> Tensor:
+        """Return the vector of each event, `(tokens, embedding_dim)`: its item's plus `W s`.
+
+        `s` has the vectors of the other categorical columns of the event and its user, and their numbers.
+        """
+        ids = {self.columns.item: events.items, **events.lists, **events.scalars}
+        vectors = self._look_up(self.items, ids, training)
+        x = vectors.pop(self.columns.item)
+        if self.side is None:
+            return x
+        if self.embeddings is not None:
+            vectors |= self._look_up(self.embeddings, ids, training)
+        for name in (*self.columns.event_numbers, *self.columns.user_numbers):
+            vectors[name] = ops.cast(ops.expand_dims(ids[name], 1), self.compute_dtype)
+        of_users = {*self.columns.user_ids, *self.columns.user_numbers}
+        parts = [rows.repeat(vector) if name in of_users else vector for name, vector in vectors.items()]
+        return x + self.side(ops.concatenate(parts, axis=1))
+
+    def _look_up(
+        self, layer: DistributedEmbedding, ids: Mapping[str, Tensor], training: bool | None
+    ) -> dict[str, Tensor]:
+        vectors: dict[str, Tensor] = layer({name: ids[name] for name in layer.features}, training=training)
+        return vectors
+
+    # ---- what the model is asked for -------------------------------------------------------------------------
+    def item_vectors(self, training: bool = False) -> TableVectors:
+        layer = self.items if self.predicted is None else self.predicted
+        return TableVectors(layer, self.columns.item, self.first_id, training)
+
+    def call(self, features: Any, training: bool | None = None) -> Tensor:
+        """Return the scores of all ids for a batch, `(batch, ids)` float32: -inf for those that are no items.
+
+        Within the steps of `fit` and `evaluate`, which pass `Events`, return the states after these.
+        """
+        if isinstance(features, Events):
+            return self.encode(features, features.rows(), training)
+        queries = self.encode_queries(features, training)
+        scores = ops.matmul(queries, ops.transpose(ops.cast(self.item_vectors().all(), "float32")))
+        no_items = ops.arange(scores.shape[1]) < self.first_id
+        return ops.where(no_items, ops.cast(float("-inf"), scores.dtype), scores)
+
+    def encode_queries(self, features: Mapping[str, Tensor], training: bool | None = None) -> Tensor:
+        """Return the state after the last event of each row of a batch, `(batch, embedding_dim)` float32.
+
+        Its dot products with the items' vectors are the scores. It is 0 for a row without events.
+        """
+        sequences = sequences_of(self.columns, features)
+        events, _ = read(self.columns, features, sequences, 0, self.max_length)
+        states = self(events, training=training)
+        return ops.cast(self._last_states(events, states), "float32")
+
+    # ---- Keras's own -----------------------------------------------------------------------------------------
+    def build(self, input_shape: Mapping[str, Shape] | None = None) -> None:
+        """Do nothing: all variables are created from the schema in `__init__`."""
+
+    def compute_output_shape(self, input_shape: Mapping[str, Shape]) -> Shape:
+        return (input_shape[self.columns.item][0], self.item_vectors().count)
+
+    def no_outputs(self) -> np.ndarray:
+        return np.empty((0, self.item_vectors().count), "float32")
+
+    def get_config(self) -> dict[str, Any]:
+        arguments = ("embedding_dim", "max_length", "dropout", "tied", "exclude_seen", "first_id", "seed")
+        options = self.options.config()
+        return {
+            "name": self.name,
+            "trainable": self.trainable,
+            "dtype": keras.dtype_policies.serialize(self.dtype_policy),
+            "schema": self.schema.to_dict(),
+            **{name: getattr(self, name) for name in arguments},
+            **{name: options[name] for name in ("embeddings_initializer", "embeddings_regularizer")},
+        }

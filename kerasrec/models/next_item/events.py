@@ -1,0 +1,215 @@
+"""`Events`: the sequences of a batch as flat tensors, and the items to predict."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from keras import ops
+
+from kerasrec.layers.embedding.bags import is_ragged
+from kerasrec.layers.inputs import present
+from kerasrec.layers.sequence.token_rows import TokenRows, is_packed, token_rows
+from kerasrec.models.next_item.columns import SequenceColumns
+from kerasrec.typing import Tensor
+
+
+class Events(NamedTuple):
+    """The events of a batch that a model reads, in flat tensors of one element per token.
+
+    On TensorFlow rows are packed, the longest first. Elsewhere every row has as many tokens, padded at its end.
+
+    Attributes:
+        weights: of the predictions that are asked for in a step, by which Keras weighs its loss; None where scores
+            are.
+        items: the events' items, `(tokens,)`.
+        lists: what else describes the events by column, `(tokens,)` each.
+        scalars: the users' columns, `(rows,)` each, in the order of the rows here.
+        lengths: of the rows, `(rows,)`.
+        order: which row of the batch each row is, `(rows,)`.
+    """
+
+    weights: Tensor | None
+    items: Tensor
+    lists: dict[str, Tensor]
+    scalars: dict[str, Tensor]
+    lengths: Tensor
+    order: Tensor
+
+    def rows(self) -> TokenRows:
+        """Return how the tokens lie in rows."""
+        if is_packed():
+            return token_rows(self.lengths, None)
+        return token_rows(self.lengths, self.items.shape[0] // self.lengths.shape[0])
+
+
+class Following(NamedTuple):
+    """What a model is trained to predict: the item after each event, `(tokens,)`."""
+
+    items: Tensor
+
+
+class LastItem(NamedTuple):
+    """What a model is evaluated on, in the batch's order.
+
+    Attributes:
+        items: the last item of each row, `(rows,)`.
+        seen: the items before it, `(rows, n)`, ragged or padded with 0.
+    """
+
+    items: Tensor
+    seen: Tensor
+
+
+class Sequences(NamedTuple):
+    """The list columns of a batch, of which the events of a row are a range.
+
+    Attributes:
+        columns: values by column, flat, `(n,)` each.
+        starts, stops: where each row's events lie in the columns, `(rows,)` int32.
+    """
+
+    columns: dict[str, Tensor]
+    starts: Tensor
+    stops: Tensor
+
+
+def sequences_of(columns: SequenceColumns, features: Mapping[str, Tensor]) -> Sequences:
+    """Return the list columns of a batch.
+
+    Args:
+        columns: those that the model reads.
+        features: lists ragged, or padded with 0 at their end, where item 0 is padding.
+
+    Raises:
+        ValueError: a column is missing, or padded lists are of different widths.
+        tf.errors.InvalidArgumentError: (TensorFlow) lists of a row differ in length.
+    """
+    lists = {name: present(features, name) for name in columns.lists}
+    items = lists[columns.item]
+    if is_ragged(items):
+        return _of_ragged(columns, lists)
+    if len(items.shape) != 2:
+        raise ValueError(
+            f"column {columns.item!r} must be padded ids (batch, length) or a ragged tensor; got shape "
+            f"{tuple(items.shape)}"
+        )
+    for name, values in lists.items():
+        if is_ragged(values) or tuple(values.shape[1:]) != tuple(items.shape[1:]):
+            shape = "ragged" if is_ragged(values) else tuple(values.shape)
+            raise ValueError(
+                f"column {name!r} must have the shape of {columns.item!r}, {tuple(items.shape)}; got {shape}"
+            )
+    lengths = ops.sum(ops.cast(ops.not_equal(items, 0), "int32"), axis=1)
+    width = items.shape[1] if isinstance(items.shape[1], int) else ops.shape(items)[1]
+    starts = ops.arange(ops.shape(items)[0], dtype="int32") * width
+    return Sequences(
+        {name: ops.reshape(values, (-1,)) for name, values in lists.items()}, starts, starts + lengths
+    )
+
+
+def _of_ragged(columns: SequenceColumns, lists: Mapping[str, Any]) -> Sequences:
+    import tensorflow as tf
+
+    splits = lists[columns.item].row_splits
+    flat, checks = {}, []
+    for name, values in lists.items():
+        if is_ragged(values):
+            checks.append(
+                tf.debugging.assert_equal(
+                    values.row_splits,
+                    splits,
+                    f"lists of {name!r} and {columns.item!r} differ in length within a row",
+                )
+            )
+            flat[name] = values.values
+        else:  # a column of numbers whose rows are all of one length comes as (batch, length)
+            flat[name] = tf.reshape(values, (-1,))
+            checks.append(
+                tf.debugging.assert_equal(
+                    tf.size(flat[name], splits.dtype),
+                    splits[-1],
+                    f"lists of {name!r} and {columns.item!r} differ in length",
+                )
+            )
+    with tf.control_dependencies([check for check in checks if check is not None]):
+        splits = tf.cast(tf.identity(splits), tf.int32)
+    return Sequences(flat, splits[:-1], splits[1:])
+
+
+def read(
+    columns: SequenceColumns, features: Mapping[str, Tensor], sequences: Sequences, without: int, max_length: int
+) -> tuple[Events, Tensor]:
+    """Return the last events of each row, and the place of each in the sequences' columns, `(tokens,)`.
+
+    Args:
+        columns: those that the model reads.
+        features: the batch.
+        sequences: its list columns.
+        without: how many events are left out at the end of each row.
+        max_length: the most events per row.
+    """
+    stops = ops.maximum(sequences.stops - without, sequences.starts)
+    lengths = ops.minimum(stops - sequences.starts, max_length)
+    scalars = {
+        name: ops.reshape(present(features, name), (-1,)) for name in (*columns.user_ids, *columns.user_numbers)
+    }
+    if is_packed():
+        import tensorflow as tf
+
+        order = tf.argsort(-lengths, stable=True)
+        lengths, starts = tf.gather(lengths, order), tf.gather(stops - lengths, order)
+        before = tf.cumsum(lengths, exclusive=True)
+        places = tf.repeat(starts - before, lengths) + tf.range(tf.reduce_sum(lengths))
+        scalars = {name: tf.gather(values, order) for name, values in scalars.items()}
+    else:
+        order = ops.arange(ops.shape(lengths)[0], dtype="int32")
+        steps = ops.arange(max_length, dtype="int32")[None]
+        # Places beyond a row's own length are padding, which no result depends on.
+        places = ops.reshape(
+            ops.minimum((stops - lengths)[:, None] + steps, ops.maximum(stops - 1, 0)[:, None]), (-1,)
+        )
+    values = {name: ops.take(each, places, axis=0) for name, each in sequences.columns.items()}
+    items = values.pop(columns.item)
+    return Events(None, items, values, scalars, lengths, order), places
+
+
+def training_batch(
+    columns: SequenceColumns, features: Mapping[str, Tensor], max_length: int, first_id: int
+) -> tuple[Events, Following]:
+    """Return all events of each row but the last, and the item after each, which counts if it is an item."""
+    sequences = sequences_of(columns, features)
+    events, places = read(columns, features, sequences, 1, max_length)
+    items = sequences.columns[columns.item]
+    items = ops.take(items, ops.minimum(places + 1, ops.maximum(ops.shape(items)[0] - 1, 0)), axis=0)
+    counts = ops.greater_equal(items, first_id)
+    if (mask := events.rows().mask()) is not None:
+        counts = ops.logical_and(counts, mask)
+    return events._replace(weights=ops.cast(counts, "float32")), Following(items)
+
+
+def evaluation_batch(
+    columns: SequenceColumns, features: Mapping[str, Tensor], max_length: int
+) -> tuple[Events, LastItem]:
+    """Return all events of each row but the last, and the last item, which counts unless there is none."""
+    sequences = sequences_of(columns, features)
+    events, _ = read(columns, features, sequences, 1, max_length)
+    weights = ops.cast(sequences.stops > sequences.starts, "float32")
+    items, last = sequences.columns[columns.item], ops.maximum(sequences.stops - 1, 0)
+    if is_packed():
+        import tensorflow as tf
+
+        seen = tf.ragged.range(sequences.starts, tf.maximum(last, sequences.starts))
+        seen = seen.with_values(tf.gather(items, seen.values))
+        last_items = tf.gather(tf.pad(items, [[0, 1]]), last)
+    else:
+        seen = ops.reshape(items, (sequences.starts.shape[0], -1))
+        before = ops.arange(seen.shape[1], dtype="int32")[None] < (last - sequences.starts)[:, None]
+        seen = ops.where(before, seen, ops.zeros_like(seen))
+        last_items = ops.take(items, last, axis=0)
+    return events._replace(weights=weights), LastItem(last_items, seen)
+
+
+def in_batch_order(x: Tensor, events: Events) -> Tensor:
+    """Return one of each row of `events` in the order of the batch's rows."""
+    return ops.take(x, ops.argsort(events.order), axis=0) if is_packed() else x

@@ -1,0 +1,155 @@
+"""`NextItemTrainer`: `compile`, and the steps of `fit` and `evaluate`, of models that predict the next item."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+from keras import ops
+
+from kerasrec.layers.embedding.table_vectors import TableVectors
+from kerasrec.losses.full_softmax import FullSoftmax
+from kerasrec.losses.item_vectors import CandidateLoss
+from kerasrec.models.compile_arguments import OptimizerOrName, resolve_optimizer
+from kerasrec.models.next_item.columns import SequenceColumns
+from kerasrec.models.next_item.events import (
+    Events,
+    Following,
+    evaluation_batch,
+    in_batch_order,
+    training_batch,
+)
+from kerasrec.models.next_item.ranking_metrics import RankingMetrics
+from kerasrec.models.next_item.ranks import target_ranks
+from kerasrec.models.trainer import SchemaTrainer
+from kerasrec.optimizers import Adam
+from kerasrec.parallel.fit.metrics import results_of
+from kerasrec.typing import Tensor
+
+
+class NextItemTrainer(SchemaTrainer):
+    """Trains on the item after each event, and evaluates the rank of a row's last item among all items."""
+
+    columns: SequenceColumns
+    max_length: int
+    first_id: int
+    exclude_seen: bool
+    negatives: keras.random.SeedGenerator
+    _ranking = RankingMetrics(())
+
+    @abstractmethod
+    def item_vectors(self, training: bool = False) -> TableVectors:
+        """Return the vectors of all items, as they are predicted."""
+
+    def compile(
+        self,
+        optimizer: OptimizerOrName = None,
+        loss: CandidateLoss | None = None,
+        metrics: Sequence[str] | None = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: bool | str = "auto",
+        auto_scale_loss: bool = True,
+    ) -> None:
+        """Compile as Keras does, with a loss over items.
+
+        Args:
+            optimizer: `kr.optimizers.Adam(1e-3)` by default.
+            loss: of `kr.losses`, `FullSoftmax()` by default.
+            metrics: names of what `evaluate` returns, "ndcg@k", "hit_rate@k" or "mrr@k" with any k; by default
+                `["ndcg@10", "hit_rate@10"]`.
+            run_eagerly, steps_per_execution, jit_compile, auto_scale_loss: as in Keras.
+
+        Raises:
+            ValueError: an unknown optimizer or metric, or a loss that is not over items.
+        """
+        loss = FullSoftmax() if loss is None else loss
+        if not isinstance(loss, CandidateLoss):
+            raise ValueError(
+                f"{self.name}: loss must be one of kr.losses over items, such as kr.losses.FullSoftmax(); "
+                f"got {loss!r}"
+            )
+        optimizer = Adam(1e-3) if optimizer is None else optimizer
+        scale = auto_scale_loss and self.dtype_policy.name == "mixed_float16"
+        super().compile(
+            resolve_optimizer(optimizer, scale),
+            run_eagerly=run_eagerly,
+            steps_per_execution=steps_per_execution,
+            jit_compile=jit_compile,
+            auto_scale_loss=auto_scale_loss,
+        )
+        self.loss = loss
+        self._ranking = RankingMetrics(metrics)
+
+    def get_compile_config(self) -> dict[str, Any]:
+        config = super().get_compile_config()
+        arguments = ("optimizer", "run_eagerly", "steps_per_execution", "jit_compile")
+        return {
+            **{name: config[name] for name in arguments if name in config},
+            "loss": keras.saving.serialize_keras_object(self.loss),
+            "metrics": [metric.name for metric in self._ranking.metrics],
+        }
+
+    @property
+    def metrics(self) -> list[keras.metrics.Metric]:
+        return [*super().metrics, *self._ranking.metrics]
+
+    # ---- steps -----------------------------------------------------------------------------------------------
+    def train_step(self, *args: Any) -> Any:
+        *state, features = args
+        return super().train_step(*state, self._training_batch(features))
+
+    def _training_batch(self, features: Any) -> tuple[Events, Following]:
+        self._check_batch(features)
+        return training_batch(self.columns, features, self.max_length, self.first_id)
+
+    def test_step(self, *args: Any) -> Any:
+        *state, features = args
+        self._check_batch(features)
+        return super().test_step(*state, evaluation_batch(self.columns, features, self.max_length))
+
+    def _train_step_on_ranks(self, data: Any) -> dict[str, Tensor]:
+        """Run a step whose gradients count by this rank's share of the predictions, not of the rows."""
+        from kerasrec.parallel.comm.batch_share import step  # it imports TensorFlow, which one rank may not have
+
+        events, _ = self._training_batch(data)
+        with step(ops.sum(events.weights)):
+            return self.train_step(data)
+
+    def _check_batch(self, features: Any) -> None:
+        if not isinstance(features, Mapping):
+            raise ValueError(
+                f"{self.name}: a batch must be a dict of columns by name, without a target: items are predicted "
+                f"by those before them; got {type(features).__name__}"
+            )
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Tensor:
+        """Return the mean loss over the predictions that count, with the penalties of layers."""
+        queries = y_pred if isinstance(y, Following) else self._last_states(x, y_pred)
+        loss: Any = self.loss
+        total = loss.weighted_sum(queries, y.items, self.item_vectors(training), self.negatives, x.weights)
+        mean = total / ops.maximum(ops.sum(x.weights), 1.0)
+        return ops.sum([mean, *self.losses]) if self.losses else mean
+
+    def _last_states(self, events: Events, states: Tensor) -> Tensor:
+        """Return the state after the last event of each row, in the batch's order."""
+        return in_batch_order(events.rows().last(states), events)
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Tensor]:
+        if isinstance(y, Following):
+            return results_of(self.metrics[:1])  # the loss
+        queries = ops.cast(self._last_states(x, y_pred), "float32")
+        seen = y.seen if self.exclude_seen else None
+        ranks = target_ranks(queries, self.item_vectors().all(), y.items, self.first_id, seen)
+        for metric in self._ranking.metrics:
+            metric.update_state(metric.gains(ranks), x.weights)
+        return self.get_metrics_result()
