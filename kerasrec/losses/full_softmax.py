@@ -77,7 +77,7 @@ def _sums_and_gradients(
     dim = queries.shape[-1]
     examples, count = tf.shape(queries)[0], tf.shape(matrix)[0]
     rows = tf.maximum(BLOCK // tf.maximum(count, 1), 64)
-    blocks = -(-examples // rows)
+    blocks = tf.maximum(-(-examples // rows), 1)
 
     def add_block(k: Tensor, total: Tensor, of_queries: Tensor, of_matrix: Tensor) -> tuple[Tensor, ...]:
         here = slice(k * rows, (k + 1) * rows)

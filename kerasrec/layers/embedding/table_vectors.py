@@ -10,11 +10,11 @@ from kerasrec.typing import Tensor
 
 
 class TableVectors:
-    """The rows of the only table of a `DistributedEmbedding`, by id.
+    """The rows of the table of a `DistributedEmbedding` of one feature, by id.
 
     Args:
-        embeddings: looks up the table for one feature or several.
-        feature: one of them, by whose name ids are looked up.
+        embeddings: looks up the table for one feature.
+        feature: its name.
         first_id: the first id of an item.
         training: whether gradients will be asked for.
     """
@@ -27,8 +27,7 @@ class TableVectors:
         return self.embeddings.features[self.feature].table.vocabulary_size
 
     def lookup(self, ids: Tensor) -> Tensor:
-        others = dict.fromkeys(self.embeddings.features, ids[:0])
-        vectors: Tensor = self.embeddings({**others, self.feature: ids}, training=self.training)[self.feature]
+        vectors: Tensor = self.embeddings({self.feature: ids}, training=self.training)[self.feature]
         return vectors
 
     def all(self) -> Tensor:

@@ -10,15 +10,15 @@ import tensorflow as tf
 from kerasrec.gradients import Operation
 from kerasrec.typing import Tensor
 
-GROUPS = 8  # of rows that are padded together; more save little and cost operations
+GROUPS = 4  # of rows that are padded together: 8 would save a tenth more, and take twice as long to trace
 
 
 class PackedRows:
     """Rows of tokens one after another, the longest row first.
 
     Attention pads them in `GROUPS` groups of about as many rows each, every group to its own longest row. On rows
-    as long as those of MovieLens-1M, cut at 200 tokens, that computes less than half of the pairs of tokens that
-    one group would have.
+    as long as those of MovieLens-1M, cut at 200 tokens, that computes 54 % of the pairs of tokens that one group
+    would have.
 
     Args:
         lengths: of the rows, `(rows,)`, descending.

@@ -86,9 +86,9 @@ class NextItemModel(NextItemTrainer):
         """Make layers for the items' table, for that of the items to predict, and for all other tables."""
         configs = self.options.features(self.schema, self.embedding_dim)
         table = configs[self.columns.item].table
-        own = {name: config for name, config in configs.items() if config.table.name == table.name}
-        others = {name: config for name, config in configs.items() if config.table.name != table.name}
-        self.items = self._tables("items", own, seed)
+        self._sharing = tuple(name for name in self.columns.ids if configs[name].table.name == table.name)
+        others = {name: configs[name] for name in self.columns.ids if name not in self._sharing}
+        self.items = self._tables("items", {self.columns.item: configs[self.columns.item]}, seed)
         self.seed = self.items.seed
         self.predicted: DistributedEmbedding | None = None
         if not self.tied:
@@ -126,24 +126,25 @@ class NextItemModel(NextItemTrainer):
 
         `s` has the vectors of the other categorical columns of the event and its user, and their numbers.
         """
-        ids = {self.columns.item: events.items, **events.lists, **events.scalars}
-        vectors = self._look_up(self.items, ids, training)
-        x = vectors.pop(self.columns.item)
+        item = self.columns.item
+        (x,) = self._look_up(self.items, {item: events.items}, training)
         if self.side is None:
             return x
+        # A user's columns are of each of its events.
+        scalars = {name: rows.repeat(ops.expand_dims(each, 1))[:, 0] for name, each in events.scalars.items()}
+        values = {**events.lists, **scalars}
+        parts = [self._look_up(self.items, {item: values[name]}, training)[0] for name in self._sharing]
         if self.embeddings is not None:
-            vectors |= self._look_up(self.embeddings, ids, training)
+            ids = {name: values[name] for name in self.embeddings.features}
+            parts += self._look_up(self.embeddings, ids, training)
         for name in (*self.columns.event_numbers, *self.columns.user_numbers):
-            vectors[name] = ops.cast(ops.expand_dims(ids[name], 1), self.compute_dtype)
-        of_users = {*self.columns.user_ids, *self.columns.user_numbers}
-        parts = [rows.repeat(vector) if name in of_users else vector for name, vector in vectors.items()]
+            parts.append(ops.cast(ops.expand_dims(values[name], 1), self.compute_dtype))
         return x + self.side(ops.concatenate(parts, axis=1))
 
     def _look_up(
         self, layer: DistributedEmbedding, ids: Mapping[str, Tensor], training: bool | None
-    ) -> dict[str, Tensor]:
-        vectors: dict[str, Tensor] = layer({name: ids[name] for name in layer.features}, training=training)
-        return vectors
+    ) -> list[Tensor]:
+        return list(layer(dict(ids), training=training).values())
 
     # ---- what the model is asked for -------------------------------------------------------------------------
     def item_vectors(self, training: bool = False) -> TableVectors:

@@ -183,8 +183,8 @@ def training_batch(
     items = sequences.columns[columns.item]
     items = ops.take(items, ops.minimum(places + 1, ops.maximum(ops.shape(items)[0] - 1, 0)), axis=0)
     counts = ops.greater_equal(items, first_id)
-    if (mask := events.rows().mask()) is not None:
-        counts = ops.logical_and(counts, mask)
+    if not is_packed():
+        counts = ops.logical_and(counts, events.rows().mask())
     return events._replace(weights=ops.cast(counts, "float32")), Following(items)
 
 

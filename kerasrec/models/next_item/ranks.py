@@ -47,7 +47,7 @@ def _in_loop(
 ) -> Tensor:
     import tensorflow as tf
 
-    blocks = -(-tf.shape(queries)[0] // step)
+    blocks = tf.maximum(-(-tf.shape(queries)[0] // step), 1)
 
     def add_block(k: Tensor, ranks: Tensor) -> tuple[Tensor, Tensor]:
         here = slice(k * step, (k + 1) * step)

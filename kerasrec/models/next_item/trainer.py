@@ -98,17 +98,15 @@ class NextItemTrainer(SchemaTrainer):
 
     # ---- steps -----------------------------------------------------------------------------------------------
     def train_step(self, *args: Any) -> Any:
-        *state, features = args
-        return super().train_step(*state, self._training_batch(features))
+        *state, data = args
+        return super().train_step(*state, self._training_batch(data))
 
-    def _training_batch(self, features: Any) -> tuple[Events, Following]:
-        self._check_batch(features)
-        return training_batch(self.columns, features, self.max_length, self.first_id)
+    def _training_batch(self, data: Any) -> tuple[Events, Following]:
+        return training_batch(self.columns, self._features(data), self.max_length, self.first_id)
 
     def test_step(self, *args: Any) -> Any:
-        *state, features = args
-        self._check_batch(features)
-        return super().test_step(*state, evaluation_batch(self.columns, features, self.max_length))
+        *state, data = args
+        return super().test_step(*state, evaluation_batch(self.columns, self._features(data), self.max_length))
 
     def _train_step_on_ranks(self, data: Any) -> dict[str, Tensor]:
         """Run a step whose gradients count by this rank's share of the predictions, not of the rows."""
@@ -118,12 +116,15 @@ class NextItemTrainer(SchemaTrainer):
         with step(ops.sum(events.weights)):
             return self.train_step(data)
 
-    def _check_batch(self, features: Any) -> None:
-        if not isinstance(features, Mapping):
+    def _features(self, data: Any) -> Mapping[str, Tensor]:
+        """Return the columns of a batch as Keras gives it to a step, which must have no target and no weights."""
+        features, target, weight = keras.utils.unpack_x_y_sample_weight(data)
+        if target is not None or weight is not None or not isinstance(features, Mapping):
             raise ValueError(
-                f"{self.name}: a batch must be a dict of columns by name, without a target: items are predicted "
-                f"by those before them; got {type(features).__name__}"
+                f"{self.name}: a batch must be a dict of columns by name alone, without targets and weights: each "
+                "item is predicted by those before it"
             )
+        return features
 
     def compute_loss(
         self,

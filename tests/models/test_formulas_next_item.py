@@ -1,0 +1,86 @@
+"""The scores of models of the next item, recomputed from their weights in float64 NumPy, one row at a time."""
+
+import numpy as np
+import pytest
+from next_item_cases import ALL, PLAIN, frame_of, loader_of
+
+import kerasrec as kr
+
+
+def spread(model):
+    rng = np.random.default_rng(0)
+    model.set_weights([0.5 * rng.normal(size=w.shape) for w in model.get_weights()])
+    return model
+
+
+def weights(layer):
+    return [np.float64(w) for w in layer.get_weights()]
+
+
+def dense(layer, x):
+    kernel, *bias = weights(layer)
+    return x @ kernel + (bias[0] if bias else 0)
+
+
+def norm(layer, x):
+    gamma, beta = weights(layer)
+    centred = x - x.mean(-1, keepdims=True)
+    return gamma * centred / np.sqrt((centred**2).mean(-1, keepdims=True) + layer.epsilon) + beta
+
+
+def softmax(scores):
+    e = np.exp(scores - scores.max(-1, keepdims=True))
+    return e / e.sum(-1, keepdims=True)
+
+
+def attention(layer, queries, context, causal):
+    q, (k, v) = dense(layer.query, queries), np.split(dense(layer.key_value, context), 2, axis=1)
+    heads = []
+    for at in np.split(np.arange(q.shape[1]), layer.heads):
+        scores = q[:, at] @ k[:, at].T / np.sqrt(len(at))
+        heads.append(softmax(np.where(np.tri(len(q)) > 0, scores, -np.inf) if causal else scores) @ v[:, at])
+    return dense(layer.out, np.concatenate(heads, axis=1))
+
+
+def rows_of(frame, model):
+    """The vectors of each row's last events."""
+    tables = {"item id": model.items.table("item"), "favourite": model.items.table("item")}
+    if model.embeddings is not None:
+        tables |= {name: model.embeddings.table(name) for name in model.embeddings.features}
+    for row in frame.rows(named=True):
+        n = min(len(row["item id"]), model.max_length)
+        last = {name: value[-n:] if isinstance(value, list) else [value] * n for name, value in row.items()}
+
+        def vectors(name, last=last, n=n):
+            return np.float64(tables[name])[np.array(last[name][:n], int)]
+
+        x = vectors("item id")
+        if model.side is not None:
+            numbers = [np.reshape(last[name][:n], (n, 1)) for name in ("price", "a.b")]
+            x = x + dense(model.side, np.hstack([*map(vectors, ("favourite", "größe", "^x$")), *numbers]))
+        yield x
+
+
+def check(model, encode, frame):
+    states = [encode(x)[-1] if len(x) else np.zeros(model.embedding_dim) for x in rows_of(frame, model)]
+    vectors = model.items if model.predicted is None else model.predicted
+    expected = np.array(states) @ np.float64(vectors.table(vectors.features["item id"].table.name)).T
+    (features,) = loader_of(frame, model.schema, len(frame))
+    np.testing.assert_allclose(model(features)[:, 3:], expected[:, 3:], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("schema", [PLAIN, ALL], ids=["items", "all columns"])
+@pytest.mark.parametrize("tied", [True, False])
+def test_sasrec(schema, tied):
+    model = spread(kr.models.SASRec(schema, 8, 2, 2, 6, 0.3, tied=tied))
+
+    def encode(x):
+        (places,) = weights(model.positions)
+        x = np.sqrt(8) * x + places[: len(x)][::-1]
+        for block in model.block_layers:
+            q = norm(block.norms[0], x)
+            y = norm(block.norms[1], q + attention(block.attention, q, x, causal=True))
+            x = y + dense(block.contract, np.maximum(dense(block.expand, y), 0))
+        return norm(model.norm, x)
+
+    check(model, encode, frame_of())
