@@ -14,7 +14,7 @@ import keras
 from kerasrec import optimizers
 from kerasrec.cli.errors import CommandError, did_you_mean
 from kerasrec.models.base import SchemaModel
-from kerasrec.models.registry import by_name
+from kerasrec.models.registry import BY_NAME, by_name
 
 _UNITS = [128, 64]  # of towers, a modest size; `--set` gives another
 _NOT_SET = ("self", "schema", "args", "kwargs", "embedding_dim", "task")
@@ -50,6 +50,11 @@ def choose_model(name: str, settings: Sequence[str], embedding_dim: int) -> Mode
         architecture = by_name(name)
     except ValueError as error:
         raise CommandError(f"--model: {error}") from error
+    if architecture in BY_NAME.values() and not issubclass(architecture, SchemaModel):
+        raise CommandError(
+            f"--model: {name} is trained on pairs or sequences without a target, which this command does not "
+            f"make of a table; use it in Python: kr.models.{architecture.__name__}(schema)"
+        )
     if not issubclass(architecture, SchemaModel):
         raise CommandError(
             f"--model: {name} must derive from one of kr.models or kerasrec.models.base.SchemaModel"

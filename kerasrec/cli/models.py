@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
+import keras
 from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
 from kerasrec.models.base import SchemaModel
-from kerasrec.models.registry import MULTITASK, RANKING, SEQUENCE
+from kerasrec.models.registry import MULTITASK, NEXT_ITEM, RANKING, RETRIEVAL, SEQUENCE
 
-_GROUPS = {
+_GROUPS: dict[str, Mapping[str, type[keras.Model]]] = {
     "For any columns": RANKING,
     "For behaviour sequences: a list column and the item that it is compared with": SEQUENCE,
     "For several targets (the others take them too, with one head each)": MULTITASK,
+    "In Python alone, for pairs of a query and an item": RETRIEVAL,
+    "In Python alone, for sequences of items, one row per user or session": NEXT_ITEM,
 }
 _GIVEN = (
     "self",
@@ -50,7 +53,7 @@ def run_models() -> None:
     )
 
 
-def _summary(architecture: type[SchemaModel]) -> str:
+def _summary(architecture: type[keras.Model]) -> str:
     """Return the first sentence of a class's docstring."""
     return " ".join((inspect.getdoc(architecture) or "").split("\n\n")[0].split())
 

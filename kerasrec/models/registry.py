@@ -17,6 +17,8 @@ from kerasrec.models.multitask.esmm import ESMM
 from kerasrec.models.multitask.mmoe import MMoE
 from kerasrec.models.multitask.ple import PLE
 from kerasrec.models.multitask.shared_bottom import SharedBottom
+from kerasrec.models.next_item.base import NextItemModel
+from kerasrec.models.next_item.sasrec import SASRec
 from kerasrec.models.ranking.autoint import AutoInt
 from kerasrec.models.ranking.dcn import DCN
 from kerasrec.models.ranking.deepfm import DeepFM
@@ -76,7 +78,10 @@ RETRIEVAL: dict[str, type[RetrievalModel]] = {
     "matrix-factorization": MatrixFactorization,
     "youtube-dnn": YoutubeDNN,
 }
-BY_NAME: dict[str, type[keras.Model]] = {**RANKING, **SEQUENCE, **MULTITASK, **RETRIEVAL}
+NEXT_ITEM: dict[str, type[NextItemModel]] = {
+    "sasrec": SASRec,
+}
+BY_NAME: dict[str, type[keras.Model]] = {**RANKING, **SEQUENCE, **MULTITASK, **RETRIEVAL, **NEXT_ITEM}
 
 
 def by_name(name: str) -> type[keras.Model]:
