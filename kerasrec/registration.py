@@ -77,6 +77,7 @@ MODULES = {
     "models.first_order": ("FirstOrder",),
     "models.ranking.wide_and_deep": ("WideAndDeep",),
     "models.retrieval.matrix_factorization": ("MatrixFactorization",),
+    "models.retrieval.neumf": ("NeuMF",),
     "models.retrieval.two_tower": ("TwoTower",),
     "models.retrieval.youtube_dnn": ("YoutubeDNN",),
     "models.sequence.bst": ("BST",),

@@ -24,6 +24,7 @@ from kerasrec.models.ranking.xdeepfm import xDeepFM
 from kerasrec.models.registry import by_name
 from kerasrec.models.retrieval.base import RetrievalModel
 from kerasrec.models.retrieval.matrix_factorization import MatrixFactorization
+from kerasrec.models.retrieval.neumf import NeuMF
 from kerasrec.models.retrieval.two_tower import TwoTower
 from kerasrec.models.retrieval.youtube_dnn import YoutubeDNN
 from kerasrec.models.sequence.bst import BST
@@ -52,6 +53,7 @@ __all__ = [
     "MMoE",
     "MaskNet",
     "MatrixFactorization",
+    "NeuMF",
     "RetrievalModel",
     "SASRec",
     "SchemaModel",

@@ -36,6 +36,7 @@ from kerasrec.models.ranking.wide_and_deep import WideAndDeep
 from kerasrec.models.ranking.xdeepfm import xDeepFM
 from kerasrec.models.retrieval.base import RetrievalModel
 from kerasrec.models.retrieval.matrix_factorization import MatrixFactorization
+from kerasrec.models.retrieval.neumf import NeuMF
 from kerasrec.models.retrieval.two_tower import TwoTower
 from kerasrec.models.retrieval.youtube_dnn import YoutubeDNN
 from kerasrec.models.sequence.bst import BST
@@ -73,10 +74,11 @@ MULTITASK: dict[str, type[SchemaModel]] = {
     "ple": PLE,
     "esmm": ESMM,
 }
-RETRIEVAL: dict[str, type[RetrievalModel]] = {
+RETRIEVAL: dict[str, type[RetrievalModel] | type[NeuMF]] = {
     "two-tower": TwoTower,
     "matrix-factorization": MatrixFactorization,
     "youtube-dnn": YoutubeDNN,
+    "neumf": NeuMF,
 }
 NEXT_ITEM: dict[str, type[NextItemModel]] = {
     "sasrec": SASRec,

@@ -17,7 +17,8 @@ from kerasrec.models.options import Options
 from kerasrec.models.retrieval.columns import TowerColumns
 from kerasrec.models.retrieval.items import EncodedRows
 from kerasrec.models.retrieval.pair_trainer import PairTrainer
-from kerasrec.models.retrieval.similarity import Similarity, check_similarity, factors_of, normalized
+from kerasrec.models.retrieval.similarity import check_similarity, factors_of, normalized
+from kerasrec.retrieval.scores import Similarity
 from kerasrec.schema import Schema
 from kerasrec.tables.config import FeatureConfig
 from kerasrec.typing import Activation, Initializer, Regularizer, Shape, Tensor

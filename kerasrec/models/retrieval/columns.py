@@ -33,8 +33,8 @@ class TowerColumns:
         model: str,
         schema: Schema,
         candidate_columns: Collection[str] | None,
-        item_id: str | None,
-        embed_item_id: bool,
+        item_id: str | None = None,
+        embed_item_id: bool = True,
     ) -> TowerColumns:
         """Return the columns by their tags, or by the names that are given.
 

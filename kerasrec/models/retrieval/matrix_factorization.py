@@ -10,7 +10,7 @@ from keras import ops
 
 from kerasrec.layers.mlp import at_least_one
 from kerasrec.models.retrieval.base import RetrievalModel
-from kerasrec.models.retrieval.similarity import Similarity
+from kerasrec.retrieval.scores import Similarity
 from kerasrec.schema import Schema, SchemaError
 from kerasrec.typing import Tensor
 

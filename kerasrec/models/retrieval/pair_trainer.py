@@ -16,8 +16,9 @@ from kerasrec.models.compile_arguments import OptimizerOrName, resolve_optimizer
 from kerasrec.models.dataset_arguments import by_name
 from kerasrec.models.fit_data import rows_of
 from kerasrec.models.retrieval.positives import check_dataset, refusing_negatives, where_positive
-from kerasrec.models.retrieval.similarity import Similarity, factors_of, products_of
+from kerasrec.models.retrieval.similarity import factors_of, products_of
 from kerasrec.models.trainer import SchemaTrainer
+from kerasrec.retrieval.scores import Similarity
 from kerasrec.schema import Schema
 from kerasrec.typing import Tensor
 

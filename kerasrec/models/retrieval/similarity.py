@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypeAlias, get_args
+from typing import get_args
 
 from keras import ops
 
+from kerasrec.retrieval.scores import Similarity
 from kerasrec.typing import Tensor
-
-Similarity: TypeAlias = Literal["dot", "cosine", "l2"]
 
 
 def check_similarity(owner: str, similarity: str) -> None:

@@ -10,7 +10,7 @@ import keras
 from kerasrec.layers.mlp import widths
 from kerasrec.models.base import chain
 from kerasrec.models.retrieval.base import RetrievalModel
-from kerasrec.models.retrieval.similarity import Similarity
+from kerasrec.retrieval.scores import Similarity
 from kerasrec.schema import Schema
 from kerasrec.typing import Tensor
 
