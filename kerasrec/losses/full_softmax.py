@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import keras
 from keras import ops
 
-from kerasrec.gradients import Operation
 from kerasrec.losses.item_vectors import CandidateLoss, ItemVectors
+from kerasrec.losses.known_gradients import with_gradients
 from kerasrec.typing import Tensor
 
 BLOCK = 2**21  # scores that are computed at once: 8 MB, which stay in the processor's cache
@@ -66,7 +64,7 @@ def _blockwise(queries: Tensor, matrix: Tensor, positives: Tensor, weights: Tens
     total, of_queries, of_matrix = _sums_and_gradients(
         tf.stop_gradient(queries), tf.stop_gradient(matrix), positives, weights
     )
-    return _WITH_GRADIENTS([queries, matrix, total, of_queries, of_matrix])[0]
+    return with_gradients(total, [queries, matrix], [of_queries, of_matrix])
 
 
 def _sums_and_gradients(
@@ -99,16 +97,3 @@ def _sums_and_gradients(
     )
     own = tf.math.unsorted_segment_sum(queries * weights[:, None], positives, count)
     return total, tf.ensure_shape(gradients.concat(), (None, dim)), of_matrix - own
-
-
-def _total(inputs: Sequence[Tensor]) -> list[Tensor]:
-    return [inputs[2]]
-
-
-def _times_upstream(inputs: Sequence[Tensor], upstream: Sequence[Tensor]) -> list[Tensor | None]:
-    _, _, _, of_queries, of_matrix = inputs
-    (factor,) = upstream
-    return [factor * of_queries, factor * of_matrix, None, None, None]
-
-
-_WITH_GRADIENTS = Operation("KerasrecFullSoftmax", _total, _times_upstream)

@@ -46,13 +46,19 @@ class SampledLoss(CandidateLoss):
     def per_example(
         self, queries: Tensor, positives: Tensor, items: ItemVectors, seed: keras.random.SeedGenerator
     ) -> Tensor:
+        return self.compare(*self.scores(queries, positives, items, seed))
+
+    def scores(
+        self, queries: Tensor, positives: Tensor, items: ItemVectors, seed: keras.random.SeedGenerator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """Return what `compare` takes for items that are drawn now."""
         queries, positives = ops.cast(queries, "float32"), ops.cast(positives, "int32")
         ids = self.draw(positives, items.first_id, items.count, seed)
         all_ids = ops.concatenate([positives[:, None], ids], axis=1)
         vectors = ops.cast(items.lookup(ops.reshape(all_ids, (-1,))), "float32")
         vectors = ops.reshape(vectors, (-1, 1 + self.negatives, vectors.shape[-1]))
         scores = ops.squeeze(ops.matmul(vectors, queries[:, :, None]), -1)
-        return self.compare(scores[:, 0], scores[:, 1:], ids != positives[:, None])
+        return scores[:, 0], scores[:, 1:], ids != positives[:, None]
 
     def get_config(self) -> dict[str, Any]:
         return {"negatives": self.negatives}

@@ -1,0 +1,64 @@
+"""GBCE: binary cross-entropy with drawn negatives, whose positive term makes up for how few were drawn."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import keras
+from keras import ops
+
+from kerasrec.losses.many_negatives import Compare, ManyNegatives
+from kerasrec.typing import Tensor
+
+
+@keras.saving.register_keras_serializable("kerasrec")
+class GBCE(ManyNegatives):
+    """Computes the generalised binary cross-entropy of each query's item and of items drawn at random.
+
+    Of `N` items `n` are drawn per example, a share `a = n / (N - 1)` of the others. With `sigma` the sigmoid:
+
+        loss = -(beta log sigma(s_i) + sum_j log(1 - sigma(s_j))) / n
+        beta = a (t (1 - 1 / a) + 1 / a)
+
+    With `t = 0`, `beta` is 1 and this is binary cross-entropy, which overestimates how probable items are since it
+    sees few that are not the own one. With `t = 1`, `beta` is `a`, and the probabilities are calibrated.
+
+    Args:
+        negatives: n, how many items are drawn per example. One that is the example's own does not count.
+        t: how far the probabilities are calibrated, in [0, 1].
+        shared: whether the negatives are drawn once per batch, for all of its examples.
+
+    Raises:
+        ValueError: `negatives` below 1, or `t` outside [0, 1].
+
+    Example:
+
+    >>> model.compile(loss=kr.losses.GBCE(256, t=0.75))  # doctest: +SKIP
+
+    Source: Petrov, Macdonald, "gSASRec: Reducing Overconfidence in Sequential Recommendation Trained with Negative
+    Sampling", https://arxiv.org/abs/2308.07192
+    """
+
+    def __init__(self, negatives: int = 256, t: float = 0.75, shared: bool = False):
+        super().__init__(negatives, shared)
+        if not 0 <= t <= 1:
+            raise ValueError(f"t must be in [0, 1]; got {t!r}")
+        self.t = float(t)
+
+    def among(self, count: int) -> Compare:
+        share = min(self.negatives / max(count - 1, 1), 1.0)
+        return partial(self._compare, beta=share * (self.t * (1 - 1 / share) + 1 / share))
+
+    def compare(self, positives: Tensor, negatives: Tensor, is_negative: Tensor) -> Tensor:
+        raise ValueError(
+            "GBCE depends on the share of all items that is drawn, so it cannot compare the candidates of a "
+            "batch; use InBatchSoftmax()"
+        )
+
+    def _compare(self, positives: Tensor, negatives: Tensor, is_negative: Tensor, beta: float) -> Tensor:
+        of_negatives = ops.sum(ops.softplus(negatives) * ops.cast(is_negative, negatives.dtype), axis=1)
+        return (beta * ops.softplus(-positives) + of_negatives) / self.negatives
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "t": self.t}

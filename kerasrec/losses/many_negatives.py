@@ -1,0 +1,136 @@
+"""Losses that compare a query's item with many others, drawn for it or for the batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, TypeAlias
+
+import keras
+from keras import ops
+
+from kerasrec.losses.item_vectors import ItemVectors
+from kerasrec.losses.known_gradients import with_gradients
+from kerasrec.losses.sampled import SampledLoss
+from kerasrec.typing import Tensor
+
+BLOCK = 2**21  # scores that are computed at once: 8 MB
+# Of as many items per negative a product of all with all is faster than a gather of those that were drawn.
+FEW_ITEMS = 32
+
+Compare: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+class ManyNegatives(SampledLoss):
+    """The base of losses with hundreds of negatives per example.
+
+    Args:
+        negatives: how many items are drawn, uniformly. One that is an example's own does not count for it.
+        shared: whether they are drawn once per batch, for all of its examples. That costs far less of memory and
+            time where there are many items; draw more of them then.
+    """
+
+    def __init__(self, negatives: int = 256, shared: bool = False):
+        super().__init__(negatives)
+        self.shared = bool(shared)
+
+    def among(self, count: int) -> Compare:
+        """Return what compares scores where negatives are drawn from `count` items."""
+        return self.compare
+
+    def per_example(
+        self, queries: Tensor, positives: Tensor, items: ItemVectors, seed: keras.random.SeedGenerator
+    ) -> Tensor:
+        queries, positives = ops.cast(queries, "float32"), ops.cast(positives, "int32")
+        compare = self.among(items.count - items.first_id)
+        if self.shared:
+            return compare(*self._shared_scores(queries, positives, items, seed))
+        return compare(*self.scores(queries, positives, items, seed))
+
+    def _shared_scores(
+        self, queries: Tensor, positives: Tensor, items: ItemVectors, seed: keras.random.SeedGenerator
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        ids = keras.random.randint((self.negatives,), items.first_id, items.count, dtype="int32", seed=seed)
+        vectors = ops.cast(items.lookup(ops.concatenate([ids, positives])), "float32")
+        others, own = vectors[: self.negatives], vectors[self.negatives :]
+        return (
+            ops.sum(queries * own, axis=1),
+            ops.matmul(queries, ops.transpose(others)),
+            ids != positives[:, None],
+        )
+
+    def weighted_sum(
+        self,
+        queries: Tensor,
+        positives: Tensor,
+        items: ItemVectors,
+        seed: keras.random.SeedGenerator,
+        weights: Tensor | None = None,
+    ) -> Tensor:
+        few = items.count <= FEW_ITEMS * self.negatives
+        if keras.backend.backend() != "tensorflow" or self.shared or not few:
+            return super().weighted_sum(queries, positives, items, seed, weights)
+        queries, positives = ops.cast(queries, "float32"), ops.cast(positives, "int32")
+        weights = ops.ones_like(positives, "float32") if weights is None else ops.cast(weights, "float32")
+        drawn = partial(self.draw, first_id=items.first_id, count=items.count, seed=seed)
+        compare = self.among(items.count - items.first_id)
+        return _blockwise(compare, drawn, queries, ops.cast(items.all(), "float32"), positives, weights)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "shared": self.shared}
+
+
+def _blockwise(
+    compare: Compare,
+    draw: Callable[[Tensor], Tensor],
+    queries: Tensor,
+    matrix: Tensor,
+    positives: Tensor,
+    weights: Tensor,
+) -> Tensor:
+    """Return the weighted sum of losses, computed with its gradients block by block of queries.
+
+    Scores of all items are computed, and those of the items that were drawn are taken from them.
+    """
+    import tensorflow as tf
+
+    q_all, items, count, dim = (
+        tf.stop_gradient(queries),
+        tf.stop_gradient(matrix),
+        tf.shape(matrix)[0],
+        matrix.shape[1],
+    )
+    rows = tf.maximum(BLOCK // count, 64)
+    examples = tf.shape(queries)[0]
+    blocks = tf.maximum(-(-examples // rows), 1)
+
+    def add_block(k: Tensor, total: Tensor, of_queries: Tensor, of_items: Tensor) -> tuple[Tensor, ...]:
+        here = slice(k * rows, (k + 1) * rows)
+        q, own = q_all[here], positives[here][:, None]
+        ids = tf.concat([own, draw(positives[here])], 1)
+        drawn = tf.gather(tf.matmul(q, items, transpose_b=True), ids, batch_dims=1)
+        with tf.GradientTape() as tape:
+            tape.watch(drawn)
+            losses = compare(drawn[:, 0], drawn[:, 1:], ids[:, 1:] != own)
+            value = tf.reduce_sum(tf.where(weights[here] != 0, weights[here] * losses, 0.0))
+        of_scores = _scattered(tape.gradient(value, drawn), ids, count)
+        of_items += tf.matmul(of_scores, q, transpose_a=True)
+        return k + 1, total + value, of_queries.write(k, tf.matmul(of_scores, items)), of_items
+
+    gradients = tf.TensorArray(tf.float32, blocks, infer_shape=False, element_shape=(None, dim))
+    start = (0, tf.zeros(()), gradients, tf.zeros_like(items))
+    _, total, gradients, of_items = tf.while_loop(
+        lambda k, *_: k < blocks, add_block, start, parallel_iterations=1
+    )
+    of_queries = tf.ensure_shape(gradients.concat(), (None, dim))
+    return with_gradients(total, [queries, matrix], [of_queries, of_items])
+
+
+def _scattered(values: Tensor, ids: Tensor, count: Tensor) -> Tensor:
+    """Return zeros `(rows, count)` to which values `(rows, n)` are added in the columns `ids`."""
+    import tensorflow as tf
+
+    rows = tf.shape(ids)[0]
+    places = tf.range(rows)[:, None] * count + ids
+    flat = tf.math.unsorted_segment_sum(tf.reshape(values, (-1,)), tf.reshape(places, (-1,)), rows * count)
+    return tf.reshape(flat, (rows, count))
