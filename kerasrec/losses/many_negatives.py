@@ -16,7 +16,7 @@ from kerasrec.typing import Tensor
 
 BLOCK = 2**21  # scores that are computed at once: 8 MB
 # Of as many items per negative a product of all with all is faster than a gather of those that were drawn.
-FEW_ITEMS = 32
+FEW_ITEMS = 64
 
 Compare: TypeAlias = Callable[[Tensor, Tensor, Tensor], Tensor]
 
