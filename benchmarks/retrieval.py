@@ -247,30 +247,45 @@ def fit_pairs(run: Run) -> None:
     folder, workflow = retrieval_data.pairs(rows, run.args.out / "data" / NCF, valid=valid)
     users, items = retrieval_data.encoded(workflow, rows)
     train = retrieval_data.loader(folder, batch, run.seed)
-    loss = loss_of(settings)
+    rows_of_epoch: Any = train
+    if CLASS[run.model] == "NeuMF":
+        loss, scores_of = "binary_crossentropy", scores_of_pairs
+        negatives = settings.pop("negatives")
+        rows_of_epoch = train.map(kr.data.DrawNegatives(train.schema, "item", negatives, run.seed))
+    else:
+        loss, scores_of = loss_of(settings), scores_of_vectors
     # The gradient is of the mean over a batch, and Rendle's rate is per pair.
     rate = rate * batch if optimizer is kr.optimizers.SGD else rate
     model = getattr(kr.models, CLASS[run.model])(train.schema, seed=run.seed, **settings)
     model.compile(optimizer=optimizer(rate), loss=loss)
 
     def figures() -> dict[str, Any]:
-        return rows.report(pair_scores(model, users, items))
+        return rows.report(scores_of(model, users, items))
 
     def each_epoch() -> dict[str, float]:
         report = figures()
         return {f"{run.args.split}_{key}": report[key] for key in ("hit_rate@10", "ndcg@10")}
 
     callbacks = [Log(run, each_epoch if valid else None), kr.callbacks.Checkpoint(run.checkpoints)]
-    model.fit(train, epochs=epochs, callbacks=callbacks, verbose=0)
+    model.fit(rows_of_epoch, epochs=epochs, callbacks=callbacks, verbose=0)
     run.record[run.args.split] = figures()
 
 
-def pair_scores(model: Any, users: np.ndarray, items: np.ndarray) -> np.ndarray:
-    """Return the score of each of a user's items, (rows, 1 + given)."""
-    distinct = np.arange(items.max() + 1)
+def scores_of_vectors(model: Any, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """Return the score of each of a user's items, (rows, 1 + given), of a model that makes vectors of both."""
     queries = np.asarray(model.encode_queries({"user": users}))
-    candidates = np.asarray(model.encode_candidates({"item": distinct}))
+    candidates = np.asarray(model.encode_candidates({"item": np.arange(items.max() + 1)}))
     return np.einsum("nd,nkd->nk", queries, candidates[items])
+
+
+def scores_of_pairs(model: Any, users: np.ndarray, items: np.ndarray) -> np.ndarray:
+    """Return the same of a model that reads a user and an item together."""
+    blocks = []
+    for at in range(0, len(users), 256):
+        block = items[at : at + 256]
+        own = np.repeat(users[at : at + 256], block.shape[1])
+        blocks.append(np.asarray(model({"user": own, "item": block.ravel()})).reshape(block.shape))
+    return np.concatenate(blocks)
 
 
 # ---- the table -----------------------------------------------------------------------------------------------

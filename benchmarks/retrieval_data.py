@@ -108,23 +108,26 @@ def given(data: Path, *, valid: bool, seed: int = 0) -> Given:
 def pairs(rows: Given, folder: Path, *, valid: bool) -> tuple[Path, etl.Workflow]:
     """Return a folder of encoded pairs to train on, which is made once, and the workflow that encodes them.
 
-    The vocabulary has all users and items.
+    The vocabulary has all users and items. The target of a pair is 1.
     """
     columns = (["user"] >> etl.Categorify() >> etl.AddTags("user_id")) + (
         ["item"] >> etl.Categorify() >> etl.AddTags("item_id")
     )
     asked = pl.DataFrame({"user": rows.users, "item": rows.items[:, 0]})
-    workflow = etl.Workflow(columns).fit(pl.concat([rows.train, asked]), progress=False)
+    one = pl.lit(1.0).alias("had")
+    workflow = etl.Workflow(columns + (["had"] >> etl.Target()))
+    workflow.fit(pl.concat([rows.train, asked]).with_columns(one), progress=False)
     path = folder / ("pairs-valid" if valid else "pairs")
     if not path.exists():
-        workflow.transform(rows.train).to_parquet(path, progress=False)
+        workflow.transform(rows.train.with_columns(one)).to_parquet(path, progress=False)
     return path, workflow
 
 
 def encoded(workflow: etl.Workflow, rows: Given) -> tuple[np.ndarray, np.ndarray]:
     """Return the ids of the users and items of `rows`, (rows,) and (rows, 1 + given)."""
     users = np.repeat(rows.users, rows.items.shape[1])
-    frame = workflow.transform(pl.DataFrame({"user": users, "item": rows.items.ravel()})).collect()
+    pairs = pl.DataFrame({"user": users, "item": rows.items.ravel()})
+    frame = workflow.transform(pairs, targets=False).collect()
     return frame["user"].to_numpy()[:: rows.items.shape[1]], frame["item"].to_numpy().reshape(rows.items.shape)
 
 
