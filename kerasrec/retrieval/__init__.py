@@ -14,9 +14,14 @@ from kerasrec.retrieval.scores import FunctionScores, VectorScores
 if TYPE_CHECKING:
     from kerasrec.retrieval import baselines
     from kerasrec.retrieval.encoders import Retriever
+    from kerasrec.retrieval.engines.faiss_index import Faiss
+    from kerasrec.retrieval.engines.tfrs_layer import TFRS
+    from kerasrec.retrieval.engines.usearch_index import USearch
     from kerasrec.retrieval.index import Index, Recommendations
 
 __all__ = [
+    "TFRS",
+    "Faiss",
     "FunctionScores",
     "Index",
     "Lists",
@@ -24,6 +29,7 @@ __all__ = [
     "Recommendations",
     "Retriever",
     "TopK",
+    "USearch",
     "VectorScores",
     "baselines",
     "target_ranks",
@@ -33,9 +39,12 @@ __all__ = [
 ]
 
 _HOME = {
+    "Faiss": "kerasrec.retrieval.engines.faiss_index",
     "Index": "kerasrec.retrieval.index",
     "Recommendations": "kerasrec.retrieval.index",
     "Retriever": "kerasrec.retrieval.encoders",
+    "TFRS": "kerasrec.retrieval.engines.tfrs_layer",
+    "USearch": "kerasrec.retrieval.engines.usearch_index",
     "baselines": "kerasrec.retrieval.baselines",
 }
 __getattr__, __dir__ = public_names(__name__, __all__, _HOME)

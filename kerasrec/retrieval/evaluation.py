@@ -10,7 +10,7 @@ import polars as pl
 
 from kerasrec.data.loader import Loader
 from kerasrec.retrieval.encoders import RowReader, Rows, columns_of, to_numpy
-from kerasrec.retrieval.engines import Engine
+from kerasrec.retrieval.engines.engine import Engine
 from kerasrec.retrieval.item_ids import ItemIds
 from kerasrec.retrieval.lists import Lists
 from kerasrec.retrieval.ranking import TopK, ranks_and_coverage

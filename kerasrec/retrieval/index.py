@@ -13,7 +13,8 @@ import polars as pl
 from kerasrec.etl.operator.id_columns import FIRST
 from kerasrec.retrieval import index_files
 from kerasrec.retrieval.encoders import Retriever, RowReader, Rows, to_numpy
-from kerasrec.retrieval.engines import Engine, engine_of
+from kerasrec.retrieval.engines.by_name import engine_of
+from kerasrec.retrieval.engines.engine import Engine
 from kerasrec.retrieval.evaluation import Queries, read_queries, report_of
 from kerasrec.retrieval.item_ids import ItemIds, shown
 from kerasrec.retrieval.report import RankingReport, cutoffs
@@ -46,7 +47,9 @@ class Index:
         workflow: the fitted `etl.Workflow`. With it all rows are raw (files or frames, as `workflow.transform`
             takes them), and ids are raw. So new items can be candidates, which have one id of their own only in
             raw data. Without it rows are transformed, and ids are those that `etl.Categorify` made.
-        index: what finds the best candidates: "exact"; or an engine of `kr.retrieval`.
+        index: what finds the best candidates: "exact", or where installed "faiss", "usearch" or "tfrs"; or
+            one of `kr.retrieval.Faiss`, `USearch` and `TFRS`, which have options. A change of candidates builds it
+            again.
 
     Attributes:
         ids: of the candidates, in order.
