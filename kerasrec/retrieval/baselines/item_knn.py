@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 
 from kerasrec.retrieval.baselines.base import Baseline
 from kerasrec.retrieval.baselines.histories import sparse
 
-BLOCK = 1024  # items whose similarities to all others are in memory at a time
+BLOCK = 1024  # items whose similarities to all others are computed at a time
 
 
 class ItemKNN(Baseline):
@@ -40,18 +42,25 @@ class ItemKNN(Baseline):
     def fit_matrix(self, users: sparse.csr_matrix) -> None:
         columns = users.tocsc()
         norms = np.sqrt(np.diff(columns.indptr)).astype(np.float32)
-        rows = []
+        blocks = [sparse.csr_matrix((0, self.items), dtype=np.float32)]
         for start in range(0, self.items, BLOCK):
-            common = (columns[:, start : start + BLOCK].T @ users).toarray()
-            scale = norms[start : start + BLOCK, None] * norms + self.shrink
-            similarity = np.divide(common, scale, out=np.zeros_like(common), where=scale > 0)
-            np.fill_diagonal(similarity[:, start:], 0)
-            if self.neighbors is not None and self.neighbors < self.items:
-                dropped = np.argpartition(-similarity, self.neighbors - 1, axis=1)[:, self.neighbors :]
-                np.put_along_axis(similarity, dropped, 0, axis=1)
-            rows.append(sparse.csr_matrix(similarity))
-        empty = sparse.csr_matrix((0, self.items), dtype=np.float32)
-        self.similarities = sparse.vstack([empty, *rows], format="csr")
+            similarity = (columns[:, start : start + BLOCK].T @ users).tocsr()  # so far, how many users had both
+            item = start + np.repeat(np.arange(similarity.shape[0]), np.diff(similarity.indptr))
+            other = similarity.indices
+            similarity.data /= norms[item] * norms[other] + np.float32(self.shrink)
+            similarity.data[item == other] = 0
+            self._keep_nearest(similarity)
+            blocks.append(similarity)
+        self.similarities = sparse.vstack(blocks, format="csr")
+
+    def _keep_nearest(self, similarity: sparse.csr_matrix) -> None:
+        """Remove all but the greatest similarities of each row."""
+        most = self.neighbors or self.items
+        for start, end in itertools.pairwise(similarity.indptr):
+            if end - start > most:
+                row = similarity.data[start:end]
+                row[np.argpartition(-row, most - 1)[most:]] = 0
+        similarity.eliminate_zeros()
 
     def scores(self, users: sparse.csr_matrix) -> np.ndarray:
         return (users @ self.similarities).toarray()
