@@ -59,7 +59,7 @@ def _without(recipe: dict[str, Any], *names: str) -> dict[str, Any]:
 RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     "popularity": _recipes({}, {}, {}),
     "item-knn": _recipes(ITEM_KNN, ITEM_KNN, ITEM_KNN),
-    "ease": _recipes(EASE, EASE, EASE),
+    "ease": _recipes(EASE, {"l2": [100.0, 250.0, 500.0, 1000.0]}, EASE),
     "ials": _recipes(
         IALS | {"l2": 0.007, "unobserved_weight": [0.1, 0.3, 1.0]},
         IALS | {"l2": 0.01, "unobserved_weight": [0.003, 0.01, 0.03]},
