@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, runtime_checkable
 
 import keras
 import numpy as np
@@ -28,6 +28,7 @@ Features: TypeAlias = Mapping[str, Any]
 Encode: TypeAlias = Callable[[Features], Tensor]
 
 
+@runtime_checkable
 class Retriever(Protocol):
     """A model that makes a vector of a query and one of a candidate, as those of `kr.models` do.
 
@@ -35,15 +36,27 @@ class Retriever(Protocol):
         name: for messages.
         similarity: by which the two vectors are compared: "dot", "cosine" or "l2".
         item_id: the column that names a candidate.
+        first_id: the first id of one, as `etl.Categorify` numbers them.
         query_schema: the columns that `encode_queries` reads.
         candidate_schema: the columns that `encode_candidates` reads.
     """
 
     name: str
-    similarity: Similarity
-    item_id: str
-    query_schema: Schema
-    candidate_schema: Schema
+
+    @property
+    def similarity(self) -> Similarity: ...
+
+    @property
+    def item_id(self) -> str: ...
+
+    @property
+    def first_id(self) -> int: ...
+
+    @property
+    def query_schema(self) -> Schema: ...
+
+    @property
+    def candidate_schema(self) -> Schema: ...
 
     def encode_queries(self, features: Features) -> Tensor:
         """Return the vectors of a batch of queries, (batch, dim) floats."""
@@ -52,6 +65,12 @@ class Retriever(Protocol):
     def encode_candidates(self, features: Features) -> Tensor:
         """Return the vectors of a batch of candidates, (batch, dim) floats."""
         ...
+
+
+def predicts_next(model: Retriever) -> bool:
+    """Return whether a model's candidates are the items of the sequences that are its queries."""
+    queries = model.query_schema
+    return model.item_id in queries and queries[model.item_id].is_list
 
 
 @dataclass(frozen=True)
@@ -83,15 +102,15 @@ class RowReader:
         """Return the column whose values name what the model's column `feature` names.
 
         Raises:
-            SchemaError: it is computed from several raw columns, or from a list.
+            SchemaError: it is computed from several raw columns.
         """
         if self.workflow is None:
             return feature
         raw = self.workflow.raw_columns([feature])
-        if len(raw) != 1 or next(iter(raw)).is_list:
+        if len(raw) != 1:
             raise SchemaError(
                 f"{feature!r} is made of the raw columns {', '.join(map(repr, raw.names))}; an index needs one "
-                "raw column, with one value per row, that names an item or a user"
+                "raw column that names an item or a user"
             )
         return raw.names[0]
 
@@ -145,7 +164,8 @@ class RowReader:
     def _loader(self, data: Rows, schema: Schema, keys: Sequence[str]) -> Loader:
         names = list(dict.fromkeys([*schema.names, *keys]))
         if not isinstance(data, Loader):
-            known = Schema({c.name: c for c in (*self.model.query_schema, *self.model.candidate_schema)}.values())
+            read = (*self.model.query_schema, *self.model.candidate_schema, *schema)
+            known = Schema({column.name: column for column in read}.values())
             of_frame = isinstance(data, pl.DataFrame | pl.LazyFrame | Mapping)
             lists: Literal["ragged", "padded"] = "ragged" if keras.backend.backend() == "tensorflow" else "padded"
             given = known.subset([name for name in names if name in known]) if of_frame else None

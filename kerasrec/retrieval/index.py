@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from kerasrec.etl.operator.id_columns import FIRST
 from kerasrec.retrieval import index_files
-from kerasrec.retrieval.encoders import Retriever, RowReader, Rows, to_numpy
+from kerasrec.retrieval.encoders import Retriever, RowReader, Rows, predicts_next, to_numpy
 from kerasrec.retrieval.engines.by_name import engine_of
 from kerasrec.retrieval.engines.engine import Engine
 from kerasrec.retrieval.evaluation import Queries, read_queries, report_of
@@ -130,10 +129,10 @@ class Index:
         count = schema[model.item_id].cardinality if model.item_id in schema else None
         if schema.names != [model.item_id] or count is None:
             raise ValueError(
-                f"{model.name} makes a candidate's vector of {', '.join(map(repr, schema.names))}: pass items, "
-                "one row per candidate with these columns"
+                f"{model.name} makes a candidate's vector of {', '.join(map(repr, schema.names))}: make "
+                "kr.retrieval.Index(model, items) of rows with these columns, one per candidate"
             )
-        ids = np.arange(FIRST, count, dtype=schema[model.item_id].dtype)
+        ids = np.arange(model.first_id, count, dtype=schema[model.item_id].dtype)
         starts = range(0, len(ids), BATCH)
         vectors = [to_numpy(model.encode_candidates({model.item_id: ids[s : s + BATCH]})) for s in starts]
         if not vectors:
@@ -214,6 +213,10 @@ class Index:
         >>> report["ndcg@10"], report.standard_errors["ndcg@10"]
         """
         cutoffs(at)
+        if predicts_next(self.model):
+            raise ValueError(
+                f"{self.model.name} predicts the last item of each row by those before it: use its evaluate(data)"
+            )
         queries: Queries = read_queries(self.reader, data, self._ids, self.item_key, exclude_seen, user)
         return report_of(queries, self._engine, self.vectors, self.model.similarity, at)
 

@@ -5,7 +5,8 @@ Signatures:
 - `serving_default`: the raw columns of queries, `k` (1,) int32, and the list column `exclude` of raw item ids to
   leave out (`exclude__values`, `exclude__offsets`), to `ids` (batch, k) and `scores` (batch, k). Where a query has
   fewer candidates, an id is -1 or "", and its score -inf.
-- `update`: the raw columns of candidates, which are added or replaced; to `added` and `replaced`, how many.
+- `update`: the raw columns of candidates, which are added or replaced; to `added` and `replaced`, how many. The
+  index of a next-item model has none: its candidates are rows of its table.
 - `remove`: the raw ids of candidates; to `removed`, how many. Unknown ids are an error, and none is removed.
 
 Where a raw column is named `k` or `exclude`, these inputs are `k_2` and `exclude_2`.
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import tensorflow as tf
 
+from kerasrec.retrieval.encoders import predicts_next
 from kerasrec.retrieval.index import Index, raw_values
 from kerasrec.retrieval.item_ids import ItemIds
 from kerasrec.schema import Column, Schema, SchemaError, Tag
@@ -64,7 +66,8 @@ class IndexGraphs:
         self.index, self.workflow, model = index, workflow, index.model
         made = None if workflow is None else workflow.output_schema
         self.queries = columns_read(model.query_schema, made)
-        self.candidates = columns_read(model.candidate_schema, made)
+        # The items of sequences have no rows of their own to be made of.
+        self.candidates = [] if predicts_next(model) else columns_read(model.candidate_schema, made)
         self.key = self._key()
         self.ids = ItemIds(self._raw_ids())
         if not len(self.ids):
@@ -125,7 +128,6 @@ class IndexGraphs:
             self.ids.values, self.key.dtype, index.vectors, index.model.similarity
         )
         encode_queries = self._encoder(self.queries, index.model.encode_queries, module, "query_features")
-        encode_candidates = self._encoder(self.candidates, index.model.encode_candidates, module, "item_features")
         columns = Schema([*self.raw_queries, self.exclude])
         excluded = tensor_names(columns)[self.exclude.name]
 
@@ -137,18 +139,24 @@ class IndexGraphs:
             ids, scores = state.search(queries, wire[self.k][0], wire[excluded.values], offsets)
             return {"ids": ids, "scores": scores}
 
+        signatures = {
+            "serving_default": traced_columns(search, columns, {self.k: ("int32", (1,))}),
+            "remove": traced_columns(lambda wire: state.remove(wire[self.key.name]), Schema([self.key])),
+        }
+        if self.candidates:
+            signatures["update"] = self._update(module, state)
+        return module, signatures
+
+    def _update(self, module: tf.Module, state: Candidates) -> Any:
+        encode = self._encoder(self.candidates, self.index.model.encode_candidates, module, "item_features")
+
         def update(wire: Tensors) -> Tensors:
             key = tensor_names(self.raw_candidates)[self.key.name]
             known = tf.constant(True) if key.valid is None else tf.reduce_all(wire[key.valid])
             with tf.control_dependencies([tf.debugging.Assert(known, [f"an id in {key.values} is null"])]):
-                return state.update(tf.identity(wire[key.values]), encode_candidates(wire))
+                return state.update(tf.identity(wire[key.values]), encode(wire))
 
-        signatures = {
-            "serving_default": traced_columns(search, columns, {self.k: ("int32", (1,))}),
-            "update": traced_columns(update, self.raw_candidates),
-            "remove": traced_columns(lambda wire: state.remove(wire[self.key.name]), Schema([self.key])),
-        }
-        return module, signatures
+        return traced_columns(update, self.raw_candidates)
 
     @property
     def raw_candidates(self) -> Schema:
@@ -172,7 +180,8 @@ class IndexGraphs:
 
         def write_extra(folder: Path) -> None:
             self.raw_queries.save(folder)
-            self.raw_candidates.save(folder / CANDIDATES)
+            if self.candidates:
+                self.raw_candidates.save(folder / CANDIDATES)
             (folder / INDEX).write_text(json.dumps(inputs, ensure_ascii=False), encoding="utf-8")
 
         write_saved_model(module, signatures, path, overwrite, write_extra)

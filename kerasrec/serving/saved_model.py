@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from kerasrec.parallel import comm
+from kerasrec.retrieval.encoders import Retriever
 from kerasrec.retrieval.index import Index
 from kerasrec.schema import Schema
-from kerasrec.serving.index_model import export_index
+from kerasrec.serving.index_model import IndexGraphs, export_index
 from kerasrec.serving.reads import FeatureRead, features_read, target_names
 from kerasrec.serving.rows import check_path
 from kerasrec.serving.signatures import input_of, traced_columns
@@ -39,13 +40,15 @@ def export(
 
     Columns whose names are not Python identifiers are renamed by `kerasrec.serving.wire.wire_names`.
 
-    An index has other signatures, to search its candidates and to change them: `kerasrec.serving.index_model`.
+    An index, or a next-item model, has other signatures, to search candidates and to change them:
+    `kerasrec.serving.index_model`.
 
     Every rank must call it. Rank 0 gathers the tables some 16 MiB at a time and writes the same SavedModel as one
     rank would. Weights that are not trained, such as moving means, become their mean over ranks.
 
     Args:
-        model: a `kr.models` model, a functional Keras model of a dict of features, or a `kr.retrieval.Index`.
+        model: a `kr.models` model, a functional Keras model of a dict of features, or a `kr.retrieval.Index`; of a
+            retrieval model its index is exported.
         path: the SavedModel's folder.
         workflow: the fitted `Workflow` that made the features.
         overwrite: whether a SavedModel at `path` is replaced; anything else at `path` never is.
@@ -69,6 +72,8 @@ def export(
     """
     require_tensorflow()
     check_path(path)
+    if isinstance(model, Retriever):
+        model = Index(model)
     write = export_index if isinstance(model, Index) else _export_model
     return write(model, Path(os.path.abspath(path)), workflow, overwrite)
 
@@ -92,6 +97,9 @@ def check(model: Any, workflow: Workflow | None = None) -> None:
     It does everything but write, so an operator or a layer that cannot be exported is found as well.
     """
     require_tensorflow()
+    if isinstance(model, Retriever):
+        IndexGraphs(Index(model), workflow).build()
+        return
     features = None if workflow is None else workflow.output_schema
     reads, names = features_read(model, features), target_names(model, features)
     if comm.size() == 1:

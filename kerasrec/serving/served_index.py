@@ -51,8 +51,10 @@ class ServedIndex:
         if not (self.path / EXTRA / INDEX).exists():
             raise FileNotFoundError(f"{path} is not a SavedModel of an index: it has no {EXTRA}/{INDEX}")
         self._names = json.loads((self.path / EXTRA / INDEX).read_text(encoding="utf-8"))
-        names = ("serving_default", "update", "remove")
-        self._search, self._update, self._remove = (ServedSignature(self._module, path, name) for name in names)
+        self._search, self._remove = self._signature("serving_default"), self._signature("remove")
+
+    def _signature(self, name: str) -> ServedSignature:
+        return ServedSignature(self._module, self.path, name)
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -105,10 +107,16 @@ class ServedIndex:
             How many were `added` and `replaced`.
 
         Raises:
-            SchemaError, ValueError: as for `kr.serving.rows`; an id is null, or in several rows.
+            SchemaError, ValueError: as for `kr.serving.rows`; an id is null, or in several rows; or the index is
+                of a next-item model, whose candidates are rows of its table.
         """
+        if "update" not in self._module.signatures:
+            raise ValueError(
+                f"{self.path}: the candidates of a next-item model are rows of its table, not made of data"
+            )
+        update = self._signature("update")
         inputs = rows(data, Schema.load(self.path / EXTRA / CANDIDATES))
-        return {name: int(count) for name, count in self._update(**inputs).items()}
+        return {name: int(count) for name, count in update(**inputs).items()}
 
     def remove(self, ids: Iterable[Any]) -> dict[str, int]:
         """Remove candidates. Raises `ValueError` for an id that is not one's; then none is removed."""
@@ -121,13 +129,12 @@ class ServedIndex:
         Raises:
             FileExistsError: something is at `path` that may not be replaced.
         """
-        import tensorflow as tf
-
         from kerasrec.files import write_aside
+        from kerasrec.serving.write import save  # it imports TensorFlow and Keras
 
         path = Path(os.path.abspath(path))
         with write_aside(path, overwrite=overwrite, files=FILES) as aside:
-            tf.saved_model.save(self._module, str(aside), signatures=self._module.signatures)
+            save(self._module, aside, self._module.signatures)
             shutil.copytree(self.path / EXTRA, aside / EXTRA, dirs_exist_ok=True)
         return path
 

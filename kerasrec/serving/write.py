@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 import keras
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 from kerasrec.files import check_target, write_aside
 from kerasrec.layers.embedding.full_tables import full_tables_on_rank_0
@@ -67,10 +68,23 @@ def write_saved_model(
     # not its layers, so that loading does not need Keras.
     module.variables_read = distinct(v for concrete in signatures.values() for v in concrete.graph.variables)
     with write_aside(path, overwrite=overwrite, files=FILES) as aside, disk_errors(path):
-        tf.saved_model.save(module, str(aside), signatures=signatures)
+        save(module, aside, signatures)
         extra = aside / EXTRA
         extra.mkdir()
         write_extra(extra)
+
+
+def save(module: Any, path: Path, signatures: Any) -> None:
+    """Save a module for predictions, without functions for gradients: those of our layers read their own graph."""
+    options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
+    tf.saved_model.save(module, str(path), signatures=signatures, options=options)
+    # TensorFlow would warn that there are none each time it loads an operation that has a name for its gradient.
+    saved = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
+    for graph in saved.meta_graphs:
+        for function in graph.graph_def.library.function:
+            for node in function.node_def:
+                node.attr.pop("_gradient_op_type", None)
+    (path / "saved_model.pb").write_bytes(saved.SerializeToString(deterministic=True))
 
 
 def refuse_to_overwrite(path: Path, overwrite: bool) -> None:

@@ -14,6 +14,8 @@ from kerasrec.schema import Schema, Tag
 class SmallRetriever(keras.Model):
     """q = U[user] + mean of I[history], c = I[item] + price w; no item id where `by_content`."""
 
+    first_id = 3
+
     def __init__(self, schema, similarity="dot", dim=5, by_content=False, seed=0):
         super().__init__(name="small")
         self.schema, self.similarity, self.item_id, self.by_content = schema, similarity, "item", by_content

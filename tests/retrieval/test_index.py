@@ -136,7 +136,7 @@ def test_a_model_of_ids_alone_has_its_vocabulary_for_candidates(raw):
     assert kr.retrieval.Index(model).ids.tolist() == list(range(3, schema["item"].cardinality))
     with_raw = kr.retrieval.Index(model, workflow=workflow)
     assert sorted(with_raw.ids) == sorted(raw["item"].unique())
-    with pytest.raises(ValueError, match="small makes a candidate's vector of 'item', 'price': pass items"):
+    with pytest.raises(ValueError, match="small makes a candidate's vector of 'item', 'price': make kr.ret"):
         kr.retrieval.Index(SmallRetriever(workflow.output_schema))
 
 

@@ -18,6 +18,7 @@ from kerasrec.layers.mlp import at_least_one
 from kerasrec.layers.sequence.token_rows import TokenRows
 from kerasrec.models.next_item.columns import SequenceColumns
 from kerasrec.models.next_item.events import Events, read, sequences_of
+from kerasrec.models.next_item.retriever import ItemRetriever
 from kerasrec.models.next_item.trainer import NextItemTrainer
 from kerasrec.models.options import Options
 from kerasrec.schema import Schema
@@ -25,7 +26,7 @@ from kerasrec.tables.config import FeatureConfig
 from kerasrec.typing import Initializer, Regularizer, Shape, Tensor
 
 
-class NextItemModel(NextItemTrainer):
+class NextItemModel(ItemRetriever, NextItemTrainer):
     """A Keras model that reads sequences of events and predicts the next item; the base of `kr.models.SASRec`.
 
     A row of its data is a user's or a session's sequence: a list column of item ids in the order of time, and

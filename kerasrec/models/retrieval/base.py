@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
+from kerasrec.etl.operator.id_columns import FIRST
 from kerasrec.layers import MLP, DistributedEmbedding
 from kerasrec.layers.inputs import ContinuousInputs, ids_of, present
 from kerasrec.losses.item_vectors import ItemVectors
@@ -54,8 +55,11 @@ class RetrievalModel(PairTrainer):
     Attributes:
         query_schema, candidate_schema: the columns that the encoders read.
         item_id: the column that names the candidate.
+        first_id: the first id of a candidate; those below stand for padding, nulls and unknown values.
         similarity: of the vectors.
     """
+
+    first_id = FIRST
 
     def __init__(
         self,

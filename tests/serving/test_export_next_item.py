@@ -1,0 +1,68 @@
+"""A served next-item model: raw event lists in, the best raw items out."""
+
+import numpy as np
+import polars as pl
+import pytest
+
+import kerasrec as kr
+from kerasrec import etl
+
+
+@pytest.fixture(scope="module")
+def raw():
+    rng = np.random.default_rng(0)
+    rows = [[f"i{j}" for j in rng.integers(0, 40, rng.integers(0, 12))] for _ in range(60)]
+    return pl.DataFrame({"user id": range(60), "items": rows})
+
+
+@pytest.fixture(scope="module")
+def workflow(raw):
+    return etl.Workflow(["items"] >> etl.Categorify() >> etl.AddTags(["item_id", "sequence"])).fit(raw)
+
+
+@pytest.fixture(scope="module")
+def model(raw, workflow):
+    model = kr.models.SASRec(workflow.output_schema, embedding_dim=8, max_length=6, seed=1)
+    model.compile()
+    return model
+
+
+def test_event_lists_get_the_items_that_predict_scores_best(raw, workflow, model, tmp_path, capfd):
+    served = kr.serving.load(kr.serving.export(model, tmp_path / "served", workflow=workflow))
+    assert "gradient" not in capfd.readouterr().err
+    scores = model.predict(workflow.transform(raw), verbose=0)
+    values = workflow.vocabulary("items")["value"].to_list()
+    ids = {value: row + 1 for row, value in enumerate(values) if value is not None}
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :5]
+    has_events = raw["items"].list.len().to_numpy() > 0
+    best = served.recommend(raw, k=5)
+    np.testing.assert_array_equal(np.vectorize(ids.get)(best["ids"])[has_events], order[has_events])
+    np.testing.assert_allclose(best["scores"], np.take_along_axis(scores, order, axis=1), atol=1e-6)
+    for row, items in zip(served.recommend(raw, k=38, exclude=raw["items"])["ids"], raw["items"], strict=True):
+        assert not set(row) & set(items)
+    assert served.recommend([{"items": None}, {"items": ["never seen"]}], k=2)["ids"].shape == (2, 2)
+    assert served.remove(["i3"]) == {"removed": 1}
+    assert "i3" not in served.recommend(raw, k=50)["ids"]
+    with pytest.raises(ValueError, match="rows of its table, not made of data"):
+        served.update([{"items": ["i3"]}])
+
+
+def test_an_index_of_its_items_recommends_the_same_and_leaves_evaluation_to_the_model(raw, workflow, model):
+    index = kr.retrieval.Index(model, workflow=workflow)
+    rows = workflow.transform(raw)
+    scores = model.predict(rows, verbose=0)
+    transformed = kr.retrieval.Index(model)
+    np.testing.assert_array_equal(transformed.ids, np.arange(3, scores.shape[1]))
+    has_events = raw["items"].list.len().to_numpy() > 0
+    best = transformed.recommend(rows, k=1)
+    np.testing.assert_array_equal(best.ids[has_events, 0], scores.argmax(axis=1)[has_events])
+    np.testing.assert_allclose(index.recommend(raw, k=4).scores[:, 0], scores.max(axis=1), atol=1e-6)
+    with pytest.raises(ValueError, match="predicts the last item of each row by those before it"):
+        index.evaluate(raw)
+
+
+def test_a_model_of_rows_of_candidates_is_exported_as_an_index(tmp_path):
+    columns = [("user", ("user",)), ("item", ("item", "item_id")), ("genre", ("item",))]
+    schema = kr.Schema(kr.Column(n, "int32", ("categorical", *tags), cardinality=9) for n, tags in columns)
+    with pytest.raises(ValueError, match=r"of 'item', 'genre': make kr.retrieval.Index\(model, items\) of rows"):
+        kr.serving.export(kr.models.TwoTower(schema, embedding_dim=4), tmp_path / "served")
