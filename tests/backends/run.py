@@ -23,6 +23,7 @@ from kerasrec import etl
 
 sys.path.append(str(Path(__file__).parents[1] / "models"))
 from model_cases import MODELS, ZOO, batch_of, labels_of, schema_of, zoo_schema
+from retrieval_cases import RETRIEVAL, pairs
 
 ROWS, BATCH = 320, 32  # ten steps; one shape of batch, since each more is compiled by JAX
 RATE = 0.2
@@ -45,6 +46,8 @@ def main(out: Path, reference: Path | None) -> None:
         train(name, make(schema_of()), x, y)
     for name in ZOO:
         two_steps(name)
+    for name in ("TwoTower", "MatrixFactorization l2", "YoutubeDNN"):
+        two_steps_of_pairs(name)
     for name in ("Adagrad", "RowwiseAdagrad"):
         train(f"DLRM, kr {name}", MODELS["DLRM"](schema_of()), x, y, getattr(kr.optimizers, name)(RATE, 0.1))
     two = {"tables": kr.optimizers.Adagrad(RATE, 0.1), "dense": kr.optimizers.Adam(0.01, epsilon=1e-3)}
@@ -104,6 +107,17 @@ def two_steps(name) -> None:
     results[f"zoo {name}/before"] = outputs(model, x)
     model.compile(keras.optimizers.SGD(0.05))
     model.fit(x, y if len(y) > 1 else y[schema.targets.names[0]], BATCH, epochs=2, shuffle=False, verbose=0)
+    facts["jit_compile"][name] = model.jit_compile
+    results[f"zoo {name}/after"] = outputs(model, x)
+
+
+def two_steps_of_pairs(name) -> None:
+    """The same of a retrieval model, with every option of the loss."""
+    x, model = pairs(BATCH), RETRIEVAL[name](seed=1)
+    set_dense_weights(model)
+    results[f"zoo {name}/before"] = outputs(model, x)
+    model.compile(keras.optimizers.SGD(0.05), kr.losses.InBatchSoftmax(0.2, hard_negatives=10, memory=50))
+    model.fit(x, batch_size=BATCH, epochs=2, shuffle=False, verbose=0)
     facts["jit_compile"][name] = model.jit_compile
     results[f"zoo {name}/after"] = outputs(model, x)
 

@@ -169,6 +169,7 @@ def test_tensorflow_is_not_needed(other):
         "kerasrec.layers.embedding.exchanged_lookup",
         "kerasrec.parallel.comm.alltoall_vectors",
         "kerasrec.parallel.comm.batch_share",
+        "kerasrec.parallel.comm.gather_rows",
         "kerasrec.parallel.comm.message_parts",
         "kerasrec.parallel.exchange.exchange",
         "kerasrec.parallel.exchange.packing",

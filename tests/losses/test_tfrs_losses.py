@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.skipif(find_spec("tensorflow_recommenders") is None, reason="tensorflow-recommenders is not installed")
+@pytest.mark.skipif(
+    find_spec("tensorflow_recommenders") is None, reason="tensorflow-recommenders is not installed"
+)
 def test_softmax_and_its_gradients_are_those_of_the_retrieval_task():
     """With temperatures, sampling probabilities, accidental hits and hard negatives, each with each."""
     script = Path(__file__).with_name("tfrs_losses.py")

@@ -48,6 +48,9 @@ RETRIEVAL = {
     "MatrixFactorization biases": lambda schema=WITH_LISTS, **more: kr.models.MatrixFactorization(
         schema, 4, biases=True, **more
     ),
+    "MatrixFactorization biases ids": lambda schema=IDS, **more: kr.models.MatrixFactorization(
+        schema, 4, biases=True, **more
+    ),
     "MatrixFactorization l2": lambda schema=IDS, **more: kr.models.MatrixFactorization(schema, 4, "l2", **more),
     "YoutubeDNN": lambda schema=ONE_ITEM, **more: kr.models.YoutubeDNN(schema, 4, [8, 6], **more),
 }

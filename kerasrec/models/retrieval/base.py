@@ -12,6 +12,7 @@ from keras import ops
 
 from kerasrec.etl.operator.id_columns import FIRST
 from kerasrec.layers import MLP, DistributedEmbedding
+from kerasrec.layers.embedding.table_vectors import TableVectors
 from kerasrec.layers.inputs import ContinuousInputs, ids_of, present
 from kerasrec.losses.item_vectors import ItemVectors
 from kerasrec.models.options import Options
@@ -183,7 +184,8 @@ class RetrievalModel(PairTrainer):
                 f"the batch's columns {', '.join(self.candidate_schema.names)}; use a loss such as "
                 "kr.losses.InBatchSoftmax()"
             )
-        return EncodedRows(self.item_table, self.item_id, self._factors_of_rows)
+        rows = TableVectors(self.item_table, self.item_id, FIRST, training=True)
+        return EncodedRows(rows, self._factors_of_rows)
 
     def _factors_of_rows(self, rows: Tensor) -> Tensor:
         """Return candidates for dot products, given the rows of their ids."""

@@ -5,10 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from keras import ops
-
-from kerasrec.etl.operator.id_columns import FIRST
-from kerasrec.layers import DistributedEmbedding
+from kerasrec.layers.embedding.table_vectors import TableVectors
 from kerasrec.typing import Tensor
 
 
@@ -17,26 +14,27 @@ class EncodedRows:
     """Vectors that are made of rows of a table: the `kr.losses.ItemVectors` of a retrieval model.
 
     Attributes:
-        table: looks up the candidates' ids alone.
-        feature: under this name.
+        rows: those of the candidates' ids.
         encode: makes `(n, dim)` of `(n, width)` rows.
-        first_id: the first id that `etl.Categorify` gives to a value.
     """
 
-    table: DistributedEmbedding
-    feature: str
+    rows: TableVectors
     encode: Callable[[Tensor], Tensor]
-    first_id: int = FIRST
 
     @property
     def count(self) -> int:
         """The number of ids."""
-        return self.table.features[self.feature].table.vocabulary_size
+        return self.rows.count
+
+    @property
+    def first_id(self) -> int:
+        """The first id of a candidate."""
+        return self.rows.first_id
 
     def lookup(self, ids: Tensor) -> Tensor:
         """Return the vectors of ids `(n,)`, `(n, dim)`."""
-        return self.encode(self.table({self.feature: ids}, training=True)[self.feature])
+        return self.encode(self.rows.lookup(ids))
 
     def all(self) -> Tensor:
         """Return the vectors of all ids, `(count, dim)`."""
-        return self.lookup(ops.arange(self.count, dtype="int32"))
+        return self.encode(self.rows.all())
