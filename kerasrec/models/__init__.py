@@ -5,6 +5,9 @@ from kerasrec.models.multitask.esmm import ESMM
 from kerasrec.models.multitask.mmoe import MMoE
 from kerasrec.models.multitask.ple import PLE
 from kerasrec.models.multitask.shared_bottom import SharedBottom
+from kerasrec.models.next_item.bert4rec import BERT4Rec
+from kerasrec.models.next_item.gru4rec import GRU4Rec
+from kerasrec.models.next_item.hstu import HSTU
 from kerasrec.models.next_item.sasrec import SASRec
 from kerasrec.models.ranking.autoint import AutoInt
 from kerasrec.models.ranking.dcn import DCN
@@ -41,15 +44,18 @@ __all__ = [
     "ESMM",
     "FM",
     "GDCN",
+    "HSTU",
     "LR",
     "NFM",
     "PLE",
     "PNN",
     "AutoInt",
+    "BERT4Rec",
     "DeepFM",
     "FiBiNET",
     "FinalMLP",
     "FwFM",
+    "GRU4Rec",
     "MMoE",
     "MaskNet",
     "MatrixFactorization",

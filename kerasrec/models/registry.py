@@ -18,6 +18,9 @@ from kerasrec.models.multitask.mmoe import MMoE
 from kerasrec.models.multitask.ple import PLE
 from kerasrec.models.multitask.shared_bottom import SharedBottom
 from kerasrec.models.next_item.base import NextItemModel
+from kerasrec.models.next_item.bert4rec import BERT4Rec
+from kerasrec.models.next_item.gru4rec import GRU4Rec
+from kerasrec.models.next_item.hstu import HSTU
 from kerasrec.models.next_item.sasrec import SASRec
 from kerasrec.models.ranking.autoint import AutoInt
 from kerasrec.models.ranking.dcn import DCN
@@ -82,6 +85,9 @@ RETRIEVAL: dict[str, type[RetrievalModel] | type[NeuMF]] = {
 }
 NEXT_ITEM: dict[str, type[NextItemModel]] = {
     "sasrec": SASRec,
+    "gru4rec": GRU4Rec,
+    "bert4rec": BERT4Rec,
+    "hstu": HSTU,
 }
 BY_NAME: dict[str, type[keras.Model]] = {**RANKING, **SEQUENCE, **MULTITASK, **RETRIEVAL, **NEXT_ITEM}
 

@@ -58,4 +58,7 @@ def loader_of(frame, schema=ALL, batch_size=5, **more):
 
 MODELS = {
     "SASRec": lambda schema, **more: kr.models.SASRec(schema, 8, 1, 2, 6, 0.0, **more),
+    "GRU4Rec": lambda schema, **more: kr.models.GRU4Rec(schema, 8, [10], 6, 0.0, **more),
+    "BERT4Rec": lambda schema, **more: kr.models.BERT4Rec(schema, 8, 1, 2, 7, 0.0, 0.3, 0.3, **more),
+    "HSTU": lambda schema, **more: kr.models.HSTU(schema, 8, 1, 2, 6, 0.0, **more),
 }

@@ -1,5 +1,7 @@
 """The scores of models of the next item, recomputed from their weights in float64 NumPy, one row at a time."""
 
+import math
+
 import numpy as np
 import pytest
 from next_item_cases import ALL, PLAIN, frame_of, loader_of
@@ -61,8 +63,10 @@ def rows_of(frame, model):
         yield x
 
 
-def check(model, encode, frame):
-    states = [encode(x)[-1] if len(x) else np.zeros(model.embedding_dim) for x in rows_of(frame, model)]
+def check(model, encode, frame, of_no_events=0.0):
+    states = [
+        encode(x)[-1] if len(x) else np.full(model.embedding_dim, of_no_events) for x in rows_of(frame, model)
+    ]
     vectors = model.items if model.predicted is None else model.predicted
     expected = np.array(states) @ np.float64(vectors.table(vectors.features["item id"].table.name)).T
     (features,) = loader_of(frame, model.schema, len(frame))
@@ -81,6 +85,70 @@ def test_sasrec(schema, tied):
             q = norm(block.norms[0], x)
             y = norm(block.norms[1], q + attention(block.attention, q, x, causal=True))
             x = y + dense(block.contract, np.maximum(dense(block.expand, y), 0))
+        return norm(model.norm, x)
+
+    check(model, encode, frame_of())
+
+
+def test_gru4rec():
+    model = spread(kr.models.GRU4Rec(ALL, 8, [6, 5], 6, 0.3))
+
+    def encode(x):
+        for gru in model.grus:
+            kernel, recurrent, (bias, recurrent_bias) = weights(gru)
+            state, states = np.zeros(gru.units), []
+            for row in x:
+                (z, r, n), (hz, hr, hn) = (
+                    np.split(row @ kernel + bias, 3),
+                    np.split(state @ recurrent + recurrent_bias, 3),
+                )
+                update, reset = 1 / (1 + np.exp(-z - hz)), 1 / (1 + np.exp(-r - hr))
+                state = update * state + (1 - update) * np.tanh(n + reset * hn)
+                states.append(state)
+            x = np.array(states)
+        return dense(model.out, x)
+
+    check(model, encode, frame_of())
+
+
+def gelu(x):
+    return x / 2 * (1 + np.vectorize(math.erf)(x / np.sqrt(2)))
+
+
+def test_bert4rec():
+    model = spread(kr.models.BERT4Rec(PLAIN, 8, 2, 2, 7, 0.3))
+
+    def encode(x):
+        (places,), blank = weights(model.positions), np.float64(model.items.table("item")[:1])
+        x = np.concatenate([x[-6:], blank])
+        x = norm(model.norms[0], x + places[: len(x)][::-1])
+        for block in model.block_layers:
+            y = norm(block.norms[0], x + attention(block.attention, x, x, causal=False))
+            x = norm(block.norms[1], y + dense(block.contract, gelu(dense(block.expand, y))))
+        return norm(model.norms[1], gelu(dense(model.transform, x)))
+
+    check(model, encode, frame_of(), of_no_events=encode(np.zeros((0, 8)))[-1])
+
+
+def silu(x):
+    return x / (1 + np.exp(-x))
+
+
+def test_hstu():
+    model = spread(kr.models.HSTU(ALL, 8, 2, 2, 6, 0.3))
+
+    def encode(x):
+        (places,) = weights(model.positions)
+        x = np.sqrt(8) * x + places[: len(x)][::-1]
+        distance = np.arange(len(x))[:, None] - np.arange(len(x))
+        for block in model.block_layers:
+            u, v, q, k = np.split(silu(dense(block.project, norm(block.norms[0], x))), 4, axis=1)
+            bias = np.float64(block.distances)[np.maximum(distance, 0), 0]
+            heads = []
+            for at in np.split(np.arange(8), 2):
+                a = np.where(distance >= 0, silu(q[:, at] @ k[:, at].T + bias), 0) / 6
+                heads.append(a @ v[:, at])
+            x = x + dense(block.out, norm(block.norms[1], np.concatenate(heads, axis=1)) * u)
         return norm(model.norm, x)
 
     check(model, encode, frame_of())

@@ -30,6 +30,10 @@ def scores_of(model, frame, **more):
     return np.concatenate([model(batch) for batch in loader_of(frame, schema, **more)])
 
 
+@pytest.mark.parametrize(
+    "name",
+    ["SASRec", "BERT4Rec", *(pytest.param(name, marks=pytest.mark.nightly) for name in ("GRU4Rec", "HSTU"))],
+)
 def test_it_learns_what_comes_next_is_saved_and_loaded(name, tmp_path):
     train, valid = loader_of(circle(), PLAIN, 12, shuffle=True), loader_of(circle(seed=1), PLAIN, 12)
     model = model_of(name, eager=False, exclude_seen=False)
@@ -147,7 +151,8 @@ def test_a_tied_table_is_trained_as_keras_would(optimizer):
 def test_rows_without_a_following_item_change_nothing(name):
     model = model_of(name)
     before = model.get_weights()
-    logs = model.train_on_batch(next(iter(loader_of(frame_of((0, 1, 1)), PLAIN))), return_dict=True)
+    rows = (0, 1, 1) if name != "BERT4Rec" else (0, 0)  # which predicts the item of a single event, too
+    logs = model.train_on_batch(next(iter(loader_of(frame_of(rows), PLAIN))), return_dict=True)
     assert logs["loss"] == 0
     for one, other in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)

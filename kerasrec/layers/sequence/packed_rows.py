@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import pairwise
 
 import tensorflow as tf
@@ -39,6 +40,16 @@ class PackedRows:
 
     def join(self, groups: list[Tensor]) -> Tensor:
         return tf.concat([group.flat(part) for group, part in zip(self._groups, groups, strict=True)], 0)
+
+    def padded(self, x: Tensor) -> Tensor:
+        return self._all.padded(x)
+
+    def unpadded(self, x: Tensor) -> Tensor:
+        return self._all.flat(x)
+
+    @cached_property
+    def _all(self) -> _Group:
+        return _Group(self.lengths)
 
     def masks(self) -> list[Tensor]:
         return [group.mask for group in self._groups]

@@ -26,6 +26,12 @@ class TokenRows(Protocol):
     def join(self, groups: list[Tensor]) -> Tensor:
         """Return groups of rows, as `split` returns them, as tokens `(tokens, width)`."""
 
+    def padded(self, x: Tensor) -> Tensor:
+        """Return tokens as one group of rows, which `unpadded` makes tokens again."""
+
+    def unpadded(self, x: Tensor) -> Tensor:
+        """Return one group of all rows, `(rows, length, width)`, as tokens `(tokens, width)`."""
+
     def masks(self) -> list[Tensor]:
         """Return where each group has tokens, `(rows, length)` bool."""
 
@@ -60,6 +66,12 @@ class PaddedRows:
     def join(self, groups: list[Tensor]) -> Tensor:
         (x,) = groups
         return ops.reshape(x, (-1, x.shape[-1]))
+
+    def padded(self, x: Tensor) -> Tensor:
+        return self.split(x)[0]
+
+    def unpadded(self, x: Tensor) -> Tensor:
+        return self.join([x])
 
     def masks(self) -> list[Tensor]:
         return [self._mask]

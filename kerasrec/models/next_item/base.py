@@ -17,7 +17,8 @@ from kerasrec.layers.embedding.table_vectors import TableVectors
 from kerasrec.layers.mlp import at_least_one
 from kerasrec.layers.sequence.token_rows import TokenRows
 from kerasrec.models.next_item.columns import SequenceColumns
-from kerasrec.models.next_item.events import Events, read, sequences_of
+from kerasrec.models.next_item.events import Events
+from kerasrec.models.next_item.reader import EventReader
 from kerasrec.models.next_item.retriever import ItemRetriever
 from kerasrec.models.next_item.trainer import NextItemTrainer
 from kerasrec.models.options import Options
@@ -77,6 +78,7 @@ class NextItemModel(ItemRetriever, NextItemTrainer):
         self.max_length, self.dropout = at_least_one(self.name, "max_length", max_length), dropout
         self.tied, self.exclude_seen, self.first_id = tied, exclude_seen, first_id
         self.options = Options("mean", embeddings_initializer, embeddings_regularizer)
+        self.reader = EventReader(self.columns, self.max_length, first_id)
         self._make_tables(seed)
         self.side = self._make_side()
         self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
@@ -169,8 +171,7 @@ class NextItemModel(ItemRetriever, NextItemTrainer):
 
         Its dot products with the items' vectors are the scores. It is 0 for a row without events.
         """
-        sequences = sequences_of(self.columns, features)
-        events, _ = read(self.columns, features, sequences, 0, self.max_length)
+        events = self.reader.scoring(features)
         states = self(events, training=training)
         return ops.cast(self._last_states(events, states), "float32")
 

@@ -30,13 +30,14 @@ class SequenceColumns:
         """Return the columns by a schema's tags.
 
         The items are the categorical list column with the tag "item_id", or the only categorical list column.
-        Other lists are of events and have the tag "sequence". Scalar columns are the user's; those with the tag
+        Other lists are of events and have the tag "sequence". Columns that are neither categorical nor continuous
+        are not read, as in all models. Scalar columns are the user's; those with the tag
         "user_id" are not read, since a row's user says nothing of other rows.
 
         Raises:
             SchemaError: no such list of items, or several, or a list without the tag "sequence".
         """
-        features = schema.features
+        features = [column for column in schema.features if {Tag.CATEGORICAL, Tag.CONTINUOUS} & set(column.tags)]
         lists = [column for column in features if column.is_list]
         item = _items(model, [column for column in lists if Tag.CATEGORICAL in column.tags])
         events = [column for column in lists if column.name != item]

@@ -13,16 +13,10 @@ from kerasrec.layers.embedding.table_vectors import TableVectors
 from kerasrec.losses.full_softmax import FullSoftmax
 from kerasrec.losses.item_vectors import CandidateLoss
 from kerasrec.models.compile_arguments import OptimizerOrName, resolve_optimizer
-from kerasrec.models.next_item.columns import SequenceColumns
-from kerasrec.models.next_item.events import (
-    Events,
-    Following,
-    evaluation_batch,
-    in_batch_order,
-    training_batch,
-)
+from kerasrec.models.next_item.events import Events, Following
 from kerasrec.models.next_item.ranking_metrics import RankingMetrics
 from kerasrec.models.next_item.ranks import target_ranks
+from kerasrec.models.next_item.reader import EventReader, in_batch_order
 from kerasrec.models.trainer import SchemaTrainer
 from kerasrec.optimizers import Adam
 from kerasrec.parallel.fit.metrics import results_of
@@ -32,8 +26,7 @@ from kerasrec.typing import Tensor
 class NextItemTrainer(SchemaTrainer):
     """Trains on the item after each event, and evaluates the rank of a row's last item among all items."""
 
-    columns: SequenceColumns
-    max_length: int
+    reader: EventReader
     first_id: int
     exclude_seen: bool
     negatives: keras.random.SeedGenerator
@@ -102,11 +95,11 @@ class NextItemTrainer(SchemaTrainer):
         return super().train_step(*state, self._training_batch(data))
 
     def _training_batch(self, data: Any) -> tuple[Events, Following]:
-        return training_batch(self.columns, self._features(data), self.max_length, self.first_id)
+        return self.reader.training(self._features(data))
 
     def test_step(self, *args: Any) -> Any:
         *state, data = args
-        return super().test_step(*state, evaluation_batch(self.columns, self._features(data), self.max_length))
+        return super().test_step(*state, self.reader.evaluation(self._features(data)))
 
     def _train_step_on_ranks(self, data: Any) -> dict[str, Tensor]:
         """Run a step whose gradients count by this rank's share of the predictions, not of the rows."""
