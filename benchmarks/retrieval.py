@@ -239,9 +239,16 @@ def fit_pairs(run: Run) -> None:
     settings = dict(run.settings)
     batch, rate, epochs = (settings.pop(key) for key in ("batch", "rate", "epochs"))
     optimizer = getattr(kr.optimizers, settings.pop("optimizer"))
-    penalty = settings.pop("penalty", None)
+    penalty, stddev = settings.pop("penalty", None), settings.pop("stddev", None)
+    if optimizer is kr.optimizers.SGD:
+        # Rendle's steps are of one pair or negative: of its own loss, and of penalty / 2 times the squares of its
+        # vectors. Ours are of means: of the losses of a pair, and of the squares of all vectors in a batch.
+        n = settings["negatives"]
+        rate, penalty = rate * batch * n, penalty * (1 + n) / (2 * n)
     if penalty is not None:
         settings["embeddings_regularizer"] = keras.regularizers.L2(penalty)
+    if stddev is not None:
+        settings["embeddings_initializer"] = keras.initializers.RandomNormal(stddev=stddev)
     valid = run.args.split == "valid"
     rows = retrieval_data.given(run.args.data, valid=valid)
     folder, workflow = retrieval_data.pairs(rows, run.args.out / "data" / NCF, valid=valid)
@@ -254,8 +261,6 @@ def fit_pairs(run: Run) -> None:
         rows_of_epoch = train.map(kr.data.DrawNegatives(train.schema, "item", negatives, run.seed))
     else:
         loss, scores_of = loss_of(settings), scores_of_vectors
-    # The gradient is of the mean over a batch, and Rendle's rate is per pair.
-    rate = rate * batch if optimizer is kr.optimizers.SGD else rate
     model = getattr(kr.models, CLASS[run.model])(train.schema, seed=run.seed, **settings)
     model.compile(optimizer=optimizer(rate), loss=loss)
 
