@@ -52,8 +52,10 @@ def _recipes(ml_1m: dict[str, Any], s3_rec: dict[str, Any], ncf: dict[str, Any] 
     return by_data if ncf is None else by_data | {"ncf": ncf}
 
 
-def _without(recipe: dict[str, Any], *names: str) -> dict[str, Any]:
-    return {name: value for name, value in recipe.items() if name not in names}
+def _of_gru(recipe: dict[str, Any]) -> dict[str, Any]:
+    """Return the recipe of a Transformer for one layer of GRUs as wide as the embeddings."""
+    kept = {name: value for name, value in recipe.items() if name not in ("blocks", "heads")}
+    return kept | {"units": recipe["embedding_dim"]}
 
 
 RECIPES: dict[str, dict[str, dict[str, Any]]] = {
@@ -70,7 +72,7 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
     "sasrec-sampled": _recipes(ML_1M | SAMPLED, S3_REC | SAMPLED),
     "sasrec-bce": _recipes(ML_1M | BCE, S3_REC | BCE),
     "gsasrec": _recipes(ML_1M | GSASREC, S3_REC | GBCE),
-    "gru4rec": _recipes(_without(ML_1M | FULL, "blocks", "heads"), _without(S3_REC | SAMPLED, "blocks", "heads")),
+    "gru4rec": _recipes(_of_gru(ML_1M | FULL), _of_gru(S3_REC | SAMPLED)),
     "bert4rec": _recipes(ML_1M | FULL, S3_REC | SAMPLED),
     "hstu": _recipes(ML_1M | FULL, S3_REC | SAMPLED),
     "mf": {"ncf": MF},
