@@ -26,7 +26,7 @@ class DrawNegatives:
         seed: of the draws.
 
     Raises:
-        KeyError: there is no such column.
+        KeyError: the schema has no such column.
         ValueError: it is not categorical or is a list, or has fewer than two items; or `negatives` is below 1.
 
     Example:

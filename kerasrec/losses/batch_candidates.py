@@ -30,8 +30,8 @@ class Candidates(NamedTuple):
 class BatchCandidates(keras.layers.Layer):
     """Collects the candidates of a batch: those of all ranks, and the last ones of earlier batches.
 
-    It also counts how often each id was a candidate in training, over all ranks. What it keeps is equal on every
-    rank. A model of `kr.models` makes one for its loss and saves it.
+    It also counts how often each id was a candidate in training, over all ranks. Its state is equal on every rank.
+    A model of `kr.models` makes one for its loss and saves it.
 
     Args:
         dim: the width of the vectors.

@@ -104,7 +104,7 @@ def test_every_weight_has_a_gradient_and_tables_a_sparse_one(make):
 
 
 def test_config_makes_the_same_network(make):
-    model = make(name="mine", embeddings_regularizer="l2")
+    model = make(name="mine", embeddings_regularizer="l2", embeddings_initializer="normal", seed=9)
     copy = type(model).from_config(model.get_config())
     assert copy.get_config() == model.get_config()
     assert [w.shape for w in copy.weights] == [w.shape for w in model.weights]
@@ -252,6 +252,20 @@ def test_without_its_id_a_new_candidate_is_like_an_old_one():
     model.fit(X, batch_size=100, verbose=0)  # ids still tell which candidates are the same
     with pytest.raises(SchemaError, match="embed_item_id=False leaves nothing"):
         kr.models.TwoTower(SCHEMA.subset(["user", "item id"]), embed_item_id=False)
+
+
+def test_dropped_ids_are_unknown_ones():
+    model = RETRIEVAL["TwoTower"](id_dropout=0.3, seed=5)
+    known, unknown = (model.encode_candidates(x) for x in (X, {**X, "item id": np.full(ROWS, 2, "int32")}))
+    given = np.asarray(model(X, training=True)["candidate"])
+    np.testing.assert_array_equal(model(X)["candidate"], known)
+    dropped = np.abs(given - unknown).max(1) < 1e-6
+    np.testing.assert_allclose(given[~dropped], np.asarray(known)[~dropped], atol=1e-6)
+    assert 0.2 < dropped.mean() < 0.4
+    with pytest.raises(ValueError, match=r"id_dropout must be in \[0, 1\); got 1"):
+        RETRIEVAL["TwoTower"](id_dropout=1)
+    with pytest.raises(ValueError, match="id_dropout=0.5 needs a candidate with an embedded id and other columns"):
+        RETRIEVAL["TwoTower"](id_dropout=0.5, embed_item_id=False)
 
 
 # ---- losses against all candidates ---------------------------------------------------------------------------

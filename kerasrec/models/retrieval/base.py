@@ -30,7 +30,7 @@ class RetrievalModel(PairTrainer):
     """A Keras model that makes a vector of a query's columns and one of a candidate's.
 
     Each row that it is trained on is a pair of a query and a candidate that belongs to it, such as a user and a
-    film that he watched. There is no target; one whose values are all 1 is ignored. A subclass creates its layers
+    film that he watched. It needs no target; one whose values are all 1 is ignored. A subclass creates its layers
     in `__init__`, sets `self.built = True` and defines `vector_dim`, `query_of` and `candidate_of`.
 
     Args:
@@ -51,7 +51,8 @@ class RetrievalModel(PairTrainer):
     Output: `{"query": (batch, dim), "candidate": (batch, dim)}` float32.
 
     Raises:
-        SchemaError: it is unclear where a column belongs, or there is no column of a query, of a candidate, or id.
+        SchemaError: it is unclear where a column belongs, or the schema lacks columns of a query, of a candidate,
+            or an id.
 
     Attributes:
         query_schema, candidate_schema: the columns that the encoders read.
@@ -112,8 +113,8 @@ class RetrievalModel(PairTrainer):
         self.widths = {name: config.table.embedding_dim for name, config in {**configs, **own}.items()}
         self.embeddings = self._tables(configs, seed, "embeddings")
         self.item_table = self._tables(own, seed, "item_table")
-        made = self.item_table if self.embeddings is None else self.embeddings
-        self.seed = seed if made is None else made.seed
+        layer = self.embeddings or self.item_table
+        self.seed = seed if layer is None else layer.seed
 
     def _tables(
         self, configs: dict[str, FeatureConfig], seed: int | None, name: str
@@ -184,7 +185,7 @@ class RetrievalModel(PairTrainer):
                 f"the batch's columns {', '.join(self.candidate_schema.names)}; use a loss such as "
                 "kr.losses.InBatchSoftmax()"
             )
-        rows = TableVectors(self.item_table, self.item_id, FIRST, training=True)
+        rows = TableVectors(self.item_table, self.item_id, self.first_id, training=True)
         return EncodedRows(rows, self._factors_of_rows)
 
     def _factors_of_rows(self, rows: Tensor) -> Tensor:

@@ -6,7 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import keras
+from keras import ops
 
+from kerasrec.etl.operator.id_columns import UNKNOWN
+from kerasrec.layers.inputs import present
 from kerasrec.layers.mlp import widths
 from kerasrec.models.base import chain
 from kerasrec.models.retrieval.base import RetrievalModel
@@ -34,11 +37,13 @@ class TwoTower(RetrievalModel):
         candidate_units: of the candidate's; the last width is the same.
         similarity: "cosine", "dot", or "l2", minus the squared distance.
         dropout: in the towers.
+        id_dropout: the share of a training batch's candidates that are encoded as if their id were unknown, so
+            that the tower learns to do without it, as it must for new items. Their other columns stay.
         candidate_columns, item_id, embed_item_id, **kwargs: as in `RetrievalModel`, as are inputs, output and
             other errors.
 
     Raises:
-        ValueError: the towers end in different widths.
+        ValueError: the towers end in different widths, or `id_dropout` is outside [0, 1) or has no id to drop.
 
     Example:
 
@@ -50,7 +55,8 @@ class TwoTower(RetrievalModel):
 
     Source: Huang et al., "Learning Deep Structured Semantic Models for Web Search using Clickthrough Data", CIKM
     2013; Yi et al., "Sampling-Bias-Corrected Neural Modeling for Large Corpus Item Recommendations", RecSys 2019,
-    https://doi.org/10.1145/3298689.3346996
+    https://doi.org/10.1145/3298689.3346996; id_dropout: Volkovs et al., "DropoutNet: Addressing Cold Start in
+    Recommender Systems", NeurIPS 2017
     """
 
     def __init__(
@@ -61,6 +67,7 @@ class TwoTower(RetrievalModel):
         candidate_units: int | Sequence[int] = (128, 64),
         similarity: Similarity = "cosine",
         dropout: float = 0.0,
+        id_dropout: float = 0.0,
         **kwargs: Any,
     ):
         super().__init__(schema, embedding_dim, similarity, **kwargs)
@@ -71,12 +78,26 @@ class TwoTower(RetrievalModel):
                 f"{self.name}: the towers must end in one width, since their vectors are compared; got "
                 f"query_units={list(self.query_units)} and candidate_units={list(self.candidate_units)}"
             )
-        self.dropout = dropout
+        if not 0 <= id_dropout < 1:
+            raise ValueError(f"{self.name}: id_dropout must be in [0, 1); got {id_dropout!r}")
+        if id_dropout and (not self.embed_item_id or len(self.candidate_schema) == 1):
+            raise ValueError(
+                f"{self.name}: id_dropout={id_dropout} needs a candidate with an embedded id and other columns; "
+                f"it has {', '.join(self.candidate_schema.names)}, embed_item_id={self.embed_item_id}"
+            )
+        self.dropout, self.id_dropout = dropout, id_dropout
         self.query_tower = self.make_tower(self.query_units, dropout, "query_tower")
         self.candidate_tower = self.make_tower(self.candidate_units, dropout, "candidate_tower")
         chain((None, self.width_of(self.query_schema)), self.query_tower)
         chain((None, self.width_of(self.candidate_schema)), self.candidate_tower)
         self.built = True
+
+    def call(self, features: Mapping[str, Tensor], training: bool | None = None) -> dict[str, Tensor]:
+        if training and self.id_dropout:
+            ids = present(features, self.item_id)
+            is_dropped = keras.random.uniform(ops.shape(ids), seed=self._generator) < self.id_dropout
+            features = {**features, self.item_id: ops.where(is_dropped, ops.cast(UNKNOWN, ids.dtype), ids)}
+        return super().call(features, training)
 
     @property
     def vector_dim(self) -> int:
@@ -94,4 +115,5 @@ class TwoTower(RetrievalModel):
             "query_units": list(self.query_units),
             "candidate_units": list(self.candidate_units),
             "dropout": self.dropout,
+            "id_dropout": self.id_dropout,
         }
