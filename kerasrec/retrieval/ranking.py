@@ -11,7 +11,8 @@ from numpy.lib.stride_tricks import as_strided
 from kerasrec.retrieval.lists import Lists
 from kerasrec.retrieval.scores import Scores, Similarity, VectorScores, for_each_block
 
-GROUP = 32  # at most so many candidates form a group, of which the best score is looked at first
+GROUP = 8  # candidates, of which the best score is looked at first
+FEWEST_GROUPS = 128  # in which a bound is searched for
 MOST_COMPARED = 16  # targets of a query that are compared with all scores; more are searched in sorted scores
 
 
@@ -37,8 +38,8 @@ def top_k(
 ) -> TopK:
     """Return the k best candidates of each query, computed exactly.
 
-    The scores are products of blocks of queries with all candidates, never more than 256 MiB at a time. Of equal
-    scores the first candidate wins.
+    The scores are products of blocks of queries with all candidates: a few blocks in memory at a time, of 4 MiB,
+    or of 64 queries up to 128 MiB. Of equal scores the first candidate wins.
 
     Args:
         queries: (n, d) floats.
@@ -76,40 +77,94 @@ def top_k_of(scores: Scores, k: int, *, exclude: Lists | None = None) -> TopK:
 
 def best_of_block(block: np.ndarray, k: int) -> TopK:
     """Return the k best columns of each row, best first; of equal scores the first column wins."""
+    return _sorted(_leaders(block, k), k)
+
+
+class _Leaders(NamedTuple):
+    """The k best candidates of each query, and few others.
+
+    Attributes:
+        columns: (n, width) int64; -1 where a query has fewer.
+        scores: (n, width); -inf where a query has fewer.
+        least: (n,), the lowest score of a leader; others are below it.
+    """
+
+    columns: np.ndarray
+    scores: np.ndarray
+    least: np.ndarray
+
+
+def _leaders(block: np.ndarray, k: int) -> _Leaders:
+    """Return all columns of each row whose scores reach a bound that the k best reach."""
     count, width = block.shape
-    rows = np.full((count, k), -1, np.int64)
-    scores = np.full((count, k), -np.inf, block.dtype)
-    if not block.size:
-        return TopK(rows, scores)
-    row, column = np.divmod(np.flatnonzero(block >= _lower_bound(block, k)[:, None]), width)
-    place = np.arange(len(row)) - np.searchsorted(row, np.arange(count))[row]
-    columns = np.full((count, int(place.max()) + 1), -1, np.int64)
-    values = np.full(columns.shape, -np.inf, block.dtype)
-    columns[row, place], values[row, place] = column, block[row, column]
-    order = np.argsort(-values, axis=1, kind="stable")[:, :k]
-    kept = order.shape[1]
-    scores[:, :kept] = np.take_along_axis(values, order, axis=1)
-    rows[:, :kept] = np.take_along_axis(columns, order, axis=1)
+    size = GROUP if width >= 8 * GROUP * k else 1
+    groups = width // size
+    maxima = _maxima(block, groups, size)
+    least = _lower_bound(maxima, k)
+    row, group = np.divmod(np.flatnonzero(maxima >= least[:, None]), maxima.shape[1])
+    # All columns of a group whose best one reaches the bound; a column that is left over is the last of its own.
+    scores = block.reshape(-1).take((row * width + group)[:, None] + groups * np.arange(size))
+    scores[group >= groups, : size - 1] = -np.inf
+    at = np.flatnonzero(scores >= least[row, None])
+    place = at // size
+    row, column = row[place], group[place] + groups * (at - place * size)
+    counts = np.bincount(row, minlength=count)
+    filled = np.arange(counts.max(initial=0)) < counts[:, None]
+    leaders = _Leaders(np.full(filled.shape, -1, np.int64), np.full(filled.shape, -np.inf, block.dtype), least)
+    leaders.columns[filled], leaders.scores[filled] = column, scores.reshape(-1)[at]
+    return leaders
+
+
+def _sorted(leaders: _Leaders, k: int) -> TopK:
+    """Return the k best leaders in order."""
+    count, width = leaders.columns.shape
+    rows, scores = np.full((count, k), -1, np.int64), np.full((count, k), -np.inf, leaders.scores.dtype)
+    kept = min(k, width)
+    if leaders.scores.dtype == np.float32:
+        # Score and column as one integer: NumPy sorts integers several times as fast as it finds an order.
+        bits = (leaders.scores + np.float32(0)).view(np.uint32)  # adding 0 makes -0.0 the same as 0.0
+        descending = np.where(bits >> 31, bits, ~bits & np.uint32(0x7FFFFFFF))
+        keys = (descending.astype(np.uint64) << 32) | (leaders.columns & 0xFFFFFFFF).astype(np.uint64)
+        keys = np.sort(keys, axis=1)[:, :kept]
+        rows[:, :kept] = (keys & 0xFFFFFFFF).astype(np.int64)
+        bits = (keys >> 32).astype(np.uint32)
+        scores[:, :kept] = np.where(bits >> 31, bits, ~bits & np.uint32(0x7FFFFFFF)).view(np.float32)
+    else:
+        order = np.lexsort((leaders.columns, -leaders.scores), axis=1)[:, :kept]
+        rows[:, :kept] = np.take_along_axis(leaders.columns, order, axis=1)
+        scores[:, :kept] = np.take_along_axis(leaders.scores, order, axis=1)
     rows[scores == -np.inf] = -1
     return TopK(rows, scores)
 
 
-def _lower_bound(block: np.ndarray, k: int) -> np.ndarray:
+def _lower_bound(scores: np.ndarray, k: int) -> np.ndarray:
     """Return for each row a number that its k best scores reach, and few others.
 
-    The k best of the maxima of groups of candidates are k scores of different candidates.
+    The k best of the maxima of groups of columns are k scores of different columns.
     """
-    count, width = block.shape
+    count, width = scores.shape
     if width <= k:
-        return np.full(count, -np.inf, block.dtype)
-    size = max(1, min(GROUP, width // (4 * k)))
-    groups = width // size
-    even = groups * size
-    # Group i has the columns i, i + groups, i + 2 groups ...: the maximum is over rows in memory.
-    row_stride, stride = block.strides
-    grouped = as_strided(block, (count, size, groups), (row_stride, groups * stride, stride), writeable=False)
-    maxima = np.concatenate([grouped.max(axis=1), block[:, even:]], axis=1)
+        return np.full(count, -np.inf, scores.dtype)
+    size = max(1, width // max(4 * k, FEWEST_GROUPS))
+    maxima = _maxima(scores, width // size, size)
     return np.partition(maxima, maxima.shape[1] - k, axis=1)[:, -k]
+
+
+def _maxima(scores: np.ndarray, groups: int, size: int) -> np.ndarray:
+    """Return the maximum of each of some groups of columns, and the columns that are left over.
+
+    Group i has the columns i, i + groups, i + 2 groups, ...: so the maxima are taken over rows in memory.
+    """
+    if size == 1:
+        return scores
+    strides = (scores.strides[0], groups * scores.strides[1], scores.strides[1])
+    grouped = as_strided(scores, (len(scores), size, groups), strides, writeable=False)
+    return np.concatenate([grouped.max(axis=1), scores[:, groups * size :]], axis=1)
+
+
+def _counter(most: int) -> type[np.unsignedinteger]:
+    """Return the narrowest type that counts up to `most`: NumPy adds it up fastest."""
+    return np.uint16 if most < 1 << 16 else np.uint32
 
 
 def target_ranks(
@@ -164,8 +219,8 @@ def target_ranks_of(scores: Scores, targets: Lists, *, exclude: Lists | None = N
 def ranks_and_coverage(
     scores: Scores, targets: Lists, at: Sequence[int], *, exclude: Lists | None = None
 ) -> tuple[np.ndarray, dict[int, int]]:
-    """Return the ranks of targets as `target_ranks` does, and for each k how many candidates are among the k best
-    of any query, of one product."""
+    """Return the ranks of targets as `target_ranks` does, but those from `max(at)` on as any such number, and for
+    each k how many candidates are among the k best of any query."""
     targets.check("targets", scores.queries, scores.candidates)
     targets.refuse_repeated("targets")
     if exclude is not None:
@@ -176,8 +231,14 @@ def ranks_and_coverage(
     def rank(start: int, block: np.ndarray) -> None:
         leave_out(block, start, exclude)
         stop = start + len(block)
-        ranks[targets.offsets[start] : targets.offsets[stop]] = ranks_in_block(block, targets.rows(start, stop))
-        best = best_of_block(block, max(at)).rows
+        own, leaders = targets.rows(start, stop), _leaders(block, max(at))
+        reached = _scores_of(block, own)
+        last = np.where(reached >= leaders.least[own.row_numbers], scores.candidates, max(at))
+        places = _ranks(leaders.scores, own, reached)
+        ranks[targets.offsets[start] : targets.offsets[stop]] = np.where(
+            reached > -np.inf, np.minimum(places, last), scores.candidates
+        )
+        best = _sorted(leaders, max(at)).rows
         for k in at:
             covered[k][best[:, :k]] = True
 
@@ -187,13 +248,24 @@ def ranks_and_coverage(
 
 def ranks_in_block(block: np.ndarray, targets: Lists) -> np.ndarray:
     """Return the rank of each row's targets among its columns, ties against the model."""
-    width = block.shape[1]
-    row, column = targets.row_numbers, targets.values
-    reached = np.where(column >= 0, block[row, column], -np.inf) if width else np.full(len(row), -np.inf)
-    ranks = np.empty(len(row), np.int64)
+    reached = _scores_of(block, targets)
+    return np.where(reached > -np.inf, _ranks(block, targets, reached), block.shape[1])
+
+
+def _scores_of(block: np.ndarray, targets: Lists) -> np.ndarray:
+    """Return the scores of targets, -inf for those that are not candidates."""
+    if not block.size:
+        return np.full(len(targets.values), -np.inf)
+    return np.where(targets.values >= 0, block[targets.row_numbers, targets.values], -np.inf)
+
+
+def _ranks(scores: np.ndarray, targets: Lists, reached: np.ndarray) -> np.ndarray:
+    """Return how many of a row's scores reach each target's, without the target's own."""
+    width = scores.shape[1]
+    ranks = np.empty(len(reached), np.int64)
     most = int(targets.lengths.max(initial=0))
     if most > MOST_COMPARED:
-        ordered = np.sort(block, axis=1)
+        ordered = np.sort(scores, axis=1)
         for i in range(len(targets)):
             span = slice(targets.offsets[i], targets.offsets[i + 1])
             ranks[span] = width - np.searchsorted(ordered[i], reached[span])
@@ -201,12 +273,12 @@ def ranks_in_block(block: np.ndarray, targets: Lists) -> np.ndarray:
         for j in range(most):
             rows = np.flatnonzero(targets.lengths > j)
             at = targets.offsets[rows] + j
-            scores = block if len(rows) == len(block) else block[rows]
-            below = scores < reached[at, None]
-            ranks[at] = width - below.view(np.uint8).sum(axis=1, dtype=np.int32)
+            own = scores if len(rows) == len(scores) else scores[rows]
+            below = own < reached[at, None].astype(scores.dtype, copy=False)
+            ranks[at] = width - np.add.reduce(below.view(np.uint8), axis=1, dtype=_counter(width)).astype(np.int64)
     if most > 1:
-        ranks -= _equal_targets_after(row, reached)
-    return np.where(reached > -np.inf, ranks - 1, width)
+        ranks -= _equal_targets_after(targets.row_numbers, reached)
+    return ranks - 1
 
 
 def _equal_targets_after(row: np.ndarray, scores: np.ndarray) -> np.ndarray:

@@ -13,8 +13,8 @@ Similarity: TypeAlias = Literal["dot", "cosine", "l2"]
 
 CACHE_BYTES = 4 << 20  # a block of scores stays in a processor's cache between the product and the selection
 FEWEST_QUERIES = 64  # a product with fewer rows waits for memory
-MOST_BYTES = 256 << 20  # of one block of scores
-THREADS = 2  # that select from blocks while the next one is computed
+MOST_BYTES = 128 << 20  # of one block of scores
+THREADS = 2  # that each compute a block and select from it
 
 
 class Scores(Protocol):
@@ -25,6 +25,11 @@ class Scores(Protocol):
 
     @property
     def candidates(self) -> int: ...
+
+    @property
+    def concurrent(self) -> bool:
+        """Whether several threads may ask for blocks at the same time, in any order."""
+        ...
 
     def block(self, start: int, stop: int) -> np.ndarray:
         """Return the scores of the queries from `start` to before `stop`: (stop - start, candidates), floats.
@@ -67,7 +72,7 @@ class VectorScores:
             self.squares = _squares(q)
             q = np.concatenate([2 * q, np.ones((len(q), 1), dtype)], axis=1)
             c = np.concatenate([c, -_squares(c)[:, None]], axis=1)
-        self.queries, self.candidates = len(q), len(c)
+        self.queries, self.candidates, self.concurrent = len(q), len(c), True
         self._queries, self._candidates = q, c
         self._copies, self._originals = repeated_rows(c)
 
@@ -98,6 +103,7 @@ class FunctionScores:
 
     def __init__(self, function: Callable[[int, int], np.ndarray], queries: int, candidates: int):
         self.function, self.queries, self.candidates = function, queries, candidates
+        self.concurrent = False
 
     def block(self, start: int, stop: int) -> np.ndarray:
         scores = np.array(self.function(start, stop))
@@ -112,35 +118,50 @@ class FunctionScores:
 
 
 def for_each_block(scores: Scores, work: Callable[[int, np.ndarray], None]) -> None:
-    """Call `work(start, block)` for all queries' scores, in blocks; a few threads work while others are computed.
+    """Call `work(start, block)` for all queries' scores, in blocks and in two threads.
 
     `work` writes its results where no other block's go.
     """
-    bytes_per_query = 4 * max(scores.candidates, 1)
-    rows = max(FEWEST_QUERIES, CACHE_BYTES // bytes_per_query)
-    rows = max(1, min(rows, MOST_BYTES // bytes_per_query))
-    pending: deque[Future[None]] = deque()
+    rows = rows_per_block(scores.candidates)
+    starts = range(0, scores.queries, rows)
+
+    def block_of(start: int) -> np.ndarray:
+        return scores.block(start, min(start + rows, scores.queries))
+
     with ThreadPoolExecutor(THREADS) as pool:
-        for start in range(0, scores.queries, rows):
-            block = scores.block(start, min(start + rows, scores.queries))
-            pending.append(pool.submit(work, start, block))
+        if scores.concurrent:  # a block that its own thread has computed is in that processor's cache
+            for _ in pool.map(lambda start: work(start, block_of(start)), starts):
+                pass
+            return
+        pending: deque[Future[None]] = deque()
+        for start in starts:
+            pending.append(pool.submit(work, start, block_of(start)))
             if len(pending) > THREADS:
                 pending.popleft().result()
         for future in pending:
             future.result()
 
 
+def rows_per_block(candidates: int) -> int:
+    """Return of how many queries the scores are computed at a time."""
+    bytes_per_query = 4 * max(candidates, 1)
+    return max(1, min(max(FEWEST_QUERIES, CACHE_BYTES // bytes_per_query), MOST_BYTES // bytes_per_query))
+
+
 def repeated_rows(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the positions of vectors that an earlier one equals, and the positions of those earlier ones."""
-    words = np.ascontiguousarray(vectors + 0).view(np.uint32)  # adding 0 makes -0.0 the same as 0.0
+    # Equal vectors have equal first numbers, so few have to be compared.
+    _, inverse, times = np.unique(vectors[:, 0], return_inverse=True, return_counts=True)
+    shared = np.flatnonzero(times[inverse] > 1)
+    words = np.ascontiguousarray(vectors[shared] + 0).view(np.uint32)  # adding 0 makes -0.0 the same as 0.0
     factors = np.random.default_rng(0).integers(1, 1 << 63, words.shape[1], np.uint64)
     hashes = np.zeros(len(words), np.uint64)
     for column, factor in zip(words.T, factors, strict=True):
         hashes += (column + np.uint64(1)) * factor
     _, first, inverse = np.unique(hashes, return_index=True, return_inverse=True)
-    originals = first[inverse]
-    copies = np.flatnonzero(originals != np.arange(len(vectors)))
-    originals = originals[copies]
+    originals = shared[first[inverse]]
+    copied = originals != shared
+    copies, originals = shared[copied], originals[copied]
     equal = (vectors[copies] == vectors[originals]).all(axis=1)
     return copies[equal], originals[equal]
 
