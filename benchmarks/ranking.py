@@ -4,8 +4,8 @@
 
 For each number of candidates: the product in one piece (`queries @ candidates.T`), in the blocks that the ranking
 works in, the ranks of one target per query, the metrics with coverage (what `Index.evaluate` computes), and the k
-best. Rounds go over all cases in turn; the best of each is shown, in wall time and in CPU time of all threads, as a
-multiple of the product in one piece. Memory is the peak of what NumPy allocates. Prints a table, and a JSON line
+best. Rounds go over all cases in turn; the best of each is shown, in wall time and in CPU time of all threads, as
+a multiple of the product in one piece. Memory is the peak of what NumPy allocates. Prints a table, and a JSON line
 last. NumPy only.
 """
 
