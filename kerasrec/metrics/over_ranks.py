@@ -30,19 +30,18 @@ def exchange(columns: Sequence[NDArray], owners: NDArray[np.integer], name: str)
 def auc_over_ranks(scores: SortedScores, name: str) -> float:
     """Return the AUC of all ranks' rows. Each rank counts the pairs among the scores of one range.
 
-    No rank gets all rows; equal scores meet on one. A range of several scores counts as its middle.
+    No rank gets all rows; equal scores meet on one. To other ranks' rows a range counts as its middle.
     """
-    middle = scores.low + (scores.high - scores.low) / 2
-    places = np.linspace(0, len(middle) - 1, min(SAMPLES, len(middle))).astype(np.int64)
-    samples = np.sort(np.concatenate(comm.gather_objects(middle[places])))
+    scores = scores.at_middles()
+    places = np.linspace(0, len(scores.low) - 1, min(SAMPLES, len(scores.low))).astype(np.int64)
+    samples = np.sort(np.concatenate(comm.gather_objects(scores.low[places])))
     bounds = samples[np.arange(1, comm.size()) * len(samples) // comm.size()] if len(samples) else samples
-    owners = np.searchsorted(bounds, middle, side="right")
-    middle, positives, negatives = exchange([middle, scores.positives, scores.negatives], owners, name)
-    own = SortedScores.of_distinct(middle, positives, negatives)
+    owners = np.searchsorted(bounds, scores.low, side="right")
+    own = SortedScores.of_distinct(*exchange([scores.low, scores.positives, scores.negatives], owners, name))
     share = own.positives.sum(), own.negatives.sum()
     pairs = own.auc() * share[0] * share[1] if share[0] and share[1] else 0.0
-    parts = np.array(comm.gather_objects([float(share[0]), float(share[1]), float(pairs)]))
-    return auc_of_parts(parts)
+    ordered = float(pairs) + scores.surplus / 2  # concordant pairs count 1, discordant ones 0, others half
+    return auc_of_parts(np.array(comm.gather_objects([float(share[0]), float(share[1]), ordered])))
 
 
 def auc_of_parts(parts: Floats) -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from keras import ops
@@ -10,16 +11,21 @@ from kerasrec.metrics.on_backend import traced_once
 from kerasrec.typing import Tensor
 
 NONE = float("inf")  # the score of an entry without a row
+SHARES = 2**30  # what the shares of all rows sum to: integers add up exactly on every backend
 
 
 class ScoreRanges(NamedTuple):
-    """Disjoint ranges of scores in ascending order, and the weights of the rows in each.
+    """Ranges of scores by their lowest one, and the weights of the rows in each. Ranges may overlap.
+
+    AUC is 1/2 + (concordant - discordant) / (2 positives negatives) in weights of pairs of a positive and a
+    negative, where pairs of one score are neither. Two ranges that do not overlap tell the order of their pairs.
 
     Attributes:
         low, high: the least and the greatest score of each range, (capacity,); equal where all its rows tie.
         positives, negatives: the weight of its rows of either label, (capacity,).
         count: how many ranges there are, (); entries from there on mean nothing.
-        lost_pairs: the weight of the pairs of a positive and a negative whose order the ranges no longer tell, ().
+        surplus: concordant less discordant pairs whose order was seen, but which these ranges do not tell, ().
+        lost_pairs: the weight of the pairs whose order was never seen, (); they count as neither.
     """
 
     low: Tensor
@@ -27,6 +33,7 @@ class ScoreRanges(NamedTuple):
     positives: Tensor
     negatives: Tensor
     count: Tensor
+    surplus: Tensor
     lost_pairs: Tensor
 
 
@@ -35,8 +42,9 @@ def add_rows(ranges: ScoreRanges, scores: Tensor, weights: Tensor, rows: Tensor)
     """Return the ranges with further rows in them. All shapes are static, so it can be traced on any backend.
 
     Each distinct score is a range of its own while there are no more of them than `capacity`. Beyond that,
-    neighbours are put together so that each range has about an equal share of the positives and negatives: the
-    pairs within ranges, whose order is lost, are then about 1 / capacity of all pairs whatever the scores are.
+    neighbours are put together so that each range has about an equal share of the positives and negatives. That
+    loses nothing: the order of their pairs is known and kept in `surplus`. Lost are later rows' pairs with a range
+    in which they lie: about 1 / capacity of all pairs, whatever the scores are.
 
     Args:
         ranges: those so far.
@@ -46,41 +54,49 @@ def add_rows(ranges: ScoreRanges, scores: Tensor, weights: Tensor, rows: Tensor)
     """
     capacity, dtype = ranges.low.shape[0], ranges.positives.dtype
     in_use, is_row = ops.arange(capacity) < ranges.count, ops.arange(scores.shape[0]) < rows
+    range_low, range_high = _where(in_use, ranges.low, NONE), _where(in_use, ranges.high, NONE)
+    low = ops.concatenate([range_low, _where(is_row, scores, NONE)])
     weights = ops.cast(_where(is_row, weights, 0.0), dtype)
-    low = ops.concatenate([_where(in_use, ranges.low, NONE), _where(is_row, scores, NONE)])
-    positives = ops.concatenate([_where(in_use, ranges.positives, 0.0), ops.maximum(weights, 0)])
-    negatives = ops.concatenate([_where(in_use, ranges.negatives, 0.0), ops.maximum(-weights, 0)])
+    sides = [
+        ops.concatenate([_where(in_use, ranges.positives, 0.0), ops.maximum(weights, 0)]),
+        ops.concatenate([_where(in_use, ranges.negatives, 0.0), ops.maximum(-weights, 0)]),
+    ]
     order = ops.argsort(low)
-    low, positives, negatives = (ops.take(values, order) for values in (low, positives, negatives))
-
-    # Ranges are in their order among the sorted entries: counting finds the last one at or before an entry.
+    low, sides = ops.take(low, order), ops.unstack(ops.take(ops.stack(sides, 1), order, axis=0), axis=1)
     is_range = order < capacity
-    ranges_so_far = ops.cumsum(ops.cast(is_range, "int32"))
-    known_range = ops.logical_and(ranges_so_far > 0, ranges_so_far <= ranges.count)
-    last_high = _where(known_range, ops.take(ranges.high, ops.maximum(ranges_so_far - 1, 0)), -NONE)
-    high = ops.where(is_range, ops.maximum(low, last_high), low)
-    level = _group_numbers(ops.logical_and(low[1:] != low[:-1], low[1:] > last_high[:-1]))
+    high = ops.where(is_range, ops.take(range_high, ops.minimum(order, capacity - 1)), low)
+    ends = ops.searchsorted(low, high, side="right")
 
-    size = level.shape[0]
-    level_positives, level_negatives = _sums(positives, level, size), _sums(negatives, level, size)
-    # Pairs within a range tie or were lost before. Rows of one score tie; a row in a wide range may not.
-    is_wide = _sums(ops.cast(high > low, dtype), level, size) > 0
-    known = ops.where(is_wide, _sums(positives * negatives, level, size), level_positives * level_negatives)
+    group, count = _groups(low, _ended(ops.ones_like(ends), ends), sides, capacity)
+    out_low = -ops.segment_max(-low, group, capacity + 1)
+    out_high = ops.segment_max(high, group, capacity + 1)
+    out_sides = [_sums(side, group, capacity + 1) for side in sides]
+    out_ends = ops.searchsorted(out_low[:capacity], out_high, side="right")
 
-    levels = level[-1] + ops.cast(low[-1] < NONE, "int32")  # entries without rows are the last level
-    group = _groups(level_positives, level_negatives, levels, capacity)
-    out_positives = _sums(level_positives, group, capacity + 1)[:capacity]
-    out_negatives = _sums(level_negatives, group, capacity + 1)[:capacity]
-    lost = out_positives * out_negatives - _sums(known, group, capacity + 1)[:capacity]
-    entry_group = ops.take(group, level)
+    before = [_ended(side, ends) for side in sides]
+    after = [ops.take(_ended(side, out_ends), group) for side in out_sides]
+    new = [ops.where(is_range, ops.zeros_like(side), side) for side in sides]
     return ScoreRanges(
-        -ops.segment_max(-low, entry_group, capacity + 1)[:capacity],
-        ops.segment_max(high, entry_group, capacity + 1)[:capacity],
-        out_positives,
-        out_negatives,
-        ops.take(group, levels - 1) + 1,
-        ranges.lost_pairs + ops.sum(lost),
+        *(column[:capacity] for column in (out_low, out_high, *out_sides)),
+        count,
+        ranges.surplus + ops.sum(sides[0] * (before[1] - after[1]) - sides[1] * (before[0] - after[0])),
+        ranges.lost_pairs + _pairs_within(ranges._replace(low=range_low, high=range_high), low, new),
     )
+
+
+def _pairs_within(ranges: ScoreRanges, low: Tensor, new: Sequence[Tensor]) -> Tensor:
+    """Return the weight of the pairs of new rows with the ranges in which they lie.
+
+    Args:
+        ranges: infinite where not in use.
+        low: sorted scores, (n,).
+        new: the weights of positives and of negatives of new rows with these, (n,) each.
+    """
+    first, end = ops.searchsorted(low, ranges.low), ops.searchsorted(low, ranges.high, side="right")
+    sums = [ops.pad(ops.cumsum(side), (1, 0)) for side in new]
+    positives, negatives = (ops.take(side, end) - ops.take(side, first) for side in sums)
+    pairs = ranges.positives * negatives + ranges.negatives * positives
+    return ops.sum(ops.where(ranges.high > ranges.low, pairs, ops.zeros_like(pairs)))
 
 
 def auc_of_ranges(positives: Tensor, negatives: Tensor) -> Tensor:
@@ -95,35 +111,66 @@ def auc_of_rows(scores: Tensor, weights: Tensor) -> Tensor:
     """Return the AUC of a few rows, (n,), as `add_rows` takes them; traceable."""
     order = ops.argsort(scores)
     scores, weights = ops.take(scores, order), ops.take(weights, order)
-    level = _group_numbers(scores[1:] != scores[:-1])
+    level = _numbers(_differs(scores))
     size = level.shape[0]
     return auc_of_ranges(_sums(ops.maximum(weights, 0), level, size), _sums(ops.maximum(-weights, 0), level, size))
 
 
-def _groups(positives: Tensor, negatives: Tensor, levels: Tensor, capacity: int) -> Tensor:
-    """Return the group of each level, `capacity` for what is none: one each while there is room for all."""
-    number = ops.arange(positives.shape[0])
-    group = ops.where(levels <= capacity, number, _equal_shares(positives, negatives, capacity))
-    return ops.where(number < levels, group, capacity)
+def _groups(low: Tensor, ended: Tensor, sides: Sequence[Tensor], capacity: int) -> tuple[Tensor, Tensor]:
+    """Return the group of each entry, in ascending order, and how many groups there are.
 
+    Entries without rows get group `capacity`.
 
-def _equal_shares(positives: Tensor, negatives: Tensor, capacity: int) -> Tensor:
-    """Return the group of each level, at most `capacity`: consecutive levels with equal shares of all rows.
-
-    A level with many times that share is a group by itself: further rows of its score then tie with it alone.
+    Args:
+        low: sorted, (n,).
+        ended: how many entries end below the lowest score of each, (n,).
+        sides: the weights of positives and of negatives, (n,) each.
+        capacity: of groups.
     """
-    tiny = 1e-37
-    share = positives / ops.maximum(ops.sum(positives), tiny) + negatives / ops.maximum(ops.sum(negatives), tiny)
-    before = ops.cumsum(share) - share
-    # The shares of both labels sum to 2: at most 3/4 capacity buckets, and twice 1/8 capacity for large levels.
-    bucket, is_large = ops.cast(ops.floor(before * (capacity * 3 / 8)), "int32"), share > 16 / capacity
-    starts = ops.logical_or(bucket[1:] != bucket[:-1], ops.logical_or(is_large[1:], is_large[:-1]))
-    return ops.minimum(_group_numbers(starts), capacity - 1)
+    size, equal_share = low.shape[0], SHARES / capacity
+    positives, negatives = (side * (SHARES / 2 / ops.maximum(ops.sum(side), 1e-37)) for side in sides)
+    share = ops.cast(ops.ceil(positives + negatives), "int32")
+    new_score = _differs(low)
+    # Ranges and the rows in them stay together, or later rows would be lost in two ranges; not if they are many.
+    new_chain = ended == ops.arange(size)
+    chain = _numbers(new_chain)
+    is_long = ops.take(_sums(share, chain, size), chain) > int(3 * equal_share)
+    fits = ops.sum(ops.cast(new_score, "int32")) <= capacity
+    unit = _numbers(ops.where(fits, new_score, new_chain | (new_score & is_long)))
+    units = unit[-1] + ops.cast(low[-1] < NONE, "int32")  # entries without rows are the last one
+    number = ops.arange(size)
+    group = ops.where(units <= capacity, number, _equal_shares(_sums(share, unit, size), capacity))
+    group = ops.where(number < units, group, capacity)
+    return ops.take(group, unit), ops.take(group, units - 1) + 1
 
 
-def _group_numbers(starts: Tensor) -> Tensor:
-    """Return each entry's group, from 0, where `starts` says which entries after the first begin one."""
-    return ops.cumsum(ops.concatenate([ops.zeros((1,), "int32"), ops.cast(starts, "int32")]))
+def _equal_shares(share: Tensor, capacity: int) -> Tensor:
+    """Return the group of each unit, at most `capacity`: consecutive units with equal shares of all rows.
+
+    A unit with many times that share is a group by itself: further rows of its score then tie with it alone.
+    """
+    equal_share = SHARES / capacity
+    bucket = ops.floor_divide(ops.cumsum(share) - share, int(1.3 * equal_share))
+    is_large = share > min(int(9 * equal_share), 2**31 - 1)
+    after_large = ops.concatenate([is_large[:1], is_large[:-1]])
+    # There are at most capacity / 1.3 buckets, and capacity / 9 large units, each with the start after it.
+    return ops.minimum(_numbers(_differs(bucket) | is_large | after_large), capacity - 1)
+
+
+def _differs(values: Tensor) -> Tensor:
+    """Return which entries differ from the one before; the first one does."""
+    return ops.concatenate([ops.ones((1,), "bool"), values[1:] != values[:-1]])
+
+
+def _numbers(starts: Tensor) -> Tensor:
+    """Return each entry's group, from 0, where `starts` says which entries begin one; the first one does."""
+    return ops.cumsum(ops.cast(starts, "int32")) - 1
+
+
+def _ended(weights: Tensor, ends: Tensor) -> Tensor:
+    """Return the weight of the entries that end before each entry, where `ends` says the first one after each."""
+    size = weights.shape[0]
+    return ops.cumsum(_sums(weights, ends, size + 1))[:size]
 
 
 def _sums(values: Tensor, groups: Tensor, count: int) -> Tensor:

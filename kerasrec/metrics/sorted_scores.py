@@ -1,30 +1,30 @@
-"""Distinct scores in order with the weights of their rows, in NumPy: what exact AUC is computed from."""
+"""Scores in order with the weights of their rows, in NumPy: what exact AUC is computed from."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
-
-from kerasrec.datasets.metrics import auc_of_counts
 
 Floats = NDArray[np.floating]
 
 
 @dataclass(frozen=True)
 class SortedScores:
-    """Ranges of scores in ascending order; `low` is `high` where it is one score.
+    """Ranges of scores by their lowest one, as `ScoreRanges`; `low` is `high` where it is one score.
 
     Attributes:
         low, high: the least and the greatest score of each, (n,).
         positives, negatives: the weight of the rows of either label, (n,), float64.
+        surplus: the weight of concordant less discordant pairs that the ranges do not tell.
     """
 
     low: Floats
     high: Floats
     positives: Floats
     negatives: Floats
+    surplus: float = 0.0
 
     @classmethod
     def of_rows(cls, scores: Floats, weights: Floats) -> SortedScores:
@@ -53,21 +53,46 @@ class SortedScores:
         )
 
     def merge(self, other: SortedScores) -> SortedScores:
-        """Return both; a range and what lies within it are one."""
-        low = np.concatenate([self.low, other.low])
-        order = np.argsort(low, kind="stable")
-        low, high = low[order], np.concatenate([self.high, other.high])[order]
-        starts = _starts(low[1:] > np.maximum.accumulate(high)[:-1], len(low))
-        return SortedScores(
-            low[starts],
-            np.maximum.reduceat(high, starts) if len(low) else high,
-            _sums(np.concatenate([self.positives, other.positives])[order], starts),
-            _sums(np.concatenate([self.negatives, other.negatives])[order], starts),
-        )
+        """Return the ranges of both."""
+        order = np.argsort(np.concatenate([self.low, other.low]), kind="stable")
+        columns = ("low", "high", "positives", "negatives")
+        joined = (np.concatenate([getattr(self, name), getattr(other, name)])[order] for name in columns)
+        return SortedScores(*joined, self.surplus + other.surplus)
+
+    def at_middles(self) -> SortedScores:
+        """Return the same with each range as one score, its middle; the AUC stays as it is."""
+        middle = self.low + (self.high - self.low) / 2
+        points = SortedScores.of_distinct(middle, self.positives, self.negatives)
+        return replace(points, surplus=self._difference() - points._difference())
 
     def auc(self) -> float:
-        """Return the AUC, where rows of one range tie; NaN if a class is missing."""
-        return auc_of_counts(self.positives, self.negatives)
+        """Return the AUC, where pairs in ranges that overlap count half; NaN if a class is missing."""
+        pairs = self.positives.sum() * self.negatives.sum()
+        return float(0.5 + self._difference() / pairs / 2) if pairs else float("nan")
+
+    def _difference(self) -> float:
+        """Return the weight of concordant less discordant pairs."""
+        order = np.argsort(self.high, kind="stable")
+        below = np.searchsorted(self.high[order], self.low)
+        positives, negatives = (_cumsum(side[order])[below] for side in (self.positives, self.negatives))
+        return float(self.positives @ negatives - self.negatives @ positives) + self.surplus
+
+    def undecided(self, rows: SortedScores) -> float:
+        """Return the weight of the pairs of `rows`, distinct scores, with the ranges in which they lie."""
+        wide = self.high > self.low
+        order = np.argsort(self.high[wide], kind="stable")
+        after = np.searchsorted(self.low[wide], rows.low, side="right")
+        before = np.searchsorted(self.high[wide][order], rows.low)
+        positives, negatives = (
+            _cumsum(side[wide])[after] - _cumsum(side[wide][order])[before]
+            for side in (self.positives, self.negatives)
+        )
+        return float(rows.positives @ negatives + rows.negatives @ positives)
+
+
+def _cumsum(values: Floats) -> Floats:
+    """Return the sum of the first i values, (n + 1,)."""
+    return np.concatenate([[0.0], np.cumsum(values)])
 
 
 def _sorted_with_labels(
