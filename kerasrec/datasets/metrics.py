@@ -43,13 +43,15 @@ def auc_of_counts(positives: ArrayLike, negatives: ArrayLike) -> float:
 
 
 def log_loss(
-    labels: ArrayLike, probabilities: ArrayLike, epsilon: float = 1e-7, weights: ArrayLike | None = None
+    labels: ArrayLike, probabilities: ArrayLike, epsilon: float | None = None, weights: ArrayLike | None = None
 ) -> float:
-    """Return the mean of -log(predicted probability of the label), in nats.
+    """Return the mean of -log(predicted probability of the label), in nats: scikit-learn's `log_loss`.
 
     Args:
         labels: 0 or 1, any shape.
         probabilities: of a 1, as many; clipped to [epsilon, 1 - epsilon].
+        epsilon: by default that of the probabilities' dtype, 1.2e-7 for float32 and 2.2e-16 for float64, so
+            that one which is rounded to 0 or 1 does not make the mean infinite.
         weights: of the mean, as many; by default 1.
 
     Raises:
@@ -58,9 +60,12 @@ def log_loss(
     return float(np.average(row_log_loss(labels, probabilities, epsilon), weights=_raveled(weights)))
 
 
-def row_log_loss(labels: ArrayLike, probabilities: ArrayLike, epsilon: float = 1e-7) -> NDArray[np.float64]:
+def row_log_loss(labels: ArrayLike, probabilities: ArrayLike, epsilon: float | None = None) -> NDArray[np.float64]:
     """Return -log(predicted probability of the label) of each row, as `log_loss` averages it, (rows,)."""
     truth, p = _binary(labels, probabilities)
+    if epsilon is None:
+        dtype = np.asarray(probabilities).dtype
+        epsilon = float(np.finfo(dtype if np.issubdtype(dtype, np.floating) else np.float64).eps)
     p = np.clip(p, epsilon, 1 - epsilon)
     return -(truth * np.log(p) + (1 - truth) * np.log1p(-p))
 

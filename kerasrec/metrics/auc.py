@@ -8,10 +8,11 @@ import keras
 import numpy as np
 from keras import ops
 
+from kerasrec.metrics.estimates import auc_of_ranges, auc_of_rows
 from kerasrec.metrics.on_backend import sum_dtype, value_of
 from kerasrec.metrics.over_ranks import auc_over_ranks
 from kerasrec.metrics.rows import RowMetric
-from kerasrec.metrics.score_ranges import ScoreRanges, add_rows, auc_of_ranges, auc_of_rows
+from kerasrec.metrics.score_ranges import ScoreRanges, add_rows
 from kerasrec.metrics.sorted_scores import SortedScores
 from kerasrec.typing import Tensor
 

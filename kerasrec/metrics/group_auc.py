@@ -14,6 +14,7 @@ from keras import ops
 from numpy.typing import NDArray
 
 from kerasrec._keras import in_symbolic_build
+from kerasrec.metrics.estimates import group_auc_of_rows
 from kerasrec.metrics.on_backend import id_dtype
 from kerasrec.metrics.over_ranks import exchange
 from kerasrec.metrics.rows import RowMetric
@@ -50,8 +51,8 @@ class GroupAUC(RowMetric):
 
     In `compile` of a model of `kr.models`, `column` names the feature that holds the groups; elsewhere pass
     `groups` to `update_state`. It keeps all rows, `capacity` of them at most: 16 bytes each. Over ranks it is
-    exact although the rows of one group are on several. While an epoch runs it is NaN in progress bars; `history`
-    and `evaluate` have the exact value.
+    exact although the rows of one group are on several. While an epoch runs, progress bars show an estimate, from
+    at most 32,768 rows; `history` and `evaluate` have the exact value.
 
     Args:
         column: the name of a feature with one id per row.
@@ -135,7 +136,7 @@ class GroupAUC(RowMetric):
         self._fill.assign(self._fill.value - beyond)
 
     def sample_value(self, columns: Sequence[Tensor]) -> Tensor:
-        return ops.convert_to_tensor(float("nan"), "float32")
+        return group_auc_of_rows(*columns, self.weighting)
 
     def reset_state(self) -> None:
         super().reset_state()

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from keras import ops
 
 from kerasrec.metrics.on_backend import traced_once
+from kerasrec.metrics.segments import differs, numbers, sums
 from kerasrec.typing import Tensor
 
 NONE = float("inf")  # the score of an entry without a row
@@ -70,7 +71,7 @@ def add_rows(ranges: ScoreRanges, scores: Tensor, weights: Tensor, rows: Tensor)
     group, count = _groups(low, _ended(ops.ones_like(ends), ends), sides, capacity)
     out_low = -ops.segment_max(-low, group, capacity + 1)
     out_high = ops.segment_max(high, group, capacity + 1)
-    out_sides = [_sums(side, group, capacity + 1) for side in sides]
+    out_sides = [sums(side, group, capacity + 1) for side in sides]
     out_ends = ops.searchsorted(out_low[:capacity], out_high, side="right")
 
     before = [_ended(side, ends) for side in sides]
@@ -99,23 +100,6 @@ def _pairs_within(ranges: ScoreRanges, low: Tensor, new: Sequence[Tensor]) -> Te
     return ops.sum(ops.where(ranges.high > ranges.low, pairs, ops.zeros_like(pairs)))
 
 
-def auc_of_ranges(positives: Tensor, negatives: Tensor) -> Tensor:
-    """Return the AUC of rows by ascending score, where those of one entry tie; NaN if a class is missing."""
-    below = ops.cumsum(negatives) - negatives / 2
-    pairs = ops.sum(positives) * ops.sum(negatives)
-    return ops.sum(positives * below) / pairs  # 0 / 0 is NaN
-
-
-@traced_once
-def auc_of_rows(scores: Tensor, weights: Tensor) -> Tensor:
-    """Return the AUC of a few rows, (n,), as `add_rows` takes them; traceable."""
-    order = ops.argsort(scores)
-    scores, weights = ops.take(scores, order), ops.take(weights, order)
-    level = _numbers(_differs(scores))
-    size = level.shape[0]
-    return auc_of_ranges(_sums(ops.maximum(weights, 0), level, size), _sums(ops.maximum(-weights, 0), level, size))
-
-
 def _groups(low: Tensor, ended: Tensor, sides: Sequence[Tensor], capacity: int) -> tuple[Tensor, Tensor]:
     """Return the group of each entry, in ascending order, and how many groups there are.
 
@@ -130,16 +114,16 @@ def _groups(low: Tensor, ended: Tensor, sides: Sequence[Tensor], capacity: int) 
     size, equal_share = low.shape[0], SHARES / capacity
     positives, negatives = (side * (SHARES / 2 / ops.maximum(ops.sum(side), 1e-37)) for side in sides)
     share = ops.cast(ops.ceil(positives + negatives), "int32")
-    new_score = _differs(low)
+    new_score = differs(low)
     # Ranges and the rows in them stay together, or later rows would be lost in two ranges; not if they are many.
     new_chain = ended == ops.arange(size)
-    chain = _numbers(new_chain)
-    is_long = ops.take(_sums(share, chain, size), chain) > int(3 * equal_share)
+    chain = numbers(new_chain)
+    is_long = ops.take(sums(share, chain, size), chain) > int(3 * equal_share)
     fits = ops.sum(ops.cast(new_score, "int32")) <= capacity
-    unit = _numbers(ops.where(fits, new_score, new_chain | (new_score & is_long)))
+    unit = numbers(ops.where(fits, new_score, new_chain | (new_score & is_long)))
     units = unit[-1] + ops.cast(low[-1] < NONE, "int32")  # entries without rows are the last one
     number = ops.arange(size)
-    group = ops.where(units <= capacity, number, _equal_shares(_sums(share, unit, size), capacity))
+    group = ops.where(units <= capacity, number, _equal_shares(sums(share, unit, size), capacity))
     group = ops.where(number < units, group, capacity)
     return ops.take(group, unit), ops.take(group, units - 1) + 1
 
@@ -154,27 +138,13 @@ def _equal_shares(share: Tensor, capacity: int) -> Tensor:
     is_large = share > min(int(9 * equal_share), 2**31 - 1)
     after_large = ops.concatenate([is_large[:1], is_large[:-1]])
     # There are at most capacity / 1.3 buckets, and capacity / 9 large units, each with the start after it.
-    return ops.minimum(_numbers(_differs(bucket) | is_large | after_large), capacity - 1)
-
-
-def _differs(values: Tensor) -> Tensor:
-    """Return which entries differ from the one before; the first one does."""
-    return ops.concatenate([ops.ones((1,), "bool"), values[1:] != values[:-1]])
-
-
-def _numbers(starts: Tensor) -> Tensor:
-    """Return each entry's group, from 0, where `starts` says which entries begin one; the first one does."""
-    return ops.cumsum(ops.cast(starts, "int32")) - 1
+    return ops.minimum(numbers(differs(bucket) | is_large | after_large), capacity - 1)
 
 
 def _ended(weights: Tensor, ends: Tensor) -> Tensor:
     """Return the weight of the entries that end before each entry, where `ends` says the first one after each."""
     size = weights.shape[0]
-    return ops.cumsum(_sums(weights, ends, size + 1))[:size]
-
-
-def _sums(values: Tensor, groups: Tensor, count: int) -> Tensor:
-    return ops.segment_sum(values, groups, count)
+    return ops.cumsum(sums(weights, ends, size + 1))[:size]
 
 
 def _where(condition: Tensor, values: Tensor, otherwise: float) -> Tensor:

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+import sklearn.metrics
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -37,8 +38,16 @@ def test_auc_of_counts_adds_up_over_chunks(rows):
 
 
 def test_log_loss_by_hand():
-    expected = -(math.log(0.9) + math.log(0.8) + math.log(1e-7)) / 3
-    assert metrics.log_loss([1, 0, 1], [0.9, 0.2, 0.0]) == pytest.approx(expected, rel=1e-12)
+    expected = -(math.log(0.9) + math.log(0.8) + math.log(1e-12)) / 3
+    assert metrics.log_loss([1, 0, 1], [0.9, 0.2, 1e-12]) == pytest.approx(expected, rel=1e-12)
+    clipped = -(math.log(0.9) + math.log(0.8) + math.log(1e-3)) / 3
+    assert metrics.log_loss([1, 0, 1], [0.9, 0.2, 0.0], epsilon=1e-3) == pytest.approx(clipped, rel=1e-12)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_log_loss_of_certain_predictions_is_scikit_learns(dtype):
+    labels, predicted = [1, 0, 1, 0, 1], np.array([0, 1, 1, 0, 0.25], dtype)
+    assert metrics.log_loss(labels, predicted) == pytest.approx(sklearn.metrics.log_loss(labels, predicted))
 
 
 def test_rmse_by_hand():

@@ -192,5 +192,5 @@ def test_ten_million_rows_of_any_distribution():
         labels = labels_for(scores)
         error = abs(streamed(metric, labels, scores, batch=65_536) - roc_auc_score(labels, scores))
         print(f"{name:25} error {error:8.1e}  bound {metric.error_bound():8.1e}", flush=True)
-        assert error <= metric.error_bound() + 1e-9, name
+        assert error <= metric.error_bound() + 1e-7, name  # the value is float32
         assert metric.error_bound() < 1e-6, name

@@ -33,7 +33,14 @@ def test_it_is_the_mean_of_the_groups_auc(weighting, weighted):
         part = slice(start, start + 130)
         weight = weights[part] if weighted else None
         metric.update_state(labels[part], scores[part], weight, groups=groups[part])
-    assert abs(float(metric.result()) - by_hand(labels, scores, groups, weights, weighting)) < 1e-6
+    expected = by_hand(labels, scores, groups, weights, weighting)
+    assert abs(float(metric.result()) - expected) < 1e-6
+    with metric.results_of(
+        step=True
+    ):  # as a progress bar shows it: of fewer rows here, those before the last renewal
+        assert abs(float(metric.result()) - expected) < 0.1
+    columns = (keras.ops.convert_to_tensor(column) for column in metric.rows())
+    assert abs(float(metric.sample_value(list(columns))) - expected) < 1e-6
     counts = metric.counts()
     assert counts.groups + counts.groups_left_out == len(np.unique(groups[weights > 0]))
     assert counts.rows + counts.rows_left_out == (weights > 0).sum()

@@ -37,7 +37,9 @@ def test_history_and_evaluate_have_the_exact_values_of_a_schema_model(options):
     auc = kr.metrics.AUC(capacity=256)  # less than an epoch's rows
     model.compile("sgd", metrics=[auc, "logloss", gauc], weighted_metrics=[kr.metrics.AUC("weighted")], **options)
     seen = []
-    watch = keras.callbacks.LambdaCallback(on_train_batch_end=lambda batch, logs: seen.append(logs["auc"]))
+    watch = keras.callbacks.LambdaCallback(
+        on_train_batch_end=lambda batch, logs: seen.append((logs["auc"], logs["gauc"]))
+    )
     history = model.fit(
         x, y, sample_weight=w, batch_size=64, epochs=2, verbose=0, validation_data=(x, y, w), callbacks=[watch]
     ).history
@@ -56,8 +58,9 @@ def test_history_and_evaluate_have_the_exact_values_of_a_schema_model(options):
         tolerance = 1e-3 if name == "val_auc" else 1e-6  # 900 rows in 256 ranges; the bound is checked elsewhere
         assert abs(history[name][-1] - value) < tolerance, name
         assert abs(logs[name] - value) < tolerance, name
-    assert all(np.isnan(value) or 0 <= value <= 1 for value in seen)  # of random weights at first
-    assert not np.isnan(seen[-1])
+    assert all(np.isnan(value) or 0 <= value <= 1 for values in seen for value in values)
+    assert not np.isnan(seen[-1]).any()
+    assert not np.isnan(seen[0][1])
 
 
 def by_user(users, y, p):

@@ -12,6 +12,7 @@ import pytest
 import tensorflow as tf
 
 import kerasrec as kr
+from kerasrec.datasets import metrics
 from kerasrec.parallel import comm
 from kerasrec.tables import variables
 
@@ -74,7 +75,7 @@ def dlrm(folder, optimizer):
     seeded()
     schema = kr.Schema.load(folder / "train")
     model = kr.models.DLRM(schema, embedding_dim=6, bottom_units=[8, 6], top_units=[8])
-    return compiled(model, optimizer)
+    return compiled(model, optimizer, kr.metrics.GroupAUC("user", capacity=4096))
 
 
 def by_target(folder):
@@ -110,11 +111,11 @@ def plain(optimizer, placement="column_wise", kind=kr.parallel.Model):
     return compiled(kind(ids, x), optimizer)
 
 
-def compiled(model, optimizer):
+def compiled(model, optimizer, *more):
     if optimizer in OPTIMIZERS:
         optimizer = OPTIMIZERS[optimizer]()
-    metrics = [keras.metrics.AUC(name="auc"), keras.metrics.BinaryAccuracy(name="accuracy"), "mse"]
-    weighted = [keras.metrics.MeanSquaredError(name="weighted_mse")]
+    metrics = [*more, keras.metrics.AUC(name="auc"), keras.metrics.BinaryAccuracy(name="accuracy"), "mse"]
+    weighted = [keras.metrics.MeanSquaredError(name="weighted_mse"), kr.metrics.AUC("exact_auc", capacity=4096)]
     model.compile(optimizer, "binary_crossentropy", metrics=metrics, weighted_metrics=weighted)
     return model
 
@@ -234,8 +235,20 @@ def case_loader(folder, work, optimizer, **weights):
     found = left_by(model, history)
     evaluated = model.evaluate(loaders(folder, **weights)[1], return_dict=True)
     np.testing.assert_allclose([found[f"log val_{name}"][-1] for name in evaluated], list(evaluated.values()))
-    predicted = comm.gather_objects(model.predict(loaders(folder, **weights)[1]))
-    return {**found, "batch losses": np.array(batches.seen), "predicted": np.concatenate(predicted)}
+    predicted = np.concatenate(comm.gather_objects(model.predict(loaders(folder, **weights)[1])))
+    check_exact(evaluated, predicted[:, 0], folder / "valid", bool(weights))
+    return {**found, "batch losses": np.array(batches.seen), "predicted": predicted}
+
+
+def check_exact(found, predicted, folder, weighted):
+    """AUC and GroupAUC are those of all ranks' rows, whose predictions stand in the order of the files."""
+    rows = pl.concat([pl.read_parquet(file) for file in sorted(folder.glob("*.parquet"))])
+    labels, users = rows["liked"].to_numpy(), rows["user"].to_numpy()
+    weights = rows["weight"].to_numpy() if weighted else None
+    assert abs(found["exact_auc"] - metrics.auc(labels, predicted, weights)) < 1e-6
+    both = [of for user in set(users) if 0 < labels[of := users == user].mean() < 1]
+    by_user = [metrics.auc(labels[of], predicted[of]) for of in both]
+    assert abs(found["gauc"] - np.average(by_user, weights=[of.sum() for of in both])) < 1e-6
 
 
 WEIGHTS = {"sample_weight": "weight"}
