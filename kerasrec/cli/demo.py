@@ -17,12 +17,12 @@ import polars as pl
 from numpy.typing import NDArray
 from rich.console import Console
 
-from kerasrec import etl, models, serving
+from kerasrec import etl, models, optimizers, serving
 from kerasrec.cli.baselines import BIASES_ONLY, score_baselines
 from kerasrec.cli.errors import CommandError
 from kerasrec.cli.feature_files import rows_per_s, write_features
 from kerasrec.cli.importance import permutation_importance
-from kerasrec.cli.model_choice import choose_optimizer
+from kerasrec.cli.model_choice import OptimizerChoice
 from kerasrec.cli.plots import write_summary
 from kerasrec.cli.progress import stage
 from kerasrec.cli.report import write_report
@@ -127,7 +127,7 @@ def _run_pipeline(log: ClickLog, work: Path, epochs: int, seed: int, console: Co
 
     keras.utils.set_random_seed(seed)
     model = models.DLRM(train.schema, embedding_dim=16, bottom_units=[64, 16], top_units=[128, 64])
-    model.compile(choose_optimizer("adagrad", 0.05)(epochs * len(train)))
+    model.compile(OptimizerChoice(optimizers.Adagrad, 0.05)(epochs * len(train)))
     check(model, features)
     with stage(console, "training", total=epochs * train.num_rows) as training:
         fitted = fit_model(model, train, valid, epochs, PATIENCE, training, {"clicked": "binary"})

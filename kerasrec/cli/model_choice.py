@@ -6,7 +6,7 @@ import ast
 import inspect
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -14,6 +14,7 @@ import keras
 from kerasrec import optimizers
 from kerasrec.cli.errors import CommandError, did_you_mean
 from kerasrec.models.base import SchemaModel
+from kerasrec.models.compile_arguments import resolve_optimizer, suit_to_rows
 from kerasrec.models.registry import BY_NAME, by_name
 
 _UNITS = [128, 64]  # of towers, a modest size; `--set` gives another
@@ -136,26 +137,45 @@ def _parsed(setting: str, known: Sequence[str]) -> tuple[str, Any]:
 
 @dataclass(frozen=True)
 class OptimizerChoice:
-    """An optimizer's class of `kr.optimizers`, and its learning rate at the start."""
+    """An optimizer's class of `kr.optimizers`, its learning rate at the start, and its other arguments."""
 
     cls: Any
     learning_rate: float
+    arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def __call__(self, steps: int) -> Any:
         """Return the optimizer; its learning rate falls to a tenth over `steps`, so that the last are small."""
-        return self.cls(keras.optimizers.schedules.CosineDecay(self.learning_rate, steps, alpha=0.1))
+        rate = keras.optimizers.schedules.CosineDecay(self.learning_rate, steps, alpha=0.1)
+        return self.cls(rate, **self.arguments)
+
+    def written(self, learning_rate: str) -> str:
+        """Return the call in Python, with the learning rate as it is written there."""
+        arguments = [f"{key}={value!r}" for key, value in self.arguments.items()]
+        return f"{self.cls.__name__}({', '.join([learning_rate, *arguments])})"
 
 
-def choose_optimizer(name: str, learning_rate: float | None) -> OptimizerChoice:
-    """Return the optimizer of a name.
+def choose_optimizer(name: str | None, learning_rate: float | None) -> OptimizerChoice | None:
+    """Return the optimizer of a name, Adagrad if there is only a learning rate; None where neither is given.
 
     Raises:
         CommandError: there is no such optimizer.
     """
+    if name is None and learning_rate is None:
+        return None
     names = [known for known in optimizers.__all__ if known not in ("LossScaleOptimizer", "Multi", "get")]
     by_name = {known.lower(): known for known in names}
-    if _plain(name) not in by_name:
+    if name is not None and _plain(name) not in by_name:
         raise CommandError(f"--optimizer: no optimizer {name!r}{did_you_mean(name, by_name)}")
-    cls = getattr(optimizers, by_name[_plain(name)])
+    cls = optimizers.Adagrad if name is None else getattr(optimizers, by_name[_plain(name)])
     rate = inspect.signature(cls.__init__).parameters["learning_rate"].default
     return OptimizerChoice(cls, rate if learning_rate is None else learning_rate)
+
+
+def default_optimizer(rows: int) -> OptimizerChoice:
+    """Return the optimizer that `model.compile()` chooses, and `fit` suits to a number of training rows."""
+    optimizer = resolve_optimizer(None, scale_loss=False)
+    suit_to_rows(optimizer, rows)
+    config, usual = optimizer.get_config(), type(optimizer)().get_config()
+    rate = float(f"{config['learning_rate']:.6g}")  # it was rounded to float32
+    others = [key for key in config if key not in ("name", "learning_rate") and config[key] != usual[key]]
+    return OptimizerChoice(type(optimizer), rate, {key: config[key] for key in others})

@@ -172,22 +172,22 @@ class TrainOptions:
         ),
     ] = None
     optimizer: Annotated[
-        str,
+        str | None,
         _option(
             panel=_TRAINING,
             metavar="NAME",
-            show_default=True,
-            help="One of kr.optimizers: adagrad, adam, adamw, ftrl, rowwiseadagrad or sgd.",
+            help="One of kr.optimizers: adagrad, adam, adamw, ftrl, rowwiseadagrad or sgd. By default the choice "
+            "of model.compile() for so many rows.",
         ),
-    ] = "adagrad"
+    ] = None
     learning_rate: Annotated[
         float | None,
         _option(
             panel=_TRAINING,
             metavar="RATE",
             min=1e-8,
-            help="The learning rate at the start; over the epochs it falls to a tenth. By default the "
-            "optimizer's.",
+            help="The learning rate at the start, of Adagrad without --optimizer; over the epochs it falls to a "
+            "tenth. By default the optimizer's.",
         ),
     ] = None
     seed: Annotated[

@@ -30,7 +30,7 @@ class ScriptParts:
         model: the call that makes the model, without the schema: "kr.models.DLRM".
         model_module: where the model is imported from, if it is the user's own.
         arguments: of the model.
-        optimizer: the optimizer's class.
+        optimizer: the call that makes the optimizer, of kr.optimizers: "Adam(learning_rate)".
         learning_rate: at the start.
         batch_size, evaluation_batch, every: rows per step in training and in evaluation; steps between checks.
         tasks: target -> "binary" or "regression".
@@ -124,7 +124,7 @@ def _model(options: TrainOptions, parts: ScriptParts) -> str:
         valid,
         f"model = {parts.model}(train.schema{arguments})",
         f"learning_rate = keras.optimizers.schedules.{rate}",
-        f"model.compile(kr.optimizers.{parts.optimizer}(learning_rate){_metrics(parts)})",
+        f"model.compile(kr.optimizers.{parts.optimizer}{_metrics(parts)})",
     ]
     if options.patience:
         stopping = f"kr.callbacks.EarlyStopping(stop, every={parts.every}, patience={options.patience})"

@@ -24,7 +24,7 @@ from kerasrec.cli.file_names import CONFIG, FEATURES, FILES, MODEL, REPORT, RESU
 from kerasrec.cli.importance import permutation_importance
 from kerasrec.cli.inspection import Inspection
 from kerasrec.cli.keep_on_failure import keep_on_failure
-from kerasrec.cli.model_choice import ModelChoice, OptimizerChoice, check_restorable
+from kerasrec.cli.model_choice import ModelChoice, OptimizerChoice, check_restorable, default_optimizer
 from kerasrec.cli.options import TrainOptions
 from kerasrec.cli.progress import stage
 from kerasrec.cli.ranks import Job
@@ -85,11 +85,11 @@ class TrainingRun:
         self.seconds = {"feature engineering": seconds}
         self.rates = {} if rate is None else {"feature engineering": rate}
 
-    def run(self, choice: ModelChoice, optimizer: OptimizerChoice) -> None:
-        """Train, measure, write and print."""
+    def run(self, choice: ModelChoice, optimizer: OptimizerChoice | None) -> None:
+        """Train, measure, write and print; without an optimizer, with that of `model.compile()`."""
         options = self.options
-        self.choice, self.optimizer = choice, optimizer
         rows = Loader(self.features / TRAIN, lists=lists_of_backend()).num_rows
+        self.choice, self.optimizer = choice, optimizer or default_optimizer(rows)
         batch = options.batch_size or default_batch_size(rows // self.job.size, shuffle=True)
         train = self._loader(TRAIN, batch_size=batch, shuffle=True, seed=options.seed)
         checked = self._loader(STOP if options.patience else HELD_OUT, batch_size=EVALUATION_BATCH)
@@ -160,7 +160,10 @@ class TrainingRun:
             {name: count for name, count in rows.items() if name != "data"},
             columns,
             inspection.warnings,
-            saved_options(self._resolved()),
+            {
+                **saved_options(self._resolved()),
+                "optimizer": self.optimizer.written(f"{self.optimizer.learning_rate}"),
+            },
             self.seconds,
             self.rates,
             self._repeat,
@@ -186,7 +189,10 @@ class TrainingRun:
             return frame.select(names).collect(engine="streaming")
 
     def _resolved(self) -> TrainOptions:
-        return replace(self.options, batch_size=self.train.batch_size, learning_rate=self.optimizer.learning_rate)
+        """Return the options with what was chosen here; the choice of `compile` is left to it in a repetition."""
+        options = replace(self.options, batch_size=self.train.batch_size)
+        chosen = options.optimizer is not None or options.learning_rate is not None
+        return replace(options, learning_rate=self.optimizer.learning_rate) if chosen else options
 
     def _write(self, report: RunReport, fitted: Fitted) -> None:
         options, folder = self.options, self.folder
@@ -217,7 +223,7 @@ class TrainingRun:
             choice.written,
             choice.module,
             choice.arguments,
-            self.optimizer.cls.__name__,
+            self.optimizer.written("learning_rate"),
             self.optimizer.learning_rate,
             self.train.batch_size,
             EVALUATION_BATCH,

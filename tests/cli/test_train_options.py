@@ -13,6 +13,8 @@ from typer.testing import CliRunner
 
 import kerasrec as kr
 from kerasrec.cli import app
+from kerasrec.cli.model_choice import OptimizerChoice, choose_optimizer, default_optimizer
+from kerasrec.models.compile_arguments import suit_to_rows
 
 ROWS = 800
 TEXT_TABLE = ("--drop", "comment")
@@ -163,6 +165,23 @@ def test_the_script_trains_the_same_model(trained, tmp_path, monkeypatch, capsys
     first, second = kr.load_model(folder / "run" / "model.keras"), kr.load_model("trained/model.keras")
     for one, other in zip(first.get_weights(), second.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+@pytest.mark.parametrize("rows", [100, 1_000_000])
+def test_without_an_optimizer_it_is_the_one_that_compile_and_fit_choose(rows):
+    model = kr.models.LR(
+        kr.Schema([kr.Column("x", "float32", ("continuous",)), kr.Column("y", "int8", ("target",))])
+    )
+    model.compile()
+    suit_to_rows(model.optimizer, rows)
+    chosen = default_optimizer(rows)
+    expected, found = (optimizer.get_config() for optimizer in (model.optimizer, chosen(10)))
+    assert chosen.learning_rate == pytest.approx(expected.pop("learning_rate"))
+    assert found.pop("learning_rate")["config"]["initial_learning_rate"] == chosen.learning_rate
+    assert {**found, "name": ""} == {**expected, "name": ""}
+    assert eval(f"kr.optimizers.{chosen.written('0.1')}").get_config()["dense_factor"] == expected["dense_factor"]
+    assert choose_optimizer(None, None) is None
+    assert choose_optimizer(None, 0.5) == OptimizerChoice(kr.optimizers.Adagrad, 0.5)
 
 
 def test_options_of_the_command_line_replace_those_of_the_config(trained):
