@@ -136,6 +136,21 @@ def test_esmm_refuses_conversions_without_a_click():
     assert (predictions["clicked"] <= predictions["bought"]).all()
 
 
+def test_esmm_refuses_conversions_without_a_click_in_any_batch():
+    frame = pl.DataFrame({"age": [1.0, 2.0, 3.0], "clicked": [1.0, 0.0, 0.0], "bought": [1.0, 0.0, 1.0]})
+    schema = Schema([COLUMNS["age"].evolve(dtype="float64"), CLICKED, BOUGHT])
+    model = kr.models.ESMM(schema, deep_units=[2])
+    model.compile()
+    x, y = {"age": np.float32([1, 2, 3])}, {name: np.float32(frame[name]) for name in ("clicked", "bought")}
+    for data, targets in ((kr.Loader(frame, 2, schema=schema), None), (x, y)):
+        with pytest.raises(ValueError, match="1 of the rows of this epoch have a conversion"):
+            model.fit(data, targets, verbose=0)
+        with pytest.raises(ValueError, match="1 of the rows of this epoch have a conversion"):
+            model.evaluate(data, targets, verbose=0)
+    right = model.fit(x, {**y, "bought": y["clicked"]}, verbose=0)  # counted anew in each epoch
+    assert set(right.history) == {"loss", "clicked_loss", "bought_loss", "clicked_auc", "bought_auc"}
+
+
 def test_arguments_are_checked():
     for arguments, message in [
         ({"experts": 0}, "experts must be an integer >= 1; got 0"),

@@ -11,6 +11,7 @@ from keras import ops
 from kerasrec.data.loader_of import loader_of
 from kerasrec.layers.experts.parallel_mlp import ParallelMLP
 from kerasrec.layers.mlp import widths
+from kerasrec.metrics.on_backend import is_traced
 from kerasrec.models.base import SchemaModel, chain
 from kerasrec.models.heads import check_targets
 from kerasrec.schema import Schema, SchemaError
@@ -31,7 +32,7 @@ class ESMM(SchemaModel):
 
     **The data**: a row for each impression, with two targets of 0 and 1. The conversion is 0 where there was no
     click, also where it is unknown. A product cannot express a conversion without a click: `fit` and `evaluate`
-    refuse a loader whose first batch has one.
+    refuse a loader whose first batch has one, and count those of all batches, which they refuse after an epoch.
 
     Args:
         schema: `loader.schema`; categorical or continuous columns, or both, and two binary targets.
@@ -75,6 +76,7 @@ class ESMM(SchemaModel):
         self.towers = self.make_parallel(2, self.deep_units, dropout, "towers")
         self.logit = ParallelMLP(2, 1, final_activation=None, dtype="float32", name="logit")
         chain((None, self.side_by_side_width), self.towers, self.logit)
+        self.unclicked = keras.metrics.Sum(name="conversions_without_click")
         self.built = True  # not by `build()`, after which subclasses could not add weights
 
     def _roles(self, click: str | None, conversion: str | None) -> tuple[str, str]:
@@ -102,18 +104,37 @@ class ESMM(SchemaModel):
         outputs = {self.click: pctr, self.conversion: pctr * pcvr}
         return {name: outputs[name] for name in self.targets}
 
+    # ---- conversions without a click ---------------------------------------------------------------------------
     def _check_data(self, data: Any, role: str, training: bool) -> None:
         super()._check_data(data, role, training)
         loader = loader_of(data) if training else None
         labels = None if loader is None else keras.utils.unpack_x_y_sample_weight(loader.peek())[1]
-        if not isinstance(labels, Mapping):
-            return
-        click, conversion = (ops.convert_to_numpy(labels[name]) for name in (self.click, self.conversion))
-        if wrong := int((conversion > click).sum()):
+        if isinstance(labels, Mapping):
+            wrong = self._without_click(labels)
+            self._refuse(int(ops.sum(wrong)), f"of the first {len(wrong):,} rows of {role}")
+
+    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+        self.unclicked.update_state(self._without_click(y))
+        return super().compute_metrics(x, y, y_pred, sample_weight)
+
+    def get_metrics_result(self) -> dict[str, Tensor]:
+        results = dict(super().get_metrics_result())
+        wrong = results.pop(self.unclicked.name)
+        if not is_traced(wrong):
+            self._refuse(int(wrong), "of the rows of this epoch")
+        return results
+
+    def _without_click(self, labels: Mapping[str, Tensor]) -> Tensor:
+        """Return 1 for rows that have a conversion without a click, else 0."""
+        click, conversion = (ops.cast(labels[name], "float32") for name in (self.click, self.conversion))
+        return ops.cast(conversion > click, "float32")
+
+    def _refuse(self, wrong: int, rows: str) -> None:
+        if wrong:
             raise ValueError(
-                f"{self.name}: {wrong:,} of the first {len(click):,} rows of {role} have a conversion "
-                f"({self.conversion!r}) without a click ({self.click!r}). If the two are swapped, pass "
-                f"click={self.conversion!r}; else write the conversion as 0 where there was no click"
+                f"{self.name}: {wrong:,} {rows} have a conversion ({self.conversion!r}) without a click "
+                f"({self.click!r}). If the two are swapped, pass click={self.conversion!r}; else write the "
+                "conversion as 0 where there was no click"
             )
 
     def get_config(self) -> dict[str, Any]:
