@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import inspect
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import keras
 import polars as pl
 import pyarrow as pa
 
 from kerasrec.data.loader import Loader
+from kerasrec.data.weights import SampleWeight
 from kerasrec.etl.dataset import Dataset
 from kerasrec.schema import Schema, SchemaError
 
@@ -32,12 +33,13 @@ class DatasetLoaders:
     def for_fit(self, arguments: dict[str, Any], seed: int) -> dict[str, Any]:
         """Return the arguments of `fit` with loaders in the place of datasets.
 
-        A loader takes over `batch_size`, `shuffle`, which is true by default as in Keras, `validation_batch_size`
-        and `validation_split`, which Keras's `fit` would ignore or refuse.
+        A loader takes over `batch_size`, `shuffle`, which is true by default as in Keras, `validation_batch_size`,
+        `validation_split` and `sample_weight`, which Keras's `fit` would ignore or refuse.
         """
         arguments = dict(arguments)
-        data = arguments["x"]
+        data, weight = arguments["x"], None
         if isinstance(data, Dataset):
+            weight = weight_column(arguments.pop("sample_weight", None))
             rows, share = data.collect(), arguments.pop("validation_split", 0.0)
             if share:
                 if not 0 < share < 1 or arguments.get("validation_data") is not None:
@@ -46,15 +48,16 @@ class DatasetLoaders:
                     )
                 kept = int(len(rows) * (1 - share))
                 size = arguments.pop("validation_batch_size", None)
-                arguments["validation_data"] = self.loader(rows[kept:], data.schema, size)
+                arguments["validation_data"] = self.loader(rows[kept:], data.schema, size, sample_weight=weight)
                 rows = rows[:kept]
             size, shuffle = arguments.pop("batch_size", None), arguments.pop("shuffle", True)
-            arguments["x"] = self.loader(rows, data.schema, size, bool(shuffle), seed)
+            arguments["x"] = self.loader(rows, data.schema, size, bool(shuffle), seed, weight)
         refuse_frames("fit", data)
         validation = arguments.get("validation_data")
         if isinstance(validation, Dataset):
             size = arguments.pop("validation_batch_size", None)
-            arguments["validation_data"] = self.loader(validation.collect(), validation.schema, size)
+            rows = validation.collect()
+            arguments["validation_data"] = self.loader(rows, validation.schema, size, sample_weight=weight)
         refuse_frames("fit", validation)
         return arguments
 
@@ -65,6 +68,7 @@ class DatasetLoaders:
         batch_size: int | None = None,
         shuffle: bool = False,
         seed: int = 0,
+        sample_weight: SampleWeight = None,
     ) -> Loader:
         """Return a loader of a dataset's rows. Raises `SchemaError` if it lacks a target."""
         missing = [name for name in self.targets if name not in schema.targets.names]
@@ -82,8 +86,19 @@ class DatasetLoaders:
             lists="ragged" if keras.backend.backend() == "tensorflow" else "padded",
             columns=[name for name in self.schema.features.names if name in schema],
             targets=list(self.targets),
-            sample_weight=None if self.targets else False,
+            sample_weight=sample_weight if self.targets else False,
         )
+
+
+def weight_column(sample_weight: Any) -> SampleWeight:
+    """Return the `sample_weight` of `fit` or `evaluate` for a dataset. Raises `TypeError` for other types."""
+    is_columns = isinstance(sample_weight, Mapping) and all(isinstance(v, str) for v in sample_weight.values())
+    if sample_weight is None or sample_weight is False or isinstance(sample_weight, str) or is_columns:
+        return cast(SampleWeight, sample_weight)
+    raise TypeError(
+        "sample_weight: for a dataset pass the name of a column with the weights, a dict by target of such names, "
+        f"or False for none; got {type(sample_weight).__name__}"
+    )
 
 
 def by_name(method: Callable[..., Any], *args: Any, **kwargs: Any) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from kerasrec._keras import DataAdapter
 from kerasrec.data.loader_of import loader_of
 from kerasrec.etl.dataset import Dataset
 from kerasrec.models.checks import check_fit, check_same_features
-from kerasrec.models.dataset_arguments import DatasetLoaders, by_name, refuse_frames
+from kerasrec.models.dataset_arguments import DatasetLoaders, by_name, refuse_frames, weight_column
 from kerasrec.models.fit_data import compare_data_on_ranks, fingerprint_of_data, on_device
 from kerasrec.models.schema_files import SchemaFiles
 from kerasrec.parallel import comm
@@ -37,7 +37,8 @@ class SchemaTrainer(SchemaFiles, RankTrainer, keras.Model):
 
         A dataset, as `workflow.transform` returns it, is computed in memory. `batch_size` (by default as
         `kr.Loader` chooses it), `shuffle` (by default true), `validation_split` and `validation_batch_size` apply
-        to it as to arrays, and `validation_data` may be one too.
+        to it as to arrays, and `validation_data` may be one too. `sample_weight` names the column with the weights
+        of its rows, also of validation rows, or such columns by target, as in `kr.Loader`.
 
         With a loader, the arguments that Keras would ignore (`y`, `sample_weight`, `batch_size`, `shuffle`,
         `validation_split`) are refused. `class_weight` weighs each row by its class where there is one target; a
@@ -77,13 +78,16 @@ class SchemaTrainer(SchemaFiles, RankTrainer, keras.Model):
     def evaluate(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Evaluate as Keras does, after the same check of the data; on several ranks for the rows of all.
 
-        `x` may be a dataset, as `workflow.transform` returns it.
+        `x` may be a dataset, as `workflow.transform` returns it; `sample_weight` then names a column of it, or
+        columns by target.
         """
         arguments = by_name(keras.Model.evaluate, self, x, *args, **kwargs)
         refuse_frames("evaluate", x)
         if isinstance(x, Dataset):
             loaders = DatasetLoaders(self.schema, self.targets)
-            x = loaders.loader(x.collect(), x.schema, arguments.pop("batch_size", None))
+            weight = weight_column(arguments.pop("sample_weight", None))
+            batch_size = arguments.pop("batch_size", None)
+            x = loaders.loader(x.collect(), x.schema, batch_size, sample_weight=weight)
         self._check_data(x, "the data", training=True)
         compare_data_on_ranks("evaluate", x)
         return super().evaluate(**{**arguments, "x": on_device(x)})

@@ -125,6 +125,33 @@ def test_several_targets(workflow):
     assert set(one_of_two.evaluate(workflow.transform(frame), return_dict=True, verbose=0)) == {"loss", "rmse"}
 
 
+@pytest.mark.parametrize("weight", ["w", {"rating": "clicked"}], ids=str)
+def test_sample_weight_names_columns_as_in_a_loader(weight):
+    frame = make_frame().with_columns(w=pl.Series(np.arange(ROWS) % 4 / 2, dtype=pl.Float32))
+    users, targets = ["user id"] >> etl.Categorify(), ["clicked", "rating"] >> etl.Target()
+    dataset = etl.Workflow(users + targets + ["w"]).fit(frame).transform(frame)
+    loader = kr.Loader(dataset, batch_size=64, sample_weight=weight)
+
+    def lr():
+        keras.utils.set_random_seed(1)
+        model = kr.models.LR(kr.Schema([dataset.schema[name] for name in ("user id", "clicked", "rating")]))
+        model.compile(run_eagerly=True)
+        return model
+
+    same = {"epochs": 2, "verbose": 0}
+    expected = lr().fit(loader, validation_data=loader, **same).history
+    size = {"batch_size": 64, "validation_batch_size": 64, "shuffle": False, "sample_weight": weight}
+    assert lr().fit(dataset, validation_data=dataset, **size, **same).history == pytest.approx(expected)
+    assert lr().evaluate(dataset, 64, verbose=0, sample_weight=weight) == pytest.approx(
+        lr().evaluate(loader, verbose=0)
+    )
+    assert lr().evaluate(dataset, 64, verbose=0)[0] != pytest.approx(lr().evaluate(loader, verbose=0)[0])
+    with pytest.raises(TypeError, match="sample_weight: for a dataset pass the name of a column.*got ndarray"):
+        lr().fit(dataset, sample_weight=np.ones(ROWS))
+    with pytest.raises(ValueError, match="sample_weight: no column 'weight' in the schema; available: user id"):
+        lr().evaluate(dataset, sample_weight="weight")
+
+
 def test_what_is_no_data_says_what_is(workflow, model):
     frame = make_frame()
     for data in (frame, frame.lazy(), frame.to_pandas(), frame.to_arrow(), frame.to_dicts()):

@@ -59,7 +59,7 @@ def alone(folder, name, ranks, callbacks=()):
 
 def assert_same_numbers(name, many, one):
     """To float32's digits; a prediction next to a threshold, or to another one, may fall on either side of it."""
-    loose = {"accuracy": 0.01, "auc": 0.005, "exact_auc": 0.002, "gauc": 0.005}
+    loose = {"accuracy": 0.01, "auc": 0.005, "exact_auc": 0.01, "gauc": 0.01}
     loose = loose.get(name.removeprefix("log ").removeprefix("val_"), 1e-6)
     np.testing.assert_allclose(many, one, rtol=2e-4, atol=loose, err_msg=name)
 
