@@ -170,7 +170,7 @@ def test_the_script_trains_the_same_model(trained, tmp_path, monkeypatch, capsys
 @pytest.mark.parametrize("rows", [100, 1_000_000])
 def test_without_an_optimizer_it_is_the_one_that_compile_and_fit_choose(rows):
     model = kr.models.LR(
-        kr.Schema([kr.Column("x", "float32", ("continuous",)), kr.Column("y", "int8", ("target",))])
+        kr.Schema([kr.Column("x", "float32", ("continuous",)), kr.Column("y", "int8", ("target", "binary"))])
     )
     model.compile()
     suit_to_rows(model.optimizer, rows)

@@ -142,10 +142,10 @@ def test_sample_weight_names_columns_as_in_a_loader(weight):
     expected = lr().fit(loader, validation_data=loader, **same).history
     size = {"batch_size": 64, "validation_batch_size": 64, "shuffle": False, "sample_weight": weight}
     assert lr().fit(dataset, validation_data=dataset, **size, **same).history == pytest.approx(expected)
-    assert lr().evaluate(dataset, 64, verbose=0, sample_weight=weight) == pytest.approx(
-        lr().evaluate(loader, verbose=0)
-    )
-    assert lr().evaluate(dataset, 64, verbose=0)[0] != pytest.approx(lr().evaluate(loader, verbose=0)[0])
+    expected = lr().evaluate(loader, verbose=0)
+    found = lr().evaluate(dataset, batch_size=64, sample_weight=weight, verbose=0)
+    assert found == pytest.approx(expected)
+    assert lr().evaluate(dataset, batch_size=64, verbose=0)[0] != pytest.approx(expected[0])
     with pytest.raises(TypeError, match="sample_weight: for a dataset pass the name of a column.*got ndarray"):
         lr().fit(dataset, sample_weight=np.ones(ROWS))
     with pytest.raises(ValueError, match="sample_weight: no column 'weight' in the schema; available: user id"):
