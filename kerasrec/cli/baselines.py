@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from kerasrec.cli.feature_files import feature_files, sample_rows
 from kerasrec.cli.run_report import Baseline
 from kerasrec.cli.scores import score
+from kerasrec.cli.weights import weights_in
 from kerasrec.datasets.additive import Additive, Column, IdLists, number_bins, quantile_edges
 from kerasrec.schema import Column as SchemaColumn
 from kerasrec.schema import Schema, Tag
@@ -46,8 +47,10 @@ def score_baselines(train: Path, valid: Path) -> dict[str, dict[str, Baseline]]:
     schema = Schema.load(train)
     sample = sample_rows(train, MAX_ROWS)
     readers = _readers(schema, sample)
-    features, weights = [read(sample) for read in readers], _weights(schema, sample)
-    models = {target.name: _Models.fit(target, sample, features, weights) for target in schema.targets}
+    features, weights = [read(sample) for read in readers], weights_in(schema, sample)
+    models = {
+        target.name: _Models.fit(target, sample, features, weights[target.name]) for target in schema.targets
+    }
     del sample, features
 
     predictions: dict[str, list[dict[str, NDArray]]] = {name: [] for name in models}
@@ -58,8 +61,9 @@ def score_baselines(train: Path, valid: Path) -> dict[str, dict[str, Baseline]]:
         for name, model in models.items():
             predictions[name].append(model.predict(columns, len(batch)))
     frame = pl.concat(labels)
+    weights = weights_in(schema, frame)
     return {
-        target.name: _score(target, frame, predictions[target.name], _weights(schema, frame))
+        target.name: _score(target, frame, predictions[target.name], weights[target.name])
         for target in schema.targets
     }
 
@@ -106,11 +110,6 @@ def _batches(folder: Path) -> Iterator[pl.DataFrame]:
         with pq.ParquetFile(path) as file:
             for batch in file.iter_batches(_BATCH):
                 yield pl.DataFrame(pl.from_arrow(batch))
-
-
-def _weights(schema: Schema, rows: pl.DataFrame) -> Weights:
-    names = schema.select(Tag.WEIGHT).names
-    return _numbers(rows[names[0]]) if names else None
 
 
 def _numbers(values: pl.Series) -> NDArray[np.float64]:

@@ -20,6 +20,7 @@ from kerasrec.cli.run_report import Segment
 from kerasrec.cli.scores import score
 from kerasrec.cli.segments import MIN_ROWS, find_segments, worst_segments
 from kerasrec.cli.text_table import METRIC_NAMES, table
+from kerasrec.cli.weights import weights_in
 from kerasrec.etl.sources.scan import scan
 from kerasrec.etl.sources.source import Source
 from kerasrec.files import write_aside
@@ -103,12 +104,9 @@ def _figures(target: Column, predictions: LabelledPredictions, raw: pl.DataFrame
 
 def _weights(predictions: LabelledPredictions, target: str) -> np.ndarray | None:
     """Return the weights of the rows, if the workflow has any."""
-    columns = [name for name in predictions.labels.columns if name not in predictions.targets.names]
-    if not columns:
-        return None
-    weights = predictions.labels[columns[0]].cast(pl.Float64).to_numpy()
-    if not weights.sum() > 0:
-        raise CommandError(f"{target!r} cannot be evaluated: the weights in {columns[0]!r} are all 0")
+    weights = weights_in(predictions.schema, predictions.labels)[target]
+    if weights is not None and not weights.sum() > 0:
+        raise CommandError(f"{target!r} cannot be evaluated: the weights of its rows are all 0")
     return weights
 
 

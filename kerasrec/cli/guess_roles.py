@@ -20,6 +20,7 @@ from kerasrec.cli.roles import (
 )
 from kerasrec.cli.steps import Step
 from kerasrec.cli.targets import target_steps
+from kerasrec.cli.weights import is_for_all
 
 
 def guess_roles(stats: Iterable[ColumnStats], wishes: Wishes) -> list[Guess]:
@@ -42,11 +43,15 @@ def guess_roles(stats: Iterable[ColumnStats], wishes: Wishes) -> list[Guess]:
     if wishes.drop_null_targets:
         dropping = (Step.of("DropNA"),)
         targets = {name: ((*dropping, *steps), reason) for name, (steps, reason) in targets.items()}
+    if not is_for_all(wishes.weights, wishes.targets):
+        for name, weight in wishes.weights.items():
+            steps, reason = targets[name]
+            targets[name] = (*steps[:-1], steps[-1].with_default(weight=weight)), reason
     guesses = []
     for name, column in columns.items():
         if name in targets:
             guesses.append(Guess(column, TARGET, *targets[name]))
-        elif name == wishes.weight:
+        elif name in wishes.weights.values():
             guesses.append(_weight(column))
         elif name in roles:
             guesses.append(_as_chosen(column, roles[name]))
@@ -68,16 +73,19 @@ def guess_roles(stats: Iterable[ColumnStats], wishes: Wishes) -> list[Guess]:
 def _check_names(columns: Mapping[str, ColumnStats], wishes: Wishes) -> None:
     """Raise `CommandError` for the name of a column that there is not, or that is named twice."""
     named = [("--target", name) for name in wishes.targets]
-    named += [("--time", wishes.time), ("--sample-weight", wishes.weight)]  # type: ignore[list-item]
+    named += [("--sample-weight", name) for name in wishes.weights.values()]
+    named += [] if wishes.time is None else [("--time", wishes.time)]
     for flag, name in named:
-        if name is not None and name not in columns:
+        if name not in columns:
             raise CommandError(f"{flag}: no column {name!r}{did_you_mean(name, columns)}")
     for name in wishes.targets:
         if list(wishes.targets).count(name) > 1:
             raise CommandError(f"--target: {name!r} is given twice")
-    for flag, name in named[len(wishes.targets) :]:
-        if name in wishes.targets:
-            raise CommandError(f"{flag}: {name!r} is the target")
+    for target, name in wishes.weights.items():
+        if name == target:
+            raise CommandError(f"--sample-weight: {name!r} is the target itself")
+    if wishes.time in wishes.targets:
+        raise CommandError(f"--time: {wishes.time!r} is the target")
     if unknown := [name for name in wishes.columns if name not in columns]:
         raise CommandError(f"--config: no column {unknown[0]!r}{did_you_mean(unknown[0], columns)}")
 
@@ -92,7 +100,7 @@ def _chosen_roles(wishes: Wishes, columns: Mapping[str, ColumnStats]) -> dict[st
                 raise CommandError(f"{flag}: no column {name!r}{did_you_mean(name, columns)}")
             if name in wishes.targets:
                 raise CommandError(f"{flag}: {name!r} is the target")
-            if name == wishes.weight:
+            if name in wishes.weights.values():
                 raise CommandError(f"{flag}: {name!r} is the weight of the rows (--sample-weight)")
             if roles.setdefault(name, role) != role:
                 raise CommandError(f"column {name!r} cannot be both {roles[name]} and {role}")

@@ -15,6 +15,7 @@ from kerasrec.cli.feature_files import sample_rows
 from kerasrec.cli.model_outputs import by_name
 from kerasrec.cli.run_report import Importance
 from kerasrec.cli.scores import score
+from kerasrec.cli.weights import weights_in
 from kerasrec.data.loader import Loader
 from kerasrec.schema import Column, Schema, Tag
 
@@ -91,10 +92,9 @@ def _shuffled(frame: pl.DataFrame, shuffle: _Shuffle | None) -> pl.DataFrame:
 
 def _score(target: Column, schema: Schema, frame: pl.DataFrame, predictions: NDArray[Any]) -> float:
     """Return a score that is higher for better predictions: the AUC, or minus the RMSE."""
-    weights = schema.select(Tag.WEIGHT).names
     task = "binary" if Tag.BINARY in target.tags else "regression"
     labels = frame[target.name].cast(pl.Float64).to_numpy()
-    scores = score(task, labels, predictions, frame[weights[0]].to_numpy() if weights else None)
+    scores = score(task, labels, predictions, weights_in(schema, frame)[target.name])
     return -scores["rmse"] if task == "regression" else scores["auc"]
 
 

@@ -18,6 +18,7 @@ from kerasrec.cli.options import TrainOptions
 from kerasrec.cli.preconditions import check_valid
 from kerasrec.cli.roles import CATEGORICAL, CONTINUOUS, DROPPED, Guess, Wishes
 from kerasrec.cli.rows import HELD_OUT, Split, count_nulls
+from kerasrec.cli.weights import weight_columns
 from kerasrec.cli.workflow import with_min_count
 from kerasrec.etl.sources.scan import scan
 from kerasrec.etl.sources.source import Source
@@ -101,15 +102,16 @@ def _wishes(options: TrainOptions, columns: Mapping[str, ColumnSteps]) -> Wishes
         CONTINUOUS: column_names(options.continuous),
         DROPPED: column_names(options.drop),
     }
+    weights = weight_columns(options.sample_weight or (), options.targets)
     return Wishes(
         options.targets,
         options.task,
         options.positive or (),
         options.drop_null_targets,
         options.time,
-        options.sample_weight,
+        weights,
         chosen,
-        {name: steps for name, steps in columns.items() if name not in (*options.targets, options.sample_weight)},
+        {name: steps for name, steps in columns.items() if name not in (*options.targets, *weights.values())},
     )
 
 

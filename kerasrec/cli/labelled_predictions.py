@@ -30,16 +30,21 @@ class LabelledPredictions:
     """What a run predicts for rows.
 
     Args:
-        targets: columns of the workflow's output.
+        schema: of the workflow's output.
         categorical: names of the raw columns that are ids.
         values: target -> predictions, float32 (rows,), in the order of the rows.
         labels: the targets and weights of the rows.
     """
 
-    targets: Schema
+    schema: Schema
     categorical: Sequence[str]
     values: Mapping[str, NDArray[np.float32]]
     labels: pl.DataFrame
+
+    @property
+    def targets(self) -> Schema:
+        """The columns that the model predicts."""
+        return self.schema.targets
 
     @property
     def rows(self) -> int:
@@ -64,7 +69,7 @@ def predict_labelled(pipeline: Pipeline, data: Source, console: Console) -> Labe
         values = _predict(pipeline, folder, schema, count_rows(folder), console)
         names = [*schema.targets.names, *schema.select(Tag.WEIGHT).names]
         labels = pl.scan_parquet(feature_files(folder), glob=False).select(names).collect(engine="streaming")
-    return LabelledPredictions(schema.targets, _raw_ids(workflow), values, labels)
+    return LabelledPredictions(schema, _raw_ids(workflow), values, labels)
 
 
 def _predict(

@@ -70,11 +70,12 @@ class TrainOptions:
         ),
     ] = None
     sample_weight: Annotated[
-        str | None,
+        list[str] | None,
         _option(
             panel=_DATA,
-            metavar="COLUMN",
-            help="A column of numbers that says how much each row counts in loss and figures.",
+            metavar="[TARGET=]COLUMN",
+            help="A column of numbers that says how much each row counts in loss and figures: for all targets, or "
+            "as target=column, which can be given once per target.",
         ),
     ] = None
     positive: Annotated[

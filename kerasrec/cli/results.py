@@ -32,7 +32,7 @@ class Measured:
     tasks: Mapping[str, str]
     labels: Mapping[str, Any]
     predictions: Mapping[str, Any]
-    weights: Any
+    weights: Mapping[str, Any]
     scores: Mapping[str, Mapping[str, float]]
     baselines: Mapping[str, Mapping[str, Baseline]]
     importance: Mapping[str, Mapping[str, Importance]]
@@ -54,9 +54,9 @@ def target_reports(
                 fitted.checks[name],
                 measured.scores[name],
                 measured.baselines.get(name, {}),
-                weights=measured.weights,
+                weights=measured.weights[name],
                 importance=measured.importance.get(name, {}),
-                segments=find_segments(raw, task, labels, predictions, measured.weights, categorical=ids),
+                segments=find_segments(raw, task, labels, predictions, measured.weights[name], categorical=ids),
             )
         )
     return reports

@@ -46,7 +46,7 @@ class Wishes:
         positive: values of targets that count as 1.
         drop_null_targets: whether to leave out rows in which a target is null.
         time: the column by which rows are held out; it is also a feature.
-        weight: the column with the weights of rows.
+        weights: target -> the column with the weights of its rows.
         chosen: role -> names of the columns that the user gives this role.
         columns: roles and steps of columns as a config file has them; `chosen` goes before.
     """
@@ -56,7 +56,7 @@ class Wishes:
     positive: Sequence[str] = ()
     drop_null_targets: bool = False
     time: str | None = None
-    weight: str | None = None
+    weights: Mapping[str, str] = field(default_factory=dict)
     chosen: Mapping[str, Iterable[str]] = field(default_factory=dict)
     columns: Mapping[str, tuple[str, tuple[Step, ...], str]] = field(default_factory=dict)
 

@@ -124,7 +124,7 @@ def _model(options: TrainOptions, parts: ScriptParts) -> str:
         valid,
         f"model = {parts.model}(train.schema{arguments})",
         f"learning_rate = keras.optimizers.schedules.{rate}",
-        f"model.compile(kr.optimizers.{parts.optimizer}{_metrics(parts)})",
+        f"model.compile(kr.optimizers.{parts.optimizer}{_metrics(options, parts)})",
     ]
     if options.patience:
         stopping = f"kr.callbacks.EarlyStopping(stop, every={parts.every}, patience={options.patience})"
@@ -134,9 +134,9 @@ def _model(options: TrainOptions, parts: ScriptParts) -> str:
     return "\n".join([*lines, 'model.save("trained/model.keras")'])
 
 
-def _metrics(parts: ScriptParts) -> str:
+def _metrics(options: TrainOptions, parts: ScriptParts) -> str:
     """Return the arguments of `compile` that weigh metrics; without weights, the defaults do."""
-    if not any(guess.role == WEIGHT for guess in parts.guesses):
+    if not options.sample_weight:
         return ""
     names = {name: ["auc" if task == "binary" else "rmse"] for name, task in parts.tasks.items()}
     weighted = names if len(names) > 1 else next(iter(names.values()))
@@ -144,14 +144,17 @@ def _metrics(parts: ScriptParts) -> str:
 
 
 def _figures(parts: ScriptParts) -> str:
-    weighted = any(guess.role == WEIGHT for guess in parts.guesses)
+    by_target = any("weight" in dict(step.settings) for g in parts.guesses if g.role == TARGET for step in g.steps)
+    weighted = not by_target and any(guess.role == WEIGHT for guess in parts.guesses)
     several = len(parts.tasks) > 1
     lines = ["# The figures", "batches = list(valid)", "predictions = model.predict(valid)"]
     if weighted:
         lines.append("weights = np.concatenate([batch[2] for batch in batches])")
-    weights = ", weights=weights" if weighted else ""
     for name, task in parts.tasks.items():
         key = f"[{literal(name)}]" if several else ""
+        if by_target:
+            lines.append(f"weights = np.concatenate([batch[2]{key} for batch in batches])")
+        weights = ", weights=weights" if weighted or by_target else ""
         lines.append(f"labels, predicted = np.concatenate([batch[1]{key} for batch in batches]), predictions{key}")
         functions = {"RMSE": "rmse"} if task == "regression" else {"AUC": "auc", "log loss": "log_loss"}
         shown = ", ".join(f'"{title}", metrics.{f}(labels, predicted{weights})' for title, f in functions.items())

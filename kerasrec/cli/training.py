@@ -12,13 +12,16 @@ from typing import Any
 import keras
 import numpy as np
 import polars as pl
+from keras import ops
 from numpy.typing import NDArray
 
 from kerasrec.callbacks.early_stopping import EarlyStopping, StoppingCheck
 from kerasrec.cli.feature_files import rows_per_s
 from kerasrec.cli.progress import Stage
 from kerasrec.cli.run_report import Check
+from kerasrec.cli.weights import weights_in
 from kerasrec.data.loader import Loader
+from kerasrec.data.weights import weights_by_target
 from kerasrec.parallel import comm
 from kerasrec.schema import Schema, Tag
 
@@ -77,10 +80,11 @@ def fit_model(
         if ranks == 1:
             stopping.restore()  # what is kept is the best so far
         raise
-    scale = _mean_weight(checked)
+    scales = _mean_weights(checked, list(tasks))
     checks = {
         name: [
-            _check(name, task, check, progress.rows_after(check.step), len(tasks) > 1, scale) for check in checks
+            _check(name, task, check, progress.rows_after(check.step), len(tasks) > 1, scales[name])
+            for check in checks
         ]
         for name, task in tasks.items()
         if (checks := stopping.checks)
@@ -100,17 +104,15 @@ def predict(model: Any, folder: Path, targets: Sequence[str]) -> dict[str, NDArr
     return {name: np.concatenate([part[name] for part in parts]) for name in targets}
 
 
-def read_labels(folder: Path) -> tuple[dict[str, NDArray[Any]], NDArray[Any] | None]:
-    """Return target -> labels of all rows of a folder of features, and their weights if they have any."""
+def read_labels(folder: Path) -> tuple[dict[str, NDArray[Any]], dict[str, NDArray[np.float64] | None]]:
+    """Return target -> labels of all rows of a folder of features, and target -> their weights, None for 1."""
     schema = Schema.load(folder)
     names = [*schema.targets.names, *schema.select(Tag.WEIGHT).names]
     files = sorted(folder.glob("*.parquet"))
     frame = pl.scan_parquet(files, glob=False)
     columns = frame.collect_schema().names()
     values = frame.select(pl.nth([columns.index(name) for name in names])).collect(engine="streaming")
-    arrays = {name: values[name].to_numpy() for name in names}
-    weights = schema.select(Tag.WEIGHT).names
-    return {name: arrays[name] for name in schema.targets.names}, arrays[weights[0]] if weights else None
+    return {name: values[name].to_numpy() for name in schema.targets.names}, weights_in(schema, values)
 
 
 def lists_of_backend() -> Any:
@@ -158,11 +160,14 @@ def _check(name: str, task: str, check: StoppingCheck, rows: int, several: bool,
     return Check(rows, trained, {"auc": check.logs[f"{prefix}auc"], "logloss": reached})
 
 
-def _mean_weight(loader: Loader) -> float:
-    """Return the mean weight of a loader's rows; 1 if they have none."""
-    if not loader.schema.select(Tag.WEIGHT).names:
-        return 1.0
-    sums = np.zeros(2)
+def _mean_weights(loader: Loader, targets: Sequence[str]) -> dict[str, float]:
+    """Return target -> the mean weight of a loader's rows; 1 if they have none."""
+    sums, rows = dict.fromkeys(targets, 0.0), 0
+    if not any(weights_by_target(loader.schema, targets).values()):
+        return dict.fromkeys(targets, 1.0)
     for _, _, weights in loader:
-        sums += weights.sum(), len(weights)
-    return float(sums[0] / sums[1]) or 1.0
+        by_target = weights if isinstance(weights, Mapping) else dict.fromkeys(targets, weights)
+        for target in targets:
+            sums[target] += float(ops.sum(by_target[target]))
+        rows += int(by_target[targets[0]].shape[0])
+    return {target: total / rows if total else 1.0 for target, total in sums.items()}

@@ -142,7 +142,9 @@ class TrainingRun:
         predictions = predict(self.model, valid, names)
         importance = permutation_importance(self.model, valid, seed=self.options.seed)
         labels, weights = read_labels(valid)
-        scores = {name: score(task, labels[name], predictions[name], weights) for name, task in self.tasks.items()}
+        scores = {
+            name: score(task, labels[name], predictions[name], weights[name]) for name, task in self.tasks.items()
+        }
         baselines = score_baselines(self.features / TRAIN, valid) if self.job.rank == 0 else {}
         return Measured(self.tasks, labels, predictions, weights, scores, baselines, importance)
 

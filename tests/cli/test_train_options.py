@@ -167,6 +167,32 @@ def test_the_script_trains_the_same_model(trained, tmp_path, monkeypatch, capsys
         np.testing.assert_array_equal(one, other)
 
 
+def test_targets_have_weights_of_their_own(table, tmp_path):
+    """The figures are those of the held-out rows weighed by target: `kerasrec evaluate` finds them again."""
+    asked = (
+        "--target",
+        "bought",
+        "--target",
+        "rating",
+        "--positive",
+        "yes",
+        "--sample-weight",
+        "rating=importance",
+    )
+    said = train(table, *asked, *FAST, "--out", tmp_path / "run")
+    assert 'Target(weight="importance"' in said
+    run("evaluate", tmp_path / "run", table, "--out", tmp_path / "figures.json")
+    figures = json.loads((tmp_path / "figures.json").read_text())["targets"]
+    rows = pl.read_csv(table)
+    assert figures["rating"]["observed mean"] == pytest.approx(
+        np.average(rows["rating"], weights=rows["importance"])
+    )
+    assert figures["bought"]["observed mean"] == pytest.approx((rows["bought"] == "yes").mean())
+    twice = ("--target", "bought", "--sample-weight", "age", "--sample-weight", "bought=price")
+    assert "'bought' has two columns of weights, 'age' and 'price'" in refused(table, *twice)
+    assert "'rating' is the target itself" in refused(table, "--target", "rating", "--sample-weight", "rating")
+
+
 @pytest.mark.parametrize("rows", [100, 1_000_000])
 def test_without_an_optimizer_it_is_the_one_that_compile_and_fit_choose(rows):
     model = kr.models.LR(
