@@ -113,7 +113,13 @@ class ESMM(SchemaModel):
             wrong = self._without_click(labels)
             self._refuse(int(ops.sum(wrong)), f"of the first {len(wrong):,} rows of {role}")
 
-    def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> Any:
+    def compute_metrics(
+        self,
+        x: Mapping[str, Tensor],
+        y: Mapping[str, Tensor],
+        y_pred: Mapping[str, Tensor],
+        sample_weight: Mapping[str, Tensor] | Tensor | None = None,
+    ) -> dict[str, Tensor]:
         self.unclicked.update_state(self._without_click(y))
         return super().compute_metrics(x, y, y_pred, sample_weight)
 
