@@ -127,8 +127,10 @@ class AUC(RowMetric):
     def _summary(self) -> SortedScores:
         """Return this rank's rows that are summarised."""
         count = int(self._ranges.count.value)
-        arrays = (np.asarray(ops.convert_to_numpy(variable.value[:count])) for variable in self._ranges[:4])
-        return SortedScores(*arrays, float(self._ranges.surplus.value))
+        low, high, positives, negatives = (
+            np.asarray(ops.convert_to_numpy(variable.value[:count])) for variable in self._ranges[:4]
+        )
+        return SortedScores(low, high, positives, negatives, float(self._ranges.surplus.value))
 
     def _recent(self) -> SortedScores:
         """Return this rank's rows since then, by score."""

@@ -78,7 +78,10 @@ def add_rows(ranges: ScoreRanges, scores: Tensor, weights: Tensor, rows: Tensor)
     after = [ops.take(_ended(side, out_ends), group) for side in out_sides]
     new = [ops.where(is_range, ops.zeros_like(side), side) for side in sides]
     return ScoreRanges(
-        *(column[:capacity] for column in (out_low, out_high, *out_sides)),
+        out_low[:capacity],
+        out_high[:capacity],
+        out_sides[0][:capacity],
+        out_sides[1][:capacity],
         count,
         ranges.surplus + ops.sum(sides[0] * (before[1] - after[1]) - sides[1] * (before[0] - after[0])),
         ranges.lost_pairs + _pairs_within(ranges._replace(low=range_low, high=range_high), low, new),

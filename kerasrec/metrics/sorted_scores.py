@@ -55,9 +55,13 @@ class SortedScores:
     def merge(self, other: SortedScores) -> SortedScores:
         """Return the ranges of both."""
         order = np.argsort(np.concatenate([self.low, other.low]), kind="stable")
-        columns = ("low", "high", "positives", "negatives")
-        joined = (np.concatenate([getattr(self, name), getattr(other, name)])[order] for name in columns)
-        return SortedScores(*joined, self.surplus + other.surplus)
+        return SortedScores(
+            np.concatenate([self.low, other.low])[order],
+            np.concatenate([self.high, other.high])[order],
+            np.concatenate([self.positives, other.positives])[order],
+            np.concatenate([self.negatives, other.negatives])[order],
+            self.surplus + other.surplus,
+        )
 
     def at_middles(self) -> SortedScores:
         """Return the same with each range as one score, its middle; the AUC stays as it is."""
