@@ -48,7 +48,8 @@ class SchemaTrainer(SchemaFiles, RankTrainer, keras.Model):
         schema and what the loaders read (`kr.parallel.RanksDiffer`).
         """
         arguments = by_name(keras.Model.fit, self, x, *args, **kwargs)
-        seed = 0 if self.optimizer is None else int(self.optimizer.iterations)  # another order in each fit
+        # Another order in each fit; Keras says what is missing of a model that is not compiled.
+        seed = int(self.optimizer.iterations) if self.compiled and self.optimizer is not None else 0
         arguments = DatasetLoaders(self.schema, self.targets).for_fit(arguments, seed)
         x = arguments["x"]
         validation_data = arguments.get("validation_data")

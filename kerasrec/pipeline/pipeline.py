@@ -269,7 +269,7 @@ def _compiled(model: keras.Model, workflow: Workflow) -> keras.Model:
         raise TypeError(f"the function of the schema must return a keras.Model; got {type(model).__name__}")
     reads_of(model, workflow.output_schema)
     if not model.compiled and not isinstance(model, SchemaModel):
-        raise ValueError(f"compile {model.name!r} with a loss first: only kr.models have a default")
+        raise ValueError(f"compile {model.name!r} with a loss first: only kr.models of a target have a default")
     if not model.compiled:
         model.compile()
     return model

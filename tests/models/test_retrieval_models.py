@@ -194,6 +194,10 @@ def test_what_does_not_fit_is_refused_with_a_remedy():
         model.compile(metrics=["auc"])
     with pytest.raises(ValueError, match=r"as kr.losses.InBatchSoftmax\(\) does; got 'mse'"):
         model.compile(loss="mse")
+    with pytest.raises(ValueError, match=r"call `compile\(\)` before"):
+        model.fit(X)
+    with pytest.raises(ValueError, match="class_weight needs a target; pairs have no classes"):
+        model.fit(X, class_weight={0: 2.0})
     with pytest.warns(UserWarning, match="temperature=0.05"):
         model.compile(loss=kr.losses.InBatchSoftmax())
     with pytest.raises(ValueError, match="similarity must be one of 'dot', 'cosine', 'l2'; got 'euclid'"):

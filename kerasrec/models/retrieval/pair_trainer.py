@@ -148,7 +148,10 @@ class PairTrainer(SchemaTrainer):
 
     def fit(self, x: Any = None, *args: Any, **kwargs: Any) -> Any:
         """Fit as `SchemaModel` does, on rows each of which is a pair; a target must be 1 in all of them."""
-        for data in (x, by_name(keras.Model.fit, self, x, *args, **kwargs).get("validation_data")):
+        arguments = by_name(keras.Model.fit, self, x, *args, **kwargs)
+        if arguments.get("class_weight") is not None:
+            raise ValueError(f"{self.name}: class_weight needs a target; pairs have no classes")
+        for data in (x, arguments.get("validation_data")):
             check_dataset(data)
         with refusing_negatives():
             return super().fit(x, *args, **kwargs)
