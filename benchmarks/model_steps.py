@@ -1,4 +1,4 @@
-"""Measure a training step of every model of `kerasrec models`, beside DLRM's.
+"""Measure a training step of every ranking, sequence and multi-task model, beside DLRM's.
 
     python benchmarks/model_steps.py --out docs/figures/model_steps.json
 
@@ -34,11 +34,11 @@ import numpy as np
 import tensorflow as tf
 
 import kerasrec as kr
-from kerasrec.models.registry import BY_NAME
+from kerasrec.models.registry import MULTITASK, RANKING, SEQUENCE
 from kerasrec.models.sequence.base import SequenceModel
 from kerasrec.schema import Column, Hotness, Schema, Tag
 
-SEVERAL = ("shared-bottom", "mmoe", "ple", "esmm")
+MODELS = {**RANKING, **SEQUENCE, **MULTITASK}
 BATCHES = 8
 CLOCKS = {"wall": time.perf_counter, "cpu": time.process_time}
 
@@ -49,12 +49,12 @@ def schema_of(name: str, args: argparse.Namespace) -> Schema:
         Column(f"c{i}", "int32", (Tag.CATEGORICAL,), cardinality=args.vocabulary, table=f"c{i}")
         for i in range(args.columns)
     ]
-    if issubclass(BY_NAME[name], SequenceModel):
+    if issubclass(MODELS[name], SequenceModel):
         tags, length = (Tag.CATEGORICAL, Tag.LIST), args.history
         hotness = Hotness(length, length, length)
         columns.append(Column("history", "int32", tags, cardinality=args.vocabulary, table="c0", hotness=hotness))
     columns += [Column(f"x{i}", "float32", (Tag.CONTINUOUS,)) for i in range(args.continuous)]
-    targets = ["click", "buy"] if name in SEVERAL else ["click"]
+    targets = ["click", "buy"] if name in MULTITASK else ["click"]
     return Schema([*columns, *(Column(target, "float32", (Tag.TARGET, Tag.BINARY)) for target in targets)])
 
 
@@ -105,9 +105,9 @@ class Training:
 
     def __init__(self, name: str, args: argparse.Namespace):
         schema = schema_of(name, args)
-        has_width = "embedding_dim" in inspect.signature(BY_NAME[name]).parameters
+        has_width = "embedding_dim" in inspect.signature(MODELS[name]).parameters
         keras.utils.set_random_seed(0)
-        self.model = BY_NAME[name](schema, **({"embedding_dim": args.width} if has_width else {}))
+        self.model = MODELS[name](schema, **({"embedding_dim": args.width} if has_width else {}))
         self.model.compile(kr.optimizers.Adagrad(), metrics=[])
         self.data = batches(schema, args)
         self(3)
@@ -171,7 +171,7 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", nargs="+", choices=list(BY_NAME), default=list(BY_NAME), metavar="MODEL")
+    parser.add_argument("--models", nargs="+", choices=list(MODELS), default=list(MODELS), metavar="MODEL")
     parser.add_argument("--columns", type=int, default=26, help="categorical columns")
     parser.add_argument("--continuous", type=int, default=13, help="continuous columns")
     parser.add_argument("--vocabulary", type=int, default=100_000, help="ids of each categorical column")
