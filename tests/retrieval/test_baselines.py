@@ -133,11 +133,12 @@ def test_a_target_that_was_seen_or_is_no_item_counts_as_missed():
     report = model.rank(rows, at=1)
     assert report["hit_rate@1"] == 0.5
     assert report.targets_out_of_reach == 2
-    with pytest.raises(ValueError, match="row 1 has no item"):
-        model.rank(Histories(Lists.of([[1], []]), 3))
+    empty = model.rank(Histories(Lists.of([[], [2, 1], [], [0]]), 3), at=1)
+    assert (empty.queries, empty.queries_without_targets, empty["hit_rate@1"]) == (2, 2, 0.5)
 
 
 def test_mistakes(tmp_path):
+    assert repr(ItemKNN(shrink=2.0)) == "ItemKNN(neighbors=100, shrink=2.0)"
     data = Histories(Lists.of([[0, 1], []]), 2)
     for model in MODELS:
         assert np.isfinite(scores(model, data)).all()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Sequence
 from typing import Self
 
@@ -67,7 +68,7 @@ class Baseline:
         """Return the metrics of ranking each row's last item among all items, given those before it.
 
         Args:
-            data: as for `fit`; rows to validate or test on.
+            data: as for `fit`; rows to validate or test on. One without items is not averaged.
             at: the k of the metrics.
             exclude_seen: whether the items of the history are left out of the ranking. A target that the user had
                 before then counts as missed.
@@ -76,7 +77,18 @@ class Baseline:
         seen = histories.lists if exclude_seen else None
         cuts = cutoffs(at)
         ranks, covered = ranks_and_coverage(self._scores(histories), targets, cuts, exclude=seen)
-        return RankingReport.of(ranks, candidates=self.items, at=cuts, exclude_seen=exclude_seen, covered=covered)
+        return RankingReport.of(
+            ranks,
+            targets.offsets,
+            candidates=self.items,
+            at=cuts,
+            exclude_seen=exclude_seen,
+            covered=covered,
+        )
+
+    def __repr__(self) -> str:
+        arguments = inspect.signature(type(self)).parameters
+        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in arguments)})"
 
     def _read(self, data: Rows | Histories) -> Histories:
         if self.items < 0:

@@ -80,15 +80,14 @@ class Histories:
         return matrix
 
     def split_last(self) -> tuple[Histories, Lists]:
-        """Return the histories before the last item of each row, and the last items."""
-        lengths = self.lists.lengths
-        if (lengths == 0).any():
-            raise ValueError(f"row {int((lengths == 0).argmax())} has no item, so no target")
-        last = self.lists.offsets[1:] - 1
-        before = np.delete(self.lists.values, last)
-        offsets = np.concatenate([[0], np.cumsum(lengths - 1)])
-        histories = Histories(Lists(before, offsets), self.items, self.first_id)
-        return histories, Lists.one_per_row(self.lists.values[last])
+        """Return the histories before the last item of each row, and the last items; a row without items has
+        none."""
+        offsets, lengths = self.lists.offsets, self.lists.lengths
+        has_items = lengths > 0
+        last = offsets[1:][has_items] - 1
+        targets = Lists(self.lists.values[last], np.cumsum([0, *has_items]))
+        before = Lists(np.delete(self.lists.values, last), offsets - targets.offsets)
+        return Histories(before, self.items, self.first_id), targets
 
 
 def _ids_and_lengths(features: Features, name: str) -> tuple[np.ndarray, np.ndarray]:
