@@ -233,10 +233,11 @@ def ranks_and_coverage(
         stop = start + len(block)
         own, leaders = targets.rows(start, stop), _leaders(block, max(at))
         reached = _scores_of(block, own)
-        last = np.where(reached >= leaders.least[own.row_numbers], scores.candidates, max(at))
-        places = _ranks(leaders.scores, own, reached)
+        # k candidates or more are before a target that is no leader; `_ranks` would take one of them for its own.
+        is_leader = reached >= leaders.least[own.row_numbers]
+        places = np.where(is_leader, _ranks(leaders.scores, own, reached), max(at))
         ranks[targets.offsets[start] : targets.offsets[stop]] = np.where(
-            reached > -np.inf, np.minimum(places, last), scores.candidates
+            reached > -np.inf, places, scores.candidates
         )
         best = _sorted(leaders, max(at)).rows
         for k in at:

@@ -5,6 +5,7 @@ import pytest
 
 from kerasrec.retrieval import FunctionScores, Lists, target_ranks, target_ranks_of, top_k, top_k_of
 from kerasrec.retrieval import scores as scores_module
+from kerasrec.retrieval.ranking import ranks_and_coverage
 
 SIMILARITIES = ["dot", "cosine", "l2"]
 
@@ -117,6 +118,24 @@ def test_candidates_of_equal_vectors_tie_among_others():
     np.testing.assert_array_equal(ranks, reference_ranks(exact, targets.values[:, None]))
     best = top_k(queries, candidates, 30)
     np.testing.assert_array_equal(best.rows, np.argsort(-exact, axis=1, kind="stable")[:, :30])
+
+
+@pytest.mark.parametrize("count", [3, 9, 40, 700])
+@pytest.mark.parametrize("at", [(1,), (2, 5), (3, 50)])
+def test_ranks_with_coverage_are_the_same_up_to_the_greatest_k(count, at):
+    rng = np.random.default_rng(count)
+    for integers in (True, False):
+        block = rng.integers(0, 9, (30, count)).astype(np.float32) if integers else rng.normal(size=(30, count))
+        scores = FunctionScores(lambda start, stop, block=block: block[start:stop], 30, count)
+        rows = [rng.choice(count, rng.integers(0, min(count, 4)), replace=False) for _ in range(30)]
+        targets, seen = Lists.of(rows), Lists.of(rng.integers(-1, count, (30, 2)))
+        ranks, covered = ranks_and_coverage(scores, targets, at, exclude=seen)
+        whole = target_ranks_of(scores, targets, exclude=seen)
+        # From the greatest k on any rank may stand for a candidate; the number of candidates for none.
+        expected = np.where(whole == count, count, np.minimum(whole, max(at)))
+        np.testing.assert_array_equal(np.where(ranks == count, count, np.minimum(ranks, max(at))), expected)
+        best = top_k_of(scores, max(at), exclude=seen).rows
+        assert covered == {k: len(np.unique(best[:, :k][best[:, :k] >= 0])) for k in at}
 
 
 def test_a_target_that_is_no_candidate_or_left_out_ranks_after_all_candidates():
