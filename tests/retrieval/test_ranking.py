@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from kerasrec.retrieval import FunctionScores, Lists, target_ranks, target_ranks_of, top_k, top_k_of
+from kerasrec.retrieval import FunctionScores, Lists, VectorScores, target_ranks, target_ranks_of, top_k, top_k_of
 from kerasrec.retrieval import scores as scores_module
 from kerasrec.retrieval.ranking import ranks_and_coverage
 
@@ -81,6 +81,26 @@ def test_ranks_of_targets_are_those_of_a_full_sort(similarity, small_blocks):
     ranks = target_ranks(queries, candidates, Lists.of(targets), similarity=similarity, exclude=Lists.of(exclude))
     expected = reference_ranks(reference_scores(queries, candidates, similarity), targets, exclude)
     np.testing.assert_array_equal(ranks, expected)
+
+
+@pytest.mark.parametrize("make", [small_integers, lambda rng, *shape: rng.normal(size=shape)])
+@pytest.mark.parametrize(
+    ("count", "at"), [(211, (1, 5)), (211, (40,)), (211, (300,)), (1500, (1, 5)), (1500, (50,))]
+)
+def test_ranks_within_the_first_places_are_those_of_a_full_sort(count, at, make):
+    """Any rank of the others is as good as another, as long as it is not within these places."""
+    rng = np.random.default_rng(5)
+    queries, candidates = make(rng, 60, 7), make(rng, count, 7)
+    targets = [np.sort(rng.choice(count, rng.integers(0, 4), replace=False)) for _ in range(60)]
+    exclude = [rng.choice(count, 30) for _ in range(60)]
+    lists = {"targets": Lists.of(targets), "exclude": Lists.of(exclude)}
+    ranks, covered = ranks_and_coverage(VectorScores(queries, candidates), at=at, **lists)
+    expected = reference_ranks(reference_scores(queries, candidates, "dot"), targets, exclude)
+    within = expected < max(at)
+    np.testing.assert_array_equal(ranks[within], expected[within])
+    assert (ranks[~within] >= max(at)).all() or count < max(at)
+    best = top_k(queries, candidates, max(at), exclude=lists["exclude"]).rows
+    assert covered == {k: len(np.unique(best[:, :k][best[:, :k] >= 0])) for k in at}
 
 
 @pytest.mark.parametrize("most", [1, 4, 30])
