@@ -61,10 +61,10 @@ def test_evaluate_is_the_mean_over_users_of_sorted_lists(raw, rows, workflow, wi
     valid, train = slice(100, 200), slice(0, 100)
     if with_workflow:
         index = kr.retrieval.Index(model, items_of(raw)[:25], workflow=workflow)
-        report = index.evaluate(raw[valid], at=(3, 10), exclude_seen=raw[train])
+        report = index.evaluate(raw[valid], at=(1, 3), exclude_seen=raw[train])
     else:
         index = kr.retrieval.Index(model, items_of(rows)[:25])
-        report = index.evaluate(rows[valid], at=(3, 10), exclude_seen=rows[train])
+        report = index.evaluate(rows[valid], at=(1, 3), exclude_seen=rows[train])
     items, scores = items_of(rows)[:25], scores_of(model, rows, items_of(rows)[:25])
     users, ids, names = rows["user"].to_numpy(), rows["item"].to_numpy(), items["item"].to_numpy()
     recalls, ndcgs, out_of_reach, recommended = [], [], 0, set()
