@@ -35,7 +35,6 @@ import tensorflow as tf
 
 import kerasrec as kr
 from kerasrec.models.registry import MULTITASK, RANKING, SEQUENCE
-from kerasrec.models.sequence.base import SequenceModel
 from kerasrec.schema import Column, Hotness, Schema, Tag
 
 MODELS = {**RANKING, **SEQUENCE, **MULTITASK}
@@ -49,7 +48,7 @@ def schema_of(name: str, args: argparse.Namespace) -> Schema:
         Column(f"c{i}", "int32", (Tag.CATEGORICAL,), cardinality=args.vocabulary, table=f"c{i}")
         for i in range(args.columns)
     ]
-    if issubclass(MODELS[name], SequenceModel):
+    if name in SEQUENCE:
         tags, length = (Tag.CATEGORICAL, Tag.LIST), args.history
         hotness = Hotness(length, length, length)
         columns.append(Column("history", "int32", tags, cardinality=args.vocabulary, table="c0", hotness=hotness))
@@ -72,7 +71,7 @@ def batches(schema: Schema, args: argparse.Namespace) -> tf.data.Dataset:
         x = {name: np.minimum(value, args.vocabulary - 1) for name, value in x.items()}
         x |= {c.name: rng.normal(size=rows).astype("float32") for c in schema.features.continuous}
         y = {c.name: rng.integers(0, 2, (rows, 1)).astype("float32") for c in schema.targets}
-        return x, y if len(y) > 1 else y["click"]
+        return x, {**y, "buy": y["click"] * y["buy"]} if "buy" in y else y["click"]  # none buys without a click
 
     sets = [tf.data.Dataset.from_tensors(batch()) for _ in range(BATCHES)]
     data = sets[0]
