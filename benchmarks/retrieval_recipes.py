@@ -40,7 +40,7 @@ NEUMF = {
     "embedding_dim": 32, "units": [128, 64, 32], "tower_embedding_dim": 128, "negatives": 4,
     "optimizer": "Adam", "rate": 1e-3, "batch": 256, "epochs": 20,
 }  # fmt: skip
-ITEM_KNN = {"neighbors": [5, 10, 20, 50, 100, 200], "shrink": [0.0, 20.0, 100.0]}
+ITEM_KNN = {"neighbors": [2, 5, 10, 20, 50, 100, 200], "shrink": [0.0, 20.0, 100.0]}
 EASE = {"l2": [50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0]}
 # Of https://github.com/google-research/google-research/tree/master/ials for NCF's rows: penalty 0.007, weight 0.3.
 IALS = {"dim": 192, "epochs": 12}

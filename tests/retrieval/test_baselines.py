@@ -127,12 +127,12 @@ def test_rows_of_sequences_are_learned_from_and_ranked(model, tmp_path):
     assert top.rows.min() >= 3  # ids of items begin at 3
 
 
-def test_a_target_that_was_seen_or_is_no_item_counts_as_missed():
+def test_a_target_that_was_seen_is_ranked_and_one_that_is_no_item_is_missed():
     model = Popularity().fit(Histories(Lists.of([[0, 1], [0], [2]]), 3))
     rows = Histories(Lists.of([[1, 0], [0, 1, 0], [1, -1], [0]]), 3)
     report = model.rank(rows, at=1)
-    assert report["hit_rate@1"] == 0.5
-    assert report.targets_out_of_reach == 2
+    assert report["hit_rate@1"] == 0.75
+    assert report.targets_out_of_reach == 1
     empty = model.rank(Histories(Lists.of([[], [2, 1], [], [0]]), 3), at=1)
     assert (empty.queries, empty.queries_without_targets, empty["hit_rate@1"]) == (2, 2, 0.5)
 

@@ -70,11 +70,11 @@ class Baseline:
         Args:
             data: as for `fit`; rows to validate or test on. One without items is not averaged.
             at: the k of the metrics.
-            exclude_seen: whether the items of the history are left out of the ranking. A target that the user had
-                before then counts as missed.
+            exclude_seen: whether the items of the history are left out of the ranking; a target that was there
+                before is ranked all the same, as `model.rank` of next-item models does.
         """
         histories, targets = self._read(data).split_last()
-        seen = histories.lists if exclude_seen else None
+        seen = histories.without(targets) if exclude_seen else None
         cuts = cutoffs(at)
         ranks, covered = ranks_and_coverage(self._scores(histories), targets, cuts, exclude=seen)
         return RankingReport.of(
