@@ -48,6 +48,7 @@ def read_queries(
 
     Raises:
         SchemaError: `exclude_seen` without a column that names the user.
+        ValueError: there are no rows, or an item is null.
     """
     model = reader.model
     if exclude_seen is not None and user is None:
@@ -60,7 +61,11 @@ def read_queries(
         own.columns = [f"{_QUERY}{i}" for i in range(own.width)]
         names = [pl.Series(_ITEM, values[item])] + ([] if user is None else [pl.Series(_USER, values[user])])
         columns.append(pl.DataFrame([*own.get_columns(), *names]))
+    if not columns:
+        raise ValueError("there is nothing to evaluate: the data has no rows")
     rows = pl.concat(columns).with_row_index(_ROW)
+    if rows[_ITEM].has_nulls():
+        raise ValueError(f"row {rows[_ITEM].is_null().arg_max()} has no item: {item!r} is null")
     by = [name for name in rows.columns if name not in (_ROW, _ITEM)]
     groups = rows.group_by(by, maintain_order=True).agg(
         pl.col(_ROW).first(), pl.col(_ITEM).unique(maintain_order=True)

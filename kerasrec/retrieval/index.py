@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from kerasrec.etl.workflow import Workflow
 
 BATCH = 8192
+NEW_ITEMS = (
+    ". If these are new items, which all have the id of values out of vocabulary, pass raw rows, and workflow=..."
+)
 
 
 class Recommendations(NamedTuple):
@@ -77,10 +80,15 @@ class Index:
         workflow: Workflow | None = None,
         index: str | Engine = "exact",
     ):
+        if not isinstance(model, Retriever):
+            raise TypeError(
+                "model must be a retrieval model, such as a kr.models.TwoTower, or another kr.retrieval.Retriever; "
+                f"got {model!r}"
+            )
         self.model, self.workflow = model, workflow
         self._engine = engine_of(index)
         ids, vectors = self._vocabulary() if items is None else self._encode(items)
-        self._set(ItemIds(ids), vectors)
+        self._set(ItemIds(ids, "" if workflow is not None else NEW_ITEMS), vectors)
 
     def _set(self, ids: ItemIds, vectors: np.ndarray) -> None:
         self._engine.build(vectors, self.model.similarity)
@@ -120,7 +128,7 @@ class Index:
         model, key = self.model, self.item_key
         rows = self.reader.encode(items, model.candidate_schema, [key], model.encode_candidates, "candidates")
         if not len(rows.vectors):
-            raise ValueError("there are no items: the rows that were given are none")
+            raise ValueError("there are no items: the data has no rows")
         return rows.keys[key], rows.vectors
 
     def _vocabulary(self) -> tuple[pl.Series, np.ndarray]:
@@ -160,8 +168,7 @@ class Index:
 
     def remove(self, ids: Iterable[Any]) -> None:
         """Remove candidates. Raises `ValueError` for an id that is not a candidate's; then none is removed."""
-        given = list(ids)
-        positions = self._ids.positions(given)
+        positions = self._ids.positions(given := list(ids) if not isinstance(ids, str) else ids)
         if (positions < 0).any():
             unknown = [name for name, position in zip(given, positions, strict=True) if position < 0]
             raise ValueError(f"no candidate {shown(unknown)}; nothing was removed")

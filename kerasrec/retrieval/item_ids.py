@@ -18,12 +18,13 @@ class ItemIds:
 
     Args:
         values: the ids.
+        remedy: the end of the message about ids that are listed twice.
 
     Raises:
         ValueError: an id is null, or listed twice.
     """
 
-    def __init__(self, values: pl.Series):
+    def __init__(self, values: pl.Series, remedy: str = ""):
         self.values = values.alias("id")
         if values.has_nulls():
             raise ValueError(f"row {values.is_null().arg_max()} has no id: it is null")
@@ -31,8 +32,7 @@ class ItemIds:
         if len(twice):
             raise ValueError(
                 f"{len(twice):,} ids are in several rows, such as {shown(twice.to_list())}; an index takes one "
-                "row per item. If these are new items, which a workflow gives the id of unknown values, pass raw "
-                "rows and workflow=..."
+                f"row per item{remedy}"
             )
 
     def __len__(self) -> int:
@@ -52,6 +52,8 @@ class ItemIds:
 
     def lists(self, rows: Sequence[Iterable[Any]] | pl.Series) -> Lists:
         """Return the positions of lists of ids, -1 for those that are not candidates'."""
+        if isinstance(rows, str) or any(isinstance(row, str | bytes) for row in rows):
+            raise TypeError(f"expected a list of ids for each row; got {shown(list(rows))}")
         lists = [list(row) for row in rows]
         offsets = np.cumsum([0, *map(len, lists)], dtype=np.int64)
         return Lists(self.positions([value for row in lists for value in row]), offsets)
@@ -65,6 +67,8 @@ class ItemIds:
 
     def cast(self, ids: pl.Series | Iterable[Any]) -> pl.Series:
         """Return ids in the type of these. Raises `TypeError` for others."""
+        if isinstance(ids, str | bytes):
+            raise TypeError(f"expected a list of ids; got {ids!r}")
         given = ids if isinstance(ids, pl.Series) else pl.Series(list(ids), strict=False)
         if not len(given) or given.dtype == pl.Null:
             return pl.Series([None] * len(given), dtype=self.values.dtype)

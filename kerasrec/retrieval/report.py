@@ -133,7 +133,8 @@ class RankingReport:
 
     def __repr__(self) -> str:
         seen = "left out" if self.exclude_seen else "ranked like all others"
-        lines = [f"{self.queries:,} queries over {self.candidates:,} candidates, seen items {seen}"]
+        queries = "1 query" if self.queries == 1 else f"{self.queries:,} queries"
+        lines = [f"{queries} over {self.candidates:,} candidates, seen items {seen}"]
         names = [name for name in (*METRICS, "coverage") if f"{name}@{self.at[0]}" in self.values]
         table = [["", *names], *([f"@{k}", *(self._cell(f"{name}@{k}") for name in names)] for k in self.at)]
         widths = [max(map(len, cells)) for cells in zip(*table, strict=True)]

@@ -171,6 +171,20 @@ def test_odd_rows_are_ranked_or_refused(raw, rows, workflow):
         index.recommend(kr.Loader(rows, schema=workflow.output_schema))
     with pytest.raises(TypeError, match="ids of this index are String; got Int64: 3"):
         index.remove([3])
+    with pytest.raises(TypeError, match="expected a list of ids; got 'i1'"):
+        index.remove("i1")
+    with pytest.raises(TypeError, match="expected a list of ids for each row; got 'i1', 'i2'"):
+        index.recommend(raw[:2], exclude=["i1", "i2"])
+    with pytest.raises(ValueError, match="there is nothing to evaluate: the data has no rows"):
+        index.evaluate(raw[:0])
+    with pytest.raises(ValueError, match="row 1 has no item: 'item' is null"):
+        index.evaluate(raw[:2].with_columns(item=pl.Series(["i1", None])))
+    with pytest.raises(
+        ValueError, match="2 ids are in several rows, such as 'i6', 'i14'; an index takes one row per item$"
+    ):
+        index.update(pl.concat([items_of(raw), items_of(raw)[:2]]))
+    with pytest.raises(TypeError, match="model must be a retrieval model"):
+        kr.retrieval.Index(kr.models.LR, items_of(raw))
     index.remove(index.ids.tolist())
     assert index.recommend(raw[:2].select("user", "history"), k=1).ids.tolist() == [[None], [None]]
     transformed = kr.retrieval.Index(model, items_of(rows))
