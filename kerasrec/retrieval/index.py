@@ -82,7 +82,7 @@ class Index:
     ):
         if not isinstance(model, Retriever):
             raise TypeError(
-                "model must be a retrieval model, such as a kr.models.TwoTower, or another kr.retrieval.Retriever; "
+                "model must be a retrieval model, such as kr.models.TwoTower, or another kr.retrieval.Retriever; "
                 f"got {model!r}"
             )
         self.model, self.workflow = model, workflow
