@@ -26,7 +26,7 @@ class Histories:
     """The items of each user, as positions of items.
 
     Args:
-        lists: a row per user (or session) of positions from 0, in the order of time; -1 is no item.
+        lists: a row per user (or session) of positions from 0, in the order of time; -1 stands for none.
         items: the number of items.
         first_id: the id of the item at position 0.
 
@@ -46,7 +46,7 @@ class Histories:
     def read(cls, data: Rows | Histories) -> Histories:
         """Read the list column with the tag ITEM_ID of a `kr.Loader`, or of what it takes.
 
-        Ids of nulls and of values out of vocabulary are no items.
+        Ids of nulls and of values out of vocabulary are not items.
 
         Raises:
             SchemaError: there is no such column, or there are several.
