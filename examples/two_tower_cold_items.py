@@ -46,7 +46,7 @@ args = parser.parse_args()
 """
 ## Pairs
 
-Each row is a person and a film that the person liked: a rating of 4 or 5. There is no target. One film in six is
+Each row is a person and a film that the person liked: a rating of 4 or 5. It needs no target. One film in six is
 new: all rows with it are set apart.
 """
 
