@@ -122,6 +122,12 @@ def test_evaluate_ranks_the_last_item_of_each_row(name, exclude_seen):
     ranks = np.array(ranks)
     assert found["hit_rate@1"] == pytest.approx(np.mean(ranks < 1))
     assert found["ndcg@10"] == pytest.approx(np.mean(np.where(ranks < 10, 1 / np.log2(ranks + 2), 0)))
+    report = model.rank(loader_of(frame), at=(1, 10))
+    assert report["hit_rate@1"] == pytest.approx(found["hit_rate@1"])
+    assert report["ndcg@10"] == pytest.approx(found["ndcg@10"])
+    assert (report.queries, report.queries_without_targets) == (len(ranks), 1)
+    assert (report.candidates, report.exclude_seen) == (ITEMS - 3, exclude_seen)
+    assert report.targets_out_of_reach == sum(ranks == ITEMS)
 
 
 def test_ranks_count_ties_and_scores_that_are_no_numbers_against_the_model():

@@ -9,17 +9,21 @@ from typing import Any
 import keras
 from keras import ops
 
+from kerasrec.etl.dataset import Dataset
 from kerasrec.layers.embedding.table_vectors import TableVectors
 from kerasrec.losses.full_softmax import FullSoftmax
 from kerasrec.losses.item_vectors import CandidateLoss
 from kerasrec.models.compile_arguments import OptimizerOrName, resolve_optimizer
-from kerasrec.models.next_item.events import Events, Following
+from kerasrec.models.dataset_arguments import DatasetLoaders
+from kerasrec.models.next_item.events import Events, Following, LastItem
 from kerasrec.models.next_item.ranking_metrics import RankingMetrics
 from kerasrec.models.next_item.ranks import target_ranks
 from kerasrec.models.next_item.reader import EventReader, in_batch_order
+from kerasrec.models.next_item.report import rank_last_items
 from kerasrec.models.trainer import SchemaTrainer
 from kerasrec.optimizers import Adam
 from kerasrec.parallel.fit.metrics import results_of
+from kerasrec.retrieval.report import RankingReport
 from kerasrec.typing import Tensor
 
 
@@ -105,9 +109,38 @@ class NextItemTrainer(SchemaTrainer):
         """Run a step whose gradients count by this rank's share of the predictions, not of the rows."""
         from kerasrec.parallel.comm.batch_share import step  # it imports TensorFlow, which one rank may not have
 
-        events, _ = self._training_batch(data)
+        events, following = self._training_batch(data)
         with step(ops.sum(events.weights)):
-            return self.train_step(data)
+            return super().train_step((events, following))
+
+    def rank(
+        self, data: Any, at: int | Sequence[int] = (10, 100), exclude_seen: bool | None = None
+    ) -> RankingReport:
+        """Rank the last item of each row among all items; return the metrics, with their standard errors.
+
+        Equal scores count against the model, and an item out of vocabulary counts as missed.
+
+        Args:
+            data: a loader of sequences, or a dataset, as `workflow.transform` returns it.
+            at: one or several numbers of recommendations.
+            exclude_seen: whether the items before the last one are left out of the ranking; by default as the
+                model was made.
+
+        Example:
+
+        >>> report = model.rank(test, at=(10, 100))
+        >>> report["ndcg@10"], report.standard_errors["ndcg@10"]
+        """
+        if isinstance(data, Dataset):
+            data = DatasetLoaders(self.schema, ()).loader(data.collect(), data.schema)
+        self._check_data(data, "the data", training=True)
+        left_out = self.exclude_seen if exclude_seen is None else bool(exclude_seen)
+        return rank_last_items(self, (self._features(batch) for batch in data), at, left_out)
+
+    def last_items(self, features: Mapping[str, Tensor]) -> tuple[Tensor, Events, LastItem]:
+        """Return a query for each row of a batch, by all events but the last; these events; and the last item."""
+        events, last = self.reader.evaluation(features)
+        return ops.cast(self._last_states(events, self(events, training=False)), "float32"), events, last
 
     def _features(self, data: Any) -> Mapping[str, Tensor]:
         """Return the columns of a batch as Keras gives it to a step, which must have no target and no weights."""
