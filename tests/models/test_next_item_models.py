@@ -194,6 +194,10 @@ def test_arguments_that_do_not_fit():
         with pytest.raises(ValueError, match=message):
             model.compile(**arguments)
     model.compile()
+    assert isinstance(model.loss, kr.losses.FullSoftmax)
+    many = kr.models.SASRec(Schema([ITEM.evolve(cardinality=100_001)]), 2)
+    many.compile()
+    assert isinstance(many.loss, kr.losses.SampledSoftmax)
     target = Column("clicked", "float32", (Tag.TARGET, Tag.BINARY))
     frame = circle().with_columns(clicked=pl.lit(1.0))
     with pytest.raises(SchemaError, match="leave them out with targets="):

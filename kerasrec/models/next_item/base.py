@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -17,11 +16,12 @@ from kerasrec.layers.embedding.table_vectors import TableVectors
 from kerasrec.layers.mlp import at_least_one
 from kerasrec.layers.sequence.token_rows import TokenRows
 from kerasrec.models.next_item.columns import SequenceColumns
-from kerasrec.models.next_item.events import Events
+from kerasrec.models.next_item.events import Evaluation, Events, Ranked
 from kerasrec.models.next_item.reader import EventReader
 from kerasrec.models.next_item.retriever import ItemRetriever
 from kerasrec.models.next_item.trainer import NextItemTrainer
 from kerasrec.models.options import Options
+from kerasrec.parallel import comm
 from kerasrec.schema import Schema
 from kerasrec.tables.config import FeatureConfig
 from kerasrec.typing import Initializer, Regularizer, Shape, Tensor
@@ -42,7 +42,7 @@ class NextItemModel(ItemRetriever, NextItemTrainer):
         embedding_dim: the width of the items' vectors, and of the model.
         max_length: the most events that are read of a row, its last ones.
         dropout: of the vectors of events, and within the model.
-        tied: whether an item has one vector, or another one where it is predicted.
+        tied: whether an item has one vector, or another one where it is predicted, which one rank alone can train.
         exclude_seen: whether items of a row's history are left out when items are ranked for it.
         first_id: the first id that is an item; those before it stand for padding, nulls and values out of
             vocabulary, as `etl.Categorify` numbers them. They are read, but never predicted.
@@ -52,7 +52,7 @@ class NextItemModel(ItemRetriever, NextItemTrainer):
 
     Raises:
         SchemaError: no list of items, or several; a list that is not tagged as a sequence.
-        ValueError: `max_length` or `embedding_dim` below 1.
+        ValueError: `max_length` or `embedding_dim` below 1, or `tied=False` on several ranks.
     """
 
     def __init__(
@@ -94,6 +94,8 @@ class NextItemModel(ItemRetriever, NextItemTrainer):
         self.items = self._tables("items", {self.columns.item: configs[self.columns.item]}, seed)
         self.seed = self.items.seed
         self.predicted: DistributedEmbedding | None = None
+        if not self.tied and comm.size() > 1:
+            raise ValueError(f"{self.name}: tied=False is not supported on several ranks; use tied=True")
         if not self.tied:
             predicted = replace(table, name=f"predicted {table.name}")
             self.predicted = self._tables(
@@ -118,10 +120,6 @@ class NextItemModel(ItemRetriever, NextItemTrainer):
         layer = keras.layers.Dense(self.embedding_dim, use_bias=False, dtype=self.dtype_policy, name="side")
         layer.build((None, width))
         return layer
-
-    @abstractmethod
-    def encode(self, events: Events, rows: TokenRows, training: bool | None) -> Tensor:
-        """Return the state after each event, `(tokens, embedding_dim)`, which scores items by its dot product."""
 
     # ---- parts for subclasses --------------------------------------------------------------------------------
     def embed(self, events: Events, rows: TokenRows, training: bool | None) -> Tensor:
@@ -154,11 +152,14 @@ class NextItemModel(ItemRetriever, NextItemTrainer):
         layer = self.items if self.predicted is None else self.predicted
         return TableVectors(layer, self.columns.item, self.first_id, training)
 
-    def call(self, features: Any, training: bool | None = None) -> Tensor:
+    def call(self, features: Any, training: bool | None = None) -> Tensor | Ranked:
         """Return the scores of all ids for a batch, `(batch, ids)` float32: -inf for those that are no items.
 
-        Within the steps of `fit` and `evaluate`, which pass `Events`, return the states after these.
+        Within the steps of `fit` and `evaluate`, which pass `Events` and an `Evaluation`, return the states after
+        the events, and the ranks of the last items.
         """
+        if isinstance(features, Evaluation):
+            return self.ranked(features)
         if isinstance(features, Events):
             return self.encode(features, features.rows(), training)
         queries = self.encode_queries(features, training)
@@ -173,7 +174,7 @@ class NextItemModel(ItemRetriever, NextItemTrainer):
         """
         events = self.reader.scoring(features)
         states = self(events, training=training)
-        return ops.cast(self._last_states(events, states), "float32")
+        return self._last_states(events, states)
 
     # ---- Keras's own -----------------------------------------------------------------------------------------
     def build(self, input_shape: Mapping[str, Shape] | None = None) -> None:

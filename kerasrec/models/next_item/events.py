@@ -20,8 +20,9 @@ class Events(NamedTuple):
     On TensorFlow rows are packed, the longest first. Elsewhere every row has as many tokens, padded at its end.
 
     Attributes:
-        weights: of the predictions that are asked for in a step, by which Keras weighs its loss; None where scores
-            are.
+        examples: one element for each prediction that counts in a step: by their number Keras weighs its loss.
+            None where scores are asked for.
+        weights: of the predictions, 1 or 0, `(tokens,)` in training and `(rows,)` in evaluation; None as well.
         items: the events' items, `(tokens,)`.
         lists: what else describes the events by column, `(tokens,)` each.
         scalars: the users' columns, `(rows,)` each, in the order of the rows here.
@@ -29,6 +30,7 @@ class Events(NamedTuple):
         order: which row of the batch each row is, `(rows,)`.
     """
 
+    examples: Tensor | None
     weights: Tensor | None
     items: Tensor
     lists: dict[str, Tensor]
@@ -59,6 +61,25 @@ class LastItem(NamedTuple):
 
     items: Tensor
     seen: Tensor
+
+
+class Evaluation(NamedTuple):
+    """What a step of `evaluate` gives the model: all events of each row but the last, and the last item."""
+
+    events: Events
+    last: LastItem
+
+
+class Ranked(NamedTuple):
+    """What the model returns for an `Evaluation`, in the batch's order.
+
+    Attributes:
+        queries: the state after the events of each row, `(rows, dim)`.
+        ranks: of the last item among all items, `(rows,)` int32, from 0.
+    """
+
+    queries: Tensor
+    ranks: Tensor
 
 
 class Sequences(NamedTuple):

@@ -61,13 +61,13 @@ class EventReader:
             before = ops.arange(seen.shape[1], dtype="int32")[None] < (last - sequences.starts)[:, None]
             seen = ops.where(before, seen, ops.zeros_like(seen))
             last_items = ops.take(items, last, axis=0)
-        return events._replace(weights=weights), LastItem(last_items, seen)
+        return _weighted(events, weights), LastItem(last_items, seen)
 
     def weighted(self, events: Events, counts: Tensor) -> Events:
         """Return events with the predictions that count, `(tokens,)` bool; those at padding do not."""
         if not is_packed():
             counts = ops.logical_and(counts, events.rows().mask())
-        return events._replace(weights=ops.cast(counts, "float32"))
+        return _weighted(events, ops.cast(counts, "float32"))
 
     def read(
         self, features: Mapping[str, Tensor], sequences: Sequences, without: int, blank: bool = False
@@ -102,7 +102,7 @@ class EventReader:
             left = ops.reshape(lengths[:, None] - step, (-1,))
         values = self._values(sequences, places, left == 1 if blank else None)
         items = values.pop(self.columns.item)
-        return Events(None, items, values, scalars, lengths, order), places
+        return Events(None, None, items, values, scalars, lengths, order), places
 
     def _values(self, sequences: Sequences, places: Tensor, is_blank: Tensor | None) -> dict[str, Tensor]:
         columns = sequences.columns
@@ -111,6 +111,15 @@ class EventReader:
             after = ops.shape(columns[self.columns.item])[0] - 1
             places = ops.where(is_blank, ops.cast(after, places.dtype), places)
         return {name: ops.take(each, places, axis=0) for name, each in columns.items()}
+
+
+def _weighted(events: Events, weights: Tensor) -> Events:
+    examples = weights
+    if is_packed():
+        import tensorflow as tf
+
+        examples = tf.boolean_mask(weights, weights > 0)
+    return events._replace(examples=examples, weights=weights)
 
 
 def in_batch_order(x: Tensor, events: Events) -> Tensor:

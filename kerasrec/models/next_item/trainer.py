@@ -11,11 +11,13 @@ from keras import ops
 
 from kerasrec.etl.dataset import Dataset
 from kerasrec.layers.embedding.table_vectors import TableVectors
+from kerasrec.layers.sequence.token_rows import TokenRows
 from kerasrec.losses.full_softmax import FullSoftmax
 from kerasrec.losses.item_vectors import CandidateLoss
+from kerasrec.losses.sampled_softmax import SampledSoftmax
 from kerasrec.models.compile_arguments import OptimizerOrName, resolve_optimizer
 from kerasrec.models.dataset_arguments import DatasetLoaders
-from kerasrec.models.next_item.events import Events, Following, LastItem
+from kerasrec.models.next_item.events import Evaluation, Events, Following, LastItem, Ranked
 from kerasrec.models.next_item.ranking_metrics import RankingMetrics
 from kerasrec.models.next_item.ranks import target_ranks
 from kerasrec.models.next_item.reader import EventReader, in_batch_order
@@ -25,6 +27,8 @@ from kerasrec.optimizers import Adam
 from kerasrec.parallel.fit.metrics import results_of
 from kerasrec.retrieval.report import RankingReport
 from kerasrec.typing import Tensor
+
+MOST_ITEMS_OF_FULL_SOFTMAX = 100_000
 
 
 class NextItemTrainer(SchemaTrainer):
@@ -54,7 +58,8 @@ class NextItemTrainer(SchemaTrainer):
 
         Args:
             optimizer: `kr.optimizers.Adam(1e-3)` by default.
-            loss: of `kr.losses`, `FullSoftmax()` by default.
+            loss: of `kr.losses`; by default `FullSoftmax()` up to 100,000 items, and beyond that
+                `SampledSoftmax(2048, shared=True)`.
             metrics: names of what `evaluate` returns, "ndcg@k", "hit_rate@k" or "mrr@k" with any k; by default
                 `["ndcg@10", "hit_rate@10"]`.
             run_eagerly, steps_per_execution, jit_compile, auto_scale_loss: as in Keras.
@@ -62,7 +67,9 @@ class NextItemTrainer(SchemaTrainer):
         Raises:
             ValueError: an unknown optimizer or metric, or a loss that is not over items.
         """
-        loss = FullSoftmax() if loss is None else loss
+        if loss is None:
+            few = self.item_vectors().count <= MOST_ITEMS_OF_FULL_SOFTMAX
+            loss = FullSoftmax() if few else SampledSoftmax(2048, shared=True)
         if not isinstance(loss, CandidateLoss):
             raise ValueError(
                 f"{self.name}: loss must be one of kr.losses over items, such as kr.losses.FullSoftmax(); "
@@ -103,7 +110,20 @@ class NextItemTrainer(SchemaTrainer):
 
     def test_step(self, *args: Any) -> Any:
         *state, data = args
-        return super().test_step(*state, self.reader.evaluation(self._features(data)))
+        events, last = self.reader.evaluation(self._features(data))
+        return super().test_step(*state, (Evaluation(events, last), last))
+
+    def ranked(self, evaluation: Evaluation) -> Ranked:
+        """Return the states after the events, and the ranks of the last items."""
+        events, last = evaluation
+        queries = self._last_states(events, self.encode(events, events.rows(), False))
+        seen = last.seen if self.exclude_seen else None
+        ranks = target_ranks(queries, self.item_vectors().all(), last.items, self.first_id, seen)
+        return Ranked(queries, ranks)
+
+    @abstractmethod
+    def encode(self, events: Events, rows: TokenRows, training: bool | None) -> Tensor:
+        """Return the state after each event, `(tokens, embedding_dim)`, which scores items by its dot product."""
 
     def _train_step_on_ranks(self, data: Any) -> dict[str, Tensor]:
         """Run a step whose gradients count by this rank's share of the predictions, not of the rows."""
@@ -140,7 +160,7 @@ class NextItemTrainer(SchemaTrainer):
     def last_items(self, features: Mapping[str, Tensor]) -> tuple[Tensor, Events, LastItem]:
         """Return a query for each row of a batch, by all events but the last; these events; and the last item."""
         events, last = self.reader.evaluation(features)
-        return ops.cast(self._last_states(events, self(events, training=False)), "float32"), events, last
+        return self._last_states(events, self(events, training=False)), events, last
 
     def _features(self, data: Any) -> Mapping[str, Tensor]:
         """Return the columns of a batch as Keras gives it to a step, which must have no target and no weights."""
@@ -161,22 +181,19 @@ class NextItemTrainer(SchemaTrainer):
         training: bool = True,
     ) -> Tensor:
         """Return the mean loss over the predictions that count, with the penalties of layers."""
-        queries = y_pred if isinstance(y, Following) else self._last_states(x, y_pred)
+        queries, events = (y_pred.queries, x.events) if isinstance(y_pred, Ranked) else (y_pred, x)
         loss: Any = self.loss
-        total = loss.weighted_sum(queries, y.items, self.item_vectors(training), self.negatives, x.weights)
-        mean = total / ops.maximum(ops.sum(x.weights), 1.0)
+        total = loss.weighted_sum(queries, y.items, self.item_vectors(training), self.negatives, events.weights)
+        mean = total / ops.maximum(ops.sum(events.weights), 1.0)
         return ops.sum([mean, *self.losses]) if self.losses else mean
 
     def _last_states(self, events: Events, states: Tensor) -> Tensor:
-        """Return the state after the last event of each row, in the batch's order."""
-        return in_batch_order(events.rows().last(states), events)
+        """Return the state after the last event of each row, float32, in the batch's order."""
+        return ops.cast(in_batch_order(events.rows().last(states), events), "float32")
 
     def compute_metrics(self, x: Any, y: Any, y_pred: Any, sample_weight: Any = None) -> dict[str, Tensor]:
-        if isinstance(y, Following):
+        if not isinstance(y_pred, Ranked):
             return results_of(self.metrics[:1])  # the loss
-        queries = ops.cast(self._last_states(x, y_pred), "float32")
-        seen = y.seen if self.exclude_seen else None
-        ranks = target_ranks(queries, self.item_vectors().all(), y.items, self.first_id, seen)
         for metric in self._ranking.metrics:
-            metric.update_state(metric.gains(ranks), x.weights)
+            metric.update_state(metric.gains(y_pred.ranks), x.events.weights)
         return self.get_metrics_result()
