@@ -167,6 +167,7 @@ def test_tensorflow_is_not_needed(other):
         "kerasrec.data.frameworks.tf_dataset",
         "kerasrec.etl.run.serving_graph",
         "kerasrec.layers.embedding.exchanged_lookup",
+        "kerasrec.layers.sequence.packed_rows",
         "kerasrec.parallel.comm.alltoall_vectors",
         "kerasrec.parallel.comm.batch_share",
         "kerasrec.parallel.comm.gather_rows",
