@@ -11,7 +11,8 @@ from numpy.lib.stride_tricks import as_strided
 from kerasrec.retrieval.lists import Lists
 from kerasrec.retrieval.scores import Scores, Similarity, VectorScores, for_each_block
 
-GROUP = 8  # candidates, of which the best score is looked at first
+GROUP = 8  # candidates, of which the best score is looked at first,
+GROUPED_FROM = 200  # where there are as many candidates for each of the k
 FEWEST_GROUPS = 128  # in which a bound is searched for
 MOST_COMPARED = 16  # targets of a query that are compared with all scores; more are searched in sorted scores
 
@@ -97,21 +98,25 @@ class _Leaders(NamedTuple):
 def _leaders(block: np.ndarray, k: int) -> _Leaders:
     """Return all columns of each row whose scores reach a bound that the k best reach."""
     count, width = block.shape
-    size = GROUP if width >= 8 * GROUP * k else 1
+    size = GROUP if width >= GROUPED_FROM * k else 1
     groups = width // size
     maxima = _maxima(block, groups, size)
     least = _lower_bound(maxima, k)
-    row, group = np.divmod(np.flatnonzero(maxima >= least[:, None]), maxima.shape[1])
-    # All columns of a group whose best one reaches the bound; a column that is left over is the last of its own.
-    scores = block.reshape(-1).take((row * width + group)[:, None] + groups * np.arange(size))
-    scores[group >= groups, : size - 1] = -np.inf
-    at = np.flatnonzero(scores >= least[row, None])
-    place = at // size
-    row, column = row[place], group[place] + groups * (at - place * size)
+    row, column = np.divmod(np.flatnonzero(maxima >= least[:, None]), maxima.shape[1])
+    if size == 1:
+        scores = block[row, column]
+    else:
+        # All columns of a group whose best one reaches the bound; a column left over is the last of its own.
+        members = block.reshape(-1).take((row * width + column)[:, None] + groups * np.arange(size))
+        members[column >= groups, : size - 1] = -np.inf
+        at = np.flatnonzero(members >= least[row, None])
+        place = at // size
+        row, column = row[place], column[place] + groups * (at - place * size)
+        scores = members.reshape(-1)[at]
     counts = np.bincount(row, minlength=count)
     filled = np.arange(counts.max(initial=0)) < counts[:, None]
     leaders = _Leaders(np.full(filled.shape, -1, np.int64), np.full(filled.shape, -np.inf, block.dtype), least)
-    leaders.columns[filled], leaders.scores[filled] = column, scores.reshape(-1)[at]
+    leaders.columns[filled], leaders.scores[filled] = column, scores
     return leaders
 
 
