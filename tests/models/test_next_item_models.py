@@ -202,6 +202,8 @@ def test_arguments_that_do_not_fit():
     frame = circle().with_columns(clicked=pl.lit(1.0))
     with pytest.raises(SchemaError, match="leave them out with targets="):
         model.fit(kr.Loader(frame, 5, schema=Schema([ITEM, target])))
+    with pytest.raises(TypeError, match=r"rank got a DataFrame; pass workflow.transform\(frame\)"):
+        model.rank(frame)
     with pytest.raises(ValueError, match="without targets and weights"):
         model.train_on_batch(next(iter(loader_of(circle(), PLAIN))), np.ones((5, 1)))
 

@@ -62,9 +62,8 @@ class PackedRows:
         return tf.repeat(x, self.lengths, axis=0)
 
     def last(self, x: Tensor) -> Tensor:
-        last = tf.gather(
-            tf.pad(x, [[1, 0], [0, 0]]), tf.cumsum(self.lengths)
-        )  # row 0 is there if there is no token
+        # With a row of zeros before the first token, the number of tokens so far is the place of the last of them.
+        last = tf.gather(tf.pad(x, [[1, 0], [0, 0]]), tf.cumsum(self.lengths))
         return tf.where(self.lengths[:, None] > 0, last, tf.zeros_like(last))
 
     def mask(self) -> None:

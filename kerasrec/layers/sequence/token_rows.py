@@ -15,7 +15,7 @@ from kerasrec.typing import Tensor
 
 
 class TokenRows(Protocol):
-    """How the tokens of a flat tensor lie in rows, and how to get from one to the other."""
+    """Splits the tokens of a flat tensor into rows, and joins them again."""
 
     def split(self, x: Tensor) -> list[Tensor]:
         """Return tokens `(tokens, width)` as groups of rows, each `(rows, length, width)`, padded at the end.

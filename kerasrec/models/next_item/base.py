@@ -147,13 +147,13 @@ class NextItemModel(ItemRetriever, NextItemTrainer):
     ) -> list[Tensor]:
         return list(layer(dict(ids), training=training).values())
 
-    # ---- what the model is asked for -------------------------------------------------------------------------
+    # ---- queries and scores ----------------------------------------------------------------------------------
     def item_vectors(self, training: bool = False) -> TableVectors:
         layer = self.items if self.predicted is None else self.predicted
         return TableVectors(layer, self.columns.item, self.first_id, training)
 
     def call(self, features: Any, training: bool | None = None) -> Tensor | Ranked:
-        """Return the scores of all ids for a batch, `(batch, ids)` float32: -inf for those that are no items.
+        """Return the scores of all ids for a batch, `(batch, ids)` float32: -inf for ids below `first_id`.
 
         Within the steps of `fit` and `evaluate`, which pass `Events` and an `Evaluation`, return the states after
         the events, and the ranks of the last items.

@@ -39,7 +39,7 @@ class Events(NamedTuple):
     order: Tensor
 
     def rows(self) -> TokenRows:
-        """Return how the tokens lie in rows."""
+        """Return the rows of the tokens."""
         if is_packed():
             return token_rows(self.lengths, None)
         return token_rows(self.lengths, self.items.shape[0] // self.lengths.shape[0])

@@ -22,7 +22,7 @@ def target_ranks(
         queries: `(rows, dim)`.
         matrix: the vectors of all ids, `(count, dim)`.
         targets: the own item of each query, `(rows,)`.
-        first_id: ids below are no items.
+        first_id: the first id of an item.
         seen: ids that are left out for each row, unless they are its own, `(rows, n)` padded with 0 or ragged.
     """
     transposed, count = ops.transpose(ops.cast(matrix, queries.dtype)), matrix.shape[0]

@@ -16,7 +16,7 @@ from kerasrec.losses.full_softmax import FullSoftmax
 from kerasrec.losses.item_vectors import CandidateLoss
 from kerasrec.losses.sampled_softmax import SampledSoftmax
 from kerasrec.models.compile_arguments import OptimizerOrName, resolve_optimizer
-from kerasrec.models.dataset_arguments import DatasetLoaders
+from kerasrec.models.dataset_arguments import DatasetLoaders, refuse_frames
 from kerasrec.models.next_item.events import Evaluation, Events, Following, LastItem, Ranked
 from kerasrec.models.next_item.ranking_metrics import RankingMetrics
 from kerasrec.models.next_item.ranks import target_ranks
@@ -151,6 +151,7 @@ class NextItemTrainer(SchemaTrainer):
         >>> report = model.rank(test, at=(10, 100))
         >>> report["ndcg@10"], report.standard_errors["ndcg@10"]
         """
+        refuse_frames("rank", data)
         if isinstance(data, Dataset):
             data = DatasetLoaders(self.schema, ()).loader(data.collect(), data.schema)
         self._check_data(data, "the data", training=True)
