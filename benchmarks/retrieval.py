@@ -208,7 +208,7 @@ def fit_next_item(run: Run) -> None:
     loss = loss_of(settings)
     folders = retrieval_data.sequences(run.data_set, run.args.data, run.args.out)
     train = retrieval_data.loader(folders["train"], batch, run.seed)
-    valid = retrieval_data.loader(folders["valid"], 512)
+    valid, test = (retrieval_data.loader(folders[part], 512) for part in ("valid", "test"))
     model = getattr(kr.models, CLASS[run.model])(train.schema, seed=run.seed, **settings)
     model.compile(optimizer=kr.optimizers.Adam(rate), loss=loss)
     stopping = keras.callbacks.EarlyStopping(
@@ -219,10 +219,9 @@ def fit_next_item(run: Run) -> None:
     log = run.record["epochs"]
     run.record["best_epoch"] = max(log, key=lambda row: row["val_ndcg@10"])["epoch"]
     run.record["stopped_early"] = len(log) < epochs
-    for part in ("valid", "test"):
-        run.record[part] = retrieval_data.rank_last(model, folders[part], AT, exclude_seen=True).to_dict()
-    with_seen = retrieval_data.rank_last(model, folders["test"], AT, exclude_seen=False)
-    run.record["test_with_seen"] = with_seen.to_dict()
+    for part, rows in (("valid", valid), ("test", test)):
+        run.record[part] = model.rank(rows, AT, exclude_seen=True).to_dict()
+    run.record["test_with_seen"] = model.rank(test, AT, exclude_seen=False).to_dict()
 
 
 def loss_of(settings: Settings) -> Any:

@@ -2,22 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import polars as pl
-import tensorflow as tf
 
 import kerasrec as kr
 from kerasrec import etl
 from kerasrec.datasets import ncf, next_item
-from kerasrec.etl.operator.id_columns import UNKNOWN
-from kerasrec.retrieval import Lists, RankingReport, VectorScores
+from kerasrec.retrieval import Lists, RankingReport
 from kerasrec.retrieval.baselines import Histories
-from kerasrec.retrieval.ranking import ranks_and_coverage
 
 FILES = {"ml-1m": "ml-1m_sasrec.txt", "beauty": "beauty_s3rec.txt"}  # names that files may have besides NAME.txt
 NCF_FOLDER = "ncf-ml-1m"
@@ -40,23 +35,6 @@ def sequences(name: str, data: Path, out: Path) -> dict[str, Path]:
         for part, folder in folders.items():
             workflow.transform(rows[part]).to_parquet(folder, progress=False, overwrite=True)
     return folders
-
-
-def rank_last(model: Any, folder: Path, at: Sequence[int], *, exclude_seen: bool) -> RankingReport:
-    """Return the metrics of ranking each row's last item among all items, given those before it."""
-    histories, targets = Histories.read(folder).split_last()
-    queries = []
-    for start in range(0, len(histories.lists), 512):
-        rows = histories.lists.rows(start, min(start + 512, len(histories.lists)))
-        ids = np.where(rows.values < 0, UNKNOWN, rows.values + histories.first_id).astype("int32")
-        queries.append(
-            np.asarray(model.encode_queries({"item": tf.RaggedTensor.from_row_splits(ids, rows.offsets)}))
-        )
-    items = np.asarray(model.item_vectors().all(), np.float32)[histories.first_id :]
-    scores, cuts = VectorScores(np.concatenate(queries), items), sorted(at)
-    seen = histories.lists if exclude_seen else None
-    ranks, covered = ranks_and_coverage(scores, targets, cuts, exclude=seen)
-    return RankingReport.of(ranks, candidates=len(items), at=cuts, exclude_seen=exclude_seen, covered=covered)
 
 
 @dataclass(frozen=True)
