@@ -18,6 +18,7 @@ from kerasrec.cli.options import TrainOptions
 from kerasrec.cli.preconditions import check_valid
 from kerasrec.cli.roles import CATEGORICAL, CONTINUOUS, DROPPED, Guess, Wishes
 from kerasrec.cli.rows import HELD_OUT, Split, count_nulls
+from kerasrec.cli.tables import table_columns, with_tables
 from kerasrec.cli.weights import weight_columns
 from kerasrec.cli.workflow import with_min_count
 from kerasrec.etl.sources.scan import scan
@@ -77,7 +78,7 @@ def inspect_data(options: TrainOptions, columns: Mapping[str, ColumnSteps], cons
     with source.explain_errors():
         rows, sample = read_sample(source.frame)
     guesses = guess_roles(column_stats(sample, source, options.list_separator), _wishes(options, columns))
-    resolved = with_min_count(guesses, options.min_count)
+    resolved = with_tables(with_min_count(guesses, options.min_count), table_columns(options.table or ()))
     print_columns(console, resolved, rows)
     warnings = list(column_warnings(sample, guesses))
     for warning in warnings:

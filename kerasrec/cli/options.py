@@ -111,6 +111,15 @@ class TrainOptions:
             help='The separator of lists written as text, such as "|" for a|b|c. By default it is guessed.',
         ),
     ] = None
+    table: Annotated[
+        list[str] | None,
+        _option(
+            panel=_COLUMNS,
+            metavar="NAME=COLUMNS",
+            help="Columns whose values mean the same, such as item=item,clicked_items: they share ids and "
+            "embeddings, and din, dien and bst compare such a list with such a value. Give it once per table.",
+        ),
+    ] = None
     min_count: Annotated[
         int,
         _option(

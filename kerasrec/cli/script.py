@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from kerasrec.cli.column_messages import names_by_steps
 from kerasrec.cli.feature_files import ROW_GROUP
 from kerasrec.cli.options import TrainOptions
 from kerasrec.cli.roles import CATEGORICAL, CONTINUOUS, DROPPED, TARGET, TIME, WEIGHT, Guess
 from kerasrec.cli.rows import HELD_OUT, STOP, TRAIN, Split
 from kerasrec.cli.steps import Step, literal
+from kerasrec.cli.tables import Branch, branches
 from kerasrec.files import write_aside
 
 _WIDTH = 110
@@ -85,9 +85,10 @@ def _features(options: TrainOptions, parts: ScriptParts) -> str:
         lines.append(f"{_part(HELD_OUT)} = {literal(options.valid)}")
     lines += ["", "# Features; ids of categories, and numbers of mean 0 and standard deviation 1"]
     nodes: list[str] = []
-    for steps, names in names_by_steps(parts.guesses).items():
-        role = next(guess.role for guess in parts.guesses if guess.name == names[0])
-        lines.append(_node(name := _free(_NAMES[role], nodes), names, steps))
+    for branch in branches(parts.guesses):
+        first = branch.inputs[0][0][0]
+        role = next(guess.role for guess in parts.guesses if guess.name == first)
+        lines.append(_node(name := _free(_NAMES[role], nodes), branch))
         nodes.append(name)
     lines += [f"workflow = etl.Workflow({' + '.join(nodes)})", f"workflow.fit({_part(TRAIN)})"]
     order = [TRAIN, *([STOP] if STOP in parts.split.parts else []), HELD_OUT]
@@ -97,15 +98,25 @@ def _features(options: TrainOptions, parts: ScriptParts) -> str:
     return "\n".join([*lines, 'workflow.save("trained/workflow", overwrite=True)'])
 
 
-def _node(name: str, columns: Sequence[str], steps: Sequence[Step]) -> str:
-    parts = [literal(list(columns)), *(f"etl.{step}" for step in steps)]
+def _node(name: str, branch: Branch) -> str:
+    begun = [" >> ".join([literal(list(names)), *_calls(steps)]) for names, steps in branch.inputs]
+    if len(begun) > 1:
+        begun = [f"({text})" if steps else text for text, (_, steps) in zip(begun, branch.inputs, strict=True)]
+    first = begun[0] if len(begun) == 1 else f"({' + '.join(begun)})"
+    parts = [first, *_calls(branch.steps)]
     line = f"{name} = {' >> '.join(parts)}"
     if len(line) <= _WIDTH:
         return line
-    if len(parts[0]) > _WIDTH - 10:
-        listed = textwrap.fill(parts[0][1:-1], _WIDTH - 8, break_long_words=False, break_on_hyphens=False)
+    if len(first) > _WIDTH - 10 and len(begun) == 1:
+        listed = textwrap.fill(first[1:-1], _WIDTH - 8, break_long_words=False, break_on_hyphens=False)
         parts[0] = "[\n" + textwrap.indent(listed, "    ") + ",\n]"
+    elif len(first) > _WIDTH - 10:
+        parts[0] = "(\n" + textwrap.indent("\n+ ".join(begun), "    ") + "\n)"
     return f"{name} = (\n" + textwrap.indent("\n>> ".join(parts), "    ") + "\n)"
+
+
+def _calls(steps: Sequence[Step]) -> list[str]:
+    return [f"etl.{step}" for step in steps]
 
 
 def _model(options: TrainOptions, parts: ScriptParts) -> str:

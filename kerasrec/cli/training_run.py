@@ -54,6 +54,7 @@ from kerasrec.cli.training import (
 from kerasrec.data.batch_size import default_batch_size
 from kerasrec.data.loader import Loader
 from kerasrec.files import check_target, flush_tree
+from kerasrec.models.sequence.base import SequenceModel
 from kerasrec.schema import SchemaError, Tag
 
 
@@ -119,7 +120,9 @@ class TrainingRun:
             model = self.choice(train.schema)
             if self.choice.module is not None:
                 check_restorable(model)
-        except SchemaError:
+        except SchemaError as error:
+            if issubclass(self.choice.architecture, SequenceModel):
+                raise CommandError(f"{error}. Here --table NAME=COLUMN,LIST has columns share a table") from error
             raise
         except (TypeError, ValueError) as error:
             raise CommandError(f"--model {self.options.model}: {error}") from error

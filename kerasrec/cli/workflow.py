@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import Any
 
 from kerasrec import etl
-from kerasrec.cli.column_messages import names_by_steps
 from kerasrec.cli.roles import Guess
+from kerasrec.cli.steps import Step
+from kerasrec.cli.tables import branches
 
 
 def with_min_count(guesses: Sequence[Guess], min_count: int) -> list[Guess]:
@@ -28,9 +29,15 @@ def with_min_count(guesses: Sequence[Guess], min_count: int) -> list[Guess]:
 def make_workflow(guesses: Sequence[Guess]) -> etl.Workflow:
     """Return a workflow that sends each column through the steps of its guess; equal steps are one node."""
     nodes: list[Any] = []
-    for steps, names in names_by_steps(guesses).items():
-        node: Any = names
-        for step in steps:
-            node = node >> step.build()
-        nodes.append(node)
+    for branch in branches(guesses):
+        inputs: list[Any] = []
+        for names, steps in branch.inputs:
+            inputs += names if not steps else [_through(names, steps)]
+        nodes.append(_through(inputs, branch.steps))
     return etl.Workflow(nodes)
+
+
+def _through(node: Any, steps: Sequence[Step]) -> Any:
+    for step in steps:
+        node = node >> step.build()
+    return node

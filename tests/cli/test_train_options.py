@@ -366,6 +366,33 @@ def test_a_model_of_ones_own_and_arguments_of_models(table, tmp_path, monkeypatc
     assert "bottom_units must end in embedding_dim" in refused(*again, "--set", "bottom_units=[3]")
 
 
+def test_a_history_is_compared_with_the_item_that_shares_its_table(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    lists = ["|".join(f"i{item}" for item in rng.integers(0, 9, rng.integers(0, 5))) for _ in range(ROWS)]
+    items = [f"i{item}" for item in rng.integers(0, 9, ROWS)]
+    clicked = [int(item in past.split("|")) for item, past in zip(items, lists, strict=True)]
+    pl.DataFrame({"the item": items, "its, past": lists, "y": clicked}).write_csv("history.csv")
+    asked = ("history.csv", "--target", "y", "--model", "din", *FAST)
+    shared = 'items=the item,"its, past"'
+    train(*asked, "--table", shared, "--out", "run", "--script", "own.py")
+    tables = {column["name"]: column.get("table") for column in kr.load_model("run/model.keras").schema.to_dict()["columns"]}
+    assert tables["the item"] == tables["its, past"] == "items"
+    figures = results(tmp_path / "run")["targets"]["y"]["scores"]
+    runpy.run_path("own.py")
+    assert f"y AUC {figures['auc']} log loss {figures['logloss']}" in capsys.readouterr().out
+    for table, message in (
+        ("items=the item", "pass NAME=COLUMN,COLUMN"),
+        ("items=the item,past", "--table items: no column 'past'"),
+        ("items=the item,y", "column 'y' is target here"),
+        ("items=the item,the item,y", "column 'the item' is there twice"),
+    ):
+        assert message in refused(*asked, "--table", table, "--out", "other")
+    message = refused(*asked, "--out", "other")
+    assert "DIN needs a history" in message
+    assert "--table NAME=COLUMN,LIST" in message
+
+
 def test_targets_of_two_values_are_named_with_the_remedy(table, tmp_path):
     out = ("--out", tmp_path / "run")
     said = refused(table, "--target", "bought", *out)
