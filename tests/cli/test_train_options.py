@@ -376,7 +376,10 @@ def test_a_history_is_compared_with_the_item_that_shares_its_table(tmp_path, mon
     asked = ("history.csv", "--target", "y", "--model", "din", *FAST)
     shared = 'items=the item,"its, past"'
     train(*asked, "--table", shared, "--out", "run", "--script", "own.py")
-    tables = {column["name"]: column.get("table") for column in kr.load_model("run/model.keras").schema.to_dict()["columns"]}
+    tables = {
+        column["name"]: column.get("table")
+        for column in kr.load_model("run/model.keras").schema.to_dict()["columns"]
+    }
     assert tables["the item"] == tables["its, past"] == "items"
     figures = results(tmp_path / "run")["targets"]["y"]["scores"]
     runpy.run_path("own.py")
