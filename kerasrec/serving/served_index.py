@@ -14,6 +14,7 @@ import numpy as np
 from kerasrec.schema import Schema
 from kerasrec.serving.rows import EXTRA, FILES, rows
 from kerasrec.serving.served_model import ServedSignature, load_module
+from kerasrec.tensor_names import OFFSETS, VALUES
 
 if TYPE_CHECKING:
     from kerasrec.data.open import Data
@@ -82,7 +83,7 @@ class ServedIndex:
             SchemaError, ValueError: as for `kr.serving.rows`; `exclude` has not as many lists as there are rows.
         """
         inputs, names = rows(data, self.path), self._names
-        count = next(len(v) - n.endswith("__offsets") for n, v in inputs.items() if not n.endswith("__values"))
+        count = next(len(v) - n.endswith(OFFSETS) for n, v in inputs.items() if not n.endswith(VALUES))
         lists = [list(row) for row in exclude] if exclude is not None else [[]] * count
         if len(lists) != count:
             raise ValueError(f"exclude has {len(lists)} lists for {count} rows")

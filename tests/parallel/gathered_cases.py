@@ -64,7 +64,8 @@ def train(name):
 def weights_of(model):
     layers = [each for each in (model.embeddings, model.item_table) if each is not None]
     tables = {p.table.name: each.table(p.table.name) for each in layers for p in each.plan.tables}
-    towers = {f"tower {i}": w.numpy() for i, w in enumerate(model.weights) if "tower" in w.path}
+    dense = [w for w in model.weights if "tower" in w.path]  # ranks have other numbers of weights of tables
+    towers = {f"tower {i}": w.numpy() for i, w in enumerate(dense)}
     kept = dict(zip(("counts", "memory"), model.batch_candidates.get_weights(), strict=False))
     return {**tables, **towers, **kept}
 
