@@ -61,7 +61,7 @@ class ExchangedLookup:
         for stack, (parts, padded) in zip(self.exchange.stacks, self.parts.of_stacks(bags), strict=True):
             unpadded = [without_padding(each) if training or self.pools else each for each in padded]
             lookups.append((parts, padded, unpadded))
-            rows.append(_lookup(stack, stack_rows(stack.shards.stack, parts, unpadded), unpadded))
+            rows.append(_lookup(stack, _not_constant(stack_rows(stack.shards.stack, parts, unpadded)), unpadded))
         received = self.exchange.vectors([lookup for lookup, _ in rows], training)
         if share is not None:
             received = share.scale_gradients(received)
@@ -82,6 +82,15 @@ def _rows(variable: TableVariable, replica: ReplicaVariable | None, rank: int) -
     if replica is not None:
         return ReplicatedRows(variable.shards, variable.value, rank, replica.value)
     return (PooledSums if variable.shards.sums else Rows)(variable.shards, variable.value, rank)
+
+
+def _not_constant(rows: Tensor) -> Tensor:
+    """Return rows of which TensorFlow does not think that they are constants.
+
+    What follows from constants, such as the ids of all rows of a table, it computes while it builds a graph, to
+    know shapes; an exchange between ranks would wait there for one that never begins.
+    """
+    return tf.raw_ops.PlaceholderWithDefault(input=rows, shape=rows.shape)
 
 
 def _lookup(stack: Rows, rows: Tensor, bags: Sequence[Bags]) -> tuple[Tensor | Bags, Tensor | None]:
