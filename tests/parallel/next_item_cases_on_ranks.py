@@ -19,6 +19,7 @@ SCHEMA = Schema(
 MORE = {"embeddings_initializer": keras.initializers.RandomNormal(stddev=1.0), "seed": 1}
 CASES = {
     "SASRec": lambda: kr.models.SASRec(SCHEMA, 4, 1, 2, 6, 0.0, **MORE),
+    "untied": lambda: kr.models.SASRec(SCHEMA, 4, 1, 2, 6, 0.0, tied=False, **MORE),
 }
 
 

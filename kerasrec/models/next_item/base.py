@@ -21,7 +21,6 @@ from kerasrec.models.next_item.reader import EventReader
 from kerasrec.models.next_item.retriever import ItemRetriever
 from kerasrec.models.next_item.trainer import NextItemTrainer
 from kerasrec.models.options import Options
-from kerasrec.parallel import comm
 from kerasrec.schema import Schema
 from kerasrec.tables.config import FeatureConfig
 from kerasrec.typing import Initializer, Regularizer, Shape, Tensor
@@ -35,14 +34,15 @@ class NextItemModel(ItemRetriever, NextItemTrainer):
 
     **Training**: each event predicts the item of the next one, in the last `max_length + 1` events of a row.
     **Evaluation**: the last item of a row is ranked among all items, by the events before it.
-    **Prediction**: `predict` returns the scores of all items by all events of a row, `recommend` the best items.
+    **Prediction**: `predict` returns the scores of all items by all events of a row; `kr.retrieval.Index(model)`
+    recommends the best items.
 
     Args:
         schema: `loader.schema`, or its `to_dict()`.
         embedding_dim: the width of the items' vectors, and of the model.
         max_length: the most events that are read of a row, its last ones.
         dropout: of the vectors of events, and within the model.
-        tied: whether an item has one vector, or another one where it is predicted, which one rank alone can train.
+        tied: whether an item has one vector, or another one where it is predicted.
         exclude_seen: whether items of a row's history are left out when items are ranked for it.
         first_id: the first id that is an item; those before it stand for padding, nulls and values out of
             vocabulary, as `etl.Categorify` numbers them. They are read, but never predicted.
@@ -52,7 +52,7 @@ class NextItemModel(ItemRetriever, NextItemTrainer):
 
     Raises:
         SchemaError: no list of items, or several; a list that is not tagged as a sequence.
-        ValueError: `max_length` or `embedding_dim` below 1, or `tied=False` on several ranks.
+        ValueError: `max_length` or `embedding_dim` below 1.
     """
 
     def __init__(
@@ -94,8 +94,6 @@ class NextItemModel(ItemRetriever, NextItemTrainer):
         self.items = self._tables("items", {self.columns.item: configs[self.columns.item]}, seed)
         self.seed = self.items.seed
         self.predicted: DistributedEmbedding | None = None
-        if not self.tied and comm.size() > 1:
-            raise ValueError(f"{self.name}: tied=False is not supported on several ranks; use tied=True")
         if not self.tied:
             predicted = replace(table, name=f"predicted {table.name}")
             self.predicted = self._tables(
