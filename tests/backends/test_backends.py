@@ -176,7 +176,11 @@ def test_tensorflow_is_not_needed(other):
         "kerasrec.parallel.exchange.packing",
         "kerasrec.parallel.exchange.replicas",
         "kerasrec.parallel.exchange.stacks",
+        "kerasrec.serving.candidates",
+        "kerasrec.serving.index_model",
         "kerasrec.serving.saved_model",
+        "kerasrec.serving.signatures",
+        "kerasrec.serving.write",
         "kerasrec.tables.distinct_rows",
     ]
 
