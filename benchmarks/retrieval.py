@@ -50,6 +50,7 @@ NCF = "ncf"
 BASELINES: dict[str, type[Baseline]] = {
     "popularity": Popularity, "item-knn": ItemKNN, "ease": EASE, "ials": ImplicitALS,
 }  # fmt: skip
+DETERMINISTIC = ("popularity", "item-knn", "ease")
 Settings = dict[str, Any]
 
 
@@ -302,24 +303,36 @@ def summary(record: Mapping[str, Any]) -> str:
 
 
 def table(out: Path) -> str:
-    """Return a Markdown table of the finished runs, a line per data set and model: means over seeds."""
+    """Return a Markdown table of the finished runs, a line per data set and model.
+
+    A figure is the mean over seeds with its standard error; of one seed, with the standard error over users.
+    """
     runs = [json.loads(path.read_text()) for path in sorted(out.glob("*.json"))]
     finished = [run for run in runs if run["finished"] and "test" in run]
-    lines = ["| data | model | seeds | HR@10 | NDCG@10 | published | epochs |", "|---|---|---|---|---|---|---|"]
+    lines = [
+        "| data | model | seeds | HR@10 | NDCG@10 | published | best epoch |",
+        "|---|---|---|---|---|---|---|",
+    ]
     keys = sorted({(run["data"], run["model"]) for run in finished})
     for data, model in sorted(keys, key=lambda key: (key[0], list(RECIPES).index(key[1]))):
-        own = [run for run in finished if (run["data"], run["model"]) == (data, model)]
-        cells = []
-        for name in ("hit_rate@10", "ndcg@10"):
-            values = [run["test"][name] for run in own]
-            spread = own[0]["test"][f"{name}_se"]
-            cells.append(f"{np.mean(values):.4f} ± {spread:.4f}")
+        own = sorted((run for run in finished if (run["data"], run["model"]) == (data, model)), key=_seed)
+        hit_rate, ndcg = (_mean([run["test"] for run in own], name) for name in ("hit_rate@10", "ndcg@10"))
         published = PUBLISHED.get((data, model), {}).get("published", ())
         figures = " / ".join("-" if value is None else f"{value:.4f}" for value in published)
         epochs = ", ".join(str(run["best_epoch"]) for run in own if "best_epoch" in run)
-        seeds = ", ".join(str(run["seed"]) for run in own)
-        lines.append(f"| {data} | {model} | {seeds} | {' | '.join(cells)} | {figures} | {epochs} |")
+        seeds = "-" if model in DETERMINISTIC else ", ".join(str(run["seed"]) for run in own)
+        lines.append(f"| {data} | {model} | {seeds} | {hit_rate} | {ndcg} | {figures} | {epochs} |")
     return "\n".join(lines)
+
+
+def _seed(run: Mapping[str, Any]) -> int:
+    return int(run["seed"])
+
+
+def _mean(reports: list[Mapping[str, Any]], name: str) -> str:
+    values = [report[name] for report in reports]
+    error = np.std(values, ddof=1) / len(values) ** 0.5 if len(values) > 1 else reports[0][f"{name}_se"]
+    return f"{np.mean(values):.4f} ± {error:.4f}"
 
 
 def arguments() -> argparse.Namespace:

@@ -66,9 +66,10 @@ def test_learns_from_a_loader_is_loaded_and_served(name, data, tmp_path):
     predictions = predictions if isinstance(predictions, dict) else {targets[0]: predictions}
     model.save(tmp_path / "model.keras")
     copy = kr.load_model(tmp_path / "model.keras")
-    again = copy.predict(plain, verbose=0)
-    assert_close(again if isinstance(again, dict) else {targets[0]: again}, predictions, atol=1e-6)
-    assert copy.evaluate(loader, return_dict=True, verbose=0) == pytest.approx(after, rel=1e-4)
+    again = outputs_of(copy, X)
+    assert_close(again if len(again) > 1 else {targets[0]: again[""]}, predictions, atol=1e-6)
+    if name in ("NFM", "MMoE", "DIEN"):  # that a copy is compiled is no matter of the architecture
+        assert copy.evaluate(loader, return_dict=True, verbose=0) == pytest.approx(after, rel=1e-4)
 
     served = kr.serving.load(kr.serving.export(copy, tmp_path / "served"))
     genres = tf.RaggedTensor.from_tensor(X["genres"], padding=0)

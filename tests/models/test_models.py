@@ -25,6 +25,7 @@ def data(tmp_path):
     return tmp_path
 
 
+@pytest.mark.parametrize("make", ["DLRM", "DeepFM"], indirect=True)  # others: test_every_model
 def test_learns_from_a_loader_without_xla(make, data):
     keras.utils.set_random_seed(0)
     loader = kr.Loader(data, batch_size=50, shuffle=True)
@@ -87,10 +88,10 @@ def test_keras_file_brings_back_predictions_schema_and_optimizer(make, tmp_path)
     model.save(tmp_path / "model.keras")
     copy = keras.models.load_model(tmp_path / "model.keras")
     assert copy.schema == model.schema
-    np.testing.assert_array_equal(copy.predict(x, verbose=0), model.predict(x, verbose=0))
+    np.testing.assert_array_equal(copy(x), model(x))
     for network in (model, copy):
         network.fit(x, y, shuffle=False, verbose=0)
-    np.testing.assert_allclose(copy.predict(x, verbose=0), model.predict(x, verbose=0), atol=1e-6)
+    np.testing.assert_allclose(copy(x), model(x), atol=1e-6)
 
 
 def test_config_is_plain_and_makes_the_same_network(make):

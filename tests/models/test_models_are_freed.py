@@ -26,7 +26,7 @@ def check(folder, rounds):
 
 @pytest.mark.slow
 def test_models_are_freed(tmp_path):
-    check(tmp_path, 4)
+    check(tmp_path, 3)
 
 
 @pytest.mark.nightly

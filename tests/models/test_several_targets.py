@@ -38,6 +38,7 @@ def data(tmp_path_factory):
     return folder
 
 
+@pytest.mark.parametrize("make", ["DLRM", "WideAndDeep"], indirect=True)  # others: test_every_model
 def test_learns_every_target_from_a_loader_and_is_loaded_elsewhere(make, data, tmp_path):
     keras.utils.set_random_seed(0)
     loader = kr.Loader(data, batch_size=50, shuffle=True)

@@ -48,6 +48,7 @@ def test_every_placement_optimizer_and_input_trains_as_one(horovod_ranks, per_no
     check(horovod_ranks, "product", per_node)
 
 
+@pytest.mark.nightly
 @pytest.mark.parametrize("horovod_ranks", [2], indirect=True)
 def test_gradients_that_count_for_too_little_or_too_much_are_found(horovod_ranks):
     """In every table and in the dense weights, or tests of equality could not fail."""
