@@ -2,7 +2,7 @@
 
 import keyword
 import math
-from datetime import date, datetime
+from datetime import UTC, date, datetime, timedelta, timezone
 from itertools import pairwise
 
 import numpy as np
@@ -198,6 +198,24 @@ def test_keys_that_seem_misspelt_are_refused():
         rows([{"name": "x", "weight": 3}], SCHEMA)
 
 
+def test_a_key_that_resembles_another_column_is_not_a_misspelling():
+    schema = Schema([Column("c1", "int64", nullable=True), Column("c11", "int64", nullable=True)])
+    assert rows([{"c11": 5}], schema)["c1__valid"].tolist() == [False]
+
+
+def test_half_a_character_is_refused_from_dicts():
+    with pytest.raises(ValueError, match="column 'user', row 0: .* is not a value of string"):
+        rows([{**ROW, "user": "\ud800"}], SCHEMA)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.datetimes(timezones=st.none() | st.sampled_from([UTC, timezone(timedelta(hours=-7, minutes=30))])))
+def test_times_are_microseconds_since_1970_in_utc(time):
+    wire = rows([{"t": time}], Schema([Column("t", "datetime")]))
+    utc = time.replace(tzinfo=UTC) if time.tzinfo is None else time
+    assert wire["t"].tolist() == [(utc - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)]
+
+
 def test_a_key_that_a_dict_lacks_is_a_null():
     wire = rows([{"new": False, "scores": []}], SCHEMA)
     assert [back(wire, SCHEMA[name]) for name in ("user", "age", "price", "tags")] == [[None]] * 3 + [[[]]]
@@ -243,6 +261,8 @@ def test_the_schema_may_come_from_an_exported_folder(tmp_path):
     (tmp_path / EXTRA).mkdir()
     SCHEMA.save(tmp_path / EXTRA)
     assert_same(rows([ROW], tmp_path), rows([ROW], SCHEMA))
+    Schema([SCHEMA["age"]]).save(tmp_path / EXTRA)
+    assert list(rows([ROW], tmp_path)) == ["age", "age__valid"]  # the new file is read
 
 
 @pytest.mark.parametrize(

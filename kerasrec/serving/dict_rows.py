@@ -1,0 +1,141 @@
+"""Columns of rows that are dicts as NumPy arrays; of one dict in a millisecond, so without making a frame."""
+
+from __future__ import annotations
+
+import calendar
+import difflib
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import UTC, date, datetime
+from decimal import Decimal
+from functools import partial
+from numbers import Real
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from kerasrec.etl.sources import exact_cast
+from kerasrec.etl.sources.types import integer_range, is_float, is_integer
+from kerasrec.excerpts import excerpt
+from kerasrec.schema import Column, SchemaError
+from kerasrec.serving.elements import Elements, Read, list_offsets, misfit, row_of
+from kerasrec.tensor_names import tensor_type
+
+Convert = Callable[[Any], Any]
+
+
+def dict_reader(data: Iterable[Any], columns: Sequence[Column]) -> Read:
+    """Return a function that reads a column of rows.
+
+    Raises:
+        TypeError: a row is not a dict.
+        SchemaError: the rows have none of the columns.
+    """
+    records = list(data)
+    for row, record in enumerate(records):
+        if not isinstance(record, Mapping):
+            raise TypeError(f"row {row}: expected a dict; got {type(record).__name__}")
+    keys = dict.fromkeys(key for record in records for key in record)
+    if keys and columns and not any(column.name in keys for column in columns):
+        names = ", ".join(column.name for column in columns)
+        raise SchemaError(f"the rows have none of the columns {names}; they have: {', '.join(map(str, keys))}")
+
+    names_read = {column.name for column in columns}
+    others = [str(key) for key in keys if key not in names_read]
+
+    def read(column: Column) -> Elements:
+        if column.name not in keys and (near := difflib.get_close_matches(column.name, others, 1, 0.8)):
+            raise SchemaError(
+                f"no row has {column.name!r}, but {near[0]!r}: rename that key, or pass None for nulls"
+            )
+        values = [record.get(column.name) for record in records]
+        if column.is_list:
+            lists = [_list(value, column, row) for row, value in enumerate(values)]
+            offsets = list_offsets([len(elements) for elements in lists])
+            return _elements([value for elements in lists for value in elements], column, offsets)
+        if not column.nullable:
+            for row, record in enumerate(records):
+                if column.name not in record:
+                    raise SchemaError(f"column {column.name!r} is missing from row {row}")
+        return _elements(values, column, None)
+
+    return read
+
+
+def _list(value: Any, column: Column, row: int) -> Any:
+    if _is_null(value):
+        return ()
+    if isinstance(value, list | tuple | np.ndarray | pl.Series):
+        return value
+    raise ValueError(f"column {column.name!r}, row {row}: expected a list; got {excerpt(value)}")
+
+
+def _elements(values: Sequence[Any], column: Column, offsets: np.ndarray | None) -> Elements:
+    convert, dtype = _converter(column.dtype), tensor_type(column.dtype)
+    null: Any = b"" if dtype == "string" else math.nan if is_float(dtype) else 0
+    valid = np.array([not _is_null(value) for value in values], bool)
+    converted: list[Any] = []
+    for k, value in enumerate(values):
+        try:
+            converted.append(convert(value) if valid[k] else null)
+        except ValueError:
+            raise misfit(column, row_of(offsets)(k), value) from None
+    with np.errstate(over="ignore"):  # a number too large for a narrow float is infinite
+        return Elements(np.array(converted, object if dtype == "string" else dtype), valid, offsets)
+
+
+# ---- values -------------------------------------------------------------------------------------------------
+def _converter(dtype: str) -> Convert:
+    """Return a function that converts a value of a schema's `dtype`, and raises `ValueError` for any other."""
+    if is_integer(dtype):
+        return partial(_integer, *integer_range(dtype))
+    if is_float(dtype):
+        return _number
+    return {"string": _text, "datetime": _microseconds, "bool": _boolean}[dtype]
+
+
+def _integer(low: int, high: int, value: Any) -> int:
+    if isinstance(value, bool | np.bool_) or not exact_cast.is_exact_integer(value) or not low <= value <= high:
+        raise ValueError
+    return int(value)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool | np.bool_) or not isinstance(value, Real | Decimal):
+        raise ValueError
+    return float(value)
+
+
+def _text(value: Any) -> bytes:
+    if not isinstance(value, str):
+        raise ValueError
+    return value.encode()  # an error for half a character, which JSON can express
+
+
+def _boolean(value: Any) -> bool:
+    if not isinstance(value, bool | np.bool_):
+        raise ValueError
+    return bool(value)
+
+
+def _microseconds(value: Any) -> int:
+    """Return a date, or a time in any time zone, as microseconds since 1970 in UTC."""
+    if isinstance(value, np.datetime64):
+        return int(value.astype("datetime64[us]").astype(np.int64))
+    if not isinstance(value, date):  # datetime is a subclass of date
+        raise ValueError
+    if not isinstance(value, datetime):
+        return calendar.timegm(value.timetuple()) * 1_000_000
+    if value.tzinfo is not None:
+        value = value.astimezone(UTC)
+    return calendar.timegm(value.timetuple()) * 1_000_000 + value.microsecond
+
+
+def _is_null(value: Any) -> bool:
+    """Return whether a value is None, NaN, or pandas' NA or NaT."""
+    if isinstance(value, float | np.floating):
+        return math.isnan(value)
+    if isinstance(value, np.datetime64):
+        return bool(np.isnat(value))
+    return value is None or type(value).__name__ in ("NAType", "NaTType")
