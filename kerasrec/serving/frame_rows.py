@@ -74,9 +74,8 @@ def _elements(series: pl.Series, offsets: np.ndarray | None = None) -> Elements:
     valid = np.ones(len(series), bool)
     if series.null_count():
         valid = series.is_not_null().to_numpy()
-        series = series.fill_null(
-            "" if text else False if series.dtype == pl.Boolean else math.nan if floats else 0
-        )
+        nothing: Any = False if series.dtype == pl.Boolean else math.nan if floats else 0
+        series = series.fill_null("" if text else nothing)
     if text:
         return Elements(np.array(series.cast(pl.Binary).to_list(), object), valid, offsets)
     values = series.to_numpy(writable=True)
