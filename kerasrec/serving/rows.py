@@ -79,8 +79,12 @@ class RowFormat:
         self.columns = list(columns)
         tensors = tensor_names(self.columns)
         wire = wire_names([name for names in tensors.values() for name in names.all])
+
+        def renamed(name: str | None) -> str | None:
+            return None if name is None else wire[name]
+
         self._names = [
-            TensorNames(*(name and wire[name] for name in (names.values, names.offsets, names.valid)))
+            TensorNames(wire[names.values], renamed(names.offsets), renamed(names.valid))
             for names in tensors.values()
         ]
 
