@@ -16,8 +16,8 @@ strings is exported with its workflow. It is not trained: that changes no latenc
 Calls of all cases take turns. Printed are the median and the 99th percentile of wall time and the mean CPU time of
 all threads, in milliseconds, and ratios of CPU times, which a busy machine changes least: "features / dense"
 compares the workflow with the model without its tables. A call of a signature of 81 tensors takes about 1 ms of
-Python and checks of lengths, whatever its graph computes: "features" and "served" include it. Prints a table, and a
-line of JSON last.
+Python and checks of lengths, whatever its graph computes: "features" and "served" include it. Prints a table, and
+a line of JSON last.
 """
 
 from __future__ import annotations
