@@ -61,6 +61,10 @@ class Options:
             uncombined=uncombined,
         )
 
+    def of_other_columns(self) -> Options:
+        """Return the options for columns of another schema: those that are given by column are the default."""
+        return Options(**{name: value for name, value in self.config().items() if not _is_by_column(value)})
+
     def refuse_tower(self, model: str) -> None:
         """Raise `ValueError` if an option of dense towers is set, for a model that has none."""
         default = Options().tower()
@@ -74,9 +78,13 @@ class Options:
         return {name: getattr(self, name) for name in names}
 
 
+def _is_by_column(given: Any) -> bool:
+    return isinstance(given, Mapping) and "class_name" not in given
+
+
 def _apply(function: Callable[[Any], Any], given: Any) -> Any:
     """Apply `function` to an argument, or to each value where it is a dict by column or table."""
-    if isinstance(given, Mapping) and "class_name" not in given:
+    if _is_by_column(given):
         return {name: function(value) for name, value in given.items()}
     return function(given)
 

@@ -49,6 +49,8 @@ class Index:
         workflow: the fitted `etl.Workflow`. With it all rows are raw (files or frames, as `workflow.transform`
             takes them), and ids are raw. So new items can be candidates, which have one id of their own only in
             raw data. Without it rows are transformed, and ids are those that `etl.Categorify` made.
+        item_workflow: the one that makes the columns of items, if that is another than `workflow`, as for a
+            next-item model with `items=...`, whose workflow makes sequences.
         index: what finds the best candidates: "exact", or where installed "faiss", "usearch" or "tfrs"; or
             one of `kr.retrieval.Faiss`, `USearch` and `TFRS`, which have options. A change of candidates builds it
             again.
@@ -58,7 +60,8 @@ class Index:
         vectors: of the candidates, (m, dim) float32.
 
     Raises:
-        ValueError: an id is in several rows, or is null.
+        ValueError: an id is in several rows, or is null; `item_workflow` without `workflow`, or none for the raw
+            items of a next-item model.
         SchemaError: a column is missing.
 
     Example:
@@ -78,6 +81,7 @@ class Index:
         items: Rows | None = None,
         *,
         workflow: Workflow | None = None,
+        item_workflow: Workflow | None = None,
         index: str | Engine = "exact",
     ):
         if not isinstance(model, Retriever):
@@ -85,7 +89,8 @@ class Index:
                 "model must be a retrieval model, such as kr.models.TwoTower, or another kr.retrieval.Retriever; "
                 f"got {model!r}"
             )
-        self.model, self.workflow = model, workflow
+        check_workflows(workflow, item_workflow)
+        self.model, self.workflow, self.item_workflow = model, workflow, item_workflow
         self._engine = engine_of(index)
         ids, vectors = self._vocabulary() if items is None else self._encode(items)
         self._set(ItemIds(ids, "" if workflow is not None else NEW_ITEMS), vectors)
@@ -96,13 +101,18 @@ class Index:
 
     @property
     def reader(self) -> RowReader:
-        """Reads rows for the model."""
+        """Reads the rows of queries for the model."""
         return RowReader(self.model, self.workflow)
 
     @property
+    def item_reader(self) -> RowReader:
+        """Reads the rows of items for the model."""
+        return RowReader(self.model, self.item_workflow or self.workflow)
+
+    @property
     def item_key(self) -> str:
-        """The column that names a candidate, in the rows that the index takes."""
-        return self.reader.key(self.model.item_id)
+        """The column that names a candidate, in the rows of items that the index takes."""
+        return self.item_reader.key(self.model.item_id)
 
     @property
     def item_ids(self) -> ItemIds:
@@ -126,7 +136,12 @@ class Index:
     # ---- candidates ------------------------------------------------------------------------------------------
     def _encode(self, items: Rows) -> tuple[pl.Series, np.ndarray]:
         model, key = self.model, self.item_key
-        rows = self.reader.encode(items, model.candidate_schema, [key], model.encode_candidates, "candidates")
+        if predicts_next(model) and self.workflow is not None and self.item_workflow is None:
+            raise ValueError(
+                f"{model.name}: workflow= makes sequences of {key!r}; pass the workflow that makes the columns of "
+                "items as item_workflow=..."
+            )
+        rows = self.item_reader.encode(items, model.candidate_schema, [key], model.encode_candidates, "candidates")
         if not len(rows.vectors):
             raise ValueError("there are no items: the data has no rows")
         return rows.keys[key], rows.vectors
@@ -135,7 +150,8 @@ class Index:
         """Return all ids of the vocabulary and their vectors."""
         model, schema = self.model, self.model.candidate_schema
         count = schema[model.item_id].cardinality if model.item_id in schema else None
-        if schema.names != [model.item_id] or count is None:
+        from_ids = schema.names == [model.item_id] or predicts_next(model)  # which knows its items' columns
+        if not from_ids or count is None:
             raise ValueError(
                 f"{model.name} makes a candidate's vector of {', '.join(map(repr, schema.names))}: make "
                 "kr.retrieval.Index(model, items) of rows with these columns, one per candidate"
@@ -224,7 +240,9 @@ class Index:
             raise ValueError(
                 f"{self.model.name} predicts the last item of each row by those before it: use its evaluate(data)"
             )
-        queries: Queries = read_queries(self.reader, data, self._ids, self.item_key, exclude_seen, user)
+        queries: Queries = read_queries(
+            self.reader, data, self._ids, self.reader.key(self.model.item_id), exclude_seen, user
+        )
         return report_of(queries, self._engine, self.vectors, self.model.similarity, at)
 
     # ---- on disk ---------------------------------------------------------------------------------------------
@@ -243,6 +261,7 @@ class Index:
         model: Retriever,
         *,
         workflow: Workflow | None = None,
+        item_workflow: Workflow | None = None,
         index: str | Engine = "exact",
     ) -> Index:
         """Read an index that `save` wrote, of the same model with the same weights.
@@ -253,9 +272,17 @@ class Index:
         """
         ids, vectors = index_files.load(path, model, workflow is not None)
         loaded = cls.__new__(cls)
-        loaded.model, loaded.workflow, loaded._engine = model, workflow, engine_of(index)
+        check_workflows(workflow, item_workflow)
+        loaded.model, loaded.workflow, loaded.item_workflow = model, workflow, item_workflow
+        loaded._engine = engine_of(index)
         loaded._set(ItemIds(ids), vectors)
         return loaded
+
+
+def check_workflows(workflow: Workflow | None, item_workflow: Workflow | None) -> None:
+    """Raise `ValueError` for a workflow of items without one of queries: ids are raw of both, or of none."""
+    if item_workflow is not None and workflow is None:
+        raise ValueError("item_workflow=... needs workflow=..., the one that makes the columns of queries")
 
 
 def raw_values(workflow: Workflow, table: str, ids: pl.Series) -> pl.Series:

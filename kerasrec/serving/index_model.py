@@ -6,7 +6,8 @@ Signatures:
   leave out (`exclude__values`, `exclude__offsets`), to `ids` (batch, k) and `scores` (batch, k). Where a query has
   fewer candidates, an id is -1 or "", and its score -inf.
 - `update`: the raw columns of candidates, which are added or replaced; to `added` and `replaced`, how many. The
-  index of a next-item model has none: its candidates are rows of its table.
+  index of a next-item model has it if the model knows the columns of its items; otherwise its candidates are
+  rows of its table.
 - `remove`: the raw ids of candidates; to `removed`, how many. Unknown ids are an error, and none is removed.
 
 Where a raw column is named `k` or `exclude`, these inputs are `k_2` and `exclude_2`.
@@ -41,11 +42,9 @@ Encode = Callable[[Tensors], tf.Tensor]
 
 def export_index(index: Index, path: Path, workflow: Workflow | None, overwrite: bool) -> Path:
     """Write an index as a SavedModel; see `kr.serving.export`."""
-    if workflow is None:
-        workflow = index.workflow
 
     def prepare() -> IndexGraphs:
-        return IndexGraphs(index, workflow)
+        return IndexGraphs(index, index.workflow if workflow is None else workflow)
 
     return export_on_ranks(index.model, path, overwrite, prepare, lambda graphs: graphs.write(path, overwrite))
 
@@ -64,27 +63,35 @@ class IndexGraphs:
 
     def __init__(self, index: Index, workflow: Workflow | None):
         self.index, self.workflow, model = index, workflow, index.model
-        made = None if workflow is None else workflow.output_schema
-        self.queries = columns_read(model.query_schema, made)
-        # The items of sequences have no rows of their own to be made of.
-        self.candidates = [] if predicts_next(model) else columns_read(model.candidate_schema, made)
-        self.key = self._key()
+        self.queries = columns_read(model.query_schema, None if workflow is None else workflow.output_schema)
+        self.item_workflow = workflow if index.item_workflow is None else index.item_workflow
+        self.candidates = self._candidates_read()
+        self.key = self._key(workflow)
         self.ids = ItemIds(self._raw_ids())
         if not len(self.ids):
             raise ValueError("the index has no candidates")
-        raw = self._raw(self.queries)
+        raw = self._raw(self.queries, workflow)
         self.raw_queries = raw
         self.exclude = self.key.evolve(name=free_name("exclude", raw.names), add_tags=[Tag.LIST])
         self.k = free_name("k", [*raw.names, self.exclude.name])
 
-    def _key(self) -> Column:
+    def _candidates_read(self) -> list[FeatureRead]:
+        """Return the columns of candidates; none where they are rows of the table of a next-item model."""
+        model, schema = self.index.model, self.index.model.candidate_schema
+        of_sequences = self.workflow is not None and self.index.item_workflow is None
+        if predicts_next(model) and (len(schema) == 1 or of_sequences):
+            return []
+        made = self.item_workflow
+        return columns_read(schema, None if made is None else made.output_schema)
+
+    def _key(self, workflow: Workflow | None) -> Column:
         """Return the raw column of item ids."""
         model, item = self.index.model, self.index.model.item_id
-        if self.workflow is None:
+        if workflow is None:
             known = model.candidate_schema if item in model.candidate_schema else model.query_schema
             column = known[item]
         else:
-            raw = self.workflow.raw_columns([item])
+            raw = workflow.raw_columns([item])
             if len(raw) != 1:
                 raise SchemaError(
                     f"{item!r} is made of {len(raw)} raw columns; an index needs one that names an item"
@@ -99,19 +106,21 @@ class IndexGraphs:
         table = self.workflow.output_schema[index.model.item_id].table or index.model.item_id
         return raw_values(self.workflow, table, index.item_ids.values)
 
-    def _raw(self, reads: list[FeatureRead]) -> Schema:
+    def _raw(self, reads: list[FeatureRead], workflow: Workflow | None) -> Schema:
         """Return the columns that features are computed from."""
-        if self.workflow is None:
+        if workflow is None:
             return Schema(read.column for read in reads)
-        return self.workflow.raw_columns(read.column.name for read in reads)
+        return workflow.raw_columns(read.column.name for read in reads)
 
-    def _encoder(self, reads: list[FeatureRead], encode: Encode, module: tf.Module, name: str) -> Encode:
+    def _encoder(
+        self, reads: list[FeatureRead], encode: Encode, module: tf.Module, name: str, workflow: Workflow | None
+    ) -> Encode:
         """Return a function of raw tensors that makes vectors; its lookup tables are in the module."""
         tensors = tensor_names(read.column for read in reads)
         features = None
-        if self.workflow is not None:
-            made = self.workflow.output_schema
-            features = self.workflow.tensorflow_module(Schema(r.cast(made[r.column.name]) for r in reads))
+        if workflow is not None:
+            made = workflow.output_schema
+            features = workflow.tensorflow_module(Schema(r.cast(made[r.column.name]) for r in reads))
             setattr(module, name, features)
 
         def vectors(wire: Tensors) -> tf.Tensor:
@@ -127,7 +136,9 @@ class IndexGraphs:
         module.candidates = state = Candidates(
             self.ids.values, self.key.dtype, index.vectors, index.model.similarity
         )
-        encode_queries = self._encoder(self.queries, index.model.encode_queries, module, "query_features")
+        encode_queries = self._encoder(
+            self.queries, index.model.encode_queries, module, "query_features", self.workflow
+        )
         columns = Schema([*self.raw_queries, self.exclude])
         excluded = tensor_names(columns)[self.exclude.name]
 
@@ -148,10 +159,12 @@ class IndexGraphs:
         return module, signatures
 
     def _update(self, module: tf.Module, state: Candidates) -> Any:
-        encode = self._encoder(self.candidates, self.index.model.encode_candidates, module, "item_features")
+        encode = self._encoder(
+            self.candidates, self.index.model.encode_candidates, module, "item_features", self.item_workflow
+        )
 
         def update(wire: Tensors) -> Tensors:
-            key = tensor_names(self.raw_candidates)[self.key.name]
+            key = tensor_names(self.raw_candidates)[self._key(self.item_workflow).name]
             known = tf.constant(True) if key.valid is None else tf.reduce_all(wire[key.valid])
             with tf.control_dependencies([tf.debugging.Assert(known, [f"an id in {key.values} is null"])]):
                 return state.update(tf.identity(wire[key.values]), encode(wire))
@@ -161,8 +174,8 @@ class IndexGraphs:
     @property
     def raw_candidates(self) -> Schema:
         """The raw columns of candidates, with that of ids."""
-        columns = self._raw(self.candidates)
-        return columns if self.key.name in columns else Schema([self.key, *columns])
+        columns, key = self._raw(self.candidates, self.item_workflow), self._key(self.item_workflow)
+        return columns if key.name in columns else Schema([key, *columns])
 
     def write(self, path: Path, overwrite: bool) -> None:
         """Write the SavedModel."""

@@ -109,11 +109,12 @@ class ServedIndex:
 
         Raises:
             SchemaError, ValueError: as for `kr.serving.rows`; an id is null, or in several rows; or the index is
-                of a next-item model, whose candidates are rows of its table.
+                of a next-item model, whose candidates are rows of its table unless it knows their columns.
         """
         if "update" not in self._module.signatures:
             raise ValueError(
-                f"{self.path}: the candidates of a next-item model are rows of its table, not made of data"
+                f"{self.path}: the candidates of this next-item model are rows of its table, not made of data; "
+                "export kr.retrieval.Index(model, workflow=..., item_workflow=...) of a model with items=..."
             )
         update = self._signature("update")
         inputs = rows(data, Schema.load(self.path / EXTRA / CANDIDATES))

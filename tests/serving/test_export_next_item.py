@@ -66,3 +66,29 @@ def test_a_model_of_rows_of_candidates_is_exported_as_an_index(tmp_path):
     schema = kr.Schema(kr.Column(n, "int32", ("categorical", *tags), cardinality=9) for n, tags in columns)
     with pytest.raises(ValueError, match=r"of 'item', 'genre': make kr.retrieval.Index\(model, items\) of rows"):
         kr.serving.export(kr.models.TwoTower(schema, embedding_dim=4), tmp_path / "served")
+
+
+def test_new_items_are_added_by_their_columns(raw, workflow, tmp_path):
+    """A served index changes as an index does; raw ids of films have another name than the model's."""
+    films = pl.DataFrame(
+        {"film": [f"i{j}" for j in range(45)], "kind": [["a", "b", "c"][j % 3 :] for j in range(45)]}
+    )
+    vocabulary = workflow.vocabulary("items")["value"].drop_nulls()
+    ids = ["film"] >> etl.Categorify(vocabs={"film": vocabulary}) >> etl.Rename(lambda name: "items")
+    item_workflow = etl.Workflow(ids + (["kind"] >> etl.Categorify())).fit(films)
+    with pytest.warns(UserWarning, match="5 rows of items are out of this vocabulary"):
+        model = kr.models.GRU4Rec(workflow.output_schema, 8, 8, 6, items=item_workflow.transform(films), seed=1)
+    index = kr.retrieval.Index(model, films[:-1], workflow=workflow, item_workflow=item_workflow)
+    served = kr.serving.load(kr.serving.export(index, tmp_path / "served"))
+    changes = films.with_columns(kind=pl.lit(["c"]))[[3, 44]]
+    assert served.update(changes) == {"added": 1, "replaced": 1}
+    index.update(changes)
+    one, other = served.recommend(raw[:20], k=45), index.recommend(raw[:20], k=45)
+    has_events = raw["items"][:20].list.len().to_numpy() > 0
+    np.testing.assert_allclose(one["scores"], other.scores, atol=1e-6)
+    assert (np.sort(one["ids"], axis=1) == np.sort(films["film"].to_numpy())).all()
+    assert (one["ids"] == other.ids)[has_events].all()
+    with pytest.raises(ValueError, match="pass the workflow that makes the columns of items as item_workflow"):
+        kr.retrieval.Index(model, films, workflow=workflow)
+    with pytest.raises(ValueError, match=r"item_workflow=... needs workflow=..."):
+        kr.retrieval.Index(model, item_workflow=item_workflow)

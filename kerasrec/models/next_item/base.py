@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,16 +13,19 @@ from keras import ops
 from kerasrec.etl.operator.id_columns import FIRST
 from kerasrec.layers import DistributedEmbedding
 from kerasrec.layers.embedding.table_vectors import TableVectors
-from kerasrec.layers.mlp import at_least_one
+from kerasrec.layers.mlp import at_least_one, widths
 from kerasrec.layers.sequence.token_rows import TokenRows
+from kerasrec.losses.item_vectors import ItemVectors
 from kerasrec.models.next_item.columns import SequenceColumns
 from kerasrec.models.next_item.events import Evaluation, Events, Ranked
+from kerasrec.models.next_item.item_rows import ItemRows, Items
+from kerasrec.models.next_item.item_tower import DescribedItems, ItemTower
 from kerasrec.models.next_item.reader import EventReader
 from kerasrec.models.next_item.retriever import ItemRetriever
 from kerasrec.models.next_item.trainer import NextItemTrainer
 from kerasrec.models.options import Options
 from kerasrec.schema import Schema
-from kerasrec.tables.config import FeatureConfig
+from kerasrec.tables.config import FeatureConfig, TableConfig
 from kerasrec.typing import Initializer, Regularizer, Shape, Tensor
 
 
@@ -44,6 +47,13 @@ class NextItemModel(ItemRetriever, NextItemTrainer):
         dropout: of the vectors of events, and within the model.
         tied: whether an item has one vector, or another one where it is predicted.
         exclude_seen: whether items of a row's history are left out when items are ranked for it.
+        items: a table of one row per item, a `kr.Loader` or a dataset: the column of items' ids, named as that of
+            the sequences, and columns that describe an item, ids or numbers. An item's vector is then the sum of
+            its own and of what a tower makes of these columns, where it is predicted, and unless `tied=False` also
+            where it is read. So there are vectors of items that no one has seen yet: `kr.retrieval.Index`.
+        item_units: the widths of the tower's layers, before a last, linear one.
+        embed_item_id: whether an item has a vector of its own beside what the tower makes.
+        id_dropout: the share of items whose own vectors are left out in a step, as those of new items are.
         first_id: the first id that is an item; those before it stand for padding, nulls and values out of
             vocabulary, as `etl.Categorify` numbers them. They are read, but never predicted.
         embeddings_initializer, embeddings_regularizer: of the tables, as in all `kr.models`.
@@ -51,8 +61,10 @@ class NextItemModel(ItemRetriever, NextItemTrainer):
         name, dtype, trainable: as in any Keras layer.
 
     Raises:
-        SchemaError: no list of items, or several; a list that is not tagged as a sequence.
-        ValueError: `max_length` or `embedding_dim` below 1.
+        SchemaError: no list of items, or several; a list that is not tagged as a sequence; `items` without the
+            column of ids, with ids of another vocabulary, or with nothing beside them.
+        ValueError: `max_length` or `embedding_dim` below 1; an option of the tower without `items`; an item in
+            several rows.
     """
 
     def __init__(
@@ -64,6 +76,10 @@ class NextItemModel(ItemRetriever, NextItemTrainer):
         *,
         tied: bool = True,
         exclude_seen: bool = True,
+        items: Items | None = None,
+        item_units: int | Sequence[int] = (),
+        embed_item_id: bool = True,
+        id_dropout: float = 0.0,
         first_id: int = FIRST,
         embeddings_initializer: Initializer = "uniform",
         embeddings_regularizer: Regularizer | None = None,
@@ -79,7 +95,13 @@ class NextItemModel(ItemRetriever, NextItemTrainer):
         self.tied, self.exclude_seen, self.first_id = tied, exclude_seen, first_id
         self.options = Options("mean", embeddings_initializer, embeddings_regularizer)
         self.reader = EventReader(self.columns, self.max_length, first_id)
+        self.item_units = widths(self.name, "item_units", item_units) if item_units else ()
+        self.embed_item_id, self.id_dropout = bool(embed_item_id), float(id_dropout)
         self._make_tables(seed)
+        self.tower = self._make_tower(items)
+        self.id_drop = keras.layers.Dropout(
+            self.id_dropout, noise_shape=(None, 1), autocast=False, name="id_dropout"
+        )
         self.side = self._make_side()
         self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
         self.negatives = keras.random.SeedGenerator(self.seed, name="negatives")
@@ -91,15 +113,23 @@ class NextItemModel(ItemRetriever, NextItemTrainer):
         table = configs[self.columns.item].table
         self._sharing = tuple(name for name in self.columns.ids if configs[name].table.name == table.name)
         others = {name: configs[name] for name in self.columns.ids if name not in self._sharing}
-        self.items = self._tables("items", {self.columns.item: configs[self.columns.item]}, seed)
+        own = table if self.embed_item_id else self._without_items(table)
+        self.items = self._tables("items", self._item_table(own if self.tied else table), seed)
         self.seed = self.items.seed
         self.predicted: DistributedEmbedding | None = None
         if not self.tied:
-            predicted = replace(table, name=f"predicted {table.name}")
             self.predicted = self._tables(
-                "predicted", {self.columns.item: FeatureConfig(self.columns.item, predicted)}
+                "predicted", self._item_table(replace(own, name=f"predicted {own.name}"))
             )
         self.embeddings = self._tables("embeddings", others) if others else None
+
+    def _item_table(self, table: TableConfig) -> dict[str, FeatureConfig]:
+        return {self.columns.item: FeatureConfig(self.columns.item, table)}
+
+    def _without_items(self, table: TableConfig) -> TableConfig:
+        """Return the table of the ids that are not items'."""
+        ids = max(self.first_id, 1)
+        return replace(table, name=f"{table.name} without items", vocabulary_size=ids, lookup_cdf=None)
 
     def _tables(
         self, name: str, features: Mapping[str, FeatureConfig], seed: int | None = None
@@ -108,6 +138,21 @@ class NextItemModel(ItemRetriever, NextItemTrainer):
         layer = DistributedEmbedding(features, seed, dtype=self.dtype_policy, name=name)
         layer.build(dict.fromkeys(features, (None,)))
         return layer
+
+    def _make_tower(self, items: Items | None) -> ItemTower | None:
+        """Return what makes vectors of the columns of items; None where the model knows none."""
+        if items is None:
+            if self.item_units or self.id_dropout or not self.embed_item_id:
+                raise ValueError(
+                    f"{self.name}: item_units, embed_item_id and id_dropout are for items with columns; pass "
+                    "items=..."
+                )
+            return None
+        rows = ItemRows.of(self.name, items, self.schema[self.item_id], self.first_id)
+        units = (*self.item_units, self.embedding_dim)
+        return ItemTower(
+            rows, self.item_count, units, self.options, self.seed, dtype=self.dtype_policy, name="tower"
+        )
 
     def _make_side(self) -> keras.layers.Dense | None:
         """Return what maps the other columns of an event to the width of its item's vector; None without any."""
@@ -125,30 +170,40 @@ class NextItemModel(ItemRetriever, NextItemTrainer):
 
         `s` has the vectors of the other categorical columns of the event and its user, and their numbers.
         """
-        item = self.columns.item
-        (x,) = self._look_up(self.items, {item: events.items}, training)
+        items = self._vectors(self.items, training) if self.tied else self._rows(self.items, training)
+        x = ops.cast(items.lookup(events.items), self.compute_dtype)
         if self.side is None:
             return x
         # A user's columns are of each of its events.
         scalars = {name: rows.repeat(ops.expand_dims(each, 1))[:, 0] for name, each in events.scalars.items()}
         values = {**events.lists, **scalars}
-        parts = [self._look_up(self.items, {item: values[name]}, training)[0] for name in self._sharing]
+        parts = [items.lookup(values[name]) for name in self._sharing]
         if self.embeddings is not None:
             ids = {name: values[name] for name in self.embeddings.features}
-            parts += self._look_up(self.embeddings, ids, training)
+            parts += self.embeddings(ids, training=training).values()
         for name in (*self.columns.event_numbers, *self.columns.user_numbers):
             parts.append(ops.cast(ops.expand_dims(values[name], 1), self.compute_dtype))
         return x + self.side(ops.concatenate(parts, axis=1))
 
-    def _look_up(
-        self, layer: DistributedEmbedding, ids: Mapping[str, Tensor], training: bool | None
-    ) -> list[Tensor]:
-        return list(layer(dict(ids), training=training).values())
+    @property
+    def item_count(self) -> int:
+        """The number of ids, with those that are not items'."""
+        return self.schema[self.columns.item].cardinality or 0
 
     # ---- queries and scores ----------------------------------------------------------------------------------
-    def item_vectors(self, training: bool = False) -> TableVectors:
-        layer = self.items if self.predicted is None else self.predicted
-        return TableVectors(layer, self.columns.item, self.first_id, training)
+    def item_vectors(self, training: bool = False) -> ItemVectors:
+        return self._vectors(self.items if self.predicted is None else self.predicted, training)
+
+    def _vectors(self, layer: DistributedEmbedding, training: bool | None) -> ItemVectors:
+        """Return the rows of a table of items, with what the columns of items add to them."""
+        rows = self._rows(layer, training)
+        if self.tower is None:
+            return rows
+        drop = self.id_drop if self.embed_item_id else None
+        return DescribedItems(rows, self.tower, drop, self.item_count, self.first_id)
+
+    def _rows(self, layer: DistributedEmbedding, training: bool | None) -> TableVectors:
+        return TableVectors(layer, self.columns.item, self.first_id, bool(training))
 
     def call(self, features: Any, training: bool | None = None) -> Tensor | Ranked:
         """Return the scores of all ids for a batch, `(batch, ids)` float32: -inf for ids below `first_id`.
@@ -179,19 +234,29 @@ class NextItemModel(ItemRetriever, NextItemTrainer):
         """Do nothing: all variables are created from the schema in `__init__`."""
 
     def compute_output_shape(self, input_shape: Mapping[str, Shape]) -> Shape:
-        return (input_shape[self.columns.item][0], self.item_vectors().count)
+        return (input_shape[self.columns.item][0], self.item_count)
 
     def no_outputs(self) -> np.ndarray:
-        return np.empty((0, self.item_vectors().count), "float32")
+        return np.empty((0, self.item_count), "float32")
 
     def get_config(self) -> dict[str, Any]:
-        arguments = ("embedding_dim", "max_length", "dropout", "tied", "exclude_seen", "first_id", "seed")
+        arguments = (
+            "embedding_dim",
+            "max_length",
+            "dropout",
+            "tied",
+            "exclude_seen",
+            "embed_item_id",
+            "id_dropout",
+        )
         options = self.options.config()
         return {
             "name": self.name,
             "trainable": self.trainable,
             "dtype": keras.dtype_policies.serialize(self.dtype_policy),
             "schema": self.schema.to_dict(),
-            **{name: getattr(self, name) for name in arguments},
+            **{name: getattr(self, name) for name in (*arguments, "first_id", "seed")},
+            "items": None if self.tower is None else self.tower.rows_config,
+            "item_units": list(self.item_units),
             **{name: options[name] for name in ("embeddings_initializer", "embeddings_regularizer")},
         }

@@ -45,7 +45,7 @@ class BERT4Rec(NextItemModel):
         dropout: of the events' vectors, the attention weights and each block's two sums.
         blank_rate: the share of events that are left blank in training.
         last_rate: the share of rows of which only the last event is blank in training, as when items are scored.
-        tied, exclude_seen, first_id, **kwargs: as in all next-item models (`NextItemModel`).
+        tied, exclude_seen, items, first_id, **kwargs: as in all next-item models (`NextItemModel`).
 
     Inputs and output are those of `kr.models.SASRec`.
 

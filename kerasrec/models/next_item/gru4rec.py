@@ -31,7 +31,7 @@ class GRU4Rec(NextItemModel):
         units: widths of the GRUs.
         max_length: the most events that are read of a row, its last ones.
         dropout: of the events' vectors and of the states.
-        tied, exclude_seen, first_id, **kwargs: as in all next-item models (`NextItemModel`).
+        tied, exclude_seen, items, first_id, **kwargs: as in all next-item models (`NextItemModel`).
 
     Inputs, output and errors are those of `kr.models.SASRec`.
 

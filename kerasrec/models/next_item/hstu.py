@@ -40,7 +40,7 @@ class HSTU(NextItemModel):
         heads: of each block; they divide `embedding_dim`.
         max_length: the most events that are read of a row, its last ones.
         dropout: of the events' vectors and within each block.
-        tied, exclude_seen, first_id, **kwargs: as in all next-item models (`NextItemModel`).
+        tied, exclude_seen, items, first_id, **kwargs: as in all next-item models (`NextItemModel`).
 
     Inputs, output and errors are those of `kr.models.SASRec`.
 

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from kerasrec.layers.embedding.table_vectors import TableVectors
+from kerasrec.losses.item_vectors import ItemVectors
 from kerasrec.models.next_item.events import Events, LastItem
 from kerasrec.parallel import comm
 from kerasrec.retrieval.lists import Lists
@@ -21,7 +21,7 @@ from kerasrec.typing import Tensor
 class LastItemRanker(Protocol):
     """What is asked of a model."""
 
-    def item_vectors(self, training: bool = False) -> TableVectors: ...
+    def item_vectors(self, training: bool = False) -> ItemVectors: ...
 
     def last_items(self, features: Mapping[str, Tensor]) -> tuple[Tensor, Events, LastItem]:
         """Return the query of each row of a batch, without its last item; its events; and that item."""

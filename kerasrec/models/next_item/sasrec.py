@@ -39,7 +39,7 @@ class SASRec(NextItemModel):
         heads: of each block's attention; they divide `embedding_dim`.
         max_length: the most events that are read of a row, its last ones.
         dropout: of the events' vectors, the attention weights and the two dense layers.
-        tied, exclude_seen, first_id, **kwargs: as in all next-item models (`NextItemModel`).
+        tied, exclude_seen, items, first_id, **kwargs: as in all next-item models (`NextItemModel`).
 
     Inputs: a dict of columns: lists of ids, ragged or padded with 0 at their end, in the order of time.
 

@@ -10,10 +10,9 @@ import keras
 from keras import ops
 
 from kerasrec.etl.dataset import Dataset
-from kerasrec.layers.embedding.table_vectors import TableVectors
 from kerasrec.layers.sequence.token_rows import TokenRows
 from kerasrec.losses.full_softmax import FullSoftmax
-from kerasrec.losses.item_vectors import CandidateLoss
+from kerasrec.losses.item_vectors import CandidateLoss, ItemVectors
 from kerasrec.losses.sampled_softmax import SampledSoftmax
 from kerasrec.models.compile_arguments import OptimizerOrName, resolve_optimizer
 from kerasrec.models.dataset_arguments import DatasetLoaders, refuse_frames
@@ -41,7 +40,7 @@ class NextItemTrainer(SchemaTrainer):
     _ranking = RankingMetrics(())
 
     @abstractmethod
-    def item_vectors(self, training: bool = False) -> TableVectors:
+    def item_vectors(self, training: bool = False) -> ItemVectors:
         """Return the vectors of all items, as they are predicted."""
 
     def compile(
