@@ -11,13 +11,14 @@ from rich.padding import Padding
 from rich.text import Text
 
 from kerasrec.models.base import SchemaModel
-from kerasrec.models.registry import MULTITASK, NEXT_ITEM, RANKING, RETRIEVAL, SEQUENCE
+from kerasrec.models.registry import MULTITASK, NEXT_ITEM, PAIRS, RANKING, RETRIEVAL, SEQUENCE
 
 _GROUPS: dict[str, Mapping[str, type[keras.Model]]] = {
     "For any columns": RANKING,
     "For behaviour sequences: a list column and the item that it is compared with": SEQUENCE,
     "For several targets (the others take them too, with one head each)": MULTITASK,
-    "In Python alone, for pairs of a query and an item": RETRIEVAL,
+    "For ids of a user and of an item: --set \"candidate_columns=['item']\" names those of the item": PAIRS,
+    "In Python alone, for pairs of a query and an item, without a target": RETRIEVAL,
     "In Python alone, for sequences of items, one row per user or session": NEXT_ITEM,
 }
 _GIVEN = (

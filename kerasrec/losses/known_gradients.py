@@ -1,8 +1,11 @@
-"""A sum whose gradients were computed together with it. TensorFlow only."""
+"""A sum whose gradients were computed together with it."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+
+import keras
+from keras import ops
 
 from kerasrec.gradients import Operation
 from kerasrec.typing import Tensor
@@ -13,6 +16,9 @@ def with_gradients(total: Tensor, inputs: Sequence[Tensor], gradients: Sequence[
 
     A loss whose examples have known weights need not be computed twice, or keep what it was computed from.
     """
+    if keras.backend.backend() != "tensorflow":  # x - constant(x) is 0 and has the gradient 1
+        products = (ops.sum(g * (x - ops.stop_gradient(x))) for x, g in zip(inputs, gradients, strict=True))
+        return sum(products, start=total)
     return _KNOWN([*inputs, total, *gradients], count=len(inputs))[0]
 
 

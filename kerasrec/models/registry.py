@@ -77,11 +77,13 @@ MULTITASK: dict[str, type[SchemaModel]] = {
     "ple": PLE,
     "esmm": ESMM,
 }
-RETRIEVAL: dict[str, type[RetrievalModel] | type[NeuMF]] = {
+PAIRS: dict[str, type[SchemaModel]] = {
+    "neumf": NeuMF,
+}
+RETRIEVAL: dict[str, type[RetrievalModel]] = {
     "two-tower": TwoTower,
     "matrix-factorization": MatrixFactorization,
     "youtube-dnn": YoutubeDNN,
-    "neumf": NeuMF,
 }
 NEXT_ITEM: dict[str, type[NextItemModel]] = {
     "sasrec": SASRec,
@@ -89,7 +91,14 @@ NEXT_ITEM: dict[str, type[NextItemModel]] = {
     "bert4rec": BERT4Rec,
     "hstu": HSTU,
 }
-BY_NAME: dict[str, type[keras.Model]] = {**RANKING, **SEQUENCE, **MULTITASK, **RETRIEVAL, **NEXT_ITEM}
+BY_NAME: dict[str, type[keras.Model]] = {
+    **RANKING,
+    **SEQUENCE,
+    **MULTITASK,
+    **PAIRS,
+    **RETRIEVAL,
+    **NEXT_ITEM,
+}
 
 
 def by_name(name: str) -> type[keras.Model]:
