@@ -21,7 +21,7 @@ from collections.abc import Callable
 import numpy as np
 
 from kerasrec.retrieval import Lists, VectorScores, top_k
-from kerasrec.retrieval.ranking import ranks_and_coverage, target_ranks_of
+from kerasrec.retrieval.ranking import ranking_of, target_ranks_of
 from kerasrec.retrieval.scores import rows_per_block
 
 
@@ -59,7 +59,7 @@ def measure(options: argparse.Namespace, candidates: int) -> dict[str, dict[str,
         "product": lambda: q @ c.T,
         "product in blocks": in_blocks,
         "ranks": lambda: target_ranks_of(VectorScores(q, c), targets),
-        "metrics, coverage": lambda: ranks_and_coverage(VectorScores(q, c), targets, options.at),
+        "metrics, coverage": lambda: ranking_of(VectorScores(q, c), targets, options.at),
         f"top {max(options.at)}": lambda: top_k(q, c, max(options.at)),
     }
     wall: dict[str, list[float]] = {name: [] for name in cases}

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from kerasrec.public_names import public_names
 from kerasrec.retrieval.lists import Lists
-from kerasrec.retrieval.ranking import TopK, target_ranks, target_ranks_of, top_k, top_k_of
+from kerasrec.retrieval.ranking import target_ranks, target_ranks_of, top_k, top_k_of
 from kerasrec.retrieval.report import RankingReport
 from kerasrec.retrieval.scores import FunctionScores, VectorScores
+from kerasrec.retrieval.selection import TopK
 
 if TYPE_CHECKING:
     from kerasrec.retrieval import baselines

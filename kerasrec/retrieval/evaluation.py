@@ -13,7 +13,7 @@ from kerasrec.retrieval.encoders import RowReader, Rows, columns_of, to_numpy
 from kerasrec.retrieval.engines.engine import Engine
 from kerasrec.retrieval.item_ids import ItemIds
 from kerasrec.retrieval.lists import Lists
-from kerasrec.retrieval.ranking import TopK, ranks_and_coverage
+from kerasrec.retrieval.ranking import Ranking, ranking_of
 from kerasrec.retrieval.report import RankingReport, cutoffs
 from kerasrec.retrieval.scores import Similarity, VectorScores
 from kerasrec.schema import SchemaError, Tag
@@ -85,32 +85,24 @@ def report_of(
     cuts, count = cutoffs(at), len(vectors)
     if engine.exact:
         scores = VectorScores(queries.vectors, vectors, similarity)
-        ranks, covered = ranks_and_coverage(scores, queries.targets, cuts, exclude=queries.seen)
+        ranking = ranking_of(scores, queries.targets, cuts, exclude=queries.seen)
     else:
-        best = engine.search(queries.vectors, cuts[-1], queries.seen)
-        ranks = _ranks_in(best, queries, count)
-        covered = {k: len(np.unique(best.rows[:, :k][best.rows[:, :k] >= 0])) for k in cuts}
-    return RankingReport.of(
-        ranks,
-        queries.targets.offsets,
-        candidates=count,
-        at=cuts,
-        exclude_seen=queries.seen is not None,
-        covered=covered,
-    )
+        ranking = _ranking_by(engine, queries, cuts, count)
+    return RankingReport.of_ranking(ranking, queries.targets, count, cuts, queries.seen is not None)
 
 
-def _ranks_in(best: TopK, queries: Queries, count: int) -> np.ndarray:
+def _ranking_by(engine: Engine, queries: Queries, at: Sequence[int], count: int) -> Ranking:
     """Return the place of each target among its query's recommendations; for others that can be recommended the
     number of candidates + 1, and for those that cannot the number of candidates."""
-    targets = queries.targets
-    hit = best.rows[targets.row_numbers] == targets.values[:, None]
-    out_of_reach = targets.values < 0
-    if queries.seen is not None:
-        pairs = targets.row_numbers * (count + 1) + targets.values
-        out_of_reach |= np.isin(pairs, queries.seen.row_numbers * (count + 1) + queries.seen.values)
+    targets, seen, targets_seen = queries.targets, queries.seen, 0
+    if seen is not None:
+        targets_seen = len(targets.values) - len(targets.without(seen).values)
+        seen = seen.without(targets)  # as in `leave_out`
+    best = engine.search(queries.vectors, max(at), seen).rows
+    hit = best[targets.row_numbers] == targets.values[:, None]
     ranks = np.where(hit.any(axis=1), hit.argmax(axis=1), count + 1)
-    return np.where(out_of_reach, count, ranks)
+    covered = {k: np.isin(np.arange(count), best[:, :k]) for k in at}
+    return Ranking(np.where(targets.values < 0, count, ranks), covered, targets_seen)
 
 
 def _user_key(reader: RowReader) -> str:

@@ -227,7 +227,8 @@ class Index:
             data: rows of a query's columns and the id of an item that belongs to it.
             at: one or several numbers of recommendations.
             exclude_seen: rows with users and items, such as the training data (or a list of several): an item is
-                left out of the ranking for the users that have seen it.
+                left out of the ranking for the users that have seen it, unless it is a target of the query: the
+                report says how many targets were seen before.
             user: the column that names the user, for `exclude_seen`; by default the one with the tag "user_id".
 
         Example:

@@ -52,6 +52,12 @@ class Lists:
         """Return lists of one value per row."""
         return cls(values, np.arange(len(values) + 1))
 
+    @classmethod
+    def concatenate(cls, parts: Sequence[Lists]) -> Lists:
+        """Return the rows of several lists, one after another's."""
+        lengths = [part.lengths for part in parts]
+        return cls(np.concatenate([part.values for part in parts]), np.cumsum(np.concatenate([[0], *lengths])))
+
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
@@ -69,6 +75,14 @@ class Lists:
         """Return the rows from `start` to before `stop`."""
         offsets = self.offsets[start : stop + 1]
         return Lists(self.values[offsets[0] : offsets[-1]], offsets - offsets[0])
+
+    def without(self, others: Lists) -> Lists:
+        """Return each row without the values that are in the same row of `others`; -1 stays."""
+        pairs = [np.stack([lists.row_numbers, lists.values], axis=1) for lists in (self, others)]
+        as_one = [np.ascontiguousarray(p).view([("row", np.int64), ("value", np.int64)])[:, 0] for p in pairs]
+        kept = (self.values < 0) | ~np.isin(*as_one)
+        counts = np.bincount(self.row_numbers[kept], minlength=len(self))
+        return Lists(self.values[kept], np.cumsum([0, *counts]))
 
     def check(self, name: str, rows: int, below: int) -> None:
         """Check that these are positions in [-1, below) for `rows` queries.

@@ -6,27 +6,21 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from numpy.lib.stride_tricks import as_strided
 
 from kerasrec.retrieval.lists import Lists
 from kerasrec.retrieval.scores import Scores, Similarity, VectorScores, for_each_block
+from kerasrec.retrieval.selection import (
+    GROUPED_FROM,
+    TopK,
+    best_of_block,
+    in_order,
+    leaders_of,
+    lower_bounds,
+    reaching,
+)
 
-GROUP = 8  # candidates, of which the best score is looked at first,
-GROUPED_FROM = 200  # where there are as many candidates for each of the k
-FEWEST_GROUPS = 128  # in which a bound is searched for
 MOST_COMPARED = 16  # targets of a query that are compared with all scores; more are searched in sorted scores
-
-
-class TopK(NamedTuple):
-    """The best candidates of each query, best first.
-
-    Attributes:
-        rows: (n, k) int64, positions among the candidates; -1 where a query has fewer than k.
-        scores: (n, k) floats; -inf where a query has fewer than k.
-    """
-
-    rows: np.ndarray
-    scores: np.ndarray
+FEW_TARGETS = 4  # of a query, for which its best candidates need not be picked out
 
 
 def top_k(
@@ -64,9 +58,10 @@ def top_k_of(scores: Scores, k: int, *, exclude: Lists | None = None) -> TopK:
     if exclude is not None:
         exclude.check("exclude", scores.queries, scores.candidates)
     best: dict[int, TopK] = {}
+    no_targets = Lists(np.empty(0, np.int64), np.zeros(scores.queries + 1, np.int64))
 
     def select(start: int, block: np.ndarray) -> None:
-        leave_out(block, start, exclude)
+        leave_out(block, start, exclude, no_targets.rows(start, start + len(block)))
         best[start] = best_of_block(block, int(k))
 
     for_each_block(scores, select)
@@ -74,102 +69,6 @@ def top_k_of(scores: Scores, k: int, *, exclude: Lists | None = None) -> TopK:
         return TopK(np.empty((0, k), np.int64), np.empty((0, k), np.float32))
     blocks = [best[start] for start in sorted(best)]
     return TopK(np.concatenate([b.rows for b in blocks]), np.concatenate([b.scores for b in blocks]))
-
-
-def best_of_block(block: np.ndarray, k: int) -> TopK:
-    """Return the k best columns of each row, best first; of equal scores the first column wins."""
-    return _sorted(_leaders(block, k), k)
-
-
-class _Leaders(NamedTuple):
-    """The k best candidates of each query, and few others.
-
-    Attributes:
-        columns: (n, width) int64; -1 where a query has fewer.
-        scores: (n, width); -inf where a query has fewer.
-        least: (n,), the lowest score of a leader; others are below it.
-    """
-
-    columns: np.ndarray
-    scores: np.ndarray
-    least: np.ndarray
-
-
-def _leaders(block: np.ndarray, k: int) -> _Leaders:
-    """Return all columns of each row whose scores reach a bound that the k best reach."""
-    count, width = block.shape
-    size = GROUP if width >= GROUPED_FROM * k else 1
-    groups = width // size
-    maxima = _maxima(block, groups, size)
-    least = _lower_bound(maxima, k)
-    row, column = np.divmod(np.flatnonzero(maxima >= least[:, None]), maxima.shape[1])
-    if size == 1:
-        scores = block[row, column]
-    else:
-        # All columns of a group whose best one reaches the bound; a column left over is the last of its own.
-        members = block.reshape(-1).take((row * width + column)[:, None] + groups * np.arange(size))
-        members[column >= groups, : size - 1] = -np.inf
-        at = np.flatnonzero(members >= least[row, None])
-        place = at // size
-        row, column = row[place], column[place] + groups * (at - place * size)
-        scores = members.reshape(-1)[at]
-    counts = np.bincount(row, minlength=count)
-    filled = np.arange(counts.max(initial=0)) < counts[:, None]
-    leaders = _Leaders(np.full(filled.shape, -1, np.int64), np.full(filled.shape, -np.inf, block.dtype), least)
-    leaders.columns[filled], leaders.scores[filled] = column, scores
-    return leaders
-
-
-def _sorted(leaders: _Leaders, k: int) -> TopK:
-    """Return the k best leaders in order."""
-    count, width = leaders.columns.shape
-    rows, scores = np.full((count, k), -1, np.int64), np.full((count, k), -np.inf, leaders.scores.dtype)
-    kept = min(k, width)
-    if leaders.scores.dtype == np.float32:
-        # Score and column as one integer: NumPy sorts integers several times as fast as it finds an order.
-        bits = (leaders.scores + np.float32(0)).view(np.uint32)  # adding 0 makes -0.0 the same as 0.0
-        descending = np.where(bits >> 31, bits, ~bits & np.uint32(0x7FFFFFFF))
-        keys = (descending.astype(np.uint64) << 32) | (leaders.columns & 0xFFFFFFFF).astype(np.uint64)
-        keys = np.sort(keys, axis=1)[:, :kept]
-        rows[:, :kept] = (keys & 0xFFFFFFFF).astype(np.int64)
-        bits = (keys >> 32).astype(np.uint32)
-        scores[:, :kept] = np.where(bits >> 31, bits, ~bits & np.uint32(0x7FFFFFFF)).view(np.float32)
-    else:
-        order = np.lexsort((leaders.columns, -leaders.scores), axis=1)[:, :kept]
-        rows[:, :kept] = np.take_along_axis(leaders.columns, order, axis=1)
-        scores[:, :kept] = np.take_along_axis(leaders.scores, order, axis=1)
-    rows[scores == -np.inf] = -1
-    return TopK(rows, scores)
-
-
-def _lower_bound(scores: np.ndarray, k: int) -> np.ndarray:
-    """Return for each row a number that its k best scores reach, and few others.
-
-    The k best of the maxima of groups of columns are k scores of different columns.
-    """
-    count, width = scores.shape
-    if width <= k:
-        return np.full(count, -np.inf, scores.dtype)
-    size = max(1, width // max(4 * k, FEWEST_GROUPS))
-    maxima = _maxima(scores, width // size, size)
-    return np.partition(maxima, maxima.shape[1] - k, axis=1)[:, -k]
-
-
-def _maxima(scores: np.ndarray, groups: int, size: int) -> np.ndarray:
-    """Return the maximum of each of some groups of columns, and the columns that are left over.
-
-    Group i has the columns i, i + groups, i + 2 groups, ...: so the maxima are taken over rows in memory.
-    """
-    if size == 1:
-        return scores
-    strides = (scores.strides[0], groups * scores.strides[1], scores.strides[1])
-    grouped = as_strided(scores, (len(scores), size, groups), strides, writeable=False)
-    return np.concatenate([grouped.max(axis=1), scores[:, groups * size :]], axis=1)
-
-
-def _counter(most: int) -> type[np.unsignedinteger]:
-    """Return the narrowest type that counts up to `most`: NumPy adds it up fastest."""
-    return np.uint16 if most < 1 << 16 else np.uint32
 
 
 def target_ranks(
@@ -190,11 +89,12 @@ def target_ranks(
         candidates: (m, d) floats.
         targets: for each query the positions of its targets, none twice; -1 is a target that is not a candidate.
         similarity: "dot", "cosine" or "l2".
-        exclude: for each query the positions of candidates to leave out of the ranking.
+        exclude: for each query the positions of candidates to leave out of the ranking. A target is never left
+            out of its own query's, even where it is listed here.
 
     Returns:
-        int64, one per value of `targets`. A target that is not a candidate or is left out is never recommended:
-        its rank is m, after all candidates.
+        int64, one per value of `targets`. A target that is not a candidate is never recommended: its rank is m,
+        after all candidates.
 
     Example:
 
@@ -206,82 +106,124 @@ def target_ranks(
 
 def target_ranks_of(scores: Scores, targets: Lists, *, exclude: Lists | None = None) -> np.ndarray:
     """Return the ranks of targets as `target_ranks` does, by any scores."""
-    targets.check("targets", scores.queries, scores.candidates)
-    targets.refuse_repeated("targets")
-    if exclude is not None:
-        exclude.check("exclude", scores.queries, scores.candidates)
+    _check(scores, targets, exclude)
     ranks = np.empty(len(targets.values), np.int64)
 
     def rank(start: int, block: np.ndarray) -> None:
-        leave_out(block, start, exclude)
-        stop = start + len(block)
-        ranks[targets.offsets[start] : targets.offsets[stop]] = ranks_in_block(block, targets.rows(start, stop))
+        own = targets.rows(start, start + len(block))
+        reached, _ = leave_out(block, start, exclude, own)
+        places = np.where(reached > -np.inf, _ranks(block, own, reached), scores.candidates)
+        ranks[targets.offsets[start] : targets.offsets[start + len(block)]] = places
 
     for_each_block(scores, rank)
     return ranks
 
 
-def ranks_and_coverage(
-    scores: Scores, targets: Lists, at: Sequence[int], *, exclude: Lists | None = None
-) -> tuple[np.ndarray, dict[int, int]]:
-    """Return the ranks of targets as `target_ranks` does, but those from `max(at)` on as any such number, and for
-    each k how many candidates are among the k best of any query."""
+class Ranking(NamedTuple):
+    """The ranks of targets up to the greatest k, and what is among the best.
+
+    Attributes:
+        ranks: as `target_ranks` returns them, but those from the greatest k on as any such number.
+        covered: for each k which candidates are among the k best of any query, (m,) bool.
+        targets_seen: how many targets are listed in `exclude`.
+    """
+
+    ranks: np.ndarray
+    covered: dict[int, np.ndarray]
+    targets_seen: int
+
+
+def ranking_of(scores: Scores, targets: Lists, at: Sequence[int], *, exclude: Lists | None = None) -> Ranking:
+    """Return the ranks of targets up to the greatest of some k, and which candidates are covered."""
+    _check(scores, targets, exclude)
+    most = max(at)
+    ranks, seen = np.empty(len(targets.values), np.int64), np.zeros(len(targets.values), bool)
+    coverage = _Coverage(scores.candidates, at)
+
+    def rank(start: int, block: np.ndarray) -> None:
+        own = targets.rows(start, start + len(block))
+        span = slice(targets.offsets[start], targets.offsets[start + len(block)])
+        reached, seen[span] = leave_out(block, start, exclude, own)
+        if grouped := block.shape[1] >= GROUPED_FROM * most:
+            leaders = leaders_of(block, most)
+            least, among = leaders.least, leaders.scores
+            coverage.add_best(in_order(leaders, most))
+        else:
+            bounds = lower_bounds(block, at)
+            least = bounds[:, list(at).index(most)]
+            few = own.lengths.max(initial=0) <= FEW_TARGETS
+            among = block if few else leaders_of(block, most, least).scores
+        # That many candidates or more are before a target below the bound.
+        near = reached >= least[own.row_numbers]
+        places = np.where(near, _ranks(among, own, reached, near), most)
+        ranks[span] = np.where(reached > -np.inf, places, scores.candidates)
+        if not grouped:
+            coverage.add(block, bounds)
+
+    for_each_block(scores, rank)
+    return Ranking(ranks, coverage.covered, int(seen.sum()))
+
+
+class _Coverage:
+    """Which of some candidates are among the k best of any query, (candidates,) bool for each k."""
+
+    def __init__(self, candidates: int, at: Sequence[int]):
+        self.covered = {k: np.zeros(candidates, bool) for k in at}
+
+    def add(self, block: np.ndarray, bounds: np.ndarray) -> None:
+        """Add the best candidates of a block of scores, of which those that `lower_bounds` has are bounds.
+
+        Most are soon known to be covered: only rows where others come near are looked at closely.
+        """
+        for (k, covered), least in zip(self.covered.items(), bounds.T, strict=True):
+            near = reaching(block, least)
+            new = near.any(axis=0) & ~covered
+            if new.any():
+                near &= new
+                rows = near.any(axis=1)
+                best = best_of_block(block[rows], k, least[rows]).rows
+                covered[best[best >= 0]] = True
+
+    def add_best(self, best: TopK) -> None:
+        """Add candidates in order, as many as the greatest k."""
+        for k, covered in self.covered.items():
+            rows = best.rows[:, :k]
+            covered[rows[rows >= 0]] = True
+
+
+def _check(scores: Scores, targets: Lists, exclude: Lists | None) -> None:
     targets.check("targets", scores.queries, scores.candidates)
     targets.refuse_repeated("targets")
     if exclude is not None:
         exclude.check("exclude", scores.queries, scores.candidates)
-    ranks = np.empty(len(targets.values), np.int64)
-    covered = {k: np.zeros(scores.candidates + 1, bool) for k in at}  # the last is for -1, where there are fewer
-
-    def rank(start: int, block: np.ndarray) -> None:
-        leave_out(block, start, exclude)
-        stop = start + len(block)
-        own, leaders = targets.rows(start, stop), _leaders(block, max(at))
-        reached = _scores_of(block, own)
-        # k candidates or more are before a target that is no leader; `_ranks` would take one of them for its own.
-        is_leader = reached >= leaders.least[own.row_numbers]
-        places = np.where(is_leader, _ranks(leaders.scores, own, reached), max(at))
-        ranks[targets.offsets[start] : targets.offsets[stop]] = np.where(
-            reached > -np.inf, places, scores.candidates
-        )
-        best = _sorted(leaders, max(at)).rows
-        for k in at:
-            covered[k][best[:, :k]] = True
-
-    for_each_block(scores, rank)
-    return ranks, {k: int(candidates[:-1].sum()) for k, candidates in covered.items()}
 
 
-def ranks_in_block(block: np.ndarray, targets: Lists) -> np.ndarray:
-    """Return the rank of each row's targets among its columns, ties against the model."""
-    reached = _scores_of(block, targets)
-    return np.where(reached > -np.inf, _ranks(block, targets, reached), block.shape[1])
+def _ranks(scores: np.ndarray, targets: Lists, reached: np.ndarray, near: np.ndarray | None = None) -> np.ndarray:
+    """Return how many of a row's scores reach each target's, without the target's own.
 
-
-def _scores_of(block: np.ndarray, targets: Lists) -> np.ndarray:
-    """Return the scores of targets, -inf for those that are not candidates."""
-    if not block.size:
-        return np.full(len(targets.values), -np.inf)
-    return np.where(targets.values >= 0, block[targets.row_numbers, targets.values], -np.inf)
-
-
-def _ranks(scores: np.ndarray, targets: Lists, reached: np.ndarray) -> np.ndarray:
-    """Return how many of a row's scores reach each target's, without the target's own."""
-    width = scores.shape[1]
-    ranks = np.empty(len(reached), np.int64)
+    Args:
+        scores: (n, m).
+        targets: those of each row.
+        reached: their scores.
+        near: which of them to rank; by default all. The ranks of the others are any numbers.
+    """
+    ranks = np.zeros(len(reached), np.int64)
     most = int(targets.lengths.max(initial=0))
     if most > MOST_COMPARED:
         ordered = np.sort(scores, axis=1)
         for i in range(len(targets)):
             span = slice(targets.offsets[i], targets.offsets[i + 1])
-            ranks[span] = width - np.searchsorted(ordered[i], reached[span])
+            ranks[span] = scores.shape[1] - np.searchsorted(ordered[i], reached[span])
     else:
         for j in range(most):
             rows = np.flatnonzero(targets.lengths > j)
+            if near is not None:
+                rows = rows[near[targets.offsets[rows] + j]]
             at = targets.offsets[rows] + j
             own = scores if len(rows) == len(scores) else scores[rows]
-            below = own < reached[at, None].astype(scores.dtype, copy=False)
-            ranks[at] = width - np.add.reduce(below.view(np.uint8), axis=1, dtype=_counter(width)).astype(np.int64)
+            counted = reaching(own, reached[at].astype(scores.dtype, copy=False)).view(np.uint8)
+            # NumPy adds up the narrowest type fastest.
+            ranks[at] = np.add.reduce(counted, axis=1, dtype=np.uint16 if own.shape[1] < 1 << 16 else np.uint32)
     if most > 1:
         ranks -= _equal_targets_after(targets.row_numbers, reached)
     return ranks - 1
@@ -299,9 +241,24 @@ def _equal_targets_after(row: np.ndarray, scores: np.ndarray) -> np.ndarray:
     return after
 
 
-def leave_out(block: np.ndarray, start: int, exclude: Lists | None) -> None:
-    """Set the scores of excluded candidates to -inf, in the block of the queries from `start`."""
+def leave_out(
+    block: np.ndarray, start: int, exclude: Lists | None, targets: Lists
+) -> tuple[np.ndarray, np.ndarray]:
+    """Set the scores of excluded candidates to -inf, in the block of the queries from `start`.
+
+    A target is never left out of the ranking of its own query: that is the rule wherever something is evaluated.
+
+    Returns:
+        The scores of targets, -inf for those that are not candidates; and which targets are listed in `exclude`.
+    """
+    reached, seen = np.full(len(targets.values), -np.inf), np.zeros(len(targets.values), bool)
+    own = targets.values >= 0
+    rows, columns = targets.row_numbers[own], targets.values[own]
+    reached[own] = block[rows, columns]
     if exclude is not None:
         lists = exclude.rows(start, start + len(block))
-        listed = lists.values >= 0
-        block[lists.row_numbers[listed], lists.values[listed]] = -np.inf
+        places = lists.row_numbers * block.shape[1] + lists.values
+        block.reshape(-1)[places[lists.values >= 0]] = -np.inf
+        seen[own] = (block[rows, columns] == -np.inf) & (reached[own] > -np.inf)
+        block[rows, columns] = reached[own]
+    return reached, seen

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from kerasrec.retrieval.lists import Lists
+from kerasrec.retrieval.ranking import Ranking
 
 METRICS = ("hit_rate", "recall", "ndcg", "mrr")
 
@@ -31,10 +32,11 @@ class RankingReport:
         queries: how many were averaged.
         queries_without_targets: how many others were left out.
         targets: how many targets the queries have.
-        targets_out_of_reach: those that could not be recommended, since they are not candidates or were left
-            out as seen; they count as missed.
+        targets_out_of_reach: those that could not be recommended, since they are not candidates; they count as
+            missed.
         candidates: how many there are.
-        exclude_seen: whether the items that a query had seen were left out of its ranking.
+        exclude_seen: whether the items that a query had seen were left out of its ranking. Its targets never are.
+        targets_seen: the targets that would have been left out, as others that the query had seen were.
 
     Example:
 
@@ -52,6 +54,7 @@ class RankingReport:
     targets_out_of_reach: int
     candidates: int
     exclude_seen: bool
+    targets_seen: int = 0
 
     @classmethod
     def of(
@@ -63,6 +66,7 @@ class RankingReport:
         at: Sequence[int] = (10, 100),
         exclude_seen: bool = False,
         covered: dict[int, int] | None = None,
+        targets_seen: int = 0,
     ) -> RankingReport:
         """Return the report of targets' ranks, as `target_ranks` returns them.
 
@@ -73,6 +77,7 @@ class RankingReport:
             at: the values of k.
             exclude_seen: whether seen items were left out, for the report to say.
             covered: for each k how many candidates are among the k best of any query.
+            targets_seen: how many targets the queries had seen before, if seen items were left out.
 
         Raises:
             ValueError: a k is not an integer >= 1, or no query has a target.
@@ -102,6 +107,22 @@ class RankingReport:
             out_of_reach,
             candidates,
             bool(exclude_seen),
+            targets_seen,
+        )
+
+    @classmethod
+    def of_ranking(
+        cls, ranking: Ranking, targets: Lists, candidates: int, at: Sequence[int], exclude_seen: bool
+    ) -> RankingReport:
+        """Return the report of the ranking that `ranking_of` makes."""
+        return cls.of(
+            ranking.ranks,
+            targets.offsets,
+            candidates=candidates,
+            at=at,
+            exclude_seen=exclude_seen,
+            covered={k: int(covered.sum()) for k, covered in ranking.covered.items()},
+            targets_seen=ranking.targets_seen,
         )
 
     def __getitem__(self, name: str) -> float:
@@ -129,6 +150,7 @@ class RankingReport:
             "targets_out_of_reach": self.targets_out_of_reach,
             "candidates": self.candidates,
             "exclude_seen": self.exclude_seen,
+            "targets_seen": self.targets_seen,
         }
 
     def __repr__(self) -> str:
@@ -142,8 +164,11 @@ class RankingReport:
         if self.queries_without_targets:
             lines.append(f"{self.queries_without_targets:,} more queries have no target and are not averaged")
         if self.targets_out_of_reach:
-            why = "are not candidates or were left out as seen" if self.exclude_seen else "are not candidates"
-            lines.append(f"{self.targets_out_of_reach:,} of {self.targets:,} targets {why}: they count as missed")
+            of = f"{self.targets_out_of_reach:,} of {self.targets:,} targets"
+            lines.append(f"{of} are not candidates: they count as missed")
+        if self.targets_seen:
+            of = f"{self.targets_seen:,} of {self.targets:,} targets"
+            lines.append(f"{of} were seen before: they are ranked, since no target is left out")
         return "\n".join(lines)
 
     def _cell(self, name: str) -> str:

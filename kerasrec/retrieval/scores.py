@@ -31,10 +31,15 @@ class Scores(Protocol):
         """Whether several threads may ask for blocks at the same time, in any order."""
         ...
 
-    def block(self, start: int, stop: int) -> np.ndarray:
-        """Return the scores of the queries from `start` to before `stop`: (stop - start, candidates), floats.
+    def block(self, start: int, stop: int, memory: np.ndarray | None = None) -> np.ndarray:
+        """Return the scores of the queries from `start` to before `stop`: (stop - start, candidates) floats
+        in C order.
 
         The array belongs to the caller, who may write into it.
+
+        Args:
+            start, stop: which queries.
+            memory: an earlier block that nobody needs any longer; the scores may be written into it.
         """
         ...
 
@@ -76,8 +81,10 @@ class VectorScores:
         self._queries, self._candidates = q, c
         self._copies, self._originals = repeated_rows(c)
 
-    def block(self, start: int, stop: int) -> np.ndarray:
-        scores = self._queries[start:stop] @ self._candidates.T
+    def block(self, start: int, stop: int, memory: np.ndarray | None = None) -> np.ndarray:
+        # The system clears new memory page by page, which takes a good part of the time of the product.
+        out = memory[: stop - start] if memory is not None and len(memory) >= stop - start else None
+        scores = np.matmul(self._queries[start:stop], self._candidates.T, out=out)
         if self.squares is not None:
             scores -= self.squares[start:stop, None]
         if len(self._copies):
@@ -105,8 +112,8 @@ class FunctionScores:
         self.function, self.queries, self.candidates = function, queries, candidates
         self.concurrent = False
 
-    def block(self, start: int, stop: int) -> np.ndarray:
-        scores = np.array(self.function(start, stop))
+    def block(self, start: int, stop: int, memory: np.ndarray | None = None) -> np.ndarray:
+        scores = np.array(self.function(start, stop), order="C")
         if scores.shape != (stop - start, self.candidates) or scores.dtype.kind != "f":
             raise ValueError(
                 f"scores of the queries from {start} to {stop} must be floats of shape "
@@ -120,22 +127,32 @@ class FunctionScores:
 def for_each_block(scores: Scores, work: Callable[[int, np.ndarray], None]) -> None:
     """Call `work(start, block)` for all queries' scores, in blocks and in two threads.
 
-    `work` writes its results where no other block's go.
+    `work` writes its results where no other block's go, and keeps nothing of the block.
     """
     rows = rows_per_block(scores.candidates)
-    starts = range(0, scores.queries, rows)
+    starts = deque(range(0, scores.queries, rows))
 
-    def block_of(start: int) -> np.ndarray:
-        return scores.block(start, min(start + rows, scores.queries))
+    def compute_and_work() -> None:  # a block that its own thread has computed is in that processor's cache
+        block = None
+        while starts:
+            try:
+                start = starts.popleft()
+            except IndexError:  # the other thread took the last one
+                return
+            block = scores.block(start, min(start + rows, scores.queries), block)
+            work(start, block)
 
     with ThreadPoolExecutor(THREADS) as pool:
-        if scores.concurrent:  # a block that its own thread has computed is in that processor's cache
-            for _ in pool.map(lambda start: work(start, block_of(start)), starts):
-                pass
+        if scores.concurrent:
+            try:
+                for future in [pool.submit(compute_and_work) for _ in range(THREADS)]:
+                    future.result()
+            finally:
+                starts.clear()
             return
         pending: deque[Future[None]] = deque()
         for start in starts:
-            pending.append(pool.submit(work, start, block_of(start)))
+            pending.append(pool.submit(work, start, scores.block(start, min(start + rows, scores.queries))))
             if len(pending) > THREADS:
                 pending.popleft().result()
         for future in pending:

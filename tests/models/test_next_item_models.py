@@ -112,11 +112,12 @@ def test_evaluate_ranks_the_last_item_of_each_row(name, exclude_seen):
     found = model.evaluate(loader_of(frame), return_dict=True, verbose=0)
     lists = pl.col("item id", "größe", "price")
     history = frame.with_columns(lists.list.head(pl.col("item id").list.len().cast(pl.Int64) - 1))
-    ranks = []
+    ranks, seen_before = [], 0
     for row, items in zip(scores_of(model, history), frame["item id"].to_list(), strict=True):
         if not items:
             continue  # it has no last item
         *seen, target = items
+        seen_before += target in seen and target >= 3
         others = [i for i in range(3, ITEMS) if i != target and not (exclude_seen and i in seen)]
         ranks.append(sum(row[others] >= row[target]) if target >= 3 else ITEMS)
     ranks = np.array(ranks)
@@ -128,6 +129,7 @@ def test_evaluate_ranks_the_last_item_of_each_row(name, exclude_seen):
     assert (report.queries, report.queries_without_targets) == (len(ranks), 1)
     assert (report.candidates, report.exclude_seen) == (ITEMS - 3, exclude_seen)
     assert report.targets_out_of_reach == sum(ranks == ITEMS)
+    assert report.targets_seen == (exclude_seen and seen_before)
 
 
 def test_ranks_count_ties_and_scores_that_are_no_numbers_against_the_model():

@@ -5,7 +5,7 @@ import pytest
 
 from kerasrec.retrieval import FunctionScores, Lists, VectorScores, target_ranks, target_ranks_of, top_k, top_k_of
 from kerasrec.retrieval import scores as scores_module
-from kerasrec.retrieval.ranking import ranks_and_coverage
+from kerasrec.retrieval.ranking import ranking_of
 
 SIMILARITIES = ["dot", "cosine", "l2"]
 
@@ -20,16 +20,16 @@ def reference_scores(queries, candidates, similarity):
 
 
 def reference_ranks(scores, targets, exclude=None):
-    """Sort each row with the targets after others of the same score."""
+    """Sort each row with the targets after others of the same score; no target is left out."""
     out = []
     for i, row in enumerate(targets):
         s = scores[i].copy()
-        s[[e for e in (exclude[i] if exclude else []) if e >= 0]] = -np.inf
+        s[[e for e in (exclude[i] if exclude else []) if e >= 0 and e not in row]] = -np.inf
         own = np.isin(np.arange(len(s)), row)
         order = np.lexsort((own, -s))
         rank = np.empty(len(s), int)
         rank[order] = np.arange(len(s))
-        out += [len(s) if t < 0 or s[t] == -np.inf else rank[t] for t in row]
+        out += [len(s) if t < 0 else rank[t] for t in row]
     return np.array(out, int)
 
 
@@ -94,13 +94,16 @@ def test_ranks_within_the_first_places_are_those_of_a_full_sort(count, at, make)
     targets = [np.sort(rng.choice(count, rng.integers(0, 4), replace=False)) for _ in range(60)]
     exclude = [rng.choice(count, 30) for _ in range(60)]
     lists = {"targets": Lists.of(targets), "exclude": Lists.of(exclude)}
-    ranks, covered = ranks_and_coverage(VectorScores(queries, candidates), at=at, **lists)
+    ranks, covered, seen = ranking_of(VectorScores(queries, candidates), at=at, **lists)
     expected = reference_ranks(reference_scores(queries, candidates, "dot"), targets, exclude)
     within = expected < max(at)
     np.testing.assert_array_equal(ranks[within], expected[within])
     assert (ranks[~within] >= max(at)).all() or count < max(at)
-    best = top_k(queries, candidates, max(at), exclude=lists["exclude"]).rows
-    assert covered == {k: len(np.unique(best[:, :k][best[:, :k] >= 0])) for k in at}
+    others = Lists.of([[e for e in row if e not in own] for row, own in zip(exclude, targets, strict=True)])
+    best = top_k(queries, candidates, max(at), exclude=others).rows
+    for k in at:
+        np.testing.assert_array_equal(np.flatnonzero(covered[k]), np.setdiff1d(best[:, :k], [-1]))
+    assert seen == sum(len(np.intersect1d(row, own)) for row, own in zip(exclude, targets, strict=True))
 
 
 @pytest.mark.parametrize("most", [1, 4, 30])
@@ -149,19 +152,21 @@ def test_ranks_with_coverage_are_the_same_up_to_the_greatest_k(count, at):
         scores = FunctionScores(lambda start, stop, block=block: block[start:stop], 30, count)
         rows = [rng.choice(count, rng.integers(0, min(count, 4)), replace=False) for _ in range(30)]
         targets, seen = Lists.of(rows), Lists.of(rng.integers(-1, count, (30, 2)))
-        ranks, covered = ranks_and_coverage(scores, targets, at, exclude=seen)
+        ranks, covered, _ = ranking_of(scores, targets, at, exclude=seen)
         whole = target_ranks_of(scores, targets, exclude=seen)
         # From the greatest k on any rank may stand for a candidate; the number of candidates for none.
         expected = np.where(whole == count, count, np.minimum(whole, max(at)))
         np.testing.assert_array_equal(np.where(ranks == count, count, np.minimum(ranks, max(at))), expected)
-        best = top_k_of(scores, max(at), exclude=seen).rows
-        assert covered == {k: len(np.unique(best[:, :k][best[:, :k] >= 0])) for k in at}
+        best = top_k_of(scores, max(at), exclude=seen.without(targets)).rows
+        for k in at:
+            np.testing.assert_array_equal(np.flatnonzero(covered[k]), np.setdiff1d(best[:, :k], [-1]))
 
 
-def test_a_target_that_is_no_candidate_or_left_out_ranks_after_all_candidates():
-    targets, exclude = Lists.of([[-1, 2], [1], []]), Lists.of([[0, -1], [1], [0, 1, 2]])
+def test_a_target_that_is_no_candidate_ranks_last_and_one_that_was_seen_is_ranked():
+    targets, exclude = Lists.of([[-1, 2], [1], []]), Lists.of([[0, -1], [0, 1], [0, 1, 2]])
     ranks = target_ranks(np.ones((3, 1)), np.array([[3.0], [2.0], [1.0]]), targets, exclude=exclude)
-    np.testing.assert_array_equal(ranks, [3, 1, 3])
+    np.testing.assert_array_equal(ranks, [3, 1, 0])
+    exclude = Lists.of([[0, -1], [1], [0, 1, 2]])
     best = top_k(np.ones((3, 1)), np.array([[3.0], [2.0], [1.0]]), 2, exclude=exclude)
     np.testing.assert_array_equal(best.rows, [[1, 2], [0, 2], [-1, -1]])
 

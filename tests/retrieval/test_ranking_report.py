@@ -53,18 +53,21 @@ def test_one_target_per_query_is_the_default():
 
 def test_the_report_says_what_was_ranked_and_what_could_not_be():
     ranks, offsets = np.array([0, 5, 5, 1]), np.array([0, 1, 3, 3, 4])
-    report = RankingReport.of(ranks, offsets, candidates=5, at=(1, 2), exclude_seen=True, covered={1: 2, 2: 4})
+    report = RankingReport.of(
+        ranks, offsets, candidates=5, at=(1, 2), exclude_seen=True, covered={1: 2, 2: 4}, targets_seen=1
+    )
     text = repr(report).splitlines()
     assert text[0] == "3 queries over 5 candidates, seen items left out"
     assert text[1].split() == ["hit_rate", "recall", "ndcg", "mrr", "coverage"]
     assert text[2].split()[:4] == ["@1", "0.3333", "±", "0.3333"]
     assert text[2].split()[-1] == "0.4000"
     assert text[4] == "1 more queries have no target and are not averaged"
-    assert text[5] == "2 of 4 targets are not candidates or were left out as seen: they count as missed"
+    assert text[5] == "2 of 4 targets are not candidates: they count as missed"
+    assert text[6] == "1 of 4 targets were seen before: they are ranked, since no target is left out"
     assert report["recall@2"] == pytest.approx(2 / 3)
     flat = json.loads(json.dumps(report.to_dict()))
     assert flat["queries"] == 3
-    assert flat["targets_out_of_reach"] == 2
+    assert (flat["targets_out_of_reach"], flat["targets_seen"]) == (2, 1)
     assert flat["coverage@2"] == 0.8
     assert flat["exclude_seen"] is True
     assert flat["ndcg@1_se"] == pytest.approx(1 / 3)

@@ -132,7 +132,7 @@ def test_a_target_that_was_seen_is_ranked_and_one_that_is_no_item_is_missed():
     rows = Histories(Lists.of([[1, 0], [0, 1, 0], [1, -1], [0]]), 3)
     report = model.rank(rows, at=1)
     assert report["hit_rate@1"] == 0.75
-    assert report.targets_out_of_reach == 1
+    assert (report.targets_out_of_reach, report.targets_seen) == (1, 1)
     empty = model.rank(Histories(Lists.of([[], [2, 1], [], [0]]), 3), at=1)
     assert (empty.queries, empty.queries_without_targets, empty["hit_rate@1"]) == (2, 2, 0.5)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import keras
@@ -13,9 +13,12 @@ from kerasrec.losses.item_vectors import ItemVectors
 from kerasrec.models.next_item.events import Events, LastItem
 from kerasrec.parallel import comm
 from kerasrec.retrieval.lists import Lists
-from kerasrec.retrieval.ranking import target_ranks, top_k
+from kerasrec.retrieval.ranking import Ranking, ranking_of
 from kerasrec.retrieval.report import RankingReport, cutoffs
+from kerasrec.retrieval.scores import VectorScores
 from kerasrec.typing import Tensor
+
+QUERIES = 8192  # ranked at a time, at least
 
 
 class LastItemRanker(Protocol):
@@ -33,31 +36,49 @@ def rank_last_items(
     """Return the report of batches of sequences; a row without items has no target."""
     at, items = cutoffs(at), model.item_vectors()
     candidates = keras.ops.convert_to_numpy(ops.cast(items.all(), "float32"))[items.first_id :]
-    ranks: list[np.ndarray] = []
-    targets: list[np.ndarray] = []
-    covered: dict[int, set[int]] = {k: set() for k in at}
+    rankings = [Ranking(np.empty(0, np.int64), {k: np.zeros(len(candidates), bool) for k in at}, 0)]
+    targets = [np.empty(0, np.int64)]
+    for queries, own, seen in _several(_queries(model, batches, items.first_id)):
+        scores = VectorScores(queries, candidates)
+        rankings.append(ranking_of(scores, own, at, exclude=seen if exclude_seen else None))
+        targets.append(own.lengths)
+    ranks, having = (_of_all_ranks(np.concatenate(x)) for x in ([r.ranks for r in rankings], targets))
+    covered = {k: _any_of_all_ranks(np.any([r.covered[k] for r in rankings], axis=0)) for k in at}
+    targets_seen = int(_of_all_ranks(np.array([r.targets_seen for r in rankings])).sum())
+    lists = Lists(np.zeros(len(ranks), np.int64), np.concatenate([[0], np.cumsum(having)]))
+    return RankingReport.of_ranking(
+        Ranking(ranks, covered, targets_seen), lists, len(candidates), at, exclude_seen
+    )
+
+
+def _queries(
+    model: LastItemRanker, batches: Iterable[Mapping[str, Tensor]], first_id: int
+) -> Iterator[tuple[np.ndarray, Lists, Lists]]:
+    """Yield the queries of each batch that have a last item, its position, and those of the items before it."""
     for features in batches:
         queries, events, last = model.last_items(features)
         queries, there = keras.ops.convert_to_numpy(queries), keras.ops.convert_to_numpy(events.weights) > 0
-        own = keras.ops.convert_to_numpy(last.items) - items.first_id
-        seen = _lists(last.seen, items.first_id)
-        targets.append(there)
-        lists = Lists(np.maximum(own, -1)[there], np.concatenate([[0], np.cumsum(there)]))
-        # An own item that was seen before is ranked all the same.
-        left_out = _without(seen, own) if exclude_seen else None
-        ranks.append(target_ranks(queries, candidates, lists, exclude=left_out))
-        best = top_k(queries, candidates, at[-1], exclude=seen if exclude_seen else None)
-        for k in at:
-            covered[k].update(np.unique(best.rows[there, :k]).tolist())
-    having = _of_all_ranks(np.concatenate(targets).astype(np.int64) if targets else np.zeros(0, np.int64))
-    return RankingReport.of(
-        _of_all_ranks(np.concatenate(ranks) if ranks else np.zeros(0, np.int64)),
-        np.concatenate([[0], np.cumsum(having)]),
-        candidates=len(candidates),
-        at=at,
-        exclude_seen=exclude_seen,
-        covered={k: len(np.unique(_of_all_ranks(np.array(sorted(covered[k] - {-1}), np.int64)))) for k in at},
-    )
+        own = np.maximum(keras.ops.convert_to_numpy(last.items).astype(np.int64) - first_id, -1)
+        yield queries, Lists(own[there], np.concatenate([[0], np.cumsum(there)])), _lists(last.seen, first_id)
+
+
+def _several(
+    batches: Iterable[tuple[np.ndarray, Lists, Lists]],
+) -> Iterator[tuple[np.ndarray, Lists, Lists]]:
+    """Yield several batches as one, since few queries at a time take longer."""
+    parts: list[tuple[np.ndarray, Lists, Lists]] = []
+    for batch in batches:
+        parts.append(batch)
+        if sum(len(queries) for queries, *_ in parts) >= QUERIES:
+            yield _joined(parts)
+            parts = []
+    if parts:
+        yield _joined(parts)
+
+
+def _joined(parts: list[tuple[np.ndarray, Lists, Lists]]) -> tuple[np.ndarray, Lists, Lists]:
+    queries, own, seen = zip(*parts, strict=True)
+    return np.concatenate(queries), Lists.concatenate(own), Lists.concatenate(seen)
 
 
 def _of_all_ranks(values: np.ndarray) -> np.ndarray:
@@ -65,6 +86,13 @@ def _of_all_ranks(values: np.ndarray) -> np.ndarray:
     if comm.size() == 1:
         return values
     return np.concatenate([np.array(each, np.int64) for each in comm.gather_objects(values.tolist())])
+
+
+def _any_of_all_ranks(chosen: np.ndarray) -> np.ndarray:
+    """Return which of some items any rank has chosen."""
+    if comm.size() == 1:
+        return chosen
+    return np.isin(np.arange(len(chosen)), _of_all_ranks(np.flatnonzero(chosen)))
 
 
 def _lists(seen: Tensor, first_id: int) -> Lists:
@@ -78,10 +106,3 @@ def _lists(seen: Tensor, first_id: int) -> Lists:
     kept = values >= first_id
     counts = np.bincount(rows[kept], minlength=len(lengths))
     return Lists(values[kept] - first_id, np.concatenate([[0], np.cumsum(counts)]))
-
-
-def _without(lists: Lists, own: np.ndarray) -> Lists:
-    """Return lists without each row's own position."""
-    kept = lists.values != own[lists.row_numbers]
-    counts = np.bincount(lists.row_numbers[kept], minlength=len(lists))
-    return Lists(lists.values[kept], np.concatenate([[0], np.cumsum(counts)]))

@@ -142,8 +142,8 @@ class NextItemTrainer(SchemaTrainer):
         Args:
             data: a loader of sequences, or a dataset, as `workflow.transform` returns it.
             at: one or several numbers of recommendations.
-            exclude_seen: whether the items before the last one are left out of the ranking; by default as the
-                model was made.
+            exclude_seen: whether the items before the last one, other than itself, are left out of the ranking; by
+                default as the model was made.
 
         Example:
 

@@ -10,9 +10,10 @@ import numpy as np
 
 from kerasrec.retrieval.baselines.histories import Histories, sparse
 from kerasrec.retrieval.encoders import Rows
-from kerasrec.retrieval.ranking import TopK, ranks_and_coverage, top_k_of
+from kerasrec.retrieval.ranking import ranking_of, top_k_of
 from kerasrec.retrieval.report import RankingReport, cutoffs
 from kerasrec.retrieval.scores import FunctionScores
+from kerasrec.retrieval.selection import TopK
 
 
 class Baseline:
@@ -70,21 +71,12 @@ class Baseline:
         Args:
             data: as for `fit`; rows to validate or test on. One without items is not averaged.
             at: the k of the metrics.
-            exclude_seen: whether the items of the history are left out of the ranking; a target that was there
-                before is ranked all the same, as `model.rank` of next-item models does.
+            exclude_seen: whether the items of the history are left out of the ranking, other than the target.
         """
         histories, targets = self._read(data).split_last()
-        seen = histories.without(targets) if exclude_seen else None
-        cuts = cutoffs(at)
-        ranks, covered = ranks_and_coverage(self._scores(histories), targets, cuts, exclude=seen)
-        return RankingReport.of(
-            ranks,
-            targets.offsets,
-            candidates=self.items,
-            at=cuts,
-            exclude_seen=exclude_seen,
-            covered=covered,
-        )
+        seen, cuts = histories.lists if exclude_seen else None, cutoffs(at)
+        ranking = ranking_of(self._scores(histories), targets, cuts, exclude=seen)
+        return RankingReport.of_ranking(ranking, targets, self.items, cuts, exclude_seen)
 
     def __repr__(self) -> str:
         arguments = inspect.signature(type(self)).parameters

@@ -89,14 +89,6 @@ class Histories:
         before = Lists(np.delete(self.lists.values, last), offsets - targets.offsets)
         return Histories(before, self.items, self.first_id), targets
 
-    def without(self, targets: Lists) -> Lists:
-        """Return the items of each row without its target, of which it has one or none."""
-        own = np.full(len(self.lists), -1)
-        own[targets.row_numbers] = targets.values
-        kept = self.lists.values != own[self.lists.row_numbers]
-        counts = np.bincount(self.lists.row_numbers[kept], minlength=len(self.lists))
-        return Lists(self.lists.values[kept], np.cumsum([0, *counts]))
-
 
 def _ids_and_lengths(features: Features, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return the ids of a batch's lists, copied, and the lengths of the lists."""

@@ -7,8 +7,9 @@ from typing import Protocol
 import numpy as np
 
 from kerasrec.retrieval.lists import Lists
-from kerasrec.retrieval.ranking import TopK, top_k
+from kerasrec.retrieval.ranking import top_k
 from kerasrec.retrieval.scores import Similarity, unit_length
+from kerasrec.retrieval.selection import TopK
 
 
 class Engine(Protocol):
