@@ -80,7 +80,7 @@ class Lists:
         """Return each row without the values that are in the same row of `others`; -1 stays."""
         pairs = [np.stack([lists.row_numbers, lists.values], axis=1) for lists in (self, others)]
         as_one = [np.ascontiguousarray(p).view([("row", np.int64), ("value", np.int64)])[:, 0] for p in pairs]
-        kept = (self.values < 0) | ~np.isin(*as_one)
+        kept = (self.values < 0) | ~np.isin(as_one[0], as_one[1])
         counts = np.bincount(self.row_numbers[kept], minlength=len(self))
         return Lists(self.values[kept], np.cumsum([0, *counts]))
 

@@ -11,9 +11,11 @@ from kerasrec.retrieval.lists import Lists
 from kerasrec.retrieval.scores import Scores, Similarity, VectorScores, for_each_block
 from kerasrec.retrieval.selection import (
     GROUPED_FROM,
+    Leaders,
     TopK,
     best_of_block,
-    in_order,
+    columns_of_best,
+    group_maxima,
     leaders_of,
     lower_bounds,
     reaching,
@@ -34,7 +36,7 @@ def top_k(
     """Return the k best candidates of each query, computed exactly.
 
     The scores are products of blocks of queries with all candidates: a few blocks in memory at a time, of 4 MiB,
-    or of 64 queries up to 128 MiB. Of equal scores the first candidate wins.
+    or of 64 queries up to 256 MiB. Of equal scores the first candidate wins.
 
     Args:
         queries: (n, d) floats.
@@ -144,21 +146,19 @@ def ranking_of(scores: Scores, targets: Lists, at: Sequence[int], *, exclude: Li
         own = targets.rows(start, start + len(block))
         span = slice(targets.offsets[start], targets.offsets[start + len(block)])
         reached, seen[span] = leave_out(block, start, exclude, own)
-        if grouped := block.shape[1] >= GROUPED_FROM * most:
-            leaders = leaders_of(block, most)
-            least, among = leaders.least, leaders.scores
-            coverage.add_best(in_order(leaders, most))
+        maxima = group_maxima(block, at)
+        bounds = lower_bounds(maxima, at)
+        least, among = bounds[:, list(at).index(most)], block
+        if scores.candidates >= GROUPED_FROM * most or own.lengths.max(initial=0) > FEW_TARGETS:
+            leaders = leaders_of(block, most, least, maxima)
+            among = leaders.scores
+            coverage.add_leaders(leaders)
         else:
-            bounds = lower_bounds(block, at)
-            least = bounds[:, list(at).index(most)]
-            few = own.lengths.max(initial=0) <= FEW_TARGETS
-            among = block if few else leaders_of(block, most, least).scores
+            coverage.add(block, maxima, bounds)
         # That many candidates or more are before a target below the bound.
         near = reached >= least[own.row_numbers]
         places = np.where(near, _ranks(among, own, reached, near), most)
         ranks[span] = np.where(reached > -np.inf, places, scores.candidates)
-        if not grouped:
-            coverage.add(block, bounds)
 
     for_each_block(scores, rank)
     return Ranking(ranks, coverage.covered, int(seen.sum()))
@@ -170,25 +170,27 @@ class _Coverage:
     def __init__(self, candidates: int, at: Sequence[int]):
         self.covered = {k: np.zeros(candidates, bool) for k in at}
 
-    def add(self, block: np.ndarray, bounds: np.ndarray) -> None:
-        """Add the best candidates of a block of scores, of which those that `lower_bounds` has are bounds.
+    def add(self, block: np.ndarray, maxima: np.ndarray, bounds: np.ndarray) -> None:
+        """Add the best candidates of a block of scores, with its `group_maxima` and `lower_bounds`.
 
-        Most are soon known to be covered: only rows where others come near are looked at closely.
+        Where picking them out takes long, only rows where candidates that are not yet covered come near are looked
+        at closely: most are soon covered.
         """
         for (k, covered), least in zip(self.covered.items(), bounds.T, strict=True):
+            if maxima is not block and block.shape[1] >= GROUPED_FROM * k:
+                covered[columns_of_best(leaders_of(block, k, least, maxima), k)] = True
+                continue
             near = reaching(block, least)
             new = near.any(axis=0) & ~covered
             if new.any():
-                near &= new
-                rows = near.any(axis=1)
-                best = best_of_block(block[rows], k, least[rows]).rows
-                covered[best[best >= 0]] = True
+                rows = near[:, new].any(axis=1)
+                few = block[rows]
+                covered[columns_of_best(leaders_of(few, k, least[rows], few), k)] = True
 
-    def add_best(self, best: TopK) -> None:
-        """Add candidates in order, as many as the greatest k."""
+    def add_leaders(self, leaders: Leaders) -> None:
+        """Add the best of leaders, of which there are as many as the greatest k or more."""
         for k, covered in self.covered.items():
-            rows = best.rows[:, :k]
-            covered[rows[rows >= 0]] = True
+            covered[columns_of_best(leaders, k)] = True
 
 
 def _check(scores: Scores, targets: Lists, exclude: Lists | None) -> None:

@@ -13,7 +13,7 @@ Similarity: TypeAlias = Literal["dot", "cosine", "l2"]
 
 CACHE_BYTES = 4 << 20  # a block of scores stays in a processor's cache between the product and the selection
 FEWEST_QUERIES = 64  # a product with fewer rows waits for memory
-MOST_BYTES = 128 << 20  # of one block of scores
+MOST_BYTES = 256 << 20  # of one block of scores
 THREADS = 2  # that each compute a block and select from it
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
@@ -25,15 +26,10 @@ class TopK(NamedTuple):
     scores: np.ndarray
 
 
-def best_of_block(block: np.ndarray, k: int, least: np.ndarray | None = None) -> TopK:
-    """Return the k best columns of each row, best first; of equal scores the first column wins.
-
-    Args:
-        block: (n, m) scores, in C order.
-        k: how many.
-        least: (n,), bounds that `lower_bounds` has for this k, if they are known.
-    """
-    return in_order(leaders_of(block, k, least), k)
+def best_of_block(block: np.ndarray, k: int) -> TopK:
+    """Return the k best columns of each row (n, m), best first; of equal scores the first column wins."""
+    maxima = group_maxima(block, [k])
+    return in_order(leaders_of(block, k, lower_bounds(maxima, [k])[:, 0], maxima), k)
 
 
 class Leaders(NamedTuple):
@@ -50,17 +46,40 @@ class Leaders(NamedTuple):
     least: np.ndarray
 
 
-def leaders_of(block: np.ndarray, k: int, least: np.ndarray | None = None) -> Leaders:
-    """Return all columns of each row whose scores reach a bound that the k best reach."""
+def group_maxima(block: np.ndarray, at: Sequence[int]) -> np.ndarray:
+    """Return the maximum of each group of `GROUP` columns, and the columns that are left over.
+
+    Group i of n has the columns i, i + n, i + 2 n, ... If there are too few columns for each k the block itself is
+    returned, whose groups are of one column.
+    """
+    rows, width = block.shape
+    groups = width // GROUP
+    if width < GROUPED_FROM * min(at) or groups < 2 * max(at):
+        return block
+    strides = (block.strides[0], groups * block.strides[1], block.strides[1])
+    maxima = as_strided(block, (rows, GROUP, groups), strides, writeable=False)
+    with short_rows():
+        while (size := maxima.shape[1]) > 1:
+            maxima = np.maximum(maxima[:, : size // 2], maxima[:, size // 2 :])
+    return np.concatenate([maxima[:, 0], block[:, groups * GROUP :]], axis=1)
+
+
+def leaders_of(block: np.ndarray, k: int, least: np.ndarray, maxima: np.ndarray) -> Leaders:
+    """Return all columns of each row whose scores reach a bound that the k best reach.
+
+    Args:
+        block: (n, m) scores, in C order.
+        k: how many.
+        least: (n,), the bounds that `lower_bounds` has for this k.
+        maxima: of groups of columns, as `group_maxima` returns them.
+    """
     count, width = block.shape
-    size = GROUP if width >= GROUPED_FROM * k else 1
+    size = GROUP if maxima is not block and width >= GROUPED_FROM * k else 1
     groups = width // size
-    maxima = _maxima(block, groups, size)
-    if least is None:
-        least = lower_bounds(maxima, [k])[:, 0]
-    at, counts = _places(reaching(maxima, least))
+    looked_at = block if size == 1 else maxima
+    at, counts = _places(reaching(looked_at, least))
     row = np.repeat(np.arange(count), counts)
-    column = at - row * maxima.shape[1]
+    column = at - row * looked_at.shape[1]
     if size == 1:
         scores = block.reshape(-1).take(at)
     else:
@@ -85,6 +104,18 @@ def _places(chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     at = np.flatnonzero(chosen)
     starts = np.searchsorted(at, np.arange(len(chosen) + 1) * chosen.shape[1])
     return at, np.diff(starts)
+
+
+def columns_of_best(leaders: Leaders, k: int) -> np.ndarray:
+    """Return the columns of the k best leaders of all rows, in no order."""
+    if leaders.scores.shape[1] > k:
+        least = np.sort(leaders.scores, axis=1)[:, -k, None]
+        columns = leaders.columns[leaders.scores >= least]
+        if len(columns) > k * len(least):  # of equal scores the first column wins
+            columns = in_order(leaders, k).rows
+    else:
+        columns = leaders.columns
+    return columns[columns >= 0]
 
 
 def in_order(leaders: Leaders, k: int) -> TopK:
@@ -116,31 +147,25 @@ def lower_bounds(scores: np.ndarray, at: Sequence[int]) -> np.ndarray:
     """
     groups = max(2 * max(at), FEWEST_GROUPS)
     maxima = scores
-    while (width := maxima.shape[1]) >= 2 * groups:
-        size = min(GROUP, width // groups)
-        maxima = _maxima(maxima, width // size, size)
+    with short_rows():
+        while (half := maxima.shape[1] // 2) >= groups:  # without the last one of an odd number, for a lower bound
+            maxima = np.maximum(maxima[:, :half], maxima[:, half : 2 * half])
     ordered = np.sort(maxima, axis=1)
     none = np.full(len(scores), -np.inf, scores.dtype)
-    return np.stack([ordered[:, -k] if k <= width else none for k in at], axis=1)
+    return np.stack([ordered[:, -k] if k <= ordered.shape[1] else none for k in at], axis=1)
 
 
 def reaching(scores: np.ndarray, bounds: np.ndarray) -> np.ndarray:
     """Return which scores (n, m) reach the bound of their row, (n,)."""
-    # Rows shorter than half of its buffer NumPy would copy into it first, which takes twice as long.
-    buffer = np.setbufsize(16)
-    try:
+    with short_rows():
         return scores >= bounds[:, None]
+
+
+@contextmanager
+def short_rows() -> Iterator[None]:
+    """Have NumPy work on rows in place: it copies those shorter than half of its buffer, which takes longer."""
+    size = np.setbufsize(16)
+    try:
+        yield
     finally:
-        np.setbufsize(buffer)
-
-
-def _maxima(scores: np.ndarray, groups: int, size: int) -> np.ndarray:
-    """Return the maximum of each of some groups of columns, and the columns that are left over.
-
-    Group i has the columns i, i + groups, i + 2 groups, ...: so the maxima are taken over rows in memory.
-    """
-    if size == 1:
-        return scores
-    strides = (scores.strides[0], groups * scores.strides[1], scores.strides[1])
-    grouped = as_strided(scores, (len(scores), size, groups), strides, writeable=False)
-    return np.concatenate([grouped.max(axis=1), scores[:, groups * size :]], axis=1)
+        np.setbufsize(size)
