@@ -35,8 +35,8 @@ def top_k(
 ) -> TopK:
     """Return the k best candidates of each query, computed exactly.
 
-    The scores are products of blocks of queries with all candidates: a few blocks in memory at a time, of 4 MiB,
-    or of 64 queries up to 256 MiB. Of equal scores the first candidate wins.
+    The scores are products of blocks of queries with all candidates: one per processor in memory at a time, of 4
+    MiB or of 64 queries, up to 512 MiB of all. Of equal scores the first candidate wins.
 
     Args:
         queries: (n, d) floats.

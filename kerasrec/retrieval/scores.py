@@ -9,12 +9,14 @@ from typing import Literal, Protocol, TypeAlias, get_args
 
 import numpy as np
 
+from kerasrec.retrieval.blas import blas_threads, one_product_per_thread
+
 Similarity: TypeAlias = Literal["dot", "cosine", "l2"]
 
 CACHE_BYTES = 4 << 20  # a block of scores stays in a processor's cache between the product and the selection
 FEWEST_QUERIES = 64  # a product with fewer rows waits for memory
-MOST_BYTES = 256 << 20  # of one block of scores
-THREADS = 2  # that each compute a block and select from it
+MOST_BYTES = 512 << 20  # of all blocks of scores at a time
+THREADS = 2  # that select from blocks of a function
 
 
 class Scores(Protocol):
@@ -125,7 +127,7 @@ class FunctionScores:
 
 
 def for_each_block(scores: Scores, work: Callable[[int, np.ndarray], None]) -> None:
-    """Call `work(start, block)` for all queries' scores, in blocks and in two threads.
+    """Call `work(start, block)` for all queries' scores, in blocks, several at a time in threads.
 
     `work` writes its results where no other block's go, and keeps nothing of the block.
     """
@@ -137,26 +139,31 @@ def for_each_block(scores: Scores, work: Callable[[int, np.ndarray], None]) -> N
         while starts:
             try:
                 start = starts.popleft()
-            except IndexError:  # the other thread took the last one
+            except IndexError:  # another thread took the last one
                 return
             block = scores.block(start, min(start + rows, scores.queries), block)
             work(start, block)
 
-    with ThreadPoolExecutor(THREADS) as pool:
-        if scores.concurrent:
+    if len(starts) == 1:
+        compute_and_work()
+    elif scores.concurrent:
+        cores = blas_threads()
+        threads = max(1, min(cores, len(starts), MOST_BYTES // (4 * rows * max(scores.candidates, 1))))
+        with one_product_per_thread(max(1, cores // threads)), ThreadPoolExecutor(threads) as pool:
             try:
-                for future in [pool.submit(compute_and_work) for _ in range(THREADS)]:
+                for future in [pool.submit(compute_and_work) for _ in range(threads)]:
                     future.result()
             finally:
                 starts.clear()
-            return
-        pending: deque[Future[None]] = deque()
-        for start in starts:
-            pending.append(pool.submit(work, start, scores.block(start, min(start + rows, scores.queries))))
-            if len(pending) > THREADS:
-                pending.popleft().result()
-        for future in pending:
-            future.result()
+    else:
+        with ThreadPoolExecutor(THREADS) as pool:
+            pending: deque[Future[None]] = deque()
+            for start in starts:
+                pending.append(pool.submit(work, start, scores.block(start, min(start + rows, scores.queries))))
+                if len(pending) > THREADS:
+                    pending.popleft().result()
+            for future in pending:
+                future.result()
 
 
 def rows_per_block(candidates: int) -> int:

@@ -1,10 +1,13 @@
 """Exact top-k and ranks of targets, compared with full sorts in float64."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 
 from kerasrec.retrieval import FunctionScores, Lists, VectorScores, target_ranks, target_ranks_of, top_k, top_k_of
 from kerasrec.retrieval import scores as scores_module
+from kerasrec.retrieval.blas import blas_threads
 from kerasrec.retrieval.ranking import ranking_of
 
 SIMILARITIES = ["dot", "cosine", "l2"]
@@ -179,6 +182,16 @@ def test_scores_of_a_function_are_ranked_the_same(small_blocks):
     np.testing.assert_array_equal(top_k_of(scores, 7).rows, top_k(queries, candidates, 7).rows)
     expected = target_ranks(queries, candidates, targets)
     np.testing.assert_array_equal(target_ranks_of(scores, targets), expected)
+
+
+def test_rankings_in_several_threads_leave_the_threads_of_products_as_they_were(small_blocks):
+    rng = np.random.default_rng(8)
+    queries, candidates = rng.normal(size=(40, 9)), rng.normal(size=(211, 9))
+    before, expected = blas_threads(), top_k(queries, candidates, 5).rows
+    with ThreadPoolExecutor(3) as pool:
+        for rows in pool.map(lambda _: top_k(queries, candidates, 5).rows, range(6)):
+            np.testing.assert_array_equal(rows, expected)
+    assert blas_threads() == before
 
 
 def test_a_function_keeps_its_array_unchanged():
