@@ -55,6 +55,7 @@ MODULES = {
     "losses.full_softmax": ("FullSoftmax",),
     "losses.gbce": ("GBCE",),
     "losses.in_batch": ("InBatch", "InBatchSoftmax"),
+    "losses.popularity": ("PopularitySampler",),
     "losses.sampled": ("BPR", "CosineContrastive", "Hinge"),
     "losses.sampled_softmax": ("SampledSoftmax",),
     "metrics.auc": ("AUC",),

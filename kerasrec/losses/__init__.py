@@ -4,6 +4,7 @@ from kerasrec.losses.full_softmax import FullSoftmax
 from kerasrec.losses.gbce import GBCE
 from kerasrec.losses.in_batch import InBatch, InBatchLoss, InBatchSoftmax
 from kerasrec.losses.item_vectors import CandidateLoss, ItemVectors
+from kerasrec.losses.popularity import PopularitySampler
 from kerasrec.losses.sampled import BPR, CosineContrastive, Hinge, SampledLoss
 from kerasrec.losses.sampled_softmax import SampledSoftmax
 from kerasrec.public_names import public_names
@@ -19,6 +20,7 @@ __all__ = [
     "InBatchLoss",
     "InBatchSoftmax",
     "ItemVectors",
+    "PopularitySampler",
     "SampledLoss",
     "SampledSoftmax",
 ]

@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from kerasrec.losses.many_negatives import Compare, ManyNegatives
+from kerasrec.losses.popularity import PopularitySampler
 from kerasrec.typing import Tensor
 
 
@@ -28,6 +29,7 @@ class GBCE(ManyNegatives):
         negatives: n, how many items are drawn per example. One that is the example's own does not count.
         t: how far the probabilities are calibrated, in [0, 1].
         shared: whether the negatives are drawn once per batch, for all of its examples.
+        sampler: draws by popularity; None draws uniformly, as the paper does.
 
     Raises:
         ValueError: `negatives` below 1, or `t` outside [0, 1].
@@ -40,8 +42,14 @@ class GBCE(ManyNegatives):
     Sampling", https://arxiv.org/abs/2308.07192
     """
 
-    def __init__(self, negatives: int = 256, t: float = 0.75, shared: bool = False):
-        super().__init__(negatives, shared)
+    def __init__(
+        self,
+        negatives: int = 256,
+        t: float = 0.75,
+        shared: bool = False,
+        sampler: PopularitySampler | None = None,
+    ):
+        super().__init__(negatives, shared, sampler)
         if not 0 <= t <= 1:
             raise ValueError(f"t must be in [0, 1]; got {t!r}")
         self.t = float(t)

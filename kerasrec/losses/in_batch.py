@@ -178,7 +178,7 @@ class InBatch(InBatchLoss):
     """Compares a query's candidate with the others of the batch as a `SampledLoss` does with items that it draws.
 
     Args:
-        loss: such as `BPR()`, without `negatives`.
+        loss: such as `BPR()`, without `negatives` and `sampler`.
         remove_accidental_hits, hard_negatives, memory: as in `InBatchLoss`.
 
     Raises:
@@ -201,6 +201,8 @@ class InBatch(InBatchLoss):
             raise ValueError(f"loss must be a kr.losses.SampledLoss, such as BPR(); got {loss!r}")
         if loss.negatives != type(loss)().negatives:
             raise ValueError(f"negatives={loss.negatives}: none are drawn in a batch; use hard_negatives=...")
+        if loss.sampler is not None:
+            raise ValueError("sampler=...: no items are drawn in a batch; leave it out")
         self.loss = loss
 
     def compare(self, positives: Tensor, negatives: Tensor, is_negative: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from keras import ops
 
 from kerasrec.losses.item_vectors import ItemVectors
 from kerasrec.losses.known_gradients import with_gradients
+from kerasrec.losses.popularity import PopularitySampler
 from kerasrec.losses.sampled import SampledLoss
 from kerasrec.typing import Tensor
 
@@ -25,13 +26,14 @@ class ManyNegatives(SampledLoss):
     """The base of losses with hundreds of negatives per example.
 
     Args:
-        negatives: how many items are drawn, uniformly. One that is an example's own does not count for it.
+        negatives: how many items are drawn. One that is an example's own does not count for it.
         shared: whether they are drawn once per batch, for all of its examples. That costs far less of memory and
             time where there are many items; draw more of them then.
+        sampler: draws by popularity; None draws uniformly.
     """
 
-    def __init__(self, negatives: int = 256, shared: bool = False):
-        super().__init__(negatives)
+    def __init__(self, negatives: int = 256, shared: bool = False, sampler: PopularitySampler | None = None):
+        super().__init__(negatives, sampler)
         self.shared = bool(shared)
 
     def among(self, count: int) -> Compare:
@@ -50,12 +52,12 @@ class ManyNegatives(SampledLoss):
     def _shared_scores(
         self, queries: Tensor, positives: Tensor, items: ItemVectors, seed: keras.random.SeedGenerator
     ) -> tuple[Tensor, Tensor, Tensor]:
-        ids = keras.random.randint((self.negatives,), items.first_id, items.count, dtype="int32", seed=seed)
+        ids = self.draw_ids((self.negatives,), items.first_id, items.count, seed)
         vectors = ops.cast(items.lookup(ops.concatenate([ids, positives])), "float32")
         others, own = vectors[: self.negatives], vectors[self.negatives :]
         return (
             ops.sum(queries * own, axis=1),
-            ops.matmul(queries, ops.transpose(others)),
+            self.adjust(ops.matmul(queries, ops.transpose(others)), ids, items.first_id),
             ids != positives[:, None],
         )
 
@@ -73,7 +75,11 @@ class ManyNegatives(SampledLoss):
         queries, positives = ops.cast(queries, "float32"), ops.cast(positives, "int32")
         weights = ops.ones_like(positives, "float32") if weights is None else ops.cast(weights, "float32")
         drawn = partial(self.draw, first_id=items.first_id, count=items.count, seed=seed)
-        compare = self.among(items.count - items.first_id)
+        among = self.among(items.count - items.first_id)
+
+        def compare(own: Tensor, scores: Tensor, ids: Tensor, counts: Tensor) -> Tensor:
+            return among(own, self.adjust(scores, ids, items.first_id), counts)
+
         return _blockwise(compare, drawn, queries, ops.cast(items.all(), "float32"), positives, weights)
 
     def get_config(self) -> dict[str, Any]:
@@ -81,7 +87,7 @@ class ManyNegatives(SampledLoss):
 
 
 def _blockwise(
-    compare: Compare,
+    compare: Callable[[Tensor, Tensor, Tensor, Tensor], Tensor],
     draw: Callable[[Tensor], Tensor],
     queries: Tensor,
     matrix: Tensor,
@@ -111,7 +117,7 @@ def _blockwise(
         drawn = tf.gather(tf.matmul(q, items, transpose_b=True), ids, batch_dims=1)
         with tf.GradientTape() as tape:
             tape.watch(drawn)
-            losses = compare(drawn[:, 0], drawn[:, 1:], ids[:, 1:] != own)
+            losses = compare(drawn[:, 0], drawn[:, 1:], ids[:, 1:], ids[:, 1:] != own)
             value = tf.reduce_sum(tf.where(weights[here] != 0, weights[here] * losses, 0.0))
         of_scores = _scattered(tape.gradient(value, drawn), ids, count)
         of_items += tf.matmul(of_scores, q, transpose_a=True)

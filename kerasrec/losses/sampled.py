@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import keras
 from keras import ops
 
 from kerasrec.losses.item_vectors import CandidateLoss, ItemVectors
+from kerasrec.losses.popularity import PopularitySampler
 from kerasrec.typing import Tensor
 
 
 class SampledLoss(CandidateLoss):
-    """The base of losses that compare a query's item with some that are drawn for it, uniformly from all items.
+    """The base of losses that compare a query's item with some that are drawn for it.
 
     A subclass defines `compare`. `InBatch(loss)` compares in the same way with the other candidates of the batch.
 
     Args:
         negatives: how many items are drawn per example. One that happens to be the example's own does not count.
+        sampler: draws them in proportion to a power of their counts; None draws uniformly from all items.
 
     Raises:
         ValueError: `negatives` below 1.
+        TypeError: another sampler.
     """
 
-    def __init__(self, negatives: int = 1):
+    def __init__(self, negatives: int = 1, sampler: PopularitySampler | None = None):
         if int(negatives) != negatives or negatives < 1:
             raise ValueError(f"negatives must be an integer >= 1; got {negatives!r}")
-        self.negatives = int(negatives)
+        if sampler is not None and not isinstance(sampler, PopularitySampler):
+            raise TypeError(f"sampler must be a kr.losses.PopularitySampler, or None; got {sampler!r}")
+        self.negatives, self.sampler = int(negatives), sampler
 
     def compare(self, positives: Tensor, negatives: Tensor, is_negative: Tensor) -> Tensor:
         """Return the loss of each example, `(n,)`.
@@ -40,8 +45,19 @@ class SampledLoss(CandidateLoss):
 
     def draw(self, positives: Tensor, first_id: int, count: int, seed: keras.random.SeedGenerator) -> Tensor:
         """Return ids in [first_id, count) for examples whose items are `positives`, `(n, negatives)`."""
-        shape = (ops.shape(positives)[0], self.negatives)
+        return self.draw_ids((ops.shape(positives)[0], self.negatives), first_id, count, seed)
+
+    def draw_ids(
+        self, shape: tuple[Any, ...], first_id: int, count: int, seed: keras.random.SeedGenerator
+    ) -> Tensor:
+        """Return ids in [first_id, count) in a tensor of this shape."""
+        if self.sampler is not None:
+            return self.sampler.draw(shape, first_id, count, seed)
         return keras.random.randint(shape, first_id, count, dtype="int32", seed=seed)
+
+    def adjust(self, scores: Tensor, ids: Tensor, first_id: int) -> Tensor:
+        """Return the scores of drawn items as the loss compares them; the ids have their shape or `(m,)`."""
+        return scores
 
     def per_example(
         self, queries: Tensor, positives: Tensor, items: ItemVectors, seed: keras.random.SeedGenerator
@@ -58,10 +74,16 @@ class SampledLoss(CandidateLoss):
         vectors = ops.cast(items.lookup(ops.reshape(all_ids, (-1,))), "float32")
         vectors = ops.reshape(vectors, (-1, 1 + self.negatives, vectors.shape[-1]))
         scores = ops.squeeze(ops.matmul(vectors, queries[:, :, None]), -1)
-        return scores[:, 0], scores[:, 1:], ids != positives[:, None]
+        return scores[:, 0], self.adjust(scores[:, 1:], ids, items.first_id), ids != positives[:, None]
 
     def get_config(self) -> dict[str, Any]:
-        return {"negatives": self.negatives}
+        sampler = None if self.sampler is None else keras.saving.serialize_keras_object(self.sampler)
+        return {"negatives": self.negatives, "sampler": sampler}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        sampler = config.get("sampler")
+        return cls(**{**config, "sampler": sampler and keras.saving.deserialize_keras_object(sampler)})
 
 
 def mean_of(losses: Tensor, counts: Tensor) -> Tensor:
@@ -75,7 +97,7 @@ class BPR(SampledLoss):
     """Ranks an item above others: the mean over negatives j of `-log sigmoid(s_i - s_j)`.
 
     Args:
-        negatives: how many items are drawn per example.
+        negatives, sampler: how many items are drawn per example, and how: see `PopularitySampler`.
 
     Example:
 
@@ -96,6 +118,7 @@ class Hinge(SampledLoss):
     Args:
         negatives: how many items are drawn per example.
         margin: in units of the scores; with the similarity "l2" those are squared distances.
+        sampler: draws by popularity; None draws uniformly.
 
     Raises:
         ValueError: `margin` is not above 0.
@@ -105,8 +128,8 @@ class Hinge(SampledLoss):
     weights by rank are left out)
     """
 
-    def __init__(self, negatives: int = 1, margin: float = 1.0):
-        super().__init__(negatives)
+    def __init__(self, negatives: int = 1, margin: float = 1.0, sampler: PopularitySampler | None = None):
+        super().__init__(negatives, sampler)
         if not margin > 0:
             raise ValueError(f"margin must be above 0; got {margin!r}")
         self.margin = float(margin)
@@ -128,6 +151,7 @@ class CosineContrastive(SampledLoss):
         negatives: how many items are drawn per example; many, such as 100 or more.
         margin: below it a negative costs nothing, in [0, 1).
         negative_weight: w, how much the negatives count together; the paper uses some hundred.
+        sampler: draws by popularity; None draws uniformly.
 
     Raises:
         ValueError: `margin` outside [0, 1), or `negative_weight` not above 0.
@@ -136,8 +160,14 @@ class CosineContrastive(SampledLoss):
     https://arxiv.org/abs/2109.12613
     """
 
-    def __init__(self, negatives: int = 100, margin: float = 0.5, negative_weight: float = 150.0):
-        super().__init__(negatives)
+    def __init__(
+        self,
+        negatives: int = 100,
+        margin: float = 0.5,
+        negative_weight: float = 150.0,
+        sampler: PopularitySampler | None = None,
+    ):
+        super().__init__(negatives, sampler)
         if not 0 <= margin < 1:
             raise ValueError(f"margin must be in [0, 1); got {margin!r}")
         if not negative_weight > 0:

@@ -48,12 +48,13 @@ def test_known_draws_and_their_gradients(name, monkeypatch):
     queries = tf.Variable(rng.normal(size=(EXAMPLES, DIM)).astype("float32"))
     positives = np.arange(EXAMPLES, dtype="int32") % ITEMS + FIRST
     weights = rng.integers(0, 3, EXAMPLES).astype("float32")
-    items, compare = Matrix(), LOSSES[name](NEGATIVES).among(ITEMS)
+    items, among = Matrix(), LOSSES[name](NEGATIVES).among(ITEMS)
 
     def draw(own):  # with an accidental hit and a repeated item
         return tf.stack([own, own % 7 + 5, own % 11 + 4, own % 7 + 5], axis=1)
 
     with tf.GradientTape() as tape:
+        compare = lambda own, scores, ids, counts: among(own, scores, counts)  # noqa: E731
         total = 3 * many_negatives._blockwise(compare, draw, queries, items.all(), positives, weights)
     found = [total, *tape.gradient(total, [queries, items.vectors])]
 
@@ -61,7 +62,7 @@ def test_known_draws_and_their_gradients(name, monkeypatch):
     with tf.GradientTape() as tape:
         vectors = tf.gather(items.vectors, np.concatenate([positives[:, None], ids], axis=1))
         scores = tf.einsum("nd,nmd->nm", queries, vectors)
-        losses = compare(scores[:, 0], scores[:, 1:], ids != positives[:, None])
+        losses = among(scores[:, 0], scores[:, 1:], ids != positives[:, None])
         total = 3 * tf.reduce_sum(weights * losses)
     own, drawn = np.float64(scores[:, 0]), np.float64(scores[:, 1:])
     expected = in_numpy(name, own, drawn, ids != positives[:, None])

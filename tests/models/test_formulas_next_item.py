@@ -3,6 +3,7 @@
 import math
 
 import numpy as np
+import polars as pl
 import pytest
 from next_item_cases import ALL, PLAIN, frame_of, loader_of
 
@@ -134,21 +135,35 @@ def silu(x):
     return x / (1 + np.exp(-x))
 
 
-def test_hstu():
-    model = spread(kr.models.HSTU(ALL, 8, 2, 2, 6, 0.3))
+TIME = kr.Column("time", "int64", ("continuous", "list", "sequence", "time"))
+
+
+@pytest.mark.parametrize("heads", [1, 2])
+@pytest.mark.parametrize("schema", [ALL, kr.Schema([*ALL, TIME])], ids=["without times", "with times"])
+def test_hstu(schema, heads):
+    model, frame = spread(kr.models.HSTU(schema, 8, 2, heads, 6, 0.3, time_buckets=40)), frame_of()
+    rng = np.random.default_rng(0)
+    steps = [rng.choice([0, 1, 2, 50, 86_400, 10**9], len(items)) for items in frame["item id"]]
+    times = [1_700_000_000_000 + np.cumsum(each) for each in steps]
+    frame = frame.with_columns(time=pl.Series(times, dtype=pl.List(pl.Int64)))
+    of_rows = iter([each[-6:] for each in times if len(each)])
 
     def encode(x):
+        t = next(of_rows)
+        buckets = np.minimum(np.floor(np.log(np.maximum(np.abs(t[:, None] - t), 1)) / 0.301), 39).astype(int)
         (places,) = weights(model.positions)
         x = np.sqrt(8) * x + places[: len(x)][::-1]
         distance = np.arange(len(x))[:, None] - np.arange(len(x))
         for block in model.block_layers:
             u, v, q, k = np.split(silu(dense(block.project, norm(block.norms[0], x))), 4, axis=1)
             bias = np.float64(block.distances)[np.maximum(distance, 0), 0]
-            heads = []
-            for at in np.split(np.arange(8), 2):
+            if "time" in schema:
+                bias = bias + np.float64(block.times)[buckets, 0]
+            parts = []
+            for at in np.split(np.arange(8), heads):
                 a = np.where(distance >= 0, silu(q[:, at] @ k[:, at].T + bias), 0) / 6
-                heads.append(a @ v[:, at])
-            x = x + dense(block.out, norm(block.norms[1], np.concatenate(heads, axis=1)) * u)
+                parts.append(a @ v[:, at])
+            x = x + dense(block.out, norm(block.norms[1], np.concatenate(parts, axis=1)) * u)
         return norm(model.norm, x)
 
-    check(model, encode, frame_of())
+    check(model, encode, frame)

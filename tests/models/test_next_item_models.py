@@ -82,6 +82,27 @@ def with_other_last(values):
     return values.with_values(flat)
 
 
+def test_times_are_read_by_the_model_that_knows_them():
+    time = Column("time", "int64", (Tag.CONTINUOUS, Tag.LIST, Tag.SEQUENCE, Tag.TIME), hotness=ITEM.hotness)
+    schema, frame = Schema([ITEM, time]), frame_of()
+    times = [np.cumsum(100 ** np.arange(len(items)) % 997) + 10**12 for items in frame["item id"]]
+    frame = frame.with_columns(time=pl.Series(times, dtype=pl.List(pl.Int64)))
+    assert model_of("SASRec", schema).schema.names == ["item id"]
+    model = model_of("HSTU", schema)
+    assert model.schema.names == ["item id", "time"]
+    for _ in range(2):  # from 0 on a bias has a gradient, and then what it multiplies
+        model.train_on_batch(next(iter(loader_of(frame, schema, 12))))
+    assert np.count_nonzero(model.block_layers[0].times) > 3
+    scores = scores_of(model, frame)
+    np.testing.assert_allclose(scores_of(model, frame, lists="padded"), scores, atol=1e-6)
+    later = frame.with_columns(pl.col("time") + 10**6)  # what counts is the time between events
+    np.testing.assert_array_equal(scores_of(model, later), scores)
+    with pytest.raises(SchemaError, match="'time' has the tag 'time', so it must be of integers.*got float32"):
+        kr.models.HSTU(Schema([ITEM, time.evolve(dtype="float32")]))
+    with pytest.raises(SchemaError, match="'time', 'at' may all be the events' times"):
+        kr.models.HSTU(Schema([ITEM, time, time.evolve(name="at")]))
+
+
 def test_only_the_last_events_are_read(name):
     model = model_of(name)  # max_length is 6
     frame = frame_of((12, 7))

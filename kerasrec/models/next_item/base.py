@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 import numpy as np
@@ -67,6 +67,8 @@ class NextItemModel(ItemRetriever, NextItemTrainer):
             several rows.
     """
 
+    reads_time: ClassVar[bool] = False
+
     def __init__(
         self,
         schema: Schema | Mapping[str, Any],
@@ -88,7 +90,7 @@ class NextItemModel(ItemRetriever, NextItemTrainer):
     ):
         super().__init__(autocast=False, **kwargs)
         schema = schema if isinstance(schema, Schema) else Schema.from_dict(schema)
-        self.columns = SequenceColumns.of(self.name, schema)
+        self.columns = SequenceColumns.of(self.name, schema, self.reads_time)
         self.schema = schema.subset(self.columns.names)
         self.embedding_dim = at_least_one(self.name, "embedding_dim", embedding_dim)
         self.max_length, self.dropout = at_least_one(self.name, "max_length", max_length), dropout
