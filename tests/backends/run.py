@@ -20,9 +20,11 @@ from keras import ops
 
 import kerasrec as kr
 from kerasrec import etl
+from kerasrec.losses import full_softmax
 
 sys.path.append(str(Path(__file__).parents[1] / "models"))
 from model_cases import MODELS, ZOO, batch_of, labels_of, schema_of, zoo_schema
+from next_item_cases import ALL, ITEMS, PLAIN, frame_of
 from retrieval_cases import RETRIEVAL, pairs
 
 ROWS, BATCH = 320, 32  # ten steps; one shape of batch, since each more is compiled by JAX
@@ -48,6 +50,8 @@ def main(out: Path, reference: Path | None) -> None:
         two_steps(name)
     for name in ("TwoTower", "MatrixFactorization l2", "YoutubeDNN"):
         two_steps_of_pairs(name)
+    for name in NEXT_ITEM:
+        two_steps_of_sequences(name)
     for name in ("Adagrad", "RowwiseAdagrad"):
         train(f"DLRM, kr {name}", MODELS["DLRM"](schema_of()), x, y, getattr(kr.optimizers, name)(RATE, 0.1))
     two = {"tables": kr.optimizers.Adagrad(RATE, 0.1), "dense": kr.optimizers.Adam(0.01, epsilon=1e-3)}
@@ -69,6 +73,50 @@ def main(out: Path, reference: Path | None) -> None:
     facts["tensorflow imported"] = "tensorflow" in sys.modules
     np.savez(out / "results.npz", **results)
     (out / "facts.json").write_text(json.dumps(facts))
+
+
+TIME = kr.Column("time", "int64", ("continuous", "list", "sequence", "time"))
+NEXT_ITEM = {
+    "SASRec of described items": lambda: kr.models.SASRec(PLAIN, 8, 1, 2, 6, 0.0, items=described_items(), seed=1),
+    "GRU4Rec": lambda: kr.models.GRU4Rec(ALL, 8, [10], 6, 0.0, seed=1),
+    # Only the last event is blank, which is not drawn.
+    "BERT4Rec": lambda: kr.models.BERT4Rec(PLAIN, 8, 1, 2, 7, 0.0, last_rate=1.0, seed=1),
+    "HSTU with times": lambda: kr.models.HSTU(kr.Schema([*PLAIN, TIME]), 8, 1, 2, 6, 0.0, seed=1),
+}
+
+
+def described_items() -> kr.Loader:
+    ids = np.arange(3, ITEMS, dtype="int32")
+    frame = pl.DataFrame({"item id": ids, "kind": ids % 5, "price": np.sin(ids).astype("float32")})
+    columns = (("item id", "int32", ITEMS), ("kind", "int32", 5), ("price", "float32", None))
+    tags = {"int32": ("categorical",), "float32": ("continuous",)}
+    return kr.Loader(frame, schema=kr.Schema(kr.Column(n, t, tags[t], cardinality=c) for n, t, c in columns))
+
+
+def two_steps_of_sequences(name) -> None:
+    """The same of a next-item model, whose loss over all items is computed in blocks; and what it evaluates to."""
+    x, model = padded(frame_of()), NEXT_ITEM[name]()
+    x = {column: x[column] for column in model.schema.names}
+    set_dense_weights(model)
+    results[f"zoo {name}/before"] = outputs(model, x)[:, 3:]
+    full_softmax.MOST_SCORES = 100
+    model.compile(keras.optimizers.SGD(0.05), kr.losses.FullSoftmax())
+    model.fit(x, batch_size=len(x["item id"]), epochs=2, shuffle=False, verbose=0)
+    results[f"zoo {name}/loss"] = np.array(model.evaluate(x, batch_size=len(x["item id"]), verbose=0))
+    facts["jit_compile"][name] = model.jit_compile
+    results[f"zoo {name}/after"] = outputs(model, x)[:, 3:]
+
+
+def padded(frame) -> dict[str, np.ndarray]:
+    times = [10**9 + 50 ** (np.arange(n) % 6) for n in frame["item id"].list.len()]
+    lists = {"time": times, **{name: frame[name].to_list() for name in ("item id", "größe", "price")}}
+    dtypes = {"time": "int64", "price": "float32"}
+    x = {name: frame[name].to_numpy() for name in ("^x$", "a.b", "favourite")}
+    for name, rows in lists.items():
+        x[name] = np.zeros((len(rows), 12), dtypes.get(name, "int32"))
+        for values, row in zip(x[name], rows, strict=True):
+            values[: len(row)] = row
+    return x
 
 
 def not_importable() -> list[str]:

@@ -95,6 +95,8 @@ def test_every_model_of_the_zoo_agrees_before_and_after_two_steps(tensorflow, ot
         np.testing.assert_allclose(other[case], tensorflow[case], rtol=0, atol=1e-5, err_msg=case)
         np.testing.assert_allclose(other[after], tensorflow[after], rtol=0, atol=1e-5, err_msg=after)
         assert np.abs(tensorflow[after] - tensorflow[case]).max() > 1e-4, case
+    for case in (name for name in tensorflow.results if name.startswith("zoo ") and name.endswith("/loss")):
+        np.testing.assert_allclose(other[case], tensorflow[case], rtol=1e-5, atol=1e-5, err_msg=case)
 
 
 def test_features_loader_and_model_agree(tensorflow, other):

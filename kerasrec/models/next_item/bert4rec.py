@@ -52,7 +52,7 @@ class BERT4Rec(NextItemModel):
     Raises:
         SchemaError: the schema has no list of items, or several.
         ValueError: `heads` does not divide `embedding_dim`, a rate is not in [0, 1], `max_length` is below 2, or
-            another number is out of range; training on JAX.
+            another number is out of range.
 
     Example:
 
@@ -105,8 +105,6 @@ class BERT4Rec(NextItemModel):
 
     def _training_batch(self, data: Any) -> tuple[Events, Following]:
         """Return all events of each row, some of them blank, and the items in their place."""
-        if keras.backend.backend() == "jax":  # whose steps have no random state outside of the model's call
-            raise ValueError(f"{self.name}: BERT4Rec is trained on the TensorFlow or PyTorch backend, not on JAX")
         features = self._features(data)
         events, _ = self.reader.read(features, sequences_of(self.columns, features), 0)
         rows = events.rows()

@@ -102,7 +102,21 @@ class NextItemTrainer(SchemaTrainer):
     # ---- steps -----------------------------------------------------------------------------------------------
     def train_step(self, *args: Any) -> Any:
         *state, data = args
-        return super().train_step(*state, self._training_batch(data))
+        if keras.backend.backend() == "jax":
+            state[0], batch = self._batch_and_state(state[0], data)
+        else:
+            batch = self._training_batch(data)
+        return super().train_step(*state, batch)
+
+    def _batch_and_state(self, state: Any, data: Any) -> tuple[Any, tuple[Events, Following]]:
+        """Return the state of a JAX step after a batch was made, which may have drawn numbers, and the batch."""
+        trainable, fixed, *others = state
+        variables = self.non_trainable_variables
+        with keras.StatelessScope(zip(variables, fixed, strict=True)) as scope:
+            batch = self._training_batch(data)
+        drawn = [scope.get_current_value(variable) for variable in variables]
+        after = [old if new is None else new for old, new in zip(fixed, drawn, strict=True)]
+        return (trainable, after, *others), batch
 
     def _training_batch(self, data: Any) -> tuple[Events, Following]:
         return self.reader.training(self._features(data))
