@@ -110,6 +110,11 @@ class Index:
         return RowReader(self.model, self.item_workflow or self.workflow)
 
     @property
+    def engine(self) -> Engine:
+        """What finds the best candidates."""
+        return self._engine
+
+    @property
     def item_key(self) -> str:
         """The column that names a candidate, in the rows of items that the index takes."""
         return self.item_reader.key(self.model.item_id)

@@ -75,9 +75,8 @@ class RankingReport:
             offsets: where each query's ranks start, as in `Lists`; by default each query has one.
             candidates: how many candidates were ranked; a target whose rank this is was out of reach.
             at: the values of k.
-            exclude_seen: whether seen items were left out, for the report to say.
+            exclude_seen, targets_seen: for the report to say.
             covered: for each k how many candidates are among the k best of any query.
-            targets_seen: how many targets the queries had seen before, if seen items were left out.
 
         Raises:
             ValueError: a k is not an integer >= 1, or no query has a target.
@@ -97,18 +96,8 @@ class RankingReport:
             if covered is not None:
                 values[f"coverage@{k}"] = covered[k] / candidates if candidates else 0.0
         queries, out_of_reach = int(having.sum()), int((lists.values == candidates).sum())
-        return cls(
-            at,
-            values,
-            errors,
-            queries,
-            len(lists) - queries,
-            len(lists.values),
-            out_of_reach,
-            candidates,
-            bool(exclude_seen),
-            targets_seen,
-        )
+        counts = (queries, len(lists) - queries, len(lists.values), out_of_reach, candidates)
+        return cls(at, values, errors, *counts, bool(exclude_seen), targets_seen)
 
     @classmethod
     def of_ranking(

@@ -83,10 +83,23 @@ class Candidates(tf.Module):
             shift = tf.reduce_sum(queries**2, axis=1, keepdims=True)
             queries *= 2.0
         queries = tf.concat([queries, tf.ones_like(shift)], axis=1)
-        scores, places = _best(queries, factors, tf.minimum(k, count), left_out)
+        scores, places = self.best(queries, factors, tf.minimum(k, count), left_out)
         more = [[0, 0], [0, tf.maximum(k - count, 0)]]
         scores = tf.pad(scores - shift, more, constant_values=-np.inf)
         return tf.where(scores > -np.inf, tf.gather(ids, tf.pad(places, more)), _no_id(ids.dtype)), scores
+
+    def best(
+        self, queries: tf.Tensor, factors: tf.Tensor, k: tf.Tensor, left_out: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return scores and rows of the k best factors of each query (n, k), for a block of queries at a time.
+
+        Args:
+            queries: (n, dim + 1).
+            factors: (count, dim + 1).
+            k: at most count.
+            left_out: (pairs, 2) int64, of a query and a row.
+        """
+        return _best(queries, factors, k, left_out)
 
     def _rows_of(self, keys: tf.Tensor) -> tf.Tensor:
         """Return the row of each id's candidate, -1 for an unknown id."""

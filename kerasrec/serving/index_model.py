@@ -10,6 +10,9 @@ Signatures:
   rows of its table.
 - `remove`: the raw ids of candidates; to `removed`, how many. Unknown ids are an error, and none is removed.
 
+An index of `kr.retrieval.TFRS` is searched by that layer, in the graph; "brute_force" has neither `update` nor
+`remove`. Other engines are libraries outside TensorFlow: their SavedModel compares all candidates.
+
 Where a raw column is named `k` or `exclude`, these inputs are `k_2` and `exclude_2`.
 """
 
@@ -23,10 +26,12 @@ from typing import TYPE_CHECKING, Any
 import tensorflow as tf
 
 from kerasrec.retrieval.encoders import predicts_next
+from kerasrec.retrieval.engines.tfrs_layer import TFRS
 from kerasrec.retrieval.index import Index, raw_values
 from kerasrec.retrieval.item_ids import ItemIds
 from kerasrec.schema import Column, Schema, SchemaError, Tag
 from kerasrec.serving.candidates import Candidates
+from kerasrec.serving.layer_candidates import LayerCandidates
 from kerasrec.serving.reads import FeatureRead, columns_read
 from kerasrec.serving.served_index import CANDIDATES, INDEX
 from kerasrec.serving.signatures import Tensors, input_of, traced_columns
@@ -133,9 +138,7 @@ class IndexGraphs:
     def build(self) -> tuple[tf.Module, dict[str, Any]]:
         """Return the module to save and its signatures."""
         index, module = self.index, tf.Module(name="served")
-        module.candidates = state = Candidates(
-            self.ids.values, self.key.dtype, index.vectors, index.model.similarity
-        )
+        module.candidates = state = self._state()
         encode_queries = self._encoder(
             self.queries, index.model.encode_queries, module, "query_features", self.workflow
         )
@@ -152,11 +155,27 @@ class IndexGraphs:
 
         signatures = {
             "serving_default": traced_columns(search, columns, {self.k: ("int32", (1,))}),
-            "remove": traced_columns(lambda wire: state.remove(wire[self.key.name]), Schema([self.key])),
         }
-        if self.candidates:
+        if self.changes:
+            signatures["remove"] = traced_columns(
+                lambda wire: state.remove(wire[self.key.name]), Schema([self.key])
+            )
+        if self.changes and self.candidates:
             signatures["update"] = self._update(module, state)
         return module, signatures
+
+    @property
+    def changes(self) -> bool:
+        """Whether the candidates of the SavedModel can be changed."""
+        engine = self.index.engine
+        return not isinstance(engine, TFRS) or engine.layer == "streaming"
+
+    def _state(self) -> Candidates:
+        index = self.index
+        candidates = (self.ids.values, self.key.dtype, index.vectors, index.model.similarity)
+        if isinstance(index.engine, TFRS):
+            return LayerCandidates(*candidates, index.engine)
+        return Candidates(*candidates)
 
     def _update(self, module: tf.Module, state: Candidates) -> Any:
         encode = self._encoder(
@@ -193,7 +212,7 @@ class IndexGraphs:
 
         def write_extra(folder: Path) -> None:
             self.raw_queries.save(folder)
-            if self.candidates:
+            if self.changes and self.candidates:
                 self.raw_candidates.save(folder / CANDIDATES)
             (folder / INDEX).write_text(json.dumps(inputs, ensure_ascii=False), encoding="utf-8")
 

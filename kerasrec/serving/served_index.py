@@ -52,10 +52,17 @@ class ServedIndex:
         if not (self.path / EXTRA / INDEX).exists():
             raise FileNotFoundError(f"{path} is not a SavedModel of an index: it has no {EXTRA}/{INDEX}")
         self._names = json.loads((self.path / EXTRA / INDEX).read_text(encoding="utf-8"))
-        self._search, self._remove = self._signature("serving_default"), self._signature("remove")
+        self._search = self._signature("serving_default")
 
     def _signature(self, name: str) -> ServedSignature:
         return ServedSignature(self._module, self.path, name)
+
+    def _check_changes(self) -> None:
+        if "remove" not in self._module.signatures:
+            raise ValueError(
+                f"{self.path}: the candidates are in a layer of TensorFlow Recommenders that cannot change them; "
+                'export an index of kr.retrieval.TFRS("streaming") or index="exact"'
+            )
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -111,6 +118,7 @@ class ServedIndex:
             SchemaError, ValueError: as for `kr.serving.rows`; an id is null, or in several rows; or the index is
                 of a next-item model, whose candidates are rows of its table unless it knows their columns.
         """
+        self._check_changes()
         if "update" not in self._module.signatures:
             raise ValueError(
                 f"{self.path}: the candidates of this next-item model are rows of its table, not made of data; "
@@ -122,8 +130,10 @@ class ServedIndex:
 
     def remove(self, ids: Iterable[Any]) -> dict[str, int]:
         """Remove candidates. Raises `ValueError` for an id that is not one's; then none is removed."""
-        (name,) = self._remove.inputs
-        return {name: int(count) for name, count in self._remove(**{name: _ids(list(ids))}).items()}
+        self._check_changes()
+        remove = self._signature("remove")
+        (name,) = remove.inputs
+        return {name: int(count) for name, count in remove(**{name: _ids(list(ids))}).items()}
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write the SavedModel with its present candidates.

@@ -1,7 +1,10 @@
 """A served index: recommends what the index does, and changes its candidates with no new export."""
 
+import importlib.util
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import polars as pl
@@ -96,6 +99,17 @@ print("kerasrec" in sys.modules, "keras" in sys.modules)
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split()[0] == "False"
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("tensorflow_recommenders") is None, reason="TensorFlow Recommenders is not installed"
+)
+def test_layers_of_tensorflow_recommenders_search_in_the_saved_model(tmp_path):
+    """With each similarity, k larger than the corpus, excluded and unknown ids, and changed candidates."""
+    command = [sys.executable, str(Path(__file__).with_name("tfrs_layers.py")), str(tmp_path)]
+    environment = {**os.environ, "TF_USE_LEGACY_KERAS": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.stdout.strip() == "equal", done.stderr[-3000:]
 
 
 def test_odd_requests_are_answered_or_refused(folder, raw):

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import os
-from typing import Literal
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from kerasrec.retrieval.engines.engine import Approximate
 from kerasrec.retrieval.scores import Similarity
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 BATCH = 1024
 
@@ -63,6 +67,37 @@ class TFRS(Approximate):
             return candidates
         centred = candidates - self._origin
         return np.concatenate([centred, -np.square(centred).sum(axis=1, keepdims=True)], axis=1)
+
+    def graph_search(self, factors: tf.Variable) -> Callable[[tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+        """Return a search for graphs, of a variable's rows by their dot products with queries.
+
+        "streaming" searches the rows that the variable has at the time, "brute_force" those that it has now.
+
+        Returns:
+            A function of queries (n, d) and k, to scores and rows of the k best (n, k).
+
+        Raises:
+            ValueError: the layer is "scann", whose index is not a variable.
+        """
+        import tensorflow as tf
+
+        if self.layer == "scann":
+            raise ValueError(
+                'a SavedModel cannot search with "scann"; take kr.retrieval.TFRS("streaming") or "brute_force"'
+            )
+        layer = self._make(k=1)
+        if self.layer == "brute_force":
+            values = factors.read_value()
+            layer.index(values, tf.range(values.shape[0]))
+
+        def search(queries: tf.Tensor, k: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            if self.layer == "streaming":
+                values = factors.read_value()
+                pairs = tf.data.Dataset.from_tensor_slices((tf.range(tf.shape(values)[0]), values))
+                layer.index_from_dataset(pairs.batch(BATCH))
+            return layer(queries, k=k)
+
+        return search
 
     def find(self, queries: np.ndarray, k: int) -> np.ndarray:
         if self.similarity == "l2":
