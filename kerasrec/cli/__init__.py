@@ -257,6 +257,43 @@ def export(
 
 
 @app.command()
+def serve(
+    context: typer.Context,
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[NAME=]MODEL...",
+            help="SavedModels that kr.serving.export or kerasrec export wrote, each served under the name of its "
+            "folder, or NAME; or one model repository of kr.serving.triton.export.",
+        ),
+    ],
+    host: Annotated[
+        str,
+        typer.Option(
+            metavar="ADDRESS", help="Where to listen. 0.0.0.0 lets every machine that reaches this one ask."
+        ),
+    ] = "127.0.0.1",
+    http: Annotated[int, typer.Option("--http-port", min=1, max=65535, help="The port for HTTP.")] = 8000,
+    grpc: Annotated[int, typer.Option("--grpc-port", min=1, max=65535, help="The port for gRPC.")] = 8001,
+    metrics: Annotated[
+        int, typer.Option("--metrics-port", min=1, max=65535, help="The port for Prometheus metrics.")
+    ] = 8002,
+    max_rows: Annotated[int, typer.Option(min=1, metavar="N", help="The most rows of a request.")] = 65_536,
+    verbose: Annotated[bool, typer.Option("--verbose", help="Show everything that Triton logs.")] = False,
+) -> None:
+    """Serve models with Triton: KServe v2 over HTTP and gRPC, health, metrics.
+
+    A SavedModel that is exported again to the same folder is picked up within a second, and every answer says
+    which version gave it. Needs: pip install "kerasrec[serve]".
+    """
+    with one_line_errors(context.obj):
+        from kerasrec.cli.serve import run_serve
+        from kerasrec.serving.triton.server import Address
+
+        run_serve(models, Address(host, http, grpc, metrics), max_rows, verbose)
+
+
+@app.command()
 def doctor(context: typer.Context) -> None:
     """Show what is installed, what is missing with the command that installs it, and test two ranks of Horovod."""
     with one_line_errors(context.obj):

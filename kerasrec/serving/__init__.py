@@ -1,6 +1,7 @@
 """Serving a trained model: a SavedModel that takes raw rows.
 
-`export` writes it, `load` reads it to be called (both import TensorFlow), `rows` makes its inputs.
+`export` writes it, `load` reads it to be called (both import TensorFlow), `rows` makes its inputs. `triton` writes
+a model repository for Triton Inference Server.
 """
 
 from typing import TYPE_CHECKING
@@ -9,17 +10,19 @@ from kerasrec.public_names import public_names
 from kerasrec.serving.rows import rows
 
 if TYPE_CHECKING:
+    from kerasrec.serving import triton
     from kerasrec.serving.loading import load
     from kerasrec.serving.saved_model import export
     from kerasrec.serving.served_index import ServedIndex
     from kerasrec.serving.served_model import ServedModel
 
-__all__ = ["ServedIndex", "ServedModel", "export", "load", "rows"]
+__all__ = ["ServedIndex", "ServedModel", "export", "load", "rows", "triton"]
 
 _HOME = {
     "export": "kerasrec.serving.saved_model",
     "ServedIndex": "kerasrec.serving.served_index",
     "ServedModel": "kerasrec.serving.served_model",
     "load": "kerasrec.serving.loading",
+    "triton": "kerasrec.serving.triton",
 }
 __getattr__, __dir__ = public_names(__name__, __all__, _HOME)

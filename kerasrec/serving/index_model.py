@@ -31,11 +31,11 @@ from kerasrec.retrieval.index import Index, raw_values
 from kerasrec.retrieval.item_ids import ItemIds
 from kerasrec.schema import Column, Schema, SchemaError, Tag
 from kerasrec.serving.candidates import Candidates
+from kerasrec.serving.description import Description
 from kerasrec.serving.layer_candidates import LayerCandidates
 from kerasrec.serving.reads import FeatureRead, columns_read
 from kerasrec.serving.served_index import CANDIDATES, INDEX
 from kerasrec.serving.signatures import Tensors, input_of, traced_columns
-from kerasrec.serving.wire import wire_names
 from kerasrec.serving.write import export_on_ranks, write_saved_model
 from kerasrec.tensor_names import tensor_names
 
@@ -200,13 +200,12 @@ class IndexGraphs:
         """Write the SavedModel."""
         module, signatures = self.build()
         columns = Schema([*self.raw_queries, self.exclude])
-        names = tensor_names(columns)
-        wire = wire_names([*(name for parts in names.values() for name in parts.all), self.k])
-        excluded = names[self.exclude.name]
+        description = Description.of(signatures["serving_default"], columns, [self.exclude.name], [self.k])
+        excluded = description.columns[self.exclude.name]
         inputs = {
-            "k": wire[self.k],
-            "exclude_values": wire[excluded.values],
-            "exclude_offsets": wire[excluded.offsets or ""],
+            "k": description.options[0],
+            "exclude_values": excluded.values,
+            "exclude_offsets": excluded.offsets,
             "item": self.key.name,
         }
 
@@ -216,7 +215,7 @@ class IndexGraphs:
                 self.raw_candidates.save(folder / CANDIDATES)
             (folder / INDEX).write_text(json.dumps(inputs, ensure_ascii=False), encoding="utf-8")
 
-        write_saved_model(module, signatures, path, overwrite, write_extra)
+        write_saved_model(module, signatures, path, overwrite, description, write_extra)
 
 
 def free_name(name: str, taken: list[str]) -> str:

@@ -13,6 +13,7 @@ from kerasrec.parallel import comm
 from kerasrec.retrieval.encoders import Retriever
 from kerasrec.retrieval.index import Index
 from kerasrec.schema import Schema
+from kerasrec.serving.description import Description
 from kerasrec.serving.index_model import IndexGraphs, export_index
 from kerasrec.serving.reads import FeatureRead, features_read, target_names
 from kerasrec.serving.rows import check_path
@@ -85,7 +86,8 @@ def _export_model(model: Any, path: Path, workflow: Workflow | None, overwrite: 
 
     def write(prepared: tuple[list[FeatureRead], list[str]]) -> None:
         module, signatures, raw = _graphs(model, *prepared, workflow)
-        write_saved_model(module, signatures, path, overwrite, raw.save)
+        description = Description.of(signatures["serving_default"], raw)
+        write_saved_model(module, signatures, path, overwrite, description, raw.save)
 
     return export_on_ranks(model, path, overwrite, prepare, write)
 

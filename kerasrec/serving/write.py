@@ -16,6 +16,7 @@ from kerasrec.layers.embedding.full_tables import full_tables_on_rank_0
 from kerasrec.parallel import comm
 from kerasrec.parallel.comm.data_parallel import average_weights
 from kerasrec.parallel.comm.raise_on_all import raise_on_all
+from kerasrec.serving.description import Description
 from kerasrec.serving.rows import EXTRA, FILES
 from kerasrec.serving.signatures import distinct
 from kerasrec.tables.variables import untrained_weights
@@ -61,9 +62,10 @@ def write_saved_model(
     signatures: dict[str, Any],
     path: Path,
     overwrite: bool,
+    description: Description,
     write_extra: Callable[[Path], object],
 ) -> None:
-    """Write a SavedModel, and beside it what `write_extra` writes into a folder of its own."""
+    """Write a SavedModel, and beside it its description and what `write_extra` writes into a folder of its own."""
     # The module must refer to everything that a loaded signature reads. Of the model that is its variables but
     # not its layers, so that loading does not need Keras.
     module.variables_read = distinct(v for concrete in signatures.values() for v in concrete.graph.variables)
@@ -71,6 +73,7 @@ def write_saved_model(
         save(module, aside, signatures)
         extra = aside / EXTRA
         extra.mkdir()
+        description.write(extra)
         write_extra(extra)
 
 

@@ -1,0 +1,240 @@
+"""Requests to Triton become a signature's arrays, and wrong ones are refused; no Triton is needed."""
+
+import json
+import socket
+import threading
+import urllib.error
+import urllib.request
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+
+import numpy as np
+import polars as pl
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import kerasrec as kr
+from kerasrec import etl
+from kerasrec.serving.description import Description
+from kerasrec.serving.description import Tensor as Output
+from kerasrec.serving.triton.config import config_text
+from kerasrec.serving.triton.front import MAX_DEPTH, Front
+from kerasrec.serving.triton.request_format import BadRequest, Format
+
+RAW = pl.DataFrame(
+    {
+        "user": [f"u{i % 7}" for i in range(60)],
+        "item id": [i % 9 for i in range(60)],
+        "tags": [["a", "b", "größe"][: i % 4] for i in range(60)],
+        "price": [None if i % 9 == 0 else float(i) for i in range(60)],
+        "clicked": [i % 2 for i in range(60)],
+    }
+)
+
+
+@dataclass
+class Tensor:
+    """An input as Triton's Python backend passes it."""
+
+    key: str
+    array: np.ndarray
+
+    def name(self) -> str:
+        return self.key
+
+    def as_numpy(self) -> np.ndarray:
+        return self.array
+
+
+@pytest.fixture(scope="module")
+def model():
+    cats = ["user", "item id", "tags"] >> etl.Categorify()
+    conts = ["price"] >> etl.FillMissing() >> etl.Normalize()
+    workflow = etl.Workflow(cats + conts + (["clicked"] >> etl.Target())).fit(RAW)
+    return kr.models.WideAndDeep(workflow.output_schema, embedding_dim=4, deep_units=[8]), workflow
+
+
+@pytest.fixture(scope="module")
+def folder(model, tmp_path_factory):
+    return kr.serving.export(model[0], tmp_path_factory.mktemp("triton") / "served", workflow=model[1])
+
+
+@pytest.fixture(scope="module")
+def form(folder):
+    values = {**asdict(Description.read(folder)), "rows": "rows", "version": "version", "max_rows": 50}
+    return Format(json.loads(json.dumps(values)))
+
+
+def request_of(arrays):
+    return [Tensor(name, array[np.newaxis]) for name, array in arrays.items()]
+
+
+def test_the_description_names_inputs_and_outputs(folder):
+    described = Description.read(folder)
+    served = kr.serving.load(folder)
+    assert dict(described.inputs) == served.inputs
+    assert described.columns["tags"].values == "tags__values"
+    assert described.columns["item id"].values == "item_id"
+    assert described.outputs["clicked"].shape == (1,)
+
+
+def test_columns_and_rows_as_json_give_the_same_arrays(form, folder):
+    frame = RAW.drop("clicked").head(9)
+    wire = kr.serving.rows(frame, folder)
+    texts = [json.dumps(frame.head(4).to_dicts()), *map(json.dumps, frame[4:].to_dicts())]
+    rows = np.array([[text.encode() for text in texts]], object)
+    for request in (request_of(wire), [Tensor("rows", rows)]):
+        arrays = form.arrays(request, folder)
+        assert form.rows(arrays) == 9
+        for name, array in wire.items():
+            np.testing.assert_array_equal(arrays[name], array)
+
+
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=5))
+def test_requests_that_are_computed_together_are_one_of_all_rows(form, folder, counts):
+    starts = np.cumsum([0, *counts])
+    frame = RAW.drop("clicked")
+    parts = [kr.serving.rows(frame[start:stop], folder) for start, stop in pairwise(starts.tolist())]
+    joined = form.joined(parts)
+    for name, array in kr.serving.rows(frame.head(int(starts[-1])), folder).items():
+        np.testing.assert_array_equal(joined[name], array)
+    batches = form.batches(dict(enumerate(parts)))
+    assert sorted(at for batch in batches for at in batch) == list(range(len(parts)))
+    assert all(sum(form.rows(parts[at]) for at in batch) <= form.max_rows for batch in batches)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"user": None}, "column 'user' is missing: expected 'user'"),
+        ({"tags__offsets": None}, "column 'tags' is missing: expected 'tags__values', 'tags__offsets'"),
+        ({"price__valid": np.array([True])}, "column 'price': 'price__valid' has 1 elements, 'price' 3"),
+        ({"item_id": np.array([1, 2])}, "column 'item id' has 2 rows, 'user' 3"),
+        (
+            {"tags__offsets": np.array([0, 2, 1, 3])},
+            "'tags__offsets' must start with 0, not decrease, and end with",
+        ),
+        ({"tags__offsets": np.array([0, 0, 0, 9])}, "column 'tags': .* end with 6, the number of"),
+        ({"tags__offsets": np.array([], int)}, "column 'tags'"),
+        ({"rows": np.array([b"[]"], object)}, "pass 'rows' or columns, not both: 'user', 'item_id'"),
+    ],
+)
+def test_a_request_that_does_not_fit_is_refused_by_the_name_of_the_column(form, folder, change, message):
+    arrays = {**kr.serving.rows(RAW.drop("clicked")[1:4], folder), **change}
+    with pytest.raises(BadRequest, match=message):
+        form.arrays(request_of({name: array for name, array in arrays.items() if array is not None}), folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "input 'rows' is not JSON: Expecting property name"),
+        ("[" * 100_000, "input 'rows' is not JSON: maximum recursion"),
+        ("3", "row 0: expected a dict; got int"),
+        ('{"user": 3}', "column 'user', row 0: 3 is not a value of string"),
+        ('{"user": "\\ud800"}', "column 'user', row 0: .* is not a value of string"),
+        ('{"user": null, "item id": 1}', "column 'user', row 0: null"),
+        ("[" + ",".join(["{}"] * 51) + "]", "the request has 51 rows; this server takes at most 50: send several"),
+    ],
+    ids=lambda value: value[:40],
+)
+def test_rows_that_do_not_fit_are_refused(form, folder, text, message):
+    with pytest.raises(BadRequest, match=message):
+        form.arrays([Tensor("rows", np.array([[text.encode()]], object))], folder)
+
+
+def test_two_rows_of_a_batch_dimension_are_refused(form, folder):
+    with pytest.raises(BadRequest, match=r"input 'user' has shape \[2, 1\]; expected \[1, n\]"):
+        form.arrays([Tensor("user", np.array([[b"u1"], [b"u2"]], object))], folder)
+
+
+def test_a_repository_has_a_folder_per_version_that_share_a_configuration(model, folder, tmp_path):
+    assert kr.serving.triton.export(model[0], tmp_path, model[1], name="clicks") == tmp_path / "clicks" / "1"
+    assert kr.serving.triton.export(folder, tmp_path, name="clicks") == tmp_path / "clicks" / "2"
+    assert sorted(path.name for path in (tmp_path / "clicks").iterdir()) == ["1", "2", "config.pbtxt"]
+    version = tmp_path / "clicks" / "2"
+    assert {path.name for path in version.iterdir()} == {"model.py", "request_format.py", "model.savedmodel"}
+    assert kr.serving.load(version / "model.savedmodel").inputs == kr.serving.load(folder).inputs
+    text = (tmp_path / "clicks" / "config.pbtxt").read_text(encoding="utf-8")
+    assert 'name: "tags__offsets", data_type: TYPE_INT64, dims: [ -1 ], optional: true' in text
+    with pytest.raises(ValueError, match="has versions of other inputs, outputs or max_rows"):
+        kr.serving.triton.export(folder, tmp_path, name="clicks", max_rows=7)
+    with pytest.raises(ValueError, match="'a/b' is not the name of a model"):
+        kr.serving.triton.export(folder, tmp_path, name="a/b")
+    with pytest.raises(FileNotFoundError, match="is not a SavedModel"):
+        kr.serving.triton.export(tmp_path / "nowhere", tmp_path)
+
+
+def test_a_raw_column_named_rows_and_a_target_named_version_keep_their_names():
+    description = Description({}, [], [], {"rows": "string"}, {"version": Output("float32", (1,))})
+    text = config_text("m", description)
+    assert 'input { name: "rows_2", data_type: TYPE_STRING' in text
+    assert 'output { name: "version_2", data_type: TYPE_STRING' in text
+
+
+# ---- the front -------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def front():
+    """A front of 1,000 bytes before a server that answers with the number of bytes that it was sent."""
+    upstream = socket.create_server(("127.0.0.1", 0))
+
+    def serve(connection):
+        with connection, connection.makefile("rb") as reader:
+            while line := reader.readline():
+                length = 0
+                while line not in (b"\r\n", b""):
+                    if line.lower().startswith(b"content-length"):
+                        length = int(line.split(b":")[1])
+                    line = reader.readline()
+                text = str(len(reader.read(length))).encode()
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text))
+
+    def accept():
+        while True:
+            try:
+                connection, _ = upstream.accept()
+            except OSError:
+                return
+            threading.Thread(target=serve, args=[connection], daemon=True).start()
+
+    threading.Thread(target=accept, daemon=True).start()
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port = probe.getsockname()[1]
+    with Front("127.0.0.1", port, upstream.getsockname()[1], max_body=1000) as front:
+        yield front
+    upstream.close()
+
+
+def answer(front, body, **headers):
+    request = urllib.request.Request(f"http://127.0.0.1:{front.port}/", body, headers)
+    try:
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return response.status, response.read().decode()
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
+
+
+def test_the_front_passes_requests_on_and_refuses_what_triton_would_not_survive(front):
+    nested = b"[" * (MAX_DEPTH + 1) + b"]" * (MAX_DEPTH + 1)
+    quoted = json.dumps({"rows": "[" * (MAX_DEPTH + 1)}).encode()
+    assert answer(front, b"x" * 1000) == (200, "1000")
+    assert answer(front, b"x" * 1001) == (
+        413,
+        '{"error": "the request has 1,001 bytes; at most 1,000: send several"}',
+    )
+    assert answer(front, nested) == (400, '{"error": "the JSON is nested more than 100 deep"}')
+    assert answer(front, quoted) == (200, str(len(quoted)))
+    assert answer(front, iter([b"x"]))[0] == 411  # in chunks
+    assert answer(front, b"", **{"Content-Length": "many"})[0] == 400
+    assert answer(front, b"", **{"X-Long": "x" * 100_000})[0] == 400
+    assert answer(front, b"x" * 5) == (200, "5")
+
+
+def test_the_front_says_that_there_is_no_server():
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        port, closed = probe.getsockname()[1], None
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        closed = probe.getsockname()[1]
+    with Front("127.0.0.1", port, closed, max_body=10) as front:
+        assert answer(front, b"") == (503, '{"error": "the model server is not running"}')
