@@ -14,7 +14,6 @@ PACKAGES = (
     *("kerasrec", "kerasrec.etl", "kerasrec.data", "kerasrec.layers"),
     *("kerasrec.losses", "kerasrec.metrics", "kerasrec.models", "kerasrec.optimizers", "kerasrec.retrieval"),
     *("kerasrec.callbacks", "kerasrec.checkpoint", "kerasrec.parallel", "kerasrec.serving", "kerasrec.schema"),
-    "kerasrec.serving.triton",
     *("kerasrec.tables", "kerasrec.datasets"),
 )
 
