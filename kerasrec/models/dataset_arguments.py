@@ -70,12 +70,18 @@ class DatasetLoaders:
         seed: int = 0,
         sample_weight: SampleWeight = None,
     ) -> Loader:
-        """Return a loader of a dataset's rows. Raises `SchemaError` if it lacks a target."""
+        """Return a loader of a dataset's rows. Raises `SchemaError` if it lacks a target, or all features."""
         missing = [name for name in self.targets if name not in schema.targets.names]
         if missing:
             raise SchemaError(
                 f"the dataset has no target {missing[0]!r}, which the model is trained on; its targets: "
                 f"{', '.join(schema.targets.names) or 'none'}. transform(..., targets=False) leaves them out"
+            )
+        names = self.schema.features.names
+        if not any(name in schema for name in names):
+            raise SchemaError(
+                f"the dataset has none of the columns that the model reads, {', '.join(map(repr, names))}; "
+                f"available: {', '.join(map(repr, schema.names)) or 'none'}"
             )
         return Loader(
             rows,
@@ -84,7 +90,7 @@ class DatasetLoaders:
             seed,
             schema=schema,
             lists="ragged" if keras.backend.backend() == "tensorflow" else "padded",
-            columns=[name for name in self.schema.features.names if name in schema],
+            columns=[name for name in names if name in schema],
             targets=list(self.targets),
             sample_weight=sample_weight if self.targets else False,
         )

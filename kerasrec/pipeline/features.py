@@ -17,7 +17,7 @@ import polars as pl
 from kerasrec.data.loader import Loader
 from kerasrec.etl.sources.source import Source
 from kerasrec.etl.workflow import Workflow
-from kerasrec.models.base import SchemaModel
+from kerasrec.models.trainer import SchemaTrainer
 from kerasrec.parallel import comm
 from kerasrec.parallel.comm.raise_on_all import raise_on_all
 from kerasrec.schema import Schema
@@ -38,7 +38,7 @@ class Features:
         if reads is not None:
             arguments["columns"] = [read.column.name for read in reads]
             ragged = ragged and all(read.ragged for read in reads if read.column.is_list)
-        if isinstance(model, SchemaModel):
+        if isinstance(model, SchemaTrainer):
             arguments.setdefault("targets", list(model.targets))
         lists: Any = "ragged" if ragged else "padded"
         return Loader(self.rows, batch_size, schema=self.schema, lists=lists, **arguments)
@@ -46,7 +46,7 @@ class Features:
 
 def reads_of(model: keras.Model, schema: Schema) -> list[FeatureRead] | None:
     """Return the features that a model reads, checked against a workflow's; None where it does not tell them."""
-    if isinstance(model, SchemaModel) or isinstance(getattr(model, "input", None), Mapping):
+    if isinstance(model, SchemaTrainer) or isinstance(getattr(model, "input", None), Mapping):
         return features_read(model, schema)
     return None
 

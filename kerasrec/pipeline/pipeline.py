@@ -25,6 +25,7 @@ from kerasrec.models.base import SchemaModel
 from kerasrec.models.loading import load_model
 from kerasrec.models.registry import MakeModel, make_model
 from kerasrec.models.saving import save_model
+from kerasrec.models.trainer import SchemaTrainer
 from kerasrec.parallel import comm
 from kerasrec.parallel.comm.raise_on_all import raise_on_all
 from kerasrec.pipeline.features import Features, reads_of, transformed
@@ -268,8 +269,8 @@ def _compiled(model: keras.Model, workflow: Workflow) -> keras.Model:
     if not isinstance(model, keras.Model):
         raise TypeError(f"the function of the schema must return a keras.Model; got {type(model).__name__}")
     reads_of(model, workflow.output_schema)
-    if not model.compiled and not isinstance(model, SchemaModel):
-        raise ValueError(f"compile {model.name!r} with a loss first: only kr.models of a target have a default")
+    if not model.compiled and not isinstance(model, SchemaTrainer):
+        raise ValueError(f"compile {model.name!r} with a loss first: only kr.models have a default")
     if not model.compiled:
         model.compile()
     return model
@@ -284,7 +285,7 @@ def _rows(data: Any, workflow: Workflow) -> Any:
 
 def _nothing(model: keras.Model) -> Predictions:
     """Return what a model predicts for no rows."""
-    if isinstance(model, SchemaModel):
+    if isinstance(model, SchemaTrainer):
         return model.no_outputs()
     return keras.tree.map_structure(lambda output: np.empty((0, *output.shape[1:]), output.dtype), model.output)
 

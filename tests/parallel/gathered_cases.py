@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import polars as pl
 
 import kerasrec as kr
 from kerasrec.parallel import comm
@@ -70,8 +71,29 @@ def weights_of(model):
     return {**tables, **towers, **kept}
 
 
-def run(names):
-    return {name: train(name) for name in names}
+def run(names, folder=None):
+    return {name: train(name) for name in names} | ({"index": search(folder)} if folder else {})
+
+
+def search(folder):
+    """What an index of a model with sharded tables finds, and its SavedModel after it."""
+    keras.utils.set_random_seed(7)
+    model = kr.models.TwoTower(SCHEMA, 6, [8, 5], [5], seed=1)
+    items = pl.DataFrame({"item": range(3, 50), "price": [0.5 * (i % 7) for i in range(47)]})
+    rng = np.random.default_rng(1)
+    rows = pl.DataFrame(
+        {"user": rng.integers(0, 40, 30), "seen": rng.integers(3, 50, (30, 3)), "item": rng.integers(3, 50, 30)}
+    )
+    rows = rows.with_columns(pl.col("seen").cast(pl.List(pl.Int64)))
+    index = kr.retrieval.Index(model, items)
+    index.update(items[:3].with_columns(price=pl.lit(2.0)))
+    served = kr.serving.load(kr.serving.export(index, folder))
+    queries = rows.select("user", "seen")
+    return {
+        "report": index.evaluate(rows, at=(2, 10), exclude_seen=rows[:9], user="user").to_dict(),
+        "ids": index.recommend(queries, 5).ids,
+        "served": served.recommend(queries, 5)["ids"],
+    }
 
 
 def fit_drawn():

@@ -1,4 +1,4 @@
-"""In-batch negatives on several ranks are those of all ranks, as in one process with the global batch."""
+"""In-batch negatives on several ranks are those of all ranks, and an index finds what one process does."""
 
 import gathered_cases
 import numpy as np
@@ -7,8 +7,14 @@ import pytest
 
 @pytest.mark.parametrize("horovod_ranks", [2], indirect=True)
 @pytest.mark.parametrize("names", [("softmax",), pytest.param(("hinge", "biases"), marks=pytest.mark.nightly)])
-def test_ranks_train_retrieval_models_as_one_process(horovod_ranks, names):
-    first, second = horovod_ranks.run(gathered_cases.run, names).returned
+def test_ranks_train_retrieval_models_and_search_as_one_process(horovod_ranks, names, tmp_path):
+    first, second = horovod_ranks.run(gathered_cases.run, names, str(tmp_path / "ranks")).returned
+    alone = gathered_cases.search(str(tmp_path / "alone"))
+    for ranks in (first.pop("index"), second.pop("index")):
+        assert ranks["report"] == pytest.approx(alone["report"])
+        np.testing.assert_array_equal(ranks["ids"], alone["ids"])
+        np.testing.assert_array_equal(ranks["served"], alone["served"])
+    assert (alone["ids"] == alone["served"]).all()
     for name, alone in gathered_cases.run(names).items():
         for weight, value in alone["after"].items():
             np.testing.assert_allclose(first[name]["before"][weight], alone["before"][weight], err_msg=weight)

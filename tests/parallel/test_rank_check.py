@@ -65,3 +65,15 @@ def test_dense_weights_are_not_the_tables():
     out = kr.layers.DistributedEmbedding({"item": kr.FeatureConfig("item", item)})(ids)
     model = keras.Model(ids, keras.layers.Dense(1)(out["item"]))
     assert [tuple(weight.shape) for weight in dense_weights(model)] == [(4, 1), (1,)]
+
+
+def test_options_of_losses_are_compared():
+    def said(*losses):
+        return differences(*(fingerprint.of_loss(loss) for loss in losses))
+
+    assert said(kr.losses.InBatchSoftmax(0.1), kr.losses.InBatchSoftmax(0.1)) == []
+    (apart,) = said(kr.losses.InBatchSoftmax(0.1), kr.losses.InBatchSoftmax(0.2))
+    assert apart.endswith("temperature: 0.1 on rank 0, 0.2 on rank 1")
+    (apart,) = said({"y": keras.losses.BinaryCrossentropy()}, {"y": keras.losses.BinaryCrossentropy(True)})
+    assert apart.startswith("y") and apart.endswith("from_logits: False on rank 0, True on rank 1")  # noqa: PT018
+    assert said(kr.losses.GBCE(4, 0.5), kr.losses.SampledSoftmax(4)) != []

@@ -251,3 +251,29 @@ def test_what_release_0_1_saved_is_a_pipeline():
     folder = Path(__file__).parents[1] / "release_0_1" / "files"
     expected = np.load(folder / "predictions.npy")
     np.testing.assert_allclose(kr.load(folder).predict(folder / "raw.parquet"), expected, atol=1e-6)
+
+
+def of_pairs():
+    rng = np.random.default_rng(0)
+    users = ["user id"] >> etl.Categorify() >> etl.AddTags(["user", "user_id"])
+    items = ["a.b"] >> etl.Categorify() >> etl.AddTags(["item", "item_id"])
+    frame = pl.DataFrame({"user id": rng.integers(0, 9, 40), "a.b": rng.integers(0, 7, 40)})
+    return users + items, frame, lambda schema: kr.models.MatrixFactorization(schema, 4)
+
+
+def of_sequences():
+    items = ["größe"] >> etl.Categorify() >> etl.AddTags(["item_id", "sequence"])
+    frame = pl.DataFrame({"größe": np.random.default_rng(0).integers(0, 9, (40, 4)).tolist()})
+    return items, frame, lambda schema: kr.models.SASRec(schema, 4, blocks=1, max_length=3)
+
+
+@pytest.mark.parametrize("case", [of_pairs, of_sequences])
+def test_retrieval_and_next_item_models_need_no_compile(case, tmp_path):
+    nodes, frame, make = case()
+    pipe = kr.Pipeline(etl.Workflow(nodes), make).fit(frame, verbose=0)
+    loaded = kr.load(pipe.save(tmp_path / "pipe"))  # it evaluates, so it is compiled as the other was
+    assert np.isfinite(list(loaded.evaluate(frame).values())).all()
+    other = etl.Workflow(["x"] >> etl.Categorify())
+    rows = other.fit(pl.DataFrame({"x": [1, 2]})).transform(pl.DataFrame({"x": [1, 2]}))
+    with pytest.raises(SchemaError, match=r"none of the columns that the model reads, .*; available: 'x'"):
+        pipe.model.fit(rows, verbose=0)

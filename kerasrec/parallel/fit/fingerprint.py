@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import keras
 
@@ -10,6 +10,14 @@ from kerasrec._keras import compiled_metrics, layers_of
 from kerasrec.tables.plan import Plan
 from kerasrec.tables.variables import dense_weights
 from kerasrec.typing import Optimizer, Variable
+
+
+@runtime_checkable
+class Configured(Protocol):
+    """A loss with options."""
+
+    def get_config(self) -> dict[str, Any]: ...
+
 
 # What Keras numbers in the order of making, or what may well differ.
 _LEFT_OUT = ("name", "seed", "build_config", "shared_object_id")
@@ -23,7 +31,7 @@ def of_model(model: keras.Model) -> dict[str, Any]:
         "architecture": [[type(layer).__name__, _config(layer)] for layer in layers],
         "weights": [_variable(weight) for weight in dense_weights(model)],
         "embeddings": [of_embedding(layer) for layer in layers if _plan(layer) is not None],
-        "loss": _name(getattr(model, "loss", None)),
+        "loss": of_loss(getattr(model, "loss", None)),
         "metrics": [_metric(metric) for metric in compiled_metrics(model)],
         "optimizer": None if optimizer is None else of_optimizer(optimizer),
     }
@@ -63,6 +71,20 @@ def _config(layer: keras.layers.Layer) -> Any:
         return _plain(layer.get_config())
     except Exception:  # a layer need not have one
         return None
+
+
+def of_loss(loss: Any) -> Any:
+    """Return a loss with its options; of losses by output each."""
+    if isinstance(loss, dict):
+        return {str(name): of_loss(one) for name, one in loss.items()}
+    if isinstance(loss, list | tuple):
+        return [of_loss(one) for one in loss]
+    if not isinstance(loss, Configured):
+        return _name(loss)
+    try:
+        return [type(loss).__name__, _plain(loss.get_config())]
+    except Exception:  # a loss need not have one
+        return [type(loss).__name__, None]
 
 
 def _metric(metric: Any) -> Any:
