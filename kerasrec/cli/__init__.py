@@ -109,7 +109,14 @@ def train(context: typer.Context, options: TrainOptions) -> None:
 @app.command()
 def predict(
     context: typer.Context,
-    run: RunFolder,
+    run: Annotated[
+        Path,
+        typer.Argument(
+            metavar="MODEL",
+            help="A folder that kerasrec train or Pipeline.save wrote, or a SavedModel of kerasrec export or "
+            "kr.serving.export.",
+        ),
+    ],
     data: Annotated[
         str,
         typer.Argument(
@@ -129,9 +136,10 @@ def predict(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace an earlier file at OUT.")] = False,
     trust: Trust = None,
 ) -> None:
-    """Predict the rows of DATA, in their order, with the model of a training run.
+    """Predict the rows of DATA, in their order, with the model of a training run or a SavedModel.
 
-    DATA needs the columns that the model was trained on, but not the target; other columns are not read.
+    DATA needs the columns that the model was trained on, but not the target; other columns are not read. For a
+    SavedModel they are read some thousands at a time, so there may be more rows than fit into memory.
     """
     with one_line_errors(context.obj):
         from kerasrec.cli.predict import run_predict

@@ -1,4 +1,4 @@
-"""`kerasrec predict`: predictions of a run for raw rows, in a file."""
+"""`kerasrec predict`: predictions of a run or a SavedModel for raw rows, in a file."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from kerasrec.cli.errors import CommandError, did_you_mean
 from kerasrec.cli.load_run import check_run, load_run
 from kerasrec.cli.model_outputs import by_name
 from kerasrec.cli.preconditions import check_backend
+from kerasrec.cli.predict_served import is_saved_model, predict_served
 from kerasrec.cli.progress import stage
 from kerasrec.etl.sources.scan import scan
 from kerasrec.etl.sources.source import Source
@@ -26,13 +27,18 @@ def run_predict(
     run: Path, data: str, out: Path, keep: Sequence[str], overwrite: bool, trust: Sequence[str]
 ) -> None:
     """Write the predictions for `data` to `out`; see `kerasrec predict --help`."""
-    check_run(run)
+    saved_model = is_saved_model(run)
+    if not saved_model:
+        check_run(run)
     if out.suffix.lower() not in ENDINGS:
         raise CommandError(f"--out: {out} must end in .parquet or .csv")
     if out.exists() and not overwrite:
         raise CommandError(f"{out} exists; choose another --out, or pass --overwrite")
     source = scan(data)
     _check_kept(source, keep, out)
+    if saved_model:
+        predict_served(run, source, out, keep, overwrite)
+        return
     check_backend(None)
 
     pipeline = load_run(run, trust)
