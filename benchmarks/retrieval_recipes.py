@@ -14,15 +14,17 @@ ML_1M = {
     "embedding_dim": 64, "blocks": 2, "heads": 1, "dropout": 0.1, "max_length": 200,
     "batch": 128, "rate": 1e-3, "epochs": 200, "patience": 10,
 }  # fmt: skip
-# Of eSASRec (RecSys'25), its configs for Beauty: 256 wide, 1 block, 1 head, dropout 0.2, length 50, 256 negatives.
+# Of eSASRec (RecSys'25), its configs for Beauty: 256 wide, 1 block, 1 head, length 50. Its dropout of 0.2 and 256
+# negatives per event reach a lower NDCG@10 on the rows to validate, 0.0648, than 0.5 and 2,048 per batch, 0.0685.
 S3_REC = {
-    "embedding_dim": 256, "blocks": 1, "heads": 1, "dropout": 0.2, "max_length": 50,
+    "embedding_dim": 256, "blocks": 1, "heads": 1, "dropout": 0.5, "max_length": 50,
     "batch": 128, "rate": 1e-3, "epochs": 100, "patience": 10,
 }  # fmt: skip
 S3_REC_SETS = ("beauty", "sports", "toys", "lastfm")
 
 FULL = {"loss": "FullSoftmax"}
 SAMPLED = {"loss": "SampledSoftmax", "negatives": 256}
+SHARED = {"loss": "SampledSoftmax", "negatives": 2048, "shared": True}
 BCE = {"loss": "GBCE", "negatives": 1, "t": 0.0}  # the plain SASRec's: one negative, binary cross-entropy
 # Of https://github.com/asash/gSASRec-pytorch: 128 wide, dropout 0.5, 256 negatives, t = 0.75.
 GBCE = {"loss": "GBCE", "negatives": 256, "t": 0.75}
@@ -67,14 +69,14 @@ RECIPES: dict[str, dict[str, dict[str, Any]]] = {
         IALS | {"l2": 0.01, "unobserved_weight": [0.003, 0.01, 0.03]},
         IALS | {"l2": 0.007, "unobserved_weight": 0.3},
     ),
-    "sasrec": _recipes(ML_1M | FULL, S3_REC | SAMPLED),
+    "sasrec": _recipes(ML_1M | FULL, S3_REC | SHARED),
     "sasrec-full": _recipes(ML_1M | FULL, S3_REC | FULL),
     "sasrec-sampled": _recipes(ML_1M | SAMPLED, S3_REC | SAMPLED),
     "sasrec-bce": _recipes(ML_1M | BCE, S3_REC | BCE),
     "gsasrec": _recipes(ML_1M | GSASREC, S3_REC | GBCE),
-    "gru4rec": _recipes(_of_gru(ML_1M | FULL), _of_gru(S3_REC | SAMPLED)),
-    "bert4rec": _recipes(ML_1M | FULL, S3_REC | SAMPLED),
-    "hstu": _recipes(ML_1M | FULL, S3_REC | SAMPLED),
+    "gru4rec": _recipes(_of_gru(ML_1M | FULL), _of_gru(S3_REC | SHARED)),
+    "bert4rec": _recipes(ML_1M | FULL, S3_REC | SHARED),
+    "hstu": _recipes(ML_1M | FULL, S3_REC | SHARED),
     "mf": {"ncf": MF},
     "gmf": {"ncf": NEUMF | {"units": []}},
     "mlp": {"ncf": NEUMF | {"embedding_dim": 0}},
