@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from kerasrec.layers.sequence.dropout import Dropout
 from kerasrec.layers.sequence.packed_rows import PackedRows
 from kerasrec.layers.sequence.token_attention import TokenAttention
 from kerasrec.layers.sequence.token_positions import TokenPositions
@@ -121,3 +122,36 @@ def test_positions_count_from_the_end_and_have_a_dense_gradient():
     gradient = tape.gradient(value, layer.vectors.value)
     assert isinstance(gradient, tf.Tensor)
     np.testing.assert_allclose(gradient, [x[2] + x[4], x[1] + x[3], x[0], np.zeros(DIM)], rtol=1e-6)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_dropout_leaves_out_a_share_of_values_and_keeps_their_mean(rate, dtype):
+    layer = Dropout(rate, seed=3, dtype=dtype)
+    x = tf.Variable(tf.ones((301, 333), dtype))
+    with tf.GradientTape() as tape:
+        found = layer(x, training=True)
+    kept = np.float64(found) > 0
+    n = kept.size
+    assert abs(kept.mean() - (1 - rate)) < 4 * np.sqrt(rate * (1 - rate) / n)
+    for axis in (0, 1):  # no row, column or neighbour is like another
+        spread = np.sqrt(rate * (1 - rate) / kept.shape[axis])
+        assert abs(kept.mean(axis).std() / spread - 1) < 0.2
+    assert abs(np.corrcoef(kept.ravel()[:-1], kept.ravel()[1:])[0, 1]) < 4 / np.sqrt(n)
+    np.testing.assert_allclose(
+        np.float64(found)[kept], 1 / (1 - rate), rtol=2**-8 if dtype == "bfloat16" else 1e-4
+    )
+    np.testing.assert_array_equal(tape.gradient(found, x), found)
+    np.testing.assert_array_equal(layer(x, training=False), x)
+
+
+def test_dropout_is_drawn_anew_in_each_step_and_again_by_its_seed():
+    x = np.ones((7, 3), "float32")  # an odd number of values
+    layers = [Dropout(0.5, seed=3) for _ in range(2)]
+    traced = tf.function(lambda: layers[1](x, training=True))
+    draws = [(layers[0](x, training=True).numpy(), traced().numpy()) for _ in range(3)]
+    for one, other in draws:
+        np.testing.assert_array_equal(one, other)
+    assert not np.array_equal(draws[0][0], draws[1][0])
+    assert Dropout(0.5)(x[:0], training=True).shape == (0, 3)
+    np.testing.assert_array_equal(Dropout(1.0)(x, training=True), 0 * x)

@@ -7,6 +7,7 @@ from typing import Any
 import keras
 from keras import ops
 
+from kerasrec.layers.sequence.dropout import Dropout
 from kerasrec.layers.sequence.token_rows import TokenRows
 from kerasrec.typing import Initializer, Shape, Tensor
 
@@ -41,7 +42,7 @@ class TokenAttention(keras.layers.Layer):
         super().__init__(**kwargs)
         self.heads, self.causal = heads, causal
         self.kernel_initializer = keras.initializers.get(kernel_initializer)
-        self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy)
+        self.drop = Dropout(dropout, dtype=self.dtype_policy)
 
     def build(self, input_shape: Shape) -> None:
         dim = input_shape[-1]

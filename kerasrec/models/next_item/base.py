@@ -14,6 +14,7 @@ from kerasrec.etl.operator.id_columns import FIRST
 from kerasrec.layers import DistributedEmbedding
 from kerasrec.layers.embedding.table_vectors import TableVectors
 from kerasrec.layers.mlp import at_least_one, widths
+from kerasrec.layers.sequence.dropout import Dropout
 from kerasrec.layers.sequence.token_rows import TokenRows
 from kerasrec.losses.item_vectors import ItemVectors
 from kerasrec.models.next_item.columns import SequenceColumns
@@ -105,7 +106,7 @@ class NextItemModel(ItemRetriever, NextItemTrainer):
             self.id_dropout, noise_shape=(None, 1), autocast=False, name="id_dropout"
         )
         self.side = self._make_side()
-        self.drop = keras.layers.Dropout(dropout, dtype=self.dtype_policy, name="dropout")
+        self.drop = Dropout(dropout, dtype=self.dtype_policy, name="dropout")
         self.negatives = keras.random.SeedGenerator(self.seed, name="negatives")
         self.supports_jit = keras.backend.backend() != "tensorflow"
 

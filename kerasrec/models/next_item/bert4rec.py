@@ -10,6 +10,7 @@ import keras
 from keras import ops
 
 from kerasrec.layers.mlp import at_least_one
+from kerasrec.layers.sequence.dropout import Dropout
 from kerasrec.layers.sequence.token_attention import TokenAttention
 from kerasrec.layers.sequence.token_positions import TokenPositions
 from kerasrec.layers.sequence.token_rows import TokenRows
@@ -133,7 +134,7 @@ class BERT4RecBlock(keras.layers.Layer):
         policy = {"dtype": self.dtype_policy}
         self.attention = TokenAttention(heads, dropout, causal=False, **policy, name="attention")
         self.norms = [keras.layers.LayerNormalization(epsilon=1e-6, **policy) for _ in range(2)]
-        self.drops = [keras.layers.Dropout(dropout, **policy) for _ in range(2)]
+        self.drops = [Dropout(dropout, **policy) for _ in range(2)]
 
     def build(self, input_shape: Shape) -> None:
         dim, policy = input_shape[-1] or 0, {"dtype": self.dtype_policy}

@@ -9,6 +9,7 @@ import keras
 from keras import ops
 
 from kerasrec.layers.mlp import at_least_one
+from kerasrec.layers.sequence.dropout import Dropout
 from kerasrec.layers.sequence.token_attention import earlier, join_heads, split_heads
 from kerasrec.layers.sequence.token_positions import TokenPositions, take_rows
 from kerasrec.layers.sequence.token_rows import TokenRows
@@ -124,7 +125,7 @@ class HSTUBlock(keras.layers.Layer):
         self.heads, self.max_length, self.time_buckets = heads, max_length, time_buckets
         policy = {"dtype": self.dtype_policy}
         self.norms = [keras.layers.LayerNormalization(epsilon=1e-6, **policy) for _ in range(2)]
-        self.drop = keras.layers.Dropout(dropout, **policy)
+        self.drop = Dropout(dropout, **policy)
 
     def build(self, input_shape: Shape) -> None:
         dim = input_shape[-1] or 0

@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from kerasrec.layers.mlp import at_least_one
+from kerasrec.layers.sequence.dropout import Dropout
 from kerasrec.layers.sequence.token_attention import TokenAttention
 from kerasrec.layers.sequence.token_positions import TokenPositions
 from kerasrec.layers.sequence.token_rows import TokenRows
@@ -100,7 +101,7 @@ class SASRecBlock(keras.layers.Layer):
         policy = {"dtype": self.dtype_policy}
         self.attention = TokenAttention(heads, dropout, **policy, name="attention")
         self.norms = [keras.layers.LayerNormalization(epsilon=1e-8, **policy) for _ in range(2)]
-        self.drops = [keras.layers.Dropout(dropout, **policy) for _ in range(2)]
+        self.drops = [Dropout(dropout, **policy) for _ in range(2)]
 
     def build(self, input_shape: Shape) -> None:
         dim, policy = input_shape[-1], {"dtype": self.dtype_policy}
