@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import polars as pl
 import tensorflow as tf
 
 import kerasrec as kr
@@ -20,7 +21,15 @@ MORE = {"embeddings_initializer": keras.initializers.RandomNormal(stddev=1.0), "
 CASES = {
     "SASRec": lambda: kr.models.SASRec(SCHEMA, 4, 1, 2, 6, 0.0, **MORE),
     "untied": lambda: kr.models.SASRec(SCHEMA, 4, 1, 2, 6, 0.0, tied=False, **MORE),
+    "described items": lambda: kr.models.SASRec(SCHEMA, 4, 1, 2, 6, 0.0, items=described(), **MORE),
 }
+
+
+def described():
+    """A table of items, which every rank reads."""
+    columns = {"items": np.arange(3, 9, dtype="int32"), "colour": np.array([1, 2, 3, 3, 2, 1], "int32")}
+    schema = Schema(Column(name, "int32", (Tag.CATEGORICAL,), cardinality=9) for name in columns)
+    return kr.Loader(pl.DataFrame(columns), schema=schema, rank=0, ranks=1)
 
 
 def batches():
@@ -53,8 +62,9 @@ def train(name):
 
 def weights_of(model):
     layers = [each for each in (model.items, model.predicted, model.embeddings) if each is not None]
+    layers += [] if model.tower is None else [model.tower.embeddings]
     tables = {p.table.name: each.table(p.table.name) for each in layers for p in each.plan.tables}
-    blocks = [w.numpy() for w in model.trainable_weights if "block" in w.path]
+    blocks = [w.numpy() for w in model.trainable_weights if "block" in w.path or "mlp" in w.path]
     return {**tables, **{f"block weight {i}": value for i, value in enumerate(blocks)}}
 
 

@@ -6,7 +6,7 @@ import pytest
 
 
 @pytest.mark.parametrize("horovod_ranks", [2], indirect=True)
-@pytest.mark.parametrize("name", ["SASRec", "untied"])
+@pytest.mark.parametrize("name", ["SASRec", "untied", "described items"])
 def test_ranks_train_models_of_the_next_item_as_one_process(horovod_ranks, name):
     on_ranks = [each[name] for each in horovod_ranks.run(cases.run, [name]).returned]
     alone = cases.run([name])[name]
