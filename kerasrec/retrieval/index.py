@@ -87,7 +87,7 @@ class Index:
         if not isinstance(model, Retriever):
             raise TypeError(
                 "model must be a retrieval model, such as kr.models.TwoTower, or another kr.retrieval.Retriever; "
-                f"got {model!r}"
+                f"got {model!r}. A model that scores pairs, as NeuMF does, is ranked by kr.retrieval.top_k_of"
             )
         check_workflows(workflow, item_workflow)
         self.model, self.workflow, self.item_workflow = model, workflow, item_workflow

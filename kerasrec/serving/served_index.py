@@ -80,7 +80,7 @@ class ServedIndex:
         Args:
             data: a Polars, pandas or Arrow frame, or dicts, as `kr.serving.rows` takes them.
             k: how many.
-            exclude: for each row the raw ids of candidates to leave out; unknown ones are ignored.
+            exclude: for each row the raw ids of candidates to leave out; unknown ones and None are ignored.
 
         Returns:
             `ids` (rows, k), strings or integers, and `scores` (rows, k). Where a row has fewer candidates, an id
@@ -91,7 +91,9 @@ class ServedIndex:
         """
         inputs, names = rows(data, self.path), self._names
         count = next(len(v) - n.endswith(OFFSETS) for n, v in inputs.items() if not n.endswith(VALUES))
-        lists = [list(row) for row in exclude] if exclude is not None else [[]] * count
+        lists = [[] for _ in range(count)]
+        if exclude is not None:
+            lists = [[value for value in row if value is not None] for row in exclude]
         if len(lists) != count:
             raise ValueError(f"exclude has {len(lists)} lists for {count} rows")
         inputs |= {

@@ -59,7 +59,7 @@ def test_raw_rows_get_the_raw_ids_and_scores_of_the_index(folder, raw, index):
     served = kr.serving.load(folder)
     queries = raw.select("user", "history")
     assert_same(served.recommend(queries, k=5), index.recommend(queries, k=5))
-    exclude = [["i1", "never seen", "i2"], []] * 100
+    exclude = [["i1", "never seen", "i2", None], []] * 100
     assert_same(served.recommend(queries, k=40, exclude=exclude), index.recommend(queries, k=40, exclude=exclude))
 
 
