@@ -91,7 +91,7 @@ class ServedIndex:
         """
         inputs, names = rows(data, self.path), self._names
         count = next(len(v) - n.endswith(OFFSETS) for n, v in inputs.items() if not n.endswith(VALUES))
-        lists = [[] for _ in range(count)]
+        lists: list[list[Any]] = [[] for _ in range(count)]
         if exclude is not None:
             lists = [[value for value in row if value is not None] for row in exclude]
         if len(lists) != count:
