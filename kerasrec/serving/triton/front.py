@@ -71,7 +71,8 @@ class Front:
         """Serve a connection, whose requests go to one connection of Triton's."""
         answers = None
         try:
-            with suppress(ConnectionError, asyncio.IncompleteReadError):
+            # It is cancelled when the front ends, and asyncio would print that.
+            with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
                 try:
                     triton_reader, triton = await asyncio.open_connection("127.0.0.1", self.upstream)
                 except OSError:

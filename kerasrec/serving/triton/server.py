@@ -168,6 +168,7 @@ class Server:
 
     def _stop(self) -> None:
         assert self._process is not None
+        self._ready.clear()  # what it logs of its end is of no interest
         self._process.terminate()
         try:
             self._process.wait(STOP + 10)
