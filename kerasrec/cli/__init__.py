@@ -102,6 +102,9 @@ def train(context: typer.Context, options: TrainOptions) -> None:
         if options.data is None:
             raise typer.BadParameter("missing; pass a file, a folder or a glob pattern", param_hint="DATA")
         if not options.target:
+            from kerasrec.cli.model_choice import choose_model
+
+            choose_model(options.model, options.set or (), options.embedding_dim)  # some are trained without one
             raise typer.BadParameter("missing; pass the column to predict", param_hint="--target")
         run_train(options, config.columns)
 

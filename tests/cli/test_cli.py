@@ -319,6 +319,10 @@ def test_export_of_a_damaged_run(trained, tmp_path):
 def test_bad_flags_leave_with_2(data):
     assert run("train", data).exit_code == 2
     assert "missing; pass the column to predict" in run("train", data).output
+    assert (
+        "sasrec is trained on pairs or sequences without a target"
+        in run("train", data, "--model", "sasrec").output
+    )
     assert run("train", "--target", "clicked").exit_code == 2
     assert run("train", data, "--target", "clicked", "--epochs", 0).exit_code == 2
     assert run("demo", "--rows", 10).exit_code == 2
