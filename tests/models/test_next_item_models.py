@@ -8,7 +8,7 @@ import tensorflow as tf
 from next_item_cases import ALL, COLUMNS, ITEM, ITEMS, MODELS, PLAIN, circle, frame_of, loader_of
 
 import kerasrec as kr
-from kerasrec.models.next_item.ranks import target_ranks
+from kerasrec.models.next_item.ranks import MISSED, target_ranks
 from kerasrec.schema import Column, Schema, SchemaError, Tag
 
 
@@ -158,8 +158,20 @@ def test_ranks_count_ties_and_scores_that_are_no_numbers_against_the_model():
     queries = tf.constant([plain, plain, [9, 9, 9, 0, 0, 0, 0, 0], [0] * 8, plain, [np.nan] * 8], tf.float32)
     matrix, targets = tf.eye(8), np.array([5, 5, 3, 6, 1, 4])
     seen = tf.ragged.constant([[], [3, 4, 4, 5], [4, 5, 6, 7], [7], [], []], dtype=tf.int32)
-    np.testing.assert_array_equal(target_ranks(queries, matrix, targets, 3, seen), [2, 0, 0, 3, 5, 5])
-    np.testing.assert_array_equal(target_ranks(queries, matrix, targets, 3), [2, 2, 4, 4, 5, 5])
+    np.testing.assert_array_equal(target_ranks(queries, matrix, targets, 3, seen), [2, 0, 0, 3, MISSED, 5])
+    np.testing.assert_array_equal(target_ranks(queries, matrix, targets, 3), [2, 2, 4, 4, MISSED, 5])
+
+
+def test_an_item_out_of_vocabulary_is_missed_however_few_items_there_are():
+    schema = Schema([ITEM.evolve(cardinality=5)])
+    model = model_of("SASRec", schema)
+    for rows, share in ([[3, 2], [2]], 0), ([[3, 2], [3, 4]], 0.5):
+        lists = pl.DataFrame({"item id": pl.Series(rows, dtype=pl.List(pl.Int32))})
+        found = model.evaluate(loader_of(lists, schema), return_dict=True, verbose=0)
+        report = model.rank(loader_of(lists, schema), at=10)
+        assert report["hit_rate@10"] == share
+        assert report["ndcg@10"] == pytest.approx(found["ndcg@10"])
+        assert (found["loss"] > 0) == (share > 0)
 
 
 @pytest.mark.parametrize("optimizer", ["Adam", "Adagrad", "SGD"])

@@ -8,6 +8,7 @@ from keras import ops
 from kerasrec.typing import Tensor
 
 BLOCK = 2**23  # scores in memory at once
+MISSED = 2**31 - 1
 
 
 def target_ranks(
@@ -15,8 +16,8 @@ def target_ranks(
 ) -> Tensor:
     """Return how many other items score at least as much as each query's own, `(rows,)` int32; 0 is the best rank.
 
-    So ties, and scores that are not numbers, count against the model. An own item below `first_id` has the last
-    rank, since it is never recommended.
+    So ties, and scores that are not numbers, count against the model. An own item below `first_id` has the rank
+    `MISSED`, which no number of recommendations reaches.
 
     Args:
         queries: `(rows, dim)`.
@@ -69,4 +70,4 @@ def _ranks(queries: Tensor, transposed: Tensor, targets: Tensor, first_id: int, 
     lowest = ops.full(ops.shape(places)[:1], float("-inf"), scores.dtype)
     others = ops.scatter_update(scores, places, lowest)[:, first_id:]
     ranks = ops.sum(ops.cast(ops.logical_not(others < own), "int32"), axis=1)
-    return ops.where(targets[:, 0] < first_id, transposed.shape[1] - first_id, ranks)
+    return ops.where(targets[:, 0] < first_id, MISSED, ranks)

@@ -196,9 +196,11 @@ class NextItemTrainer(SchemaTrainer):
     ) -> Tensor:
         """Return the mean loss over the predictions that count, with the penalties of layers."""
         queries, events = (y_pred.queries, x.events) if isinstance(y_pred, Ranked) else (y_pred, x)
+        # In evaluation a last item out of vocabulary is missed, and has no loss.
+        weights = events.weights * ops.cast(y.items >= self.first_id, "float32")
         loss: Any = self.loss
-        total = loss.weighted_sum(queries, y.items, self.item_vectors(training), self.negatives, events.weights)
-        mean = total / ops.maximum(ops.sum(events.weights), 1.0)
+        total = loss.weighted_sum(queries, y.items, self.item_vectors(training), self.negatives, weights)
+        mean = total / ops.maximum(ops.sum(weights), 1.0)
         return ops.sum([mean, *self.losses]) if self.losses else mean
 
     def _last_states(self, events: Events, states: Tensor) -> Tensor:
