@@ -2,27 +2,18 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from kerasrec.kernels.ranks import count_reaching, cover
 from kerasrec.retrieval.lists import Lists
 from kerasrec.retrieval.scores import Scores, Similarity, VectorScores, for_each_block
-from kerasrec.retrieval.selection import (
-    GROUPED_FROM,
-    Leaders,
-    TopK,
-    best_of_block,
-    columns_of_best,
-    group_maxima,
-    leaders_of,
-    lower_bounds,
-    reaching,
-)
+from kerasrec.retrieval.selection import TopK, best_of_block
 
 MOST_COMPARED = 16  # targets of a query that are compared with all scores; more are searched in sorted scores
-FEW_TARGETS = 4  # of a query, for which its best candidates need not be picked out
 
 
 def top_k(
@@ -125,7 +116,7 @@ class Ranking(NamedTuple):
     """The ranks of targets up to the greatest k, and what is among the best.
 
     Attributes:
-        ranks: as `target_ranks` returns them, but those from the greatest k on as any such number.
+        ranks: as `target_ranks` returns them.
         covered: for each k which candidates are among the k best of any query, (m,) bool.
         targets_seen: how many targets are listed in `exclude`.
     """
@@ -136,9 +127,8 @@ class Ranking(NamedTuple):
 
 
 def ranking_of(scores: Scores, targets: Lists, at: Sequence[int], *, exclude: Lists | None = None) -> Ranking:
-    """Return the ranks of targets up to the greatest of some k, and which candidates are covered."""
+    """Return the ranks of targets, and which candidates are covered."""
     _check(scores, targets, exclude)
-    most = max(at)
     ranks, seen = np.empty(len(targets.values), np.int64), np.zeros(len(targets.values), bool)
     coverage = _Coverage(scores.candidates, at)
 
@@ -146,51 +136,31 @@ def ranking_of(scores: Scores, targets: Lists, at: Sequence[int], *, exclude: Li
         own = targets.rows(start, start + len(block))
         span = slice(targets.offsets[start], targets.offsets[start + len(block)])
         reached, seen[span] = leave_out(block, start, exclude, own)
-        maxima = group_maxima(block, at)
-        bounds = lower_bounds(maxima, at)
-        least, among = bounds[:, list(at).index(most)], block
-        if scores.candidates >= GROUPED_FROM * most or own.lengths.max(initial=0) > FEW_TARGETS:
-            leaders = leaders_of(block, most, least, maxima)
-            among = leaders.scores
-            coverage.add_leaders(leaders)
-        else:
-            coverage.add(block, maxima, bounds)
-        # That many candidates or more are before a target below the bound.
-        near = reached >= least[own.row_numbers]
-        places = np.where(near, _ranks(among, own, reached, near), most)
-        ranks[span] = np.where(reached > -np.inf, places, scores.candidates)
+        ranks[span] = np.where(reached > -np.inf, _ranks(block, own, reached), scores.candidates)
+        coverage.add(block)
 
     for_each_block(scores, rank)
-    return Ranking(ranks, coverage.covered, int(seen.sum()))
+    return Ranking(ranks, coverage.covered(), int(seen.sum()))
 
 
 class _Coverage:
-    """Which of some candidates are among the k best of any query, (candidates,) bool for each k."""
+    """Which of some candidates are among the k best of any query."""
 
     def __init__(self, candidates: int, at: Sequence[int]):
-        self.covered = {k: np.zeros(candidates, bool) for k in at}
+        self._at = sorted(set(at))
+        self._levels = np.zeros(candidates, np.uint8)
+        self._lock = threading.Lock()
 
-    def add(self, block: np.ndarray, maxima: np.ndarray, bounds: np.ndarray) -> None:
-        """Add the best candidates of a block of scores, with its `group_maxima` and `lower_bounds`.
+    def add(self, block: np.ndarray) -> None:
+        """Add the best candidates of a block of scores."""
+        levels = self._levels.copy()
+        cover(block, self._at, levels)
+        with self._lock:
+            np.maximum(self._levels, levels, out=self._levels)
 
-        Where picking them out takes long, only rows where candidates that are not yet covered come near are looked
-        at closely: most are soon covered.
-        """
-        for (k, covered), least in zip(self.covered.items(), bounds.T, strict=True):
-            if maxima is not block and block.shape[1] >= GROUPED_FROM * k:
-                covered[columns_of_best(leaders_of(block, k, least, maxima), k)] = True
-                continue
-            near = reaching(block, least)
-            new = near.any(axis=0) & ~covered
-            if new.any():
-                rows = near[:, new].any(axis=1)
-                few = block[rows]
-                covered[columns_of_best(leaders_of(few, k, least[rows], few), k)] = True
-
-    def add_leaders(self, leaders: Leaders) -> None:
-        """Add the best of leaders, of which there are as many as the greatest k or more."""
-        for k, covered in self.covered.items():
-            covered[columns_of_best(leaders, k)] = True
+    def covered(self) -> dict[int, np.ndarray]:
+        """Return for each k which candidates are covered, (candidates,) bool."""
+        return {k: self._levels > len(self._at) - 1 - i for i, k in enumerate(self._at)}
 
 
 def _check(scores: Scores, targets: Lists, exclude: Lists | None) -> None:
@@ -200,32 +170,23 @@ def _check(scores: Scores, targets: Lists, exclude: Lists | None) -> None:
         exclude.check("exclude", scores.queries, scores.candidates)
 
 
-def _ranks(scores: np.ndarray, targets: Lists, reached: np.ndarray, near: np.ndarray | None = None) -> np.ndarray:
+def _ranks(scores: np.ndarray, targets: Lists, reached: np.ndarray) -> np.ndarray:
     """Return how many of a row's scores reach each target's, without the target's own.
 
     Args:
         scores: (n, m).
         targets: those of each row.
         reached: their scores.
-        near: which of them to rank; by default all. The ranks of the others are any numbers.
     """
-    ranks = np.zeros(len(reached), np.int64)
     most = int(targets.lengths.max(initial=0))
     if most > MOST_COMPARED:
+        ranks = np.empty(len(reached), np.int64)
         ordered = np.sort(scores, axis=1)
         for i in range(len(targets)):
             span = slice(targets.offsets[i], targets.offsets[i + 1])
             ranks[span] = scores.shape[1] - np.searchsorted(ordered[i], reached[span])
     else:
-        for j in range(most):
-            rows = np.flatnonzero(targets.lengths > j)
-            if near is not None:
-                rows = rows[near[targets.offsets[rows] + j]]
-            at = targets.offsets[rows] + j
-            own = scores if len(rows) == len(scores) else scores[rows]
-            counted = reaching(own, reached[at].astype(scores.dtype, copy=False)).view(np.uint8)
-            # NumPy adds up the narrowest type fastest.
-            ranks[at] = np.add.reduce(counted, axis=1, dtype=np.uint16 if own.shape[1] < 1 << 16 else np.uint32)
+        ranks = count_reaching(scores, targets.row_numbers, reached)
     if most > 1:
         ranks -= _equal_targets_after(targets.row_numbers, reached)
     return ranks - 1

@@ -123,7 +123,7 @@ class FunctionScores:
             )
         if np.isnan(scores).any():
             raise ValueError(f"a score of query {start + int(np.isnan(scores).any(axis=1).argmax())} is NaN")
-        return scores
+        return scores.astype(np.float32 if scores.dtype.itemsize <= 4 else np.float64, copy=False)
 
 
 def for_each_block(scores: Scores, work: Callable[[int, np.ndarray], None]) -> None:

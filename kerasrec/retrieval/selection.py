@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -28,8 +28,8 @@ class TopK(NamedTuple):
 
 def best_of_block(block: np.ndarray, k: int) -> TopK:
     """Return the k best columns of each row (n, m), best first; of equal scores the first column wins."""
-    maxima = group_maxima(block, [k])
-    return in_order(leaders_of(block, k, lower_bounds(maxima, [k])[:, 0], maxima), k)
+    maxima = group_maxima(block, k)
+    return in_order(leaders_of(block, k, lower_bounds(maxima, k), maxima), k)
 
 
 class Leaders(NamedTuple):
@@ -46,15 +46,15 @@ class Leaders(NamedTuple):
     least: np.ndarray
 
 
-def group_maxima(block: np.ndarray, at: Sequence[int]) -> np.ndarray:
+def group_maxima(block: np.ndarray, k: int) -> np.ndarray:
     """Return the maximum of each group of `GROUP` columns, and the columns that are left over.
 
-    Group i of n has the columns i, i + n, i + 2 n, ... If there are too few columns for each k the block itself is
-    returned, whose groups are of one column.
+    Group i of n has the columns i, i + n, i + 2 n, ... If there are too few columns for each of the k the block
+    itself is returned, whose groups are of one column.
     """
     rows, width = block.shape
     groups = width // GROUP
-    if width < GROUPED_FROM * min(at) or groups < 2 * max(at):
+    if width < GROUPED_FROM * k:
         return block
     strides = (block.strides[0], groups * block.strides[1], block.strides[1])
     maxima = as_strided(block, (rows, GROUP, groups), strides, writeable=False)
@@ -106,18 +106,6 @@ def _places(chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return at, np.diff(starts)
 
 
-def columns_of_best(leaders: Leaders, k: int) -> np.ndarray:
-    """Return the columns of the k best leaders of all rows, in no order."""
-    if leaders.scores.shape[1] > k:
-        least = np.sort(leaders.scores, axis=1)[:, -k, None]
-        columns = leaders.columns[leaders.scores >= least]
-        if len(columns) > k * len(least):  # of equal scores the first column wins
-            columns = in_order(leaders, k).rows
-    else:
-        columns = leaders.columns
-    return columns[columns >= 0]
-
-
 def in_order(leaders: Leaders, k: int) -> TopK:
     """Return the k best leaders in order."""
     count, width = leaders.columns.shape
@@ -140,19 +128,19 @@ def in_order(leaders: Leaders, k: int) -> TopK:
     return TopK(rows, scores)
 
 
-def lower_bounds(scores: np.ndarray, at: Sequence[int]) -> np.ndarray:
-    """Return for each row and each k a number that its k best scores reach, and few others: (n, len(at)).
+def lower_bounds(scores: np.ndarray, k: int) -> np.ndarray:
+    """Return for each row a number that its k best scores reach, and few others: (n,).
 
     The k best of the maxima of groups of columns are k scores of different columns.
     """
-    groups = max(2 * max(at), FEWEST_GROUPS)
+    groups = max(2 * k, FEWEST_GROUPS)
     maxima = scores
     with short_rows():
         while (half := maxima.shape[1] // 2) >= groups:  # without the last one of an odd number, for a lower bound
             maxima = np.maximum(maxima[:, :half], maxima[:, half : 2 * half])
-    ordered = np.sort(maxima, axis=1)
-    none = np.full(len(scores), -np.inf, scores.dtype)
-    return np.stack([ordered[:, -k] if k <= ordered.shape[1] else none for k in at], axis=1)
+    if k > maxima.shape[1]:
+        return np.full(len(scores), -np.inf, scores.dtype)
+    return np.sort(maxima, axis=1)[:, -k]
 
 
 def reaching(scores: np.ndarray, bounds: np.ndarray) -> np.ndarray:
