@@ -1,5 +1,6 @@
 """Files at addresses: the same rows as from the same files here, only what is needed fetched, each error named."""
 
+import socket
 import sys
 import traceback
 import zipfile
@@ -193,8 +194,11 @@ def test_a_server_that_fails_in_mid_epoch(folder, tmp_path, wrong):
             with pytest.raises(OSError, match=rf"{server.url}/data/part-0000.\.parquet: "):
                 list(batches)
     if wrong == "down":
-        with pytest.raises(OSError, match=rf"{server.url}/data/part-0000.\.parquet: cannot be read: "):
-            list(batches)
+        with socket.socket() as port:  # bound, lest another process's server answers there
+            port.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            port.bind(("127.0.0.1", int(server.url.rpartition(":")[2])))
+            with pytest.raises(OSError, match=rf"{server.url}/data/part-0000.\.parquet: cannot be read: "):
+                list(batches)
     assert not threads()
 
 

@@ -26,10 +26,14 @@ OPTIMIZERS = {
 }
 
 
+# What needs cuDF, JAX, PyTorch, or the module that Triton has for its models.
+FOREIGN = ("decode.cudf", "frameworks.jax", "frameworks.torch", "triton.model")
+
+
 def registered():
     """Every class of the package that is registered with Keras, by module and name."""
     for module in pkgutil.walk_packages(kr.__path__, "kerasrec."):
-        if not module.name.endswith(("__main__", "decode.cudf", "frameworks.jax", "frameworks.torch")):
+        if not module.name.endswith(("__main__", *FOREIGN)):
             importlib.import_module(module.name)
     classes = [c for key, c in keras.saving.get_custom_objects().items() if key.startswith("kerasrec>")]
     assert not any(isinstance(each, Deferred) for each in classes)
