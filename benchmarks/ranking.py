@@ -66,6 +66,7 @@ def measure(options: argparse.Namespace, candidates: int) -> dict[str, dict[str,
     cpu: dict[str, list[float]] = {name: [] for name in cases}
     for _ in range(options.rounds + 1):
         for name, case in cases.items():
+            time.sleep(0.1)  # OpenBLAS's threads wait busily for a while after a product
             start, begun = time.perf_counter(), time.process_time()
             case()
             wall[name].append(time.perf_counter() - start)

@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstdint>
 #include <limits>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -73,20 +74,64 @@ bool among_best(const T* scores, int64_t width, int64_t column, int64_t k) {
   return true;
 }
 
+// The k best columns of a row, best first: of equal scores the earlier columns, and none of -inf.
+template <typename T>
+void best_columns(const T* scores, int64_t width, int64_t k, std::vector<std::pair<T, int64_t>>& best) {
+  const auto better = [](const auto& one, const auto& other) {
+    return one.first > other.first || (one.first == other.first && one.second < other.second);
+  };
+  T least = -std::numeric_limits<T>::infinity();  // what a later column has to exceed
+  best.clear();                                   // a heap, whose first element is the worst
+  for (int64_t first = 0; first < width; first += kLanes) {
+    const int64_t size = std::min(kLanes, width - first);
+    if (count_above(scores + first, size, least, false) == 0) continue;
+    for (int64_t j = first; j < first + size; ++j) {
+      if (!(scores[j] > least)) continue;
+      if (static_cast<int64_t>(best.size()) == k) {
+        std::pop_heap(best.begin(), best.end(), better);
+        best.pop_back();
+      }
+      best.emplace_back(scores[j], j);
+      std::push_heap(best.begin(), best.end(), better);
+      if (static_cast<int64_t>(best.size()) == k) least = best.front().first;
+    }
+  }
+  std::sort_heap(best.begin(), best.end(), better);
+}
+
 // found[j] is of how many of the k, from the greatest on, column j is among the k best of a row seen so far.
+//
+// Most rows have soon nothing that is new: the best column that is new shows that in two passes over a row, and a few
+// new ones are taken one by one. After a row with more, the k best of the next row are picked out at once.
 template <typename T>
 void cover(const T* scores, int64_t rows, int64_t width, const int64_t* ascending, int64_t count, uint8_t* found) {
   constexpr T kNone = -std::numeric_limits<T>::infinity();
+  constexpr int kFew = 4;
   std::vector<T> levels(found, found + width);  // as wide as scores, for vector instructions
+  std::vector<std::pair<T, int64_t>> best_ones;
+  bool many = true;
   for (int64_t row = 0; row < rows; ++row, scores += width) {
+    if (many) {
+      best_columns(scores, width, ascending[count - 1], best_ones);
+      int marked = 0;
+      for (int64_t place = 0; place < static_cast<int64_t>(best_ones.size()); ++place) {
+        T& level = levels[best_ones[place].second];
+        const T own = count - (std::upper_bound(ascending, ascending + count, place) - ascending);
+        marked += own > level;
+        level = std::max(level, own);
+      }
+      many = marked > kFew;
+      continue;
+    }
     for (int64_t i = count - 1; i >= 0; --i) {
       const T limit = count - i;
-      while (true) {
+      for (int marked = 0;; ++marked) {
         const T best = best_below(scores, levels.data(), width, limit);
         if (best == kNone) break;
         const int64_t column = first_with(best, scores, levels.data(), width, limit);
         if (!among_best(scores, width, column, ascending[i])) break;  // and the others of this level even less
         levels[column] = limit;
+        many = many || marked >= kFew;
       }
     }
   }
