@@ -84,6 +84,7 @@ def test_every_placement_trains_as_in_one_process(horovod_ranks):
 
 
 @pytest.mark.slow
+@pytest.mark.nightly
 @pytest.mark.parametrize("horovod_ranks", [4], indirect=True)
 def test_ranks_of_two_nodes_train_as_one_process(horovod_ranks):
     """Every placement on two nodes of two, and one model on four ranks side by side."""

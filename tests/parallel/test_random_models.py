@@ -154,6 +154,7 @@ def check(ranks, examples):
     equals_numpy()
 
 
+@pytest.mark.nightly  # each test run has every pair of placement, optimizer and input
 @pytest.mark.parametrize("horovod_ranks", [3], indirect=True)
 def test_drawn_models_train_as_numpy_does(horovod_ranks):
     check(horovod_ranks, 30)
