@@ -235,7 +235,8 @@ def loss_of(settings: Settings) -> Any:
 def fit_pairs(run: Run) -> None:
     """Train for the recipe's number of epochs, then rank each user's item among the given ones.
 
-    With `--split valid` these are held out of the train rows, and ranked after each epoch, to choose settings.
+    With `--split valid` these are held out of the train rows, to choose settings. Each epoch's figures are in the
+    log: others publish their best epoch on the rows to test, which `best_epoch_on_test` has, beside the last one.
     """
     settings = dict(run.settings)
     batch, rate, epochs = (settings.pop(key) for key in ("batch", "rate", "epochs"))
@@ -272,9 +273,11 @@ def fit_pairs(run: Run) -> None:
         report = figures()
         return {f"{run.args.split}_{key}": report[key] for key in ("hit_rate@10", "ndcg@10")}
 
-    callbacks = [Log(run, each_epoch if valid else None), kr.callbacks.Checkpoint(run.checkpoints)]
+    callbacks = [Log(run, each_epoch), kr.callbacks.Checkpoint(run.checkpoints)]
     model.fit(rows_of_epoch, epochs=epochs, callbacks=callbacks, verbose=0)
     run.record[run.args.split] = figures()
+    if not valid:
+        run.record["best_epoch_on_test"] = max(run.record["epochs"], key=lambda row: row["test_hit_rate@10"])
 
 
 def scores_of_vectors(model: Any, users: np.ndarray, items: np.ndarray) -> np.ndarray:

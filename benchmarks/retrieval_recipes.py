@@ -37,9 +37,10 @@ MF = {
     "embedding_dim": 192, "biases": True, "stddev": 0.1, "loss": "GBCE", "negatives": 8, "t": 0.0,
     "penalty": 0.005, "optimizer": "SGD", "rate": 0.002, "batch": 1024, "epochs": 256,
 }  # fmt: skip
-# Of https://github.com/guoyang9/NCF: 32 factors, 3 layers, 4 negatives drawn anew in each epoch, batches of 256.
+# Of https://github.com/guoyang9/NCF: 32 factors, 3 layers, 4 negatives drawn anew in each epoch, vectors begin at
+# a standard deviation of 0.01. Batches of 256 pairs have 1,024 negatives besides.
 NEUMF = {
-    "embedding_dim": 32, "units": [128, 64, 32], "tower_embedding_dim": 128, "negatives": 4,
+    "embedding_dim": 32, "units": [128, 64, 32], "tower_embedding_dim": 128, "stddev": 0.01, "negatives": 4,
     "optimizer": "Adam", "rate": 1e-3, "batch": 256, "epochs": 20,
 }  # fmt: skip
 ITEM_KNN = {"neighbors": [2, 5, 10, 20, 50, 100, 200], "shrink": [0.0, 20.0, 100.0]}

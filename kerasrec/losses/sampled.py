@@ -73,7 +73,7 @@ class SampledLoss(CandidateLoss):
         all_ids = ops.concatenate([positives[:, None], ids], axis=1)
         vectors = ops.cast(items.lookup(ops.reshape(all_ids, (-1,))), "float32")
         vectors = ops.reshape(vectors, (-1, 1 + self.negatives, vectors.shape[-1]))
-        scores = ops.squeeze(ops.matmul(vectors, queries[:, :, None]), -1)
+        scores = ops.einsum("nkd,nd->nk", vectors, queries)
         return scores[:, 0], self.adjust(scores[:, 1:], ids, items.first_id), ids != positives[:, None]
 
     def get_config(self) -> dict[str, Any]:

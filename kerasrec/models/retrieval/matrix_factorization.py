@@ -32,7 +32,7 @@ class MatrixFactorization(RetrievalModel):
         embedding_dim: the width of the vectors.
         similarity: "dot", "cosine", or "l2", minus the squared distance.
         biases: whether columns have biases, for the similarity "dot". They are in the vectors that the encoders
-            return, which have two columns more: `[p, b, 1] . [q, 1, b']`.
+            return, which have two columns more: `[p, 1, b] . [q, b', 1]`.
         candidate_columns, item_id, embed_item_id, **kwargs: as in `RetrievalModel`, as are inputs, output and
             other errors.
 
@@ -78,11 +78,14 @@ class MatrixFactorization(RetrievalModel):
 
     def query_of(self, vectors: Mapping[str, Tensor], numbers: Tensor | None, training: bool | None) -> Tensor:
         p = _sum(vectors)
-        return ops.concatenate([p, ops.ones_like(p[:, :1])], axis=1) if self.biases else p
+        if not self.biases:
+            return p
+        p, bias = ops.split(p, [self.dim], axis=1)
+        return ops.concatenate([p, ops.ones_like(bias), bias], axis=1)
 
     def candidate_of(self, vectors: Mapping[str, Tensor], numbers: Tensor | None, training: bool | None) -> Tensor:
-        q = _sum(vectors)
-        return ops.concatenate([q[:, :-1], ops.ones_like(q[:, :1]), q[:, -1:]], axis=1) if self.biases else q
+        q = _sum(vectors)  # ends with the bias: of many negatives it is not taken out and put back
+        return ops.concatenate([q, ops.ones_like(q[:, :1])], axis=1) if self.biases else q
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "biases": self.biases}
