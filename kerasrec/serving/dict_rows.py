@@ -6,6 +6,7 @@ import calendar
 import difflib
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import partial
@@ -72,6 +73,32 @@ def _list(value: Any, column: Column, row: int) -> Any:
 
 
 def _elements(values: Sequence[Any], column: Column, offsets: np.ndarray | None) -> Elements:
+    return _plain_elements(values, column, offsets) or _any_elements(values, column, offsets)
+
+
+def _plain_elements(values: Sequence[Any], column: Column, offsets: np.ndarray | None) -> Elements | None:
+    """Return a column of Python's own strings and numbers, several times as fast, or None for others."""
+    types, dtype = set(map(type, values)) - {type(None)}, tensor_type(column.dtype)
+    valid = np.array([value is not None for value in values], bool)
+    if types <= {str} and column.dtype == "string":
+        try:
+            encoded = [b"" if value is None else value.encode() for value in values]
+        except UnicodeEncodeError:
+            return None
+        return Elements(np.array(encoded, object), valid, offsets)
+    if types <= {int} and is_integer(column.dtype):
+        numbers = [0 if value is None else value for value in values]
+        low, high = integer_range(column.dtype)
+        if not numbers or low <= min(numbers) <= max(numbers) <= high:
+            return Elements(np.array(numbers, dtype), valid, offsets)
+    if types <= {int, float} and is_float(column.dtype):
+        with suppress(OverflowError), np.errstate(over="ignore"):
+            floats = np.array(values, np.float64)
+            return Elements(floats.astype(dtype), valid & ~np.isnan(floats), offsets)
+    return None
+
+
+def _any_elements(values: Sequence[Any], column: Column, offsets: np.ndarray | None) -> Elements:
     convert, dtype = _converter(column.dtype), tensor_type(column.dtype)
     null: Any = b"" if dtype == "string" else math.nan if is_float(dtype) else 0
     valid = np.array([not _is_null(value) for value in values], bool)
@@ -104,7 +131,10 @@ def _integer(low: int, high: int, value: Any) -> int:
 def _number(value: Any) -> float:
     if isinstance(value, bool | np.bool_) or not isinstance(value, Real | Decimal):
         raise ValueError
-    return float(value)
+    try:
+        return float(value)
+    except OverflowError:  # of an integer of more than 308 digits
+        raise ValueError from None
 
 
 def _text(value: Any) -> bytes:
@@ -123,6 +153,10 @@ def _microseconds(value: Any) -> int:
     """Return a date, or a time in any time zone, as microseconds since 1970 in UTC."""
     if isinstance(value, np.datetime64):
         return int(value.astype("datetime64[us]").astype(np.int64))
+    if isinstance(value, str):  # as JSON has it
+        value = datetime.fromisoformat(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return _integer(*integer_range("int64"), value)
     if not isinstance(value, date):  # datetime is a subclass of date
         raise ValueError
     if not isinstance(value, datetime):

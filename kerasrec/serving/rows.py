@@ -40,8 +40,9 @@ def rows(data: Any, schema: Schema | FittedWorkflow | str | os.PathLike[str]) ->
       is an empty one.
 
     Names that are not Python identifiers are changed by `kerasrec.serving.wire.wire_names`. A date becomes int64,
-    microseconds since 1970 in UTC. A number may have any type that represents the same value; NaN counts as null,
-    '' does not. Columns that are not in the schema, and targets, are left out.
+    microseconds since 1970 in UTC; in dicts it may be that number, or ISO 8601 text, as JSON has it. A number may
+    have any type that represents the same value; NaN counts as null, '' does not. Columns that are not in the
+    schema, and targets, are left out.
 
     Args:
         data: a Polars, pandas or Arrow frame, rows as dicts, or a dict of columns. A key that is missing from

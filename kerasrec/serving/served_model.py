@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 
 from kerasrec.excerpts import excerpt
+from kerasrec.serving.grouped_call import GroupedCall
 from kerasrec.serving.rows import check_path, rows
 
 
@@ -20,8 +22,6 @@ def load_module(path: str | os.PathLike[str]) -> Any:
         FileNotFoundError: there is none at `path`.
         ValueError: TensorFlow would take `path` for a pattern.
     """
-    import tensorflow as tf
-
     check_path(path)
     if not (Path(path) / "saved_model.pb").exists():
         raise FileNotFoundError(f"{path} is not a SavedModel: it has no saved_model.pb")
@@ -48,9 +48,9 @@ class ServedSignature:
         if signature not in module.signatures:
             there = ", ".join(map(repr, module.signatures))
             raise ValueError(f"{path} has no signature {signature!r}; available: {there}")
-        self._signature, self._call = signature, module.signatures[signature]
-        specs = self._call.structured_input_signature[1]
-        self.inputs: dict[str, str] = {name: spec.dtype.name for name, spec in sorted(specs.items())}
+        self._signature, self._call = signature, GroupedCall(module.signatures[signature])
+        specs = sorted(self._call.specs.items())
+        self.inputs: dict[str, str] = {name: spec.dtype.name for name, spec in specs}
 
     def __call__(self, **inputs: Any) -> dict[str, np.ndarray]:
         """Return the signature's outputs by name.
@@ -62,8 +62,6 @@ class ServedSignature:
             ValueError: an input is missing, unknown, of another shape or has a value that does not fit, or
                 inputs have different numbers of rows; names the input.
         """
-        import tensorflow as tf
-
         for name in inputs:
             if name not in self.inputs:
                 near = difflib.get_close_matches(name, self.inputs, n=1)
@@ -73,9 +71,8 @@ class ServedSignature:
             names = ", ".join(map(repr, missing))
             raise ValueError(f"{self.path}: missing {names}; expected: {self._described()}")
         arrays = {name: _fitting(name, value, self.inputs[name]) for name, value in inputs.items()}
-        tensors = {name: tf.constant(array, self.inputs[name]) for name, array in arrays.items()}
         try:
-            return {name: output.numpy() for name, output in self._call(**tensors).items()}
+            return self._call(arrays)
         except tf.errors.InvalidArgumentError as error:
             raise ValueError(f"{self.path}: {_reason(str(error))}") from None
 

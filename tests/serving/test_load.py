@@ -11,6 +11,7 @@ import tensorflow as tf
 import kerasrec as kr
 from kerasrec import etl
 from kerasrec.schema import SchemaError
+from kerasrec.serving.grouped_call import GroupedCall
 
 
 @pytest.fixture(scope="module")
@@ -134,3 +135,17 @@ def test_what_is_not_there(tmp_path, folder):
         kr.serving.load(tmp_path / "none")
     with pytest.raises(ValueError, match="has no signature 'serve'; available: 'serving_default', 'transformed'"):
         kr.serving.load(folder, "serve")
+
+
+@pytest.mark.parametrize("many", [0, 1000])
+def test_calls_with_a_tensor_per_dtype_return_what_the_signature_returns(folder, served, many):
+    module = tf.saved_model.load(str(folder))
+    call = GroupedCall(module.signatures["serving_default"], many=many)
+    arrays = {
+        name: np.array(values, "object" if served.inputs[name] == "string" else served.inputs[name])
+        for name, values in GOOD.items()
+    }
+    for part in (arrays, {name: values[: int(name == "tags__offsets")] for name, values in arrays.items()}):
+        tensors = {name: tf.constant(values, served.inputs[name]) for name, values in part.items()}
+        expected = module.signatures["serving_default"](**tensors)
+        np.testing.assert_array_equal(call(part)["clicked"], expected["clicked"])

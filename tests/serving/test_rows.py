@@ -213,7 +213,15 @@ def test_half_a_character_is_refused_from_dicts():
 def test_times_are_microseconds_since_1970_in_utc(time):
     wire = rows([{"t": time}], Schema([Column("t", "datetime")]))
     utc = time.replace(tzinfo=UTC) if time.tzinfo is None else time
+    assert rows([{"t": time.isoformat()}, {"t": int(wire["t"][0])}], Schema([Column("t", "datetime")]))[
+        "t"
+    ].tolist() == (wire["t"].tolist() * 2)
     assert wire["t"].tolist() == [(utc - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)]
+
+
+def test_a_text_that_is_not_a_time_is_refused():
+    with pytest.raises(ValueError, match="column 't', row 0: 'noon' is not a value of datetime"):
+        rows([{"t": "noon"}], Schema([Column("t", "datetime")]))
 
 
 def test_a_key_that_a_dict_lacks_is_a_null():
@@ -273,6 +281,7 @@ def test_the_schema_may_come_from_an_exported_folder(tmp_path):
         ({"age": "3"}, "column 'age', row 1: '3' is not a value of int32"),
         ({"age": True}, "column 'age', row 1: True is not a value of int32"),
         ({"price": "dear"}, "column 'price', row 1: 'dear' is not a value of float64"),
+        ({"price": 10**400}, "column 'price', row 1: 1000.* is not a value of float64"),
         ({"user": 7}, "column 'user', row 1: 7 is not a value of string"),
         ({"new": 1}, "column 'new', row 1: 1 is not a value of bool"),
         ({"new": None}, "column 'new', row 1: null, but there was none"),

@@ -2,6 +2,7 @@
 
 import json
 import socket
+import struct
 import threading
 import urllib.error
 import urllib.request
@@ -20,6 +21,7 @@ from kerasrec.serving.description import Description
 from kerasrec.serving.description import Tensor as Output
 from kerasrec.serving.triton.config import config_text
 from kerasrec.serving.triton.front import MAX_DEPTH, Front
+from kerasrec.serving.triton.read_strings import deserialize_bytes_tensor
 from kerasrec.serving.triton.request_format import BadRequest, Format
 
 RAW = pl.DataFrame(
@@ -154,7 +156,12 @@ def test_a_repository_has_a_folder_per_version_that_share_a_configuration(model,
     assert kr.serving.triton.export(folder, tmp_path, name="clicks") == tmp_path / "clicks" / "2"
     assert sorted(path.name for path in (tmp_path / "clicks").iterdir()) == ["1", "2", "config.pbtxt"]
     version = tmp_path / "clicks" / "2"
-    assert {path.name for path in version.iterdir()} == {"model.py", "request_format.py", "model.savedmodel"}
+    assert {path.name for path in version.iterdir()} == {
+        "model.py",
+        "request_format.py",
+        "grouped_call.py",
+        "model.savedmodel",
+    }
     assert kr.serving.load(version / "model.savedmodel").inputs == kr.serving.load(folder).inputs
     text = (tmp_path / "clicks" / "config.pbtxt").read_text(encoding="utf-8")
     assert 'name: "tags__offsets", data_type: TYPE_INT64, dims: [ -1 ], optional: true' in text
@@ -171,6 +178,29 @@ def test_a_raw_column_named_rows_and_a_target_named_version_keep_their_names():
     text = config_text("m", description)
     assert 'input { name: "rows_2", data_type: TYPE_STRING' in text
     assert 'output { name: "version_2", data_type: TYPE_STRING' in text
+
+
+# ---- strings ---------------------------------------------------------------------------------------------------
+def encoded(strings):
+    """A tensor of strings as Triton passes it to its Python backend."""
+    return np.frombuffer(b"".join(struct.pack("<I", len(each)) + each for each in strings), np.uint8)
+
+
+@given(st.lists(st.binary(max_size=20), max_size=9), st.sampled_from([1, 200]))
+def test_strings_are_read_as_they_were_encoded(strings, times):
+    np.testing.assert_array_equal(
+        deserialize_bytes_tensor(encoded(strings * times)), np.array(strings * times, object)
+    )
+
+
+@given(st.binary(max_size=8), st.integers(200, 300), st.integers(1, 3))
+def test_strings_of_one_length_are_read_and_a_tensor_that_lacks_bytes_is_refused(string, count, lacking):
+    tensor = encoded([string] * count)
+    read = deserialize_bytes_tensor(tensor)
+    assert read.dtype == object
+    assert read.tolist() == [string] * count
+    with pytest.raises(ValueError, match="the lengths of the strings do not fit"):
+        deserialize_bytes_tensor(tensor[:-lacking])
 
 
 # ---- the front -------------------------------------------------------------------------------------------------
@@ -224,7 +254,9 @@ def test_the_front_passes_requests_on_and_refuses_what_triton_would_not_survive(
         '{"error": "the request has 1,001 bytes; at most 1,000: send several"}',
     )
     assert answer(front, nested) == (400, '{"error": "the JSON is nested more than 100 deep"}')
-    assert answer(front, quoted) == (200, str(len(quoted)))
+    for text in (quoted, b'"\\\\\\"' + nested + b'"', b"[]{}" * 60):  # brackets in a string, and side by side
+        assert answer(front, text) == (200, str(len(text)))
+    assert answer(front, b'"\\\\"' + nested)[0] == 400  # the string ends before them
     assert answer(front, iter([b"x"]))[0] == 411  # in chunks
     assert answer(front, b"", **{"Content-Length": "many"})[0] == 400
     assert answer(front, b"", **{"X-Long": "x" * 100_000})[0] == 400

@@ -32,7 +32,8 @@ def config_text(
 ) -> str:
     """Return the text of `config.pbtxt`.
 
-    All inputs are optional to Triton: a request has columns or `rows`, and `model.py` says what is missing.
+    All inputs are optional to Triton: a request has columns or `rows`, and `model.py` says what is missing. They
+    are ragged to it, or else it would compute only requests of equal shapes together.
 
     Args:
         name: of the model, which is that of its folder.
@@ -61,7 +62,8 @@ def config_text(
         "instance_group [ { kind: KIND_CPU, count: 1 } ]",
     ]
     for key, dtype in inputs.items():
-        lines.append(f"input {{ name: {_text(key)}, data_type: {_TYPES[dtype]}, dims: [ -1 ], optional: true }}")
+        kind = f"name: {_text(key)}, data_type: {_TYPES[dtype]}, dims: [ -1 ]"
+        lines.append(f"input {{ {kind}, optional: true, allow_ragged_batch: true }}")
     for key, out in outputs.items():
         lines.append(f"output {{ name: {_text(key)}, data_type: {_TYPES[out.dtype]}, dims: {_dims(out)} }}")
     for key, value in parameters.items():

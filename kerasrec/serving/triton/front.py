@@ -8,18 +8,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import threading
 from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 
+import numpy as np
+
 MAX_HEAD = 64 << 10
 MAX_DEPTH = 100  # of nested JSON
+BLOCK = 1 << 20  # brackets that are counted at a time
 LINGER = 5.0  # seconds in which what is left of a refused body is read, so that its sender sees the answer
 _REASONS = {400: "Bad Request", 411: "Length Required", 413: "Content Too Large", 503: "Service Unavailable"}
 _WRONG_JSON = (b"failed to parse the request JSON", b"Unable to parse")  # for which Triton answers 500
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_STEPS = np.zeros(256, np.int64)
+_STEPS[list(b"[{")], _STEPS[list(b"]}")] = 1, -1
 
 
 @dataclass
@@ -142,11 +146,14 @@ def _check_depth(text: bytes) -> None:
     """Refuse JSON that is nested too deeply; few brackets cannot be."""
     if text.count(b"[") + text.count(b"{") <= MAX_DEPTH:
         return
+    unescaped = text.replace(b"\\\\", b"").replace(b'\\"', b"")
+    brackets = b"".join(unescaped.split(b'"')[::2]).translate(None, _NO_BRACKETS)
     depth = 0
-    for bracket in re.findall(rb"[\[\]{}]", _STRING.sub(b"", text)):
-        depth += 1 if bracket in b"[{" else -1
-        if depth > MAX_DEPTH:
+    for start in range(0, len(brackets), BLOCK):
+        depths = depth + np.cumsum(_STEPS[np.frombuffer(brackets[start : start + BLOCK], np.uint8)])
+        if depths.max() > MAX_DEPTH:
             raise RefusedError(400, f"the JSON is nested more than {MAX_DEPTH} deep")
+        depth = int(depths[-1])
 
 
 async def _refuse(refusal: RefusedError, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

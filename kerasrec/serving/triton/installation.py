@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 
+UTILITIES = "triton_python_backend_utils.py"
 INSTALL = 'pip install "kerasrec[serve]"'
 
 
@@ -51,13 +52,20 @@ class Installation:
         return cls(folder, _library_folder(name))
 
     def write_backends(self, folder: Path) -> None:
-        """Link the Python backend, with the program for this version of Python, into a new folder."""
+        """Link the Python backend, with the program for this version of Python, into a new folder.
+
+        To its utilities the reader of strings of `read_strings.py` is added.
+        """
         backend = folder / "python"
         backend.mkdir(parents=True)
         version_name = f"{sys.version_info.major}.{sys.version_info.minor}"
         stubs = self.folder / "python_backend_stubs" / version_name
         for file in (*(self.folder / "backends" / "python").iterdir(), *stubs.iterdir()):
-            if file.is_file():
+            if file.name == UTILITIES:
+                text = file.read_text(encoding="utf-8")
+                ours = Path(__file__).with_name("read_strings.py").read_text(encoding="utf-8")
+                (backend / file.name).write_text(f"{text}\n\n{ours}", encoding="utf-8")
+            elif file.is_file():
                 (backend / file.name).symlink_to(file)
 
     def environment(self) -> dict[str, str]:

@@ -1,8 +1,9 @@
 """The `model.py` of a model in Triton's repository: answers requests with a SavedModel, several at a time.
 
-With `request_format.py` it is copied into the repository. Neither needs kerasrec, but NumPy and TensorFlow alone,
-unless a request has its rows as JSON. Every input has the shape (1, n): the first dimension is that of requests,
-which Triton's dynamic batcher puts together, the second that of rows, or of the elements of lists.
+With `request_format.py` and `grouped_call.py` it is copied into the repository. They do not need kerasrec, but
+NumPy and TensorFlow alone, unless a request has its rows as JSON. Every input has the shape (1, n): the first
+dimension is that of requests, which Triton's dynamic batcher puts together, the second that of rows, or of the
+elements of lists.
 
 A SavedModel that is replaced on the disk, in one rename, is loaded beside the one that serves, tried on no rows,
 and takes its place between two batches. One that does not load or takes other inputs is refused.
@@ -23,7 +24,9 @@ from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
 import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
 import triton_python_backend_utils as triton  # noqa: E402
+from grouped_call import GroupedCall  # noqa: E402
 from request_format import Arrays, BadRequest, Format, shortened  # noqa: E402
 
 POLL = 0.2  # seconds between looks at the disk
@@ -73,7 +76,7 @@ class TritonPythonModel:
         """Return the responses to some requests that are computed together, or one by one if one of them fails."""
         rows = {at: self.format.rows(arrays) for at, arrays in batch.items()}
         try:
-            outputs = version(self.format.joined(list(batch.values())))
+            outputs = version.call(self.format.joined(list(batch.values())))
         except Exception as error:
             if len(batch) == 1:
                 return {at: failure(error) for at in batch}
@@ -122,31 +125,23 @@ class Version:
     """
 
     def __init__(self, path: Path, form: Format):
-        import tensorflow as tf
-
         self.name = version_of(path)
         self.module = tf.saved_model.load(str(path))
-        self.call = self.module.signatures["serving_default"]
-        self.specs = self.call.structured_input_signature[1]
-        self._check(form)
-        self(form.nothing())
+        signature = self.module.signatures["serving_default"]
+        self._check(form, signature)
+        self.call = GroupedCall(signature)
+        self.call(form.nothing())
 
-    def _check(self, form: Format) -> None:
-        here = {name: spec.dtype.name for name, spec in self.specs.items()}
+    def _check(self, form: Format, signature: Any) -> None:
+        here = {name: spec.dtype.name for name, spec in signature.structured_input_signature[1].items()}
         if here != form.inputs:
             differing = sorted(name for name in {*here, *form.inputs} if here.get(name) != form.inputs.get(name))
             changes = (
                 f"{name}: {form.inputs.get(name, 'no')} before, {here.get(name, 'no')} now" for name in differing
             )
             raise ValueError(f"its inputs differ ({'; '.join(changes)}); restart the server for such a model")
-        if set(self.call.structured_outputs) != set(form.outputs):
-            raise ValueError(f"its outputs are {sorted(self.call.structured_outputs)}, not {sorted(form.outputs)}")
-
-    def __call__(self, arrays: Arrays) -> Arrays:
-        import tensorflow as tf
-
-        tensors = {name: tf.constant(array, self.specs[name].dtype) for name, array in arrays.items()}
-        return {name: output.numpy() for name, output in self.call(**tensors).items()}
+        if set(signature.structured_outputs) != set(form.outputs):
+            raise ValueError(f"its outputs are {sorted(signature.structured_outputs)}, not {sorted(form.outputs)}")
 
 
 class Metrics:
@@ -209,8 +204,6 @@ def response(outputs: Arrays, version_output: str, version: str) -> Any:
 
 def failure(error: Exception) -> Any:
     """Return the response to a request that failed: by its own fault (400), or not (500)."""
-    import tensorflow as tf
-
     own = isinstance(error, BadRequest | tf.errors.InvalidArgumentError)
     code = triton.TritonError.INVALID_ARG if own else triton.TritonError.INTERNAL
     return triton.InferenceResponse(error=triton.TritonError(shortened(error), code))

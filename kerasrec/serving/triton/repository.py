@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kerasrec.etl.workflow import Workflow
 
 CONFIG, SAVED_MODEL = "config.pbtxt", "model.savedmodel"
-_PROGRAM = ("model.py", "request_format.py")
+_PROGRAM = ("model.py", "request_format.py", "../grouped_call.py")
 
 
 def export(
@@ -126,7 +126,7 @@ def write_link(
 
 def _write_program(folder: Path) -> None:
     for name in _PROGRAM:
-        shutil.copyfile(Path(__file__).with_name(name), folder / name)
+        shutil.copyfile(Path(__file__).parent / name, folder / Path(name).name)
 
 
 def _write_config(folder: Path, text: str) -> None:
