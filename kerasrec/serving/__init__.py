@@ -1,7 +1,8 @@
 """Serving a trained model: a SavedModel that takes raw rows.
 
-`export` writes it, `load` reads it to be called (both import TensorFlow), `rows` makes its inputs. `triton` writes
-a model repository for Triton Inference Server.
+`Recommender` makes one model of the four stages of a recommender. `export` writes a SavedModel, `load` reads it
+to be called (both import TensorFlow), `rows` makes its inputs. `triton` writes a model repository for Triton
+Inference Server.
 """
 
 from typing import TYPE_CHECKING
@@ -12,16 +13,20 @@ from kerasrec.serving.rows import rows
 if TYPE_CHECKING:
     from kerasrec.serving import triton
     from kerasrec.serving.loading import load
+    from kerasrec.serving.recommender import Recommender
     from kerasrec.serving.saved_model import export
     from kerasrec.serving.served_index import ServedIndex
     from kerasrec.serving.served_model import ServedModel
+    from kerasrec.serving.served_recommender import ServedRecommender
 
-__all__ = ["ServedIndex", "ServedModel", "export", "load", "rows", "triton"]
+__all__ = ["Recommender", "ServedIndex", "ServedModel", "ServedRecommender", "export", "load", "rows", "triton"]
 
 _HOME = {
+    "Recommender": "kerasrec.serving.recommender",
     "export": "kerasrec.serving.saved_model",
     "ServedIndex": "kerasrec.serving.served_index",
     "ServedModel": "kerasrec.serving.served_model",
+    "ServedRecommender": "kerasrec.serving.served_recommender",
     "load": "kerasrec.serving.loading",
     "triton": "kerasrec.serving.triton",
 }

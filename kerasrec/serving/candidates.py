@@ -73,20 +73,33 @@ class Candidates(tf.Module):
         with tf.control_dependencies([factors]):
             ids = self.ids.read_value()
         count = tf.shape(factors)[0]
-        at = self._rows_of(table_key(excluded))
-        query = tf.repeat(tf.range(tf.size(offsets, tf.int64) - 1), offsets[1:] - offsets[:-1])
-        left_out = tf.boolean_mask(tf.stack([query, at], axis=1), (at >= 0) & (at < tf.cast(count, tf.int64)))
+        queries, shift = self.query_factors(queries)
+        left_out = self.left_out(excluded, offsets, count)
+        scores, places = self.best(queries, factors, tf.minimum(k, count), left_out)
+        more = [[0, 0], [0, tf.maximum(k - count, 0)]]
+        scores = tf.pad(scores - shift, more, constant_values=-np.inf)
+        return ids_at(ids, tf.pad(places, more), scores), scores
+
+    def query_factors(self, queries: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Return queries as factors (batch, dim + 1), and what to subtract from their products, (batch, 1)."""
         queries = self._of_length_1(queries)
         shift = tf.zeros_like(queries[:, :1])
         if self.similarity == "l2":
             queries -= self.origin
             shift = tf.reduce_sum(queries**2, axis=1, keepdims=True)
             queries *= 2.0
-        queries = tf.concat([queries, tf.ones_like(shift)], axis=1)
-        scores, places = self.best(queries, factors, tf.minimum(k, count), left_out)
-        more = [[0, 0], [0, tf.maximum(k - count, 0)]]
-        scores = tf.pad(scores - shift, more, constant_values=-np.inf)
-        return tf.where(scores > -np.inf, tf.gather(ids, tf.pad(places, more)), _no_id(ids.dtype)), scores
+        return tf.concat([queries, tf.ones_like(shift)], axis=1), shift
+
+    def left_out(self, excluded: tf.Tensor, offsets: tf.Tensor, count: tf.Tensor) -> tf.Tensor:
+        """Return pairs of a query and the row of a candidate that is left out of it, (pairs, 2) int64.
+
+        Args:
+            excluded, offsets: as for `search`.
+            count: of the candidates' rows.
+        """
+        at = self._rows_of(table_key(excluded))
+        query = tf.repeat(tf.range(tf.size(offsets, tf.int64) - 1), offsets[1:] - offsets[:-1])
+        return tf.boolean_mask(tf.stack([query, at], axis=1), (at >= 0) & (at < tf.cast(count, tf.int64)))
 
     def best(
         self, queries: tf.Tensor, factors: tf.Tensor, k: tf.Tensor, left_out: tf.Tensor
@@ -139,9 +152,22 @@ class Candidates(tf.Module):
             return {"removed": tf.size(keys, tf.int64)}
 
 
-def _no_id(dtype: tf.DType) -> tf.Tensor:
-    """Return what stands for no id: "", -1, or of unsigned integers the largest."""
-    return tf.constant("" if dtype == tf.string else dtype.max if dtype.is_unsigned else -1, dtype)
+def ids_at(ids: tf.Tensor, places: tf.Tensor, scores: tf.Tensor) -> tf.Tensor:
+    """Return ids at places; where the score is -inf "", -1, or of unsigned integers the largest."""
+    dtype = ids.dtype
+    no_id = tf.constant("" if dtype == tf.string else dtype.max if dtype.is_unsigned else -1, dtype)
+    return tf.where(scores > -np.inf, tf.gather(ids, places), no_id)
+
+
+def scores_without(
+    queries: tf.Tensor, factors: tf.Tensor, left_out: tf.Tensor, start: tf.Tensor, stop: tf.Tensor
+) -> tf.Tensor:
+    """Return products of the queries from `start` to before `stop` with all factors, -inf for pairs left out."""
+    scores = tf.matmul(queries[start:stop], factors, transpose_b=True)
+    first = tf.cast(tf.stack([start, 0]), tf.int64)
+    here = (left_out[:, 0] >= first[0]) & (left_out[:, 0] < tf.cast(stop, tf.int64))
+    at = tf.boolean_mask(left_out, here) - first
+    return tf.tensor_scatter_nd_update(scores, at, tf.fill([tf.shape(at)[0]], -np.inf))
 
 
 def _best(
@@ -154,12 +180,7 @@ def _best(
 
     def step(i: tf.Tensor, scores: tf.TensorArray, places: tf.TensorArray) -> tuple[tf.Tensor, ...]:
         start, stop = i * size, tf.minimum((i + 1) * size, rows)
-        block = tf.matmul(queries[start:stop], factors, transpose_b=True)
-        first = tf.cast(tf.stack([start, 0]), tf.int64)
-        here = (left_out[:, 0] >= first[0]) & (left_out[:, 0] < tf.cast(stop, tf.int64))
-        at = tf.boolean_mask(left_out, here) - first
-        block = tf.tensor_scatter_nd_update(block, at, tf.fill([tf.shape(at)[0]], -np.inf))
-        best, where = tf.math.top_k(block, k)
+        best, where = tf.math.top_k(scores_without(queries, factors, left_out, start, stop), k)
         return i + 1, scores.write(i, best), places.write(i, where)
 
     arrays = [

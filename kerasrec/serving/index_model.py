@@ -34,6 +34,7 @@ from kerasrec.serving.candidates import Candidates
 from kerasrec.serving.description import Description
 from kerasrec.serving.layer_candidates import LayerCandidates
 from kerasrec.serving.reads import FeatureRead, columns_read
+from kerasrec.serving.recommend import input_names
 from kerasrec.serving.served_index import CANDIDATES, INDEX
 from kerasrec.serving.signatures import Tensors, input_of, traced_columns
 from kerasrec.serving.write import export_on_ranks, write_saved_model
@@ -51,7 +52,7 @@ def export_index(index: Index, path: Path, workflow: Workflow | None, overwrite:
     def prepare() -> IndexGraphs:
         return IndexGraphs(index, index.workflow if workflow is None else workflow)
 
-    return export_on_ranks(index.model, path, overwrite, prepare, lambda graphs: graphs.write(path, overwrite))
+    return export_on_ranks([index.model], path, overwrite, prepare, lambda graphs: graphs.write(path, overwrite))
 
 
 class IndexGraphs:
@@ -183,7 +184,7 @@ class IndexGraphs:
         )
 
         def update(wire: Tensors) -> Tensors:
-            key = tensor_names(self.raw_candidates)[self._key(self.item_workflow).name]
+            key = tensor_names(self.raw_candidates)[self.item_key.name]
             known = tf.constant(True) if key.valid is None else tf.reduce_all(wire[key.valid])
             with tf.control_dependencies([tf.debugging.Assert(known, [f"an id in {key.values} is null"])]):
                 return state.update(tf.identity(wire[key.values]), encode(wire))
@@ -191,9 +192,14 @@ class IndexGraphs:
         return traced_columns(update, self.raw_candidates)
 
     @property
+    def item_key(self) -> Column:
+        """The raw column that names a candidate in rows of items."""
+        return self._key(self.item_workflow)
+
+    @property
     def raw_candidates(self) -> Schema:
         """The raw columns of candidates, with that of ids."""
-        columns, key = self._raw(self.candidates, self.item_workflow), self._key(self.item_workflow)
+        columns, key = self._raw(self.candidates, self.item_workflow), self.item_key
         return columns if key.name in columns else Schema([key, *columns])
 
     def write(self, path: Path, overwrite: bool) -> None:
@@ -201,13 +207,7 @@ class IndexGraphs:
         module, signatures = self.build()
         columns = Schema([*self.raw_queries, self.exclude])
         description = Description.of(signatures["serving_default"], columns, [self.exclude.name], [self.k])
-        excluded = description.columns[self.exclude.name]
-        inputs = {
-            "k": description.options[0],
-            "exclude_values": excluded.values,
-            "exclude_offsets": excluded.offsets,
-            "item": self.key.name,
-        }
+        inputs = {**input_names(description), "item": self.key.name}
 
         def write_extra(folder: Path) -> None:
             self.raw_queries.save(folder)

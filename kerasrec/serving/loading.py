@@ -8,9 +8,12 @@ from pathlib import Path
 from kerasrec.serving.rows import EXTRA
 from kerasrec.serving.served_index import INDEX, ServedIndex
 from kerasrec.serving.served_model import ServedModel
+from kerasrec.serving.served_recommender import RECOMMENDER, ServedRecommender
 
 
-def load(path: str | os.PathLike[str], signature: str = "serving_default") -> ServedModel | ServedIndex:
+def load(
+    path: str | os.PathLike[str], signature: str = "serving_default"
+) -> ServedModel | ServedIndex | ServedRecommender:
     """Load a SavedModel that `export` wrote, to be called with raw rows or arrays; without Keras.
 
     Args:
@@ -18,7 +21,7 @@ def load(path: str | os.PathLike[str], signature: str = "serving_default") -> Se
         signature: of a model: "serving_default" takes raw columns, "transformed" features.
 
     Returns:
-        A `ServedModel`, or of an index a `ServedIndex`.
+        A `ServedModel`; of an index a `ServedIndex`, and of a recommender a `ServedRecommender`.
 
     Raises:
         FileNotFoundError: there is no SavedModel at `path`.
@@ -31,4 +34,6 @@ def load(path: str | os.PathLike[str], signature: str = "serving_default") -> Se
     """
     if (Path(path) / EXTRA / INDEX).exists():
         return ServedIndex(path)
+    if (Path(path) / EXTRA / RECOMMENDER).exists():
+        return ServedRecommender(path)
     return ServedModel(path, signature)

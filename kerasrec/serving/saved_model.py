@@ -16,6 +16,8 @@ from kerasrec.schema import Schema
 from kerasrec.serving.description import Description
 from kerasrec.serving.index_model import IndexGraphs, export_index
 from kerasrec.serving.reads import FeatureRead, features_read, target_names
+from kerasrec.serving.recommender import Recommender
+from kerasrec.serving.recommender_model import export_recommender
 from kerasrec.serving.rows import check_path
 from kerasrec.serving.signatures import input_of, traced_columns
 from kerasrec.serving.write import export_on_ranks, require_tensorflow, write_saved_model
@@ -42,16 +44,16 @@ def export(
     Columns whose names are not Python identifiers are renamed by `kerasrec.serving.wire.wire_names`.
 
     An index, or a next-item model, has other signatures, to search candidates and to change them:
-    `kerasrec.serving.index_model`.
+    `kerasrec.serving.index_model`. That of a recommender is described at `ServedRecommender`.
 
     Every rank must call it. Rank 0 gathers the tables some 16 MiB at a time and writes the same SavedModel as one
     rank would. Weights that are not trained, such as moving means, become their mean over ranks.
 
     Args:
-        model: a `kr.models` model, a functional Keras model of a dict of features, or a `kr.retrieval.Index`; of a
-            retrieval model its index is exported.
+        model: a `kr.models` model, a functional Keras model of a dict of features, a `kr.retrieval.Index`, or a
+            `kr.serving.Recommender`; of a retrieval model its index is exported.
         path: the SavedModel's folder.
-        workflow: the fitted `Workflow` that made the features.
+        workflow: the fitted `Workflow` that made the features; a recommender has its own.
         overwrite: whether a SavedModel at `path` is replaced; anything else at `path` never is.
 
     Raises:
@@ -73,6 +75,10 @@ def export(
     """
     require_tensorflow()
     check_path(path)
+    if isinstance(model, Recommender):
+        if workflow is not None:
+            raise ValueError("workflow=: a recommender has the workflows of its stages; leave it out")
+        return export_recommender(model, Path(os.path.abspath(path)), overwrite)
     if isinstance(model, Retriever):
         model = Index(model)
     write = export_index if isinstance(model, Index) else _export_model
@@ -89,7 +95,7 @@ def _export_model(model: Any, path: Path, workflow: Workflow | None, overwrite: 
         description = Description.of(signatures["serving_default"], raw)
         write_saved_model(module, signatures, path, overwrite, description, raw.save)
 
-    return export_on_ranks(model, path, overwrite, prepare, write)
+    return export_on_ranks([model], path, overwrite, prepare, write)
 
 
 def check(model: Any, workflow: Workflow | None = None) -> None:

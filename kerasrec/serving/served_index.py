@@ -9,14 +9,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from kerasrec.schema import Schema
+from kerasrec.serving.recommend import Recommend, id_array
 from kerasrec.serving.rows import EXTRA, FILES, rows
 from kerasrec.serving.served_model import ServedSignature, load_module
-from kerasrec.tensor_names import OFFSETS, VALUES
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from kerasrec.data.open import Data
 
 CANDIDATES, INDEX = "candidates.json", "index.json"  # beside the schema of queries
@@ -51,8 +51,8 @@ class ServedIndex:
         self._module = load_module(path)
         if not (self.path / EXTRA / INDEX).exists():
             raise FileNotFoundError(f"{path} is not a SavedModel of an index: it has no {EXTRA}/{INDEX}")
-        self._names = json.loads((self.path / EXTRA / INDEX).read_text(encoding="utf-8"))
-        self._search = self._signature("serving_default")
+        names = json.loads((self.path / EXTRA / INDEX).read_text(encoding="utf-8"))
+        self._recommend = Recommend(self._signature("serving_default"), self.path, names)
 
     def _signature(self, name: str) -> ServedSignature:
         return ServedSignature(self._module, self.path, name)
@@ -67,7 +67,7 @@ class ServedIndex:
     @property
     def inputs(self) -> dict[str, str]:
         """The dtype of each input of `serving_default` by name; all have the shape (n,)."""
-        return self._search.inputs
+        return self._recommend.signature.inputs
 
     def __repr__(self) -> str:
         return f"ServedIndex({str(self.path)!r}) of {', '.join(f'{n} ({d})' for n, d in self.inputs.items())}"
@@ -89,26 +89,7 @@ class ServedIndex:
         Raises:
             SchemaError, ValueError: as for `kr.serving.rows`; `exclude` has not as many lists as there are rows.
         """
-        inputs, names = rows(data, self.path), self._names
-        count = next(len(v) - n.endswith(OFFSETS) for n, v in inputs.items() if not n.endswith(VALUES))
-        lists: list[list[Any]] = [[] for _ in range(count)]
-        if exclude is not None:
-            lists = [[value for value in row if value is not None] for row in exclude]
-        if len(lists) != count:
-            raise ValueError(f"exclude has {len(lists)} lists for {count} rows")
-        inputs |= {
-            names["k"]: np.array([k]),
-            names["exclude_values"]: _ids([value for row in lists for value in row]),
-            names["exclude_offsets"]: np.cumsum([0, *map(len, lists)], dtype=np.int64),
-        }
-        found = self._search(**inputs)
-        if found["ids"].dtype.kind == "O":
-            texts = [
-                None if score == -np.inf else value.decode()
-                for value, score in zip(found["ids"].ravel(), found["scores"].ravel(), strict=True)
-            ]
-            found["ids"] = np.array(texts, object).reshape(found["ids"].shape)
-        return found
+        return self._recommend(data, k, exclude)
 
     def update(self, data: Data) -> dict[str, int]:
         """Add candidates, or replace those whose ids are there, for raw rows of candidates.
@@ -135,7 +116,7 @@ class ServedIndex:
         self._check_changes()
         remove = self._signature("remove")
         (name,) = remove.inputs
-        return {name: int(count) for name, count in remove(**{name: _ids(list(ids))}).items()}
+        return {name: int(count) for name, count in remove(**{name: id_array(list(ids))}).items()}
 
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write the SavedModel with its present candidates.
@@ -151,9 +132,3 @@ class ServedIndex:
             save(self._module, aside, self._module.signatures)
             shutil.copytree(self.path / EXTRA, aside / EXTRA, dirs_exist_ok=True)
         return path
-
-
-def _ids(values: list[Any]) -> np.ndarray:
-    """Return ids as a signature takes them."""
-    texts = any(isinstance(value, str | bytes) for value in values)
-    return np.array(values, object) if texts or not values else np.asarray(values)

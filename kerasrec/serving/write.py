@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,12 +33,16 @@ def require_tensorflow() -> None:
 
 
 def export_on_ranks(
-    model: Any, path: Path, overwrite: bool, prepare: Callable[[], Prepared], write: Callable[[Prepared], None]
+    models: Sequence[Any],
+    path: Path,
+    overwrite: bool,
+    prepare: Callable[[], Prepared],
+    write: Callable[[Prepared], None],
 ) -> Path:
     """Write a SavedModel on rank 0, with the tables of all ranks, and return its path.
 
     Args:
-        model: with the tables.
+        models: with the tables.
         path: the SavedModel's folder.
         overwrite: whether one that is there is replaced.
         prepare: called on all ranks, to raise what is wrong before anything is sent.
@@ -51,8 +55,10 @@ def export_on_ranks(
         return prepare()
 
     prepared = raise_on_all(check)
-    average_weights(untrained_weights(model))
-    with full_tables_on_rank_0(model):
+    with ExitStack() as stack:
+        for model in models:
+            average_weights(untrained_weights(model))
+            stack.enter_context(full_tables_on_rank_0(model))
         raise_on_all(lambda: write(prepared) if comm.rank() == 0 else None)
     return path
 
