@@ -116,9 +116,10 @@ def _frame_of(loader: Loader) -> pl.DataFrame:
     return pl.concat(columns_of(batch, list(batch)) for batch in batches)
 
 
-def refuse_shared_names(names: Sequence[str], request: Schema, key: str) -> None:
-    """Raise `SchemaError` where a column of items that is read is one of the request as well."""
-    if shared := [name for name in names if name in request and name != key]:
+def refuse_shared_names(read: Sequence[str], items: Sequence[str], request: Schema, key: str) -> None:
+    """Raise `SchemaError` where a column that is read is in rows of items and in requests."""
+    shared = [name for name in dict.fromkeys(read) if name in items and name in request and name != key]
+    if shared:
         raise SchemaError(
             f"column {', '.join(map(repr, shared))} is in item_features and in requests, where the retriever "
             "reads it, so it is unclear whose it is: rename or drop it in item_features"

@@ -14,14 +14,13 @@ import polars as pl
 from kerasrec.parallel import comm
 from kerasrec.retrieval.encoders import Retriever
 from kerasrec.retrieval.index import Index
-from kerasrec.schema import Column, Schema, Tag
-from kerasrec.serving.expressions import Filters, Score, check_inputs
-from kerasrec.serving.index_model import IndexGraphs, free_name
-from kerasrec.serving.item_features import ItemData, ItemFeatures, refuse_shared_names
-from kerasrec.serving.ranker import FittedPipeline, Ranker, is_of_item, model_and_workflow
+from kerasrec.schema import Column, Schema
+from kerasrec.serving.index_model import IndexGraphs
+from kerasrec.serving.item_features import ItemData, ItemFeatures
+from kerasrec.serving.ranker import FittedPipeline, Ranker, model_and_workflow
 from kerasrec.serving.recommend import Recommend, input_names
 from kerasrec.serving.recommender_graph import RecommenderGraph
-from kerasrec.serving.recommender_stages import Stages, item_features_of, request_columns
+from kerasrec.serving.recommender_stages import Stages
 from kerasrec.serving.served_model import ServedSignature
 from kerasrec.serving.write import require_tensorflow
 
@@ -64,7 +63,8 @@ class Recommender:
         name: for messages and servers.
 
     Attributes:
-        request_columns: the raw columns of a request.
+        stages: what each stage reads and computes.
+        candidates, diversity: as given.
 
     Raises:
         SchemaError: a column is missing, of another type, or both an item's and a request's.
@@ -106,82 +106,22 @@ class Recommender:
         model, own = model_and_workflow(ranker)
         workflows = _workflows_of(index, own, workflow)
         retrieving, ranking = IndexGraphs(index, workflows[0]), Ranker.of(model, workflows[1])
-        self._items = items = ItemFeatures.of(item_features, item_id or retrieving.item_key.name, retrieving.ids)
-        raw = ranking.raw(ranking.reads)
-        of_items = [column.name for column in raw if is_of_item(column, items.names, items.key)]
-        of_requests = Schema(column for column in raw if column.name not in of_items)
-        request = request_columns(retrieving.raw_queries, of_requests)
-        further = check_inputs(inputs, request, items.names)
-        self.request_columns = request = Schema([*request, *further])
-        self._filters = Filters.of(filters, items.names, request)
-        self._score = Score.of_outputs(score, ranking.targets, items.names, request)
-        read = [*self._filters.names, *self._score.names]
-        if unread := [column.name for column in further if column.name not in read]:
-            raise ValueError(f"inputs: no filter and no score reads {', '.join(map(repr, unread))}; leave it out")
-        self._item_columns = [name for name in items.names if name in (*of_items, *read)]
-        refuse_shared_names(self._item_columns, request, items.key)
-        self.stages = self._prepare(retrieving, ranking, candidates, diversity)
+        rows = ItemFeatures.of(item_features, item_id or retrieving.item_key.name, retrieving.ids)
+        self.stages = Stages.of(retrieving, ranking, rows, filters, inputs, score)
+        self.candidates, self.diversity = candidates, float(diversity)
 
-    def _prepare(self, retriever: IndexGraphs, ranker: Ranker, candidates: int, diversity: float) -> Stages:
-        items, request, filters, score = self._items, self.request_columns, self._filters, self._score
-        frame = items.frame(self._item_columns)
-        keep = filters.kept(frame)
-        if not keep.any():
-            raise ValueError(f"filters: no item of {len(keep):,} meets {' and '.join(map(str, filters.item))}")
-        frame = frame.filter(keep)
-        split = ranker.split(items.names, items.key)
-        exclude = free_name("exclude", request.names)
-        filter_columns = items.columns([name for name in filters.request_names if name in items.names])
-        score_columns = items.columns([name for name in score.names if name in items.names])
-        return Stages(
-            retriever=retriever,
-            ids=retriever.ids.values.filter(pl.Series(keep)),
-            vectors=retriever.index.vectors[keep],
-            ranker=ranker,
-            split=split,
-            item_key=items.key,
-            items=frame,
-            item_features=item_features_of(ranker, split.item, frame),
-            filters=filters.computed(Schema([*filter_columns, *_without(request, filter_columns)])),
-            filter_columns=filter_columns,
-            score=score.computed(Schema([*score_columns, *_without(request, score_columns)])),
-            score_columns=score_columns,
-            request=request,
-            request_read=[
-                name
-                for name in (*filters.request_names, *score.names)
-                if name in request and name not in items.names
-            ],
-            exclude=Column(exclude, retriever.key.dtype, (Tag.LIST,)),
-            k=free_name("k", [*request.names, exclude]),
-            candidates=candidates,
-            diversity=diversity,
-        )
+    @property
+    def request_columns(self) -> Schema:
+        """The raw columns of a request."""
+        return self.stages.request
 
     def __len__(self) -> int:
         return len(self.stages.ids)
 
     def __repr__(self) -> str:
-        stages, filters, items = self.stages, self._filters, self._items
-        index, all_items = stages.retriever.index, len(items.rows)
-        of_items = ", ".join(name for name in self._item_columns) or "nothing"
-        lines = [
-            f"Recommender of {len(self):,} items",
-            f"  retrieve  {min(stages.candidates, len(self)):,} of {len(self):,} items: {index.model.name}, "
-            f"{index.vectors.shape[1]} wide, by {index.model.similarity}",
-            f"  filter    {'; '.join(map(str, [*filters.item, *filters.request])) or 'none'}"
-            + (f": {len(self):,} of {all_items:,} items can be recommended" if filters.item else ""),
-            f"  rank      {stages.ranker.model.name}, by {self._score}",
-            f"  order     by score{f', diversity {stages.diversity:g}' if stages.diversity else ''}",
-            f"  requests  {_described(stages.request)}; k, exclude",
-            f"  items     {of_items} of item_features, by {items.key!r}",
-        ]
-        unused = [name for name in items.names if name not in (*self._item_columns, items.key)]
-        if unused:
-            lines.append(f"            columns that are not used: {', '.join(unused)}")
-        if items.others:
-            lines.append(f"            rows that are not in the index: {items.others:,}")
-        return "\n".join(lines)
+        order = f"diversity {self.diversity:g}" if self.diversity else "no diversity"
+        first = f"Recommender: ranks {min(self.candidates, len(self)):,} candidates per request, {order}"
+        return "\n  ".join([first, *str(self.stages).splitlines()])
 
     # ---- using -----------------------------------------------------------------------------------------------
     def recommend(
@@ -204,13 +144,17 @@ class Recommender:
         """
         return self._recommend(data, k, exclude)
 
+    def graph(self) -> RecommenderGraph:
+        """Return the graph of these stages, with the present weights."""
+        return RecommenderGraph(self.stages, self.candidates, self.diversity)
+
     @cached_property
     def _recommend(self) -> Recommend:
         if comm.size() > 1:
             raise RuntimeError(
                 "recommend needs all tables in one process: call kr.serving.export on all ranks, then load"
             )
-        graph = RecommenderGraph(self.stages)
+        graph = self.graph()
         signature = graph.trace()
         module = SimpleNamespace(graph=graph, signatures={"serving_default": signature})
         names = input_names(graph.describe(signature))
@@ -243,12 +187,3 @@ def _workflows_of(
     others = [workflow for workflow in (given, index.workflow, ranker) if workflow is not None]
     default = others[0] if others else None
     return index.workflow or default, ranker or default
-
-
-def _without(columns: Schema, others: Schema) -> list[Column]:
-    return [column for column in columns if column.name not in others]
-
-
-def _described(columns: Schema) -> str:
-    kinds = {c.name: f"list of {c.dtype}" if c.is_list else c.dtype for c in columns}
-    return ", ".join(f"{name} ({kind})" for name, kind in kinds.items())

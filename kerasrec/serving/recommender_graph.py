@@ -30,18 +30,23 @@ ROWS = 1 << 15  # of candidates that are ranked at a time
 class RecommenderGraph(tf.Module):
     """The variables of a recommender, and the function of a request."""
 
-    def __init__(self, stages: Stages):
+    def __init__(self, stages: Stages, candidates: int, diversity: float):
         super().__init__(name="recommender")
-        self.stages = stages
+        self.stages, self.count, self.diversity = stages, candidates, diversity
         similarity = stages.retriever.index.model.similarity
         self.candidates = Candidates(stages.ids, stages.retriever.key.dtype, stages.vectors, similarity)
         self.query_features = QueryFeatures(stages)
         self.ranking = Ranking(stages)
-        self.filter_columns = in_variables(of_frame(stages.items, stages.filter_columns))
-        self.requests_read = list(dict.fromkeys([*stages.request_read, *self.ranking.raw_requests]))
+        read = stages.filters.request_names
+        self.filters = stages.filters.computed(stages.types(read))
+        self.filter_columns = in_variables(of_frame(stages.frame, stages.of_items(read)))
+        of_items = self.ranking.item_columns | self.filter_columns.keys()
+        self.requests_read = [
+            name for name in stages.request.names if name in {*read, *self.ranking.columns} - of_items
+        ]
         lengths = np.linalg.norm(stages.vectors, axis=1, keepdims=True)
         of_length_1 = stages.vectors / np.where(lengths > 0, lengths, 1)
-        self.unit_vectors = tf.Variable(of_length_1, trainable=False) if stages.diversity else None
+        self.unit_vectors = tf.Variable(of_length_1, trainable=False) if diversity else None
 
     def trace(self) -> Any:
         """Return the signature: raw columns, k and ids to leave out, to ids and scores."""
@@ -58,16 +63,17 @@ class RecommenderGraph(tf.Module):
 
     def _recommend(self, wire: Tensors) -> Tensors:
         stages = self.stages
-        wanted = wire[stages.k][0]
-        with tf.control_dependencies([tf.debugging.Assert(wanted > 0, ["k must be at least 1; got", wanted])]):
-            request = from_wire(wire, Schema([*stages.request, stages.exclude]))
+        at_least_1 = tf.debugging.Assert(wire[stages.k][0] > 0, ["k must be at least 1; got", wire[stages.k]])
+        with tf.control_dependencies([at_least_1]):
+            wanted = tf.identity(wire[stages.k][0])
+        request = from_wire(wire, Schema([*stages.request, stages.exclude]))
         exclude = request[stages.exclude.name]
         factors, ids = self.candidates.factors.read_value(), self.candidates.ids.read_value()
         count = tf.shape(factors)[0]
         vectors, features = self.query_features(request)
         queries, _ = self.candidates.query_factors(vectors)
         left_out = self.candidates.left_out(exclude.values, exclude.offsets, count)
-        retrieved = tf.minimum(tf.maximum(wanted, stages.candidates), count)
+        retrieved = tf.minimum(tf.maximum(wanted, self.count), count)
         k = tf.minimum(wanted, retrieved)
         rows, of_query = ColumnRows(features), ColumnRows({name: request[name] for name in self.requests_read})
 
@@ -89,11 +95,11 @@ class RecommenderGraph(tf.Module):
 
     def _filtered(self, scores: tf.Tensor, of_query: ColumnRows, start: tf.Tensor, stop: tf.Tensor) -> tf.Tensor:
         """Return scores (n, count) of some queries, -inf where an item does not meet a filter."""
-        if not self.stages.filters:
+        if not self.filters:
             return scores
         values = of_query(tf.range(start, stop))
         columns = self.filter_columns | {name: _across(x) for name, x in values.items() if x.offsets is None}
-        for condition in self.stages.filters:
+        for condition in self.filters:
             result = condition(columns)
             scores = tf.where(result.values & result.valid, scores, -np.inf)
         return scores
@@ -103,7 +109,7 @@ class RecommenderGraph(tf.Module):
         if self.unit_vectors is None:
             best, order = tf.math.top_k(scores, k)
             return best, order
-        return diversified(scores, tf.gather(self.unit_vectors, places), k, self.stages.diversity)
+        return diversified(scores, tf.gather(self.unit_vectors, places), k, self.diversity)
 
 
 class QueryFeatures(tf.Module):
@@ -151,18 +157,25 @@ class Features(tf.Module):
 
 
 class Ranking(tf.Module):
-    """Scores pairs of a request and an item; the item's features are computed when this is made."""
+    """Scores pairs of a request and an item; the item's features are computed when this is made.
+
+    Attributes:
+        columns: the raw columns of items and requests that a pair's score is computed from.
+        item_columns: those of items.
+    """
 
     def __init__(self, stages: Stages):
         super().__init__(name="ranking")
-        self.stages, ranker, split = stages, stages.ranker, stages.split
-        self.items = ColumnRows(stages.item_features, stored=True)
-        self.pairs = Features(ranker.workflow, list(served_columns(ranker.workflow, split.pair)))
-        names, raw = stages.items.columns, self.pairs.raw
-        of_items = [column for column in raw if is_of_item(column, names, stages.item_key)]
-        self.raw_items = ColumnRows(of_frame(stages.items, of_items), stored=True)
-        self.raw_requests = [column.name for column in raw if column not in of_items]
-        self.score_items = ColumnRows(of_frame(stages.items, stages.score_columns), stored=True)
+        self.ranker, self.items = stages.ranker, ColumnRows(stages.item_features, stored=True)
+        self.score = stages.score.computed(stages.types(stages.score.names))
+        self.pairs = Features(self.ranker.workflow, list(served_columns(self.ranker.workflow, stages.split.pair)))
+        names, raw = stages.items.names, self.pairs.raw
+        of_items = Schema(column for column in raw if is_of_item(column, names, stages.items.key))
+        of_score = stages.of_items(stages.score.names)
+        self.pair_items = ColumnRows(of_frame(stages.frame, of_items), stored=True)
+        self.score_items = ColumnRows(of_frame(stages.frame, of_score), stored=True)
+        self.columns = [*raw.names, *stages.score.names]
+        self.item_columns = {*of_items.names, *of_score.names}
 
     def __call__(
         self, of_query: TensorColumns, requests: ColumnRows, query: tf.Tensor, item: tf.Tensor
@@ -175,28 +188,25 @@ class Ranking(tf.Module):
             query: the row of each pair's request.
             item: the row of each pair's item.
         """
-        stages = self.stages
-        values = of_query | self.items(item)
-        if stages.split.pair:
-            values |= self.pairs(requests(query) | self.raw_items(item))
-        outputs = self._outputs(model_inputs(values, stages.ranker.reads))
-        if isinstance(stages.score, str):
-            scores = outputs[stages.score].values
+        raw, values = requests(query), of_query | self.items(item)
+        if len(self.pairs.columns):
+            values |= self.pairs(raw | self.pair_items(item))
+        outputs = self._outputs(model_inputs(values, self.ranker.reads))
+        if isinstance(self.score, str):
+            scores = outputs[self.score].values
         else:
-            score = stages.score(requests(query) | self.score_items(item) | outputs)
+            score = self.score(raw | self.score_items(item) | outputs)
             scores = tf.where(score.valid, tf.cast(score.values, tf.float32), -np.inf)
         return tf.where(tf.math.is_nan(scores), -np.inf, scores)
 
     def _outputs(self, inputs: dict[str, Any]) -> TensorColumns:
-        ranker = self.stages.ranker
-        outputs = ranker.model(inputs, training=False)
+        outputs = self.ranker.model(inputs, training=False)
         if not isinstance(outputs, Mapping):
-            outputs = dict(zip(ranker.targets, keras.tree.flatten(outputs), strict=True))
+            outputs = dict(zip(self.ranker.targets, keras.tree.flatten(outputs), strict=True))
         for name, output in outputs.items():
             if any(size != 1 for size in output.shape[1:]):
                 raise ValueError(f"the ranker's output {name!r} is {output.shape}; a score is one number per row")
-        flat = {name: tf.cast(tf.reshape(output, [-1]), tf.float32) for name, output in outputs.items()}
-        return {name: TensorColumn(output) for name, output in flat.items()}
+        return {name: TensorColumn(tf.cast(tf.reshape(x, [-1]), tf.float32)) for name, x in outputs.items()}
 
 
 def in_blocks(

@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from kerasrec.serving.recommend import input_names
 from kerasrec.serving.recommender import Recommender
-from kerasrec.serving.recommender_graph import RecommenderGraph
 from kerasrec.serving.served_recommender import RECOMMENDER
 from kerasrec.serving.write import export_on_ranks, write_saved_model
 
+if TYPE_CHECKING:
+    from kerasrec.etl.workflow import Workflow
 
-def export_recommender(recommender: Recommender, path: Path, overwrite: bool) -> Path:
+
+def export_recommender(recommender: Recommender, path: Path, workflow: Workflow | None, overwrite: bool) -> Path:
     """Write a recommender as a SavedModel; see `kr.serving.export`."""
+    if workflow is not None:
+        raise ValueError("workflow=: a recommender has the workflows of its stages; leave it out")
     stages = recommender.stages
 
     def write(_: None) -> None:
-        graph = RecommenderGraph(stages)
+        graph = recommender.graph()
         signature = graph.trace()
         description = graph.describe(signature)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,11 +10,12 @@ import numpy as np
 import polars as pl
 import tensorflow as tf
 
-from kerasrec.etl.lookup.expression_values import Compute
-from kerasrec.schema import Column, Schema, SchemaError
+from kerasrec.schema import Column, Schema, SchemaError, Tag
 from kerasrec.serving.column_rows import TensorColumns, of_frame
-from kerasrec.serving.index_model import IndexGraphs
-from kerasrec.serving.ranker import Ranker, Split
+from kerasrec.serving.expressions import Filters, Score, check_inputs
+from kerasrec.serving.index_model import IndexGraphs, free_name
+from kerasrec.serving.item_features import ItemFeatures, refuse_shared_names
+from kerasrec.serving.ranker import Ranker, Split, is_of_item
 from kerasrec.serving.reads import FeatureRead
 
 if TYPE_CHECKING:
@@ -23,47 +24,117 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Stages:
-    """What the stages of a recommender read and compute.
+    """The stages of a recommender, and the items that it may recommend.
 
     Attributes:
         retriever: encodes queries.
-        ids: the raw ids of the items that may be recommended.
-        vectors: theirs, (m, dim).
-        ranker: scores pairs of a query and an item.
-        split: what its features are computed from.
-        item_key: the column of ids in rows of items.
-        items: raw columns of the items, in the order of ids.
-        item_features: what the ranker reads of items.
+        ranker: scores pairs of a request and an item.
+        items: the rows of all items.
         filters: conditions on columns of items and requests.
-        filter_columns: the columns of items that they read.
-        score: of the ranker's outputs, and columns of items and requests; or an output's name.
-        score_columns: the columns of items that it reads.
+        score: of the ranker's outputs, and columns of items and requests.
         request: the columns of a request, without those to leave out.
-        request_read: those that filters and score read.
-        exclude: the list column of ids to leave out.
-        k: the name of the input of how many.
-        candidates: how many are retrieved.
-        diversity: of the order, from 0 to 1.
+        ids: the raw ids of the items that meet the filters of items.
+        vectors: theirs, (m, dim).
+        frame: their raw columns that are read.
+        item_features: what the ranker reads of them.
     """
 
     retriever: IndexGraphs
+    ranker: Ranker
+    items: ItemFeatures
+    filters: Filters
+    score: Score
+    request: Schema
     ids: pl.Series
     vectors: np.ndarray
-    ranker: Ranker
-    split: Split
-    item_key: str
-    items: pl.DataFrame
+    frame: pl.DataFrame
     item_features: TensorColumns
-    filters: list[Compute]
-    filter_columns: Schema
-    score: Compute | str
-    score_columns: Schema
-    request: Schema
-    request_read: list[str]
-    exclude: Column
-    k: str
-    candidates: int
-    diversity: float
+
+    @classmethod
+    def of(
+        cls,
+        retriever: IndexGraphs,
+        ranker: Ranker,
+        items: ItemFeatures,
+        filters: pl.Expr | Sequence[pl.Expr] | None,
+        inputs: Iterable[Column],
+        score: str | pl.Expr | None,
+    ) -> Stages:
+        """Check the arguments of a recommender, and read the items."""
+        raw = ranker.raw(ranker.reads)
+        of_items = [column.name for column in raw if is_of_item(column, items.names, items.key)]
+        request = request_columns(retriever.raw_queries, Schema(c for c in raw if c.name not in of_items))
+        more = check_inputs(inputs, request, items.names)
+        request = Schema([*request, *more])
+        conditions = Filters.of(filters, items.names, request)
+        order = Score.of_outputs(score, ranker.targets, items.names, request)
+        read = [*conditions.names, *order.names]
+        if unread := [column.name for column in more if column.name not in read]:
+            raise ValueError(
+                f"inputs: neither filters nor score reads {', '.join(map(repr, unread))}; leave it out"
+            )
+        refuse_shared_names([*of_items, *read], items.names, request, items.key)
+        conditions.computed(types_of(conditions.request_names, items, request))
+        order.computed(types_of(order.names, items, request))
+        split = ranker.split(items.names, items.key)
+
+        frame = items.frame([*of_items, *(name for name in read if name in items.names)])
+        keep = conditions.kept(frame)
+        if not keep.any():
+            raise ValueError(f"filters: no item of {len(keep):,} meets {' and '.join(map(str, conditions.item))}")
+        frame, vectors = frame.filter(keep), retriever.index.vectors[keep]
+        ids, features = retriever.ids.values.filter(pl.Series(keep)), item_features_of(ranker, split.item, frame)
+        return cls(retriever, ranker, items, conditions, order, request, ids, vectors, frame, features)
+
+    @property
+    def split(self) -> Split:
+        """What the ranker's features are computed from."""
+        return self.ranker.split(self.items.names, self.items.key)
+
+    @property
+    def exclude(self) -> Column:
+        """The list column of ids to leave out, in requests."""
+        return Column(free_name("exclude", self.request.names), self.retriever.key.dtype, (Tag.LIST,))
+
+    @property
+    def k(self) -> str:
+        """The name of the input of how many items."""
+        return free_name("k", [*self.request.names, self.exclude.name])
+
+    def of_items(self, names: Sequence[str]) -> Schema:
+        """Describe those of some columns that are of items."""
+        return self.items.columns([name for name in names if name in self.items.names])
+
+    def types(self, names: Sequence[str]) -> Schema:
+        """Describe columns of items and requests."""
+        return types_of(names, self.items, self.request)
+
+    def __str__(self) -> str:
+        index, items, filters = self.retriever.index, self.items, self.filters
+        conditions = "; ".join(map(str, [*filters.item, *filters.request]))
+        kinds = {c.name: f"list of {c.dtype}" if c.is_list else c.dtype for c in self.request}
+        inputs = [*(f"{name} ({kind})" for name, kind in kinds.items()), self.exclude.name, self.k]
+        width, similarity = index.vectors.shape[1], index.model.similarity
+        lines = [
+            f"{len(self.ids):,} items of {index.model.name}, {width} wide, by {similarity}",
+            f"filters    {conditions or 'none'}",
+            f"score      {self.score} of {self.ranker.model.name}",
+            f"requests   {', '.join(inputs)}",
+            f"items      {', '.join(self.frame.columns)}",
+        ]
+        if unread := [name for name in items.names if name not in self.frame.columns]:
+            lines.append(f"not read   {', '.join(unread)} of item_features")
+        if filters.item:
+            lines.append(f"left out   {len(items.rows) - len(self.ids):,} items of the index, by filters")
+        if items.others:
+            lines.append(f"left out   {items.others:,} rows of item_features that the index does not have")
+        return "\n".join(lines)
+
+
+def types_of(names: Sequence[str], items: ItemFeatures, request: Schema) -> Schema:
+    """Describe columns of items and requests; where both have one, that of items."""
+    of_items = items.columns([name for name in dict.fromkeys(names) if name in items.names])
+    return Schema([*of_items, *(c for c in request if c.name in names and c.name not in of_items)])
 
 
 def item_features_of(ranker: Ranker, reads: list[FeatureRead], items: pl.DataFrame) -> TensorColumns:
@@ -79,13 +150,9 @@ def item_features_of(ranker: Ranker, reads: list[FeatureRead], items: pl.DataFra
         if ranker.workflow is None:
             return of_frame(items, columns)
         made = ranker.workflow.transform(items, targets=False, columns=columns.names, fitted=False)
-        plain_columns = [Column(c.name, made.schema[c.name].dtype, c.tags) for c in columns]
-        values = of_frame(made.collect(), plain_columns)
+        values = of_frame(made.collect(), [Column(c.name, made.schema[c.name].dtype, c.tags) for c in columns])
     except ValueError as error:  # a SchemaError is one
-        raise SchemaError(
-            f"item_features: {error}. The rows are counted among those of the index that meet the filters; "
-            "pl.col(name).is_not_null() is one"
-        ) from error
+        raise SchemaError(f"item_features, of the items of the index that meet the filters: {error}") from error
     return {c.name: values[c.name].evolve(values=tf.cast(values[c.name].values, c.dtype)) for c in columns}
 
 

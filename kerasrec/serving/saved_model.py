@@ -43,8 +43,7 @@ def export(
 
     Columns whose names are not Python identifiers are renamed by `kerasrec.serving.wire.wire_names`.
 
-    An index, or a next-item model, has other signatures, to search candidates and to change them:
-    `kerasrec.serving.index_model`. That of a recommender is described at `ServedRecommender`.
+    An index or a next-item model has others: `kerasrec.serving.index_model`. A recommender: `ServedRecommender`.
 
     Every rank must call it. Rank 0 gathers the tables some 16 MiB at a time and writes the same SavedModel as one
     rank would. Weights that are not trained, such as moving means, become their mean over ranks.
@@ -75,13 +74,10 @@ def export(
     """
     require_tensorflow()
     check_path(path)
-    if isinstance(model, Recommender):
-        if workflow is not None:
-            raise ValueError("workflow=: a recommender has the workflows of its stages; leave it out")
-        return export_recommender(model, Path(os.path.abspath(path)), overwrite)
     if isinstance(model, Retriever):
         model = Index(model)
-    write = export_index if isinstance(model, Index) else _export_model
+    other = export_recommender if isinstance(model, Recommender) else _export_model
+    write = export_index if isinstance(model, Index) else other
     return write(model, Path(os.path.abspath(path)), workflow, overwrite)
 
 
@@ -105,6 +101,9 @@ def check(model: Any, workflow: Workflow | None = None) -> None:
     It does everything but write, so an operator or a layer that cannot be exported is found as well.
     """
     require_tensorflow()
+    if isinstance(model, Recommender):
+        model.graph().trace()
+        return
     if isinstance(model, Retriever):
         IndexGraphs(Index(model), workflow).build()
         return
