@@ -206,12 +206,13 @@ def fit_next_item(run: Run) -> None:
     """Train until NDCG@10 on the rows to validate gets no better, and test the best epoch."""
     settings = dict(run.settings)
     batch, rate, epochs, patience = (settings.pop(key) for key in ("batch", "rate", "epochs", "patience"))
+    epsilon = settings.pop("epsilon", 1e-7)
     loss = loss_of(settings)
     folders = retrieval_data.sequences(run.data_set, run.args.data, run.args.out)
     train = retrieval_data.loader(folders["train"], batch, run.seed)
     valid, test = (retrieval_data.loader(folders[part], 512) for part in ("valid", "test"))
     model = getattr(kr.models, CLASS[run.model])(train.schema, seed=run.seed, **settings)
-    model.compile(optimizer=kr.optimizers.Adam(rate), loss=loss)
+    model.compile(optimizer=kr.optimizers.Adam(rate, epsilon=epsilon), loss=loss)
     stopping = keras.callbacks.EarlyStopping(
         "val_ndcg@10", patience=patience, mode="max", restore_best_weights=True, start_from_epoch=0
     )

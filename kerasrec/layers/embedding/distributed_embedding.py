@@ -36,6 +36,7 @@ from kerasrec.tables.plan import Plan, distinct_tables
 from kerasrec.tables.row_io import row_dtype, write_rows
 from kerasrec.tables.sharding import ShardedStack, shard_tables
 from kerasrec.tables.variables import ReplicaVariable, TableVariable
+from kerasrec.typing import Regularizer, Tensor
 
 
 @keras.saving.register_keras_serializable("kerasrec")
@@ -199,9 +200,7 @@ class DistributedEmbedding(keras.layers.Layer):
         for name, config in self._features:
             if config.table.regularizer is None:
                 continue
-            regularizer = keras.regularizers.get(deepcopy(config.table.regularizer))
-            rows = ops.cast(bag_count(bags[name]), "float32")
-            self.add_loss(regularizer(ops.cast(vectors[name], "float32")) / ops.maximum(rows, 1.0))
+            self.add_loss(mean_penalty(config.table.regularizer, vectors[name], bag_count(bags[name])))
 
     def _check_trainer(self) -> None:
         """Refuse a compiled model that several ranks cannot train; warn of an optimizer that is slow."""
@@ -343,3 +342,9 @@ def _is_weighted(given: Any) -> bool:
 
 def _tensor(value: Any) -> Any:
     return value if hasattr(value, "dtype") else ops.convert_to_tensor(value)
+
+
+def mean_penalty(regularizer: Regularizer, vectors: Tensor, rows: int | Tensor) -> Tensor:
+    """Return the penalty of vectors, per row."""
+    penalty: Tensor = keras.regularizers.get(deepcopy(regularizer))(ops.cast(vectors, "float32"))
+    return penalty / ops.maximum(ops.cast(rows, "float32"), 1.0)

@@ -6,6 +6,7 @@ from keras import ops
 
 from kerasrec.layers.embedding.distributed_embedding import DistributedEmbedding
 from kerasrec.layers.embedding.local_lookup import LocalLookup
+from kerasrec.tables.config import TableConfig
 from kerasrec.typing import Tensor
 
 
@@ -23,8 +24,12 @@ class TableVectors:
         self.embeddings, self.feature, self.first_id, self.training = embeddings, feature, first_id, training
 
     @property
+    def table(self) -> TableConfig:
+        return self.embeddings.features[self.feature].table
+
+    @property
     def count(self) -> int:
-        return self.embeddings.features[self.feature].table.vocabulary_size
+        return self.table.vocabulary_size
 
     def lookup(self, ids: Tensor) -> Tensor:
         vectors: Tensor = self.embeddings({self.feature: ids}, training=self.training)[self.feature]

@@ -14,7 +14,7 @@ from kerasrec.etl.operator.id_columns import FIRST
 from kerasrec.layers import MLP, DistributedEmbedding
 from kerasrec.layers.embedding.table_vectors import TableVectors
 from kerasrec.layers.inputs import ContinuousInputs, ids_of, present
-from kerasrec.losses.item_vectors import ItemVectors
+from kerasrec.losses.item_vectors import CandidateLoss
 from kerasrec.models.options import Options
 from kerasrec.models.retrieval.columns import TowerColumns
 from kerasrec.models.retrieval.items import EncodedRows
@@ -42,8 +42,10 @@ class RetrievalModel(PairTrainer):
         item_id: the column that names the candidate; by default the one with the tag item_id.
         embed_item_id: whether the candidate's vector is made from its id, too. If it is not, it is made from the
             other columns alone, for new candidates as for old ones.
-        combiner, embeddings_initializer, embeddings_regularizer, activation, kernel_initializer,
-            kernel_regularizer, seed: as in `SchemaModel`.
+        combiner, embeddings_initializer, activation, kernel_initializer, kernel_regularizer, seed: as in
+            `SchemaModel`.
+        embeddings_regularizer: as there, of the rows that a batch looks up; of candidates those that a loss over
+            all ids looks up, as its negatives.
         id_width: the width of a table of its own for the candidate's id, which then shares none with lists of past
             ids; an argument for subclasses, which is not in the config.
         name, dtype, trainable: as in any Keras layer; dtype is the policy of the dense layers.
@@ -172,13 +174,15 @@ class RetrievalModel(PairTrainer):
         ids = ids_of(self.schema, features)
         vectors = {} if self.embeddings is None else self.embeddings(ids, training=training)
         if self.item_table is not None:
-            vectors = {**vectors, **self.item_table(ids, training=training)}
+            # A loss over all ids looks up the candidates itself, and penalizes what it looks up.
+            trained = training and not isinstance(self.loss, CandidateLoss)
+            vectors = {**vectors, **self.item_table(ids, training=trained)}
         return {
             "query": self._query(vectors, features, training),
             "candidate": self._candidate(vectors, features, training),
         }
 
-    def items(self) -> ItemVectors:
+    def items(self) -> EncodedRows:
         if self.candidate_schema.names != [self.item_id] or self.item_table is None:
             raise ValueError(
                 f"{self.name}: this loss needs the vectors of all candidates in each step, but they are made from "

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from keras import ops
+
+from kerasrec.layers.embedding.distributed_embedding import mean_penalty
 from kerasrec.layers.embedding.table_vectors import TableVectors
 from kerasrec.typing import Tensor
 
@@ -16,10 +19,12 @@ class EncodedRows:
     Attributes:
         rows: those of the candidates' ids.
         encode: makes `(n, dim)` of `(n, width)` rows.
+        penalties: the mean penalty per row of each lookup so far.
     """
 
     rows: TableVectors
     encode: Callable[[Tensor], Tensor]
+    penalties: list[Tensor] = field(default_factory=list)
 
     @property
     def count(self) -> int:
@@ -33,8 +38,13 @@ class EncodedRows:
 
     def lookup(self, ids: Tensor) -> Tensor:
         """Return the vectors of ids `(n,)`, `(n, dim)`."""
-        return self.encode(self.rows.lookup(ids))
+        return self._encode(self.rows.lookup(ids))
 
     def all(self) -> Tensor:
         """Return the vectors of all ids, `(count, dim)`."""
-        return self.encode(self.rows.all())
+        return self._encode(self.rows.all())
+
+    def _encode(self, rows: Tensor) -> Tensor:
+        if (regularizer := self.rows.table.regularizer) is not None:
+            self.penalties.append(mean_penalty(regularizer, rows, ops.shape(rows)[0]))
+        return self.encode(rows)

@@ -11,10 +11,11 @@ from keras import ops
 from kerasrec.layers.inputs import present
 from kerasrec.losses.batch_candidates import BatchCandidates
 from kerasrec.losses.in_batch import InBatchLoss, InBatchSoftmax
-from kerasrec.losses.item_vectors import CandidateLoss, ItemVectors
+from kerasrec.losses.item_vectors import CandidateLoss
 from kerasrec.models.compile_arguments import OptimizerOrName, resolve_optimizer, suit_to_rows
 from kerasrec.models.dataset_arguments import by_name
 from kerasrec.models.fit_data import rows_of
+from kerasrec.models.retrieval.items import EncodedRows
 from kerasrec.models.retrieval.positives import check_dataset, refusing_negatives, where_positive
 from kerasrec.models.retrieval.similarity import factors_of, products_of
 from kerasrec.models.trainer import SchemaTrainer
@@ -47,7 +48,7 @@ class PairTrainer(SchemaTrainer):
         """The width of the vectors."""
         raise NotImplementedError
 
-    def items(self) -> ItemVectors:
+    def items(self) -> EncodedRows:
         """Return the vectors of all candidates, as factors of dot products. Raises `ValueError` without such."""
         raise NotImplementedError
 
@@ -142,7 +143,9 @@ class PairTrainer(SchemaTrainer):
             losses = self.loss.per_example(queries, candidates, ids, self.batch_candidates, training)
             total = ops.sum(losses if weights is None else losses * weights)
         else:
-            total = self.loss.weighted_sum(queries, ids, self.items(), self._generator, weights)
+            items = self.items()
+            total = self.loss.weighted_sum(queries, ids, items, self._generator, weights)
+            penalties += items.penalties if training else []
         mean = total / ops.cast(ops.shape(ids)[0], "float32")
         return where_positive(sum(penalties, mean), y)
 
