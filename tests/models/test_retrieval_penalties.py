@@ -1,4 +1,4 @@
-"""Penalties of embeddings in retrieval models: on the rows that a step looks up, the loss's negatives among them."""
+"""Penalties of embeddings in retrieval models: on the rows that a step looks up, a loss's negatives too."""
 
 import keras
 import numpy as np
