@@ -166,7 +166,7 @@ def columns_read(expression: pl.Expr, where: str, available: Mapping[str, Iterab
             f"request has as inputs=[kr.Column({unknown[0]!r}, dtype)]"
         )
     if not names:
-        raise ValueError(f"{where}: {expression} reads no column")
+        raise ValueError(f"{where}: {expression} names no column")
     return names
 
 

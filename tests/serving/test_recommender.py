@@ -317,7 +317,7 @@ def test_what_does_not_fit_is_refused_when_a_recommender_is_made(index, pipeline
         "must not depend on other rows": lambda: make(
             filters=pl.col("price").mean() < pl.col("max price"), inputs=[LIMIT]
         ),
-        "reads no column": lambda: make(filters=pl.lit(True)),
+        "names no column": lambda: make(filters=pl.lit(True)),
         "is Boolean; expected numbers": lambda: make(score=pl.col("clicked") > 0.5),
         "candidates must be an integer >= 1; got 0": lambda: make(candidates=0),
         r"diversity must be in \[0, 1\]; got 2": lambda: make(diversity=2),
