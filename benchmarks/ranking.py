@@ -49,7 +49,7 @@ def measure(options: argparse.Namespace, candidates: int) -> dict[str, dict[str,
     q = rng.normal(size=(count, options.dim)).astype(np.float32)
     c = rng.normal(size=(candidates, options.dim)).astype(np.float32)
     targets = Lists.one_per_row(rng.integers(0, candidates, count))
-    rows = rows_per_block(candidates)
+    rows = rows_per_block(count, candidates, os.cpu_count() or 1)
 
     def in_blocks() -> None:
         for start in range(0, count, rows):

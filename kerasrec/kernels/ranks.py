@@ -11,7 +11,6 @@ import logging
 import os
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
 
 import numpy as np
 
@@ -32,47 +31,42 @@ def compiled() -> ctypes.CDLL | None:
         return None
 
 
-def count_reaching(scores: np.ndarray, rows: np.ndarray, bounds: np.ndarray) -> np.ndarray:
-    """Return how many scores of a row reach each bound, (n,) int64.
+def count_and_cover(
+    scores: np.ndarray, offsets: np.ndarray, bounds: np.ndarray, at: Sequence[int], levels: np.ndarray
+) -> np.ndarray:
+    """Count the scores of each row that reach its bounds, and mark the columns that are among the best of any row.
+
+    Both are done at once because a row of scores is in the processor's cache then. Of equal scores the first
+    columns are the best, and -inf is never among them.
 
     Args:
         scores: (rows, m) float32 or float64, in C order.
-        rows: (n,), the row of each bound.
+        offsets: (rows + 1,) int64, where in `bounds` those of each row start.
         bounds: (n,) floats.
+        at: numbers k, ascending, at most 255 of them; none if nothing is to be marked.
+        levels: (m,) uint8, of how many of the k, from the greatest on, a column was among the k best of a row
+            before; it is brought up to date.
+
+    Returns:
+        (n,) int64, one count per bound.
     """
     bounds = np.ascontiguousarray(bounds, scores.dtype)
     if (library := compiled()) is None:
+        _cover(scores, at, levels)
+        rows = np.repeat(np.arange(len(scores)), np.diff(offsets))
         return np.array([np.count_nonzero(scores[i] >= bound) for i, bound in zip(rows, bounds, strict=True)], int)
-    counts = np.empty(len(rows), np.int64)
-    rows = np.ascontiguousarray(rows, np.int64)
-    _call(library, "count_reaching", scores, scores.shape[1], rows, bounds, len(rows), counts)
+    counts, ascending = np.empty(len(bounds), np.int64), np.array(at, np.int64)
+    values = [
+        ctypes.c_void_p(item.ctypes.data) if isinstance(item, np.ndarray) else ctypes.c_int64(item)
+        for item in (scores, *scores.shape, offsets, bounds, counts, ascending, len(ascending), levels)
+    ]
+    getattr(library, f"count_and_cover_{8 * scores.dtype.itemsize}")(*values)
     return counts
 
 
-def cover(scores: np.ndarray, at: Sequence[int], levels: np.ndarray) -> None:
-    """Mark the columns that are among the best of any row; of equal scores the first ones are, and -inf never.
-
-    Args:
-        scores: (rows, m) float32 or float64, in C order.
-        at: numbers k, ascending, at most 255 of them.
-        levels: (m,) uint8, of how many of the k, from the greatest on, a column was among the k best of a row
-            before; it is brought up to date.
-    """
-    if (library := compiled()) is None:
-        order = np.argsort(-scores, axis=1, kind="stable")
-        for level, k in enumerate(reversed(at), 1):
-            best = order[:, :k]
-            best = best[np.take_along_axis(scores, best, axis=1) > -np.inf]
-            levels[best] = np.maximum(levels[best], level)
-        return
-    ascending = np.array(at, np.int64)
-    _call(library, "cover", scores, len(scores), scores.shape[1], ascending, len(ascending), levels)
-
-
-def _call(library: ctypes.CDLL, name: str, scores: np.ndarray, *arguments: Any) -> None:
-    """Call the function for the type of the scores, with arrays as their addresses."""
-    values = [
-        ctypes.c_void_p(item.ctypes.data) if isinstance(item, np.ndarray) else ctypes.c_int64(item)
-        for item in (scores, *arguments)
-    ]
-    getattr(library, f"{name}_{8 * scores.dtype.itemsize}")(*values)
+def _cover(scores: np.ndarray, at: Sequence[int], levels: np.ndarray) -> None:
+    order = np.argsort(-scores, axis=1, kind="stable")
+    for level, k in enumerate(reversed(at), 1):
+        best = order[:, :k]
+        best = best[np.take_along_axis(scores, best, axis=1) > -np.inf]
+        levels[best] = np.maximum(levels[best], level)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from kerasrec.kernels.ranks import count_reaching, cover
+from kerasrec.kernels.ranks import count_and_cover
 from kerasrec.retrieval.lists import Lists
 from kerasrec.retrieval.scores import Scores, Similarity, VectorScores, for_each_block
 from kerasrec.retrieval.selection import TopK, best_of_block
@@ -27,7 +27,7 @@ def top_k(
     """Return the k best candidates of each query, computed exactly.
 
     The scores are products of blocks of queries with all candidates: one per processor in memory at a time, of 4
-    MiB or of 64 queries, up to 512 MiB of all. Of equal scores the first candidate wins.
+    MiB or of 256 queries, up to 512 MiB of all. Of equal scores the first candidate wins.
 
     Args:
         queries: (n, d) floats.
@@ -99,21 +99,11 @@ def target_ranks(
 
 def target_ranks_of(scores: Scores, targets: Lists, *, exclude: Lists | None = None) -> np.ndarray:
     """Return the ranks of targets as `target_ranks` does, by any scores."""
-    _check(scores, targets, exclude)
-    ranks = np.empty(len(targets.values), np.int64)
-
-    def rank(start: int, block: np.ndarray) -> None:
-        own = targets.rows(start, start + len(block))
-        reached, _ = leave_out(block, start, exclude, own)
-        places = np.where(reached > -np.inf, _ranks(block, own, reached), scores.candidates)
-        ranks[targets.offsets[start] : targets.offsets[start + len(block)]] = places
-
-    for_each_block(scores, rank)
-    return ranks
+    return ranking_of(scores, targets, (), exclude=exclude).ranks
 
 
 class Ranking(NamedTuple):
-    """The ranks of targets up to the greatest k, and what is among the best.
+    """The ranks of targets, and what is among the best.
 
     Attributes:
         ranks: as `target_ranks` returns them.
@@ -128,65 +118,49 @@ class Ranking(NamedTuple):
 
 def ranking_of(scores: Scores, targets: Lists, at: Sequence[int], *, exclude: Lists | None = None) -> Ranking:
     """Return the ranks of targets, and which candidates are covered."""
-    _check(scores, targets, exclude)
+    targets.check("targets", scores.queries, scores.candidates)
+    targets.refuse_repeated("targets")
+    if exclude is not None:
+        exclude.check("exclude", scores.queries, scores.candidates)
     ranks, seen = np.empty(len(targets.values), np.int64), np.zeros(len(targets.values), bool)
-    coverage = _Coverage(scores.candidates, at)
+    cuts, levels, lock = sorted(set(at)), np.zeros(scores.candidates, np.uint8), threading.Lock()
 
     def rank(start: int, block: np.ndarray) -> None:
         own = targets.rows(start, start + len(block))
         span = slice(targets.offsets[start], targets.offsets[start + len(block)])
         reached, seen[span] = leave_out(block, start, exclude, own)
-        ranks[span] = np.where(reached > -np.inf, _ranks(block, own, reached), scores.candidates)
-        coverage.add(block)
+        raised = levels.copy()
+        places = _ranks(block, own, reached, cuts, raised)
+        ranks[span] = np.where(reached > -np.inf, places, scores.candidates)
+        with lock:
+            np.maximum(levels, raised, out=levels)
 
     for_each_block(scores, rank)
-    return Ranking(ranks, coverage.covered(), int(seen.sum()))
+    covered = {k: levels >= len(cuts) - i for i, k in enumerate(cuts)}
+    return Ranking(ranks, covered, int(seen.sum()))
 
 
-class _Coverage:
-    """Which of some candidates are among the k best of any query."""
-
-    def __init__(self, candidates: int, at: Sequence[int]):
-        self._at = sorted(set(at))
-        self._levels = np.zeros(candidates, np.uint8)
-        self._lock = threading.Lock()
-
-    def add(self, block: np.ndarray) -> None:
-        """Add the best candidates of a block of scores."""
-        levels = self._levels.copy()
-        cover(block, self._at, levels)
-        with self._lock:
-            np.maximum(self._levels, levels, out=self._levels)
-
-    def covered(self) -> dict[int, np.ndarray]:
-        """Return for each k which candidates are covered, (candidates,) bool."""
-        return {k: self._levels > len(self._at) - 1 - i for i, k in enumerate(self._at)}
-
-
-def _check(scores: Scores, targets: Lists, exclude: Lists | None) -> None:
-    targets.check("targets", scores.queries, scores.candidates)
-    targets.refuse_repeated("targets")
-    if exclude is not None:
-        exclude.check("exclude", scores.queries, scores.candidates)
-
-
-def _ranks(scores: np.ndarray, targets: Lists, reached: np.ndarray) -> np.ndarray:
-    """Return how many of a row's scores reach each target's, without the target's own.
+def _ranks(
+    scores: np.ndarray, targets: Lists, reached: np.ndarray, at: Sequence[int], levels: np.ndarray
+) -> np.ndarray:
+    """Return how many of a row's scores reach each target's, without the target's own; mark what is covered.
 
     Args:
         scores: (n, m).
         targets: those of each row.
         reached: their scores.
+        at, levels: as `count_and_cover` has them.
     """
     most = int(targets.lengths.max(initial=0))
     if most > MOST_COMPARED:
+        count_and_cover(scores, np.zeros_like(targets.offsets), np.empty(0), at, levels)
         ranks = np.empty(len(reached), np.int64)
         ordered = np.sort(scores, axis=1)
         for i in range(len(targets)):
             span = slice(targets.offsets[i], targets.offsets[i + 1])
             ranks[span] = scores.shape[1] - np.searchsorted(ordered[i], reached[span])
     else:
-        ranks = count_reaching(scores, targets.row_numbers, reached)
+        ranks = count_and_cover(scores, targets.offsets, reached, at, levels)
     if most > 1:
         ranks -= _equal_targets_after(targets.row_numbers, reached)
     return ranks - 1

@@ -13,8 +13,9 @@ from kerasrec.retrieval.blas import blas_threads, one_product_per_thread
 
 Similarity: TypeAlias = Literal["dot", "cosine", "l2"]
 
-CACHE_BYTES = 4 << 20  # a block of scores stays in a processor's cache between the product and the selection
-FEWEST_QUERIES = 64  # a product with fewer rows waits for memory
+CACHE_BYTES = 4 << 20  # a block of scores stays in a processor's cache between the product and the selection,
+QUERIES = 256  # unless it has fewer rows: products of those take longer, as each reads all candidates
+FEWEST_QUERIES = 64  # where QUERIES rows of all threads would take too much memory
 MOST_BYTES = 512 << 20  # of all blocks of scores at a time
 THREADS = 2  # that select from blocks of a function
 
@@ -131,7 +132,8 @@ def for_each_block(scores: Scores, work: Callable[[int, np.ndarray], None]) -> N
 
     `work` writes its results where no other block's go, and keeps nothing of the block.
     """
-    rows = rows_per_block(scores.candidates)
+    threads = blas_threads() if scores.concurrent else THREADS
+    rows = rows_per_block(scores.queries, scores.candidates, threads)
     starts = deque(range(0, scores.queries, rows))
 
     def compute_and_work() -> None:  # a block that its own thread has computed is in that processor's cache
@@ -147,8 +149,7 @@ def for_each_block(scores: Scores, work: Callable[[int, np.ndarray], None]) -> N
     if len(starts) == 1:
         compute_and_work()
     elif scores.concurrent:
-        cores = blas_threads()
-        threads = max(1, min(cores, len(starts), MOST_BYTES // (4 * rows * max(scores.candidates, 1))))
+        cores, threads = threads, max(1, min(threads, len(starts), MOST_BYTES // (rows * _row_bytes(scores.candidates))))
         with one_product_per_thread(max(1, cores // threads)), ThreadPoolExecutor(threads) as pool:
             try:
                 for future in [pool.submit(compute_and_work) for _ in range(threads)]:
@@ -166,17 +167,30 @@ def for_each_block(scores: Scores, work: Callable[[int, np.ndarray], None]) -> N
                 future.result()
 
 
-def rows_per_block(candidates: int) -> int:
-    """Return of how many queries the scores are computed at a time."""
-    bytes_per_query = 4 * max(candidates, 1)
-    return max(1, min(max(FEWEST_QUERIES, CACHE_BYTES // bytes_per_query), MOST_BYTES // bytes_per_query))
+def rows_per_block(queries: int, candidates: int, threads: int) -> int:
+    """Return of how many queries the scores are computed at a time, so that the threads have equal numbers of them."""
+    row = _row_bytes(candidates)
+    most = max(FEWEST_QUERIES, MOST_BYTES // (row * threads))
+    rows = max(1, min(max(QUERIES, CACHE_BYTES // row), most, MOST_BYTES // row))
+    blocks = -(-queries // rows)
+    if blocks > 1:
+        blocks = -(-blocks // threads) * threads
+    return max(1, -(-queries // max(1, blocks)))
+
+
+def _row_bytes(candidates: int) -> int:
+    return 4 * max(candidates, 1)
 
 
 def repeated_rows(vectors: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the positions of vectors that an earlier one equals, and the positions of those earlier ones."""
     # Equal vectors have equal first numbers, so few have to be compared.
-    _, inverse, times = np.unique(vectors[:, 0], return_inverse=True, return_counts=True)
-    shared = np.flatnonzero(times[inverse] > 1)
+    first = vectors[:, 0]
+    ordered = np.sort(first)
+    repeated = np.unique(ordered[1:][ordered[1:] == ordered[:-1]])
+    if not len(repeated):
+        return np.empty(0, np.int64), np.empty(0, np.int64)
+    shared = np.flatnonzero(repeated[np.searchsorted(repeated[:-1], first)] == first)
     words = np.ascontiguousarray(vectors[shared] + 0).view(np.uint32)  # adding 0 makes -0.0 the same as 0.0
     factors = np.random.default_rng(0).integers(1, 1 << 63, words.shape[1], np.uint64)
     hashes = np.zeros(len(words), np.uint64)

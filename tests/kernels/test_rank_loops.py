@@ -20,7 +20,7 @@ def way(request, monkeypatch):
 def blocks(draw):
     """Scores with ties, zeros of both signs and excluded columns, of widths around those of the vectors."""
     rng = np.random.default_rng(draw(st.integers(0, 2**32)))
-    shape = draw(st.integers(0, 5)), draw(st.integers(1, 70) | st.sampled_from([1023, 1024, 1025, 2100]))
+    shape = draw(st.integers(0, 5)), draw(st.integers(1, 70) | st.sampled_from([511, 512, 513, 2100]))
     scores = rng.integers(-3, 4, shape) if draw(st.booleans()) else rng.normal(size=shape)
     scores = scores.astype(draw(st.sampled_from(["float32", "float64"])))
     scores[(scores == 0) & (rng.random(shape) < 0.5)] = -0.0
@@ -40,24 +40,24 @@ def _check(scores, at, seed):
         for k in at:
             for j in order[:k]:
                 expected[j] = max(expected[j], sum(other >= k for other in at))
+    offsets = np.cumsum([0, *rng.integers(0, 4, len(scores))])
+    rows = np.repeat(np.arange(len(scores)), np.diff(offsets))
+    bounds = scores[rows, rng.integers(0, scores.shape[1], len(rows))].astype("float64")
     levels = before.copy()
-    ranks.cover(scores, at, levels)
+    counts = ranks.count_and_cover(scores, offsets, bounds, at, levels)
     np.testing.assert_array_equal(levels, expected)
-
-    if len(scores):
-        rows, columns = rng.integers(0, len(scores), 7), rng.integers(0, scores.shape[1], 7)
-        bounds = scores[rows, columns].astype("float64")
-        counts = [np.count_nonzero(scores[row] >= bound) for row, bound in zip(rows, bounds, strict=True)]
-        np.testing.assert_array_equal(ranks.count_reaching(scores, rows, bounds), counts)
+    reached = [np.count_nonzero(scores[row] >= bound) for row, bound in zip(rows, bounds, strict=True)]
+    np.testing.assert_array_equal(counts, reached)
 
 
 def test_columns_and_counts_are_those_of_a_sort(way):
     _check()
 
 
-def test_no_rows_and_no_bounds(way):
-    levels = np.zeros(3, np.uint8)
-    ranks.cover(np.empty((0, 3), np.float32), [1], levels)
+def test_no_rows_no_columns_and_no_bounds(way):
+    levels, none, offsets = np.zeros(3, np.uint8), np.empty(0), np.zeros(3, np.int64)
+    counts = ranks.count_and_cover(np.empty((0, 3), np.float32), offsets[:1], none, [1], levels)
+    assert len(counts) == 0 and not levels.any()
+    assert len(ranks.count_and_cover(np.ones((2, 0), np.float32), offsets, none, [1], levels[:0])) == 0
+    assert len(ranks.count_and_cover(np.ones((2, 3), np.float32), offsets, none, [], levels)) == 0
     assert not levels.any()
-    none = np.empty(0, np.int64)
-    assert ranks.count_reaching(np.ones((2, 3), np.float32), none, none).shape == (0,)

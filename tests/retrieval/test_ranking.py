@@ -44,7 +44,7 @@ def small_integers(rng, *shape):
 @pytest.fixture
 def small_blocks(monkeypatch):
     """Have several blocks in a small example."""
-    monkeypatch.setattr(scores_module, "FEWEST_QUERIES", 1)
+    monkeypatch.setattr(scores_module, "QUERIES", 1)
     monkeypatch.setattr(scores_module, "CACHE_BYTES", 4 * 7 * 211)
 
 
