@@ -57,7 +57,8 @@ def test_columns_and_counts_are_those_of_a_sort(way):
 def test_no_rows_no_columns_and_no_bounds(way):
     levels, none, offsets = np.zeros(3, np.uint8), np.empty(0), np.zeros(3, np.int64)
     counts = ranks.count_and_cover(np.empty((0, 3), np.float32), offsets[:1], none, [1], levels)
-    assert len(counts) == 0 and not levels.any()
+    assert len(counts) == 0
+    assert not levels.any()
     assert len(ranks.count_and_cover(np.ones((2, 0), np.float32), offsets, none, [1], levels[:0])) == 0
     assert len(ranks.count_and_cover(np.ones((2, 3), np.float32), offsets, none, [], levels)) == 0
     assert not levels.any()
