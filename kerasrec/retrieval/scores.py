@@ -168,7 +168,7 @@ def for_each_block(scores: Scores, work: Callable[[int, np.ndarray], None]) -> N
 
 
 def rows_per_block(queries: int, candidates: int, threads: int) -> int:
-    """Return of how many queries the scores are computed at a time, so that the threads have equal numbers of them."""
+    """Return of how many queries the scores are computed at a time; the threads have equal numbers of blocks."""
     row = _row_bytes(candidates)
     most = max(FEWEST_QUERIES, MOST_BYTES // (row * threads))
     rows = max(1, min(max(QUERIES, CACHE_BYTES // row), most, MOST_BYTES // row))
