@@ -149,10 +149,10 @@ def for_each_block(scores: Scores, work: Callable[[int, np.ndarray], None]) -> N
     if len(starts) == 1:
         compute_and_work()
     elif scores.concurrent:
-        cores, threads = threads, max(1, min(threads, len(starts), MOST_BYTES // (rows * _row_bytes(scores.candidates))))
-        with one_product_per_thread(max(1, cores // threads)), ThreadPoolExecutor(threads) as pool:
+        workers = max(1, min(threads, len(starts), MOST_BYTES // (rows * _row_bytes(scores.candidates))))
+        with one_product_per_thread(max(1, threads // workers)), ThreadPoolExecutor(workers) as pool:
             try:
-                for future in [pool.submit(compute_and_work) for _ in range(threads)]:
+                for future in [pool.submit(compute_and_work) for _ in range(workers)]:
                     future.result()
             finally:
                 starts.clear()
