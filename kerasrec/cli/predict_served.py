@@ -47,7 +47,9 @@ def predict_served(path: Path, source: Source, out: Path, keep: Sequence[str], o
     import_tensorflow()
     served = load(path)
     if not isinstance(served, ServedModel):
-        raise CommandError(f"{path} is an index, which recommends; predict takes a model that predicts")
+        raise CommandError(
+            f"{path} recommends items, with kr.serving.load(path).recommend; predict takes a model that predicts"
+        )
 
     console = Console()
     read = list(dict.fromkeys([*columns, *keep]))

@@ -3,6 +3,8 @@
 import json
 import subprocess
 import sys
+from dataclasses import asdict
+from types import SimpleNamespace
 
 import numpy as np
 import polars as pl
@@ -11,6 +13,8 @@ import pytest
 import kerasrec as kr
 from kerasrec import etl
 from kerasrec.serving import recommender_graph
+from kerasrec.serving.description import Description
+from kerasrec.serving.triton.request_format import BadRequest, Format
 
 sys.path.insert(0, __file__.rsplit("/", 2)[0] + "/retrieval")
 from small_retriever import SmallRetriever, fitted, raw_pairs
@@ -135,9 +139,20 @@ def test_a_process_with_tensorflow_alone_recommends_the_same_from_a_repository_o
     version = kr.serving.triton.export(recommender, tmp_path / "größe")
     assert version == tmp_path / "größe" / "recommender" / "1"
     path = version / "model.savedmodel"
+    form = Format({**asdict(Description.read(path)), "rows": "rows", "version": "version", "max_rows": 9})
+    rows = [{**queries.row(0, named=True), "exclude": ["i1", None]}, queries.row(1, named=True)]
+    asked = SimpleNamespace(name=lambda: "rows", as_numpy=lambda: np.array([[json.dumps(rows).encode()]], object))
+    how_many = SimpleNamespace(name=lambda: "k", as_numpy=lambda: np.array([[4]]))
+    arrays = form.arrays([asked, how_many], path)
+    assert arrays["exclude__values"].tolist() == [b"i1"]
+    assert arrays["exclude__offsets"].tolist() == [0, 1, 1]
+    rows[1]["exclude"] = "i2"
+    with pytest.raises(BadRequest, match="column 'exclude', row 1: expected a list; got 'i2'"):
+        form.arrays(
+            [SimpleNamespace(name=lambda: "rows", as_numpy=lambda: np.array([[json.dumps(rows)]])), how_many], path
+        )
     expected = recommender.recommend(queries, k=4)
-    for served in (kr.serving.load(path), kr.load(path)):
-        assert_same(served.recommend(queries, k=4), expected)
+    assert_same(kr.load(path).recommend(queries, k=4), expected)
     inputs = kr.serving.rows(queries[:1], path) | {"k": np.array([4], np.int32)}
     inputs |= {"exclude__values": np.array(["i1"], object), "exclude__offsets": np.array([0, 1])}
     np.savez(tmp_path / "inputs.npz", **inputs)
@@ -240,12 +255,11 @@ def test_transformed_rows_need_no_workflow(raw):
     scores = model.predict(kr.Loader(pairs, schema=schema, targets=[]), verbose=0).reshape(4, 7)
     best = np.argsort(-scores, axis=1, kind="stable")
     np.testing.assert_array_equal(found["ids"], np.take_along_axis(retrieved, best, axis=1))
-    raw_ids = kr.serving.Recommender(
-        index, model, raw.unique("item").select("item", "price", "genres"), workflow=workflow
-    )
+    items = raw.unique("item").select("item", "price", "genres")
+    raw_ids = kr.serving.Recommender(index, model, items, workflow=workflow, candidates=5)
     names = dict(workflow.vocabulary("item").select("id", "value").iter_rows())
     raw_found = raw_ids.recommend(raw[:4], k=3)
-    again = kr.serving.Recommender(index, model, catalogue).recommend(rows[:4], k=3)
+    again = recommender.recommend(rows[:4], k=3)
     np.testing.assert_array_equal(raw_found["ids"], np.vectorize(names.get)(again["ids"]))
     np.testing.assert_allclose(raw_found["scores"], again["scores"], rtol=1e-5)
 

@@ -128,9 +128,29 @@ class Format:
         if len(records) > self.max_rows:
             raise BadRequest(self._too_many(len(records)))
         try:
-            return rows(records, saved_model)
+            arrays = rows(records, saved_model) | self._optional_lists(records)
         except (ValueError, TypeError) as error:
             raise BadRequest(str(error)) from None
+        if twice := [name for name in arrays if name in others]:
+            raise BadRequest(f"input {twice[0]!r} is in {self.rows_input!r} as well: pass one of them")
+        return arrays
+
+    def _optional_lists(self, records: list[dict[str, Any]]) -> Arrays:
+        """Return the arrays of list columns that rows may leave out, such as `exclude`, if one of them has it."""
+        from kerasrec.schema import Column, Schema
+        from kerasrec.serving import rows
+
+        arrays: Arrays = {}
+        for name in self.optional:
+            if not any(name in record for record in records):
+                continue
+            lists = [record.get(name) for record in records]
+            known = [[x for x in each if x is not None] if isinstance(each, list) else each for each in lists]
+            values, offsets = self.columns[name]["values"] or "", self.columns[name]["offsets"] or ""
+            column = Column(name, self.inputs[values], ("list",))
+            of_column = rows([{name: each} for each in known], Schema([column]))
+            arrays |= dict(zip((values, offsets), of_column.values(), strict=True))
+        return arrays
 
     # ---- several requests ------------------------------------------------------------------------------------
     def rows(self, arrays: Arrays) -> int:
