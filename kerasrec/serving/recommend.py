@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from kerasrec.etl.sources.types import integer_range, is_integer
 from kerasrec.schema import Schema
 from kerasrec.serving.description import Description
 from kerasrec.serving.rows import rows
@@ -41,7 +42,7 @@ class Recommend:
         count = next(len(v) - n.endswith(OFFSETS) for n, v in inputs.items() if not n.endswith(VALUES))
         lists: list[list[Any]] = [[] for _ in range(count)]
         if exclude is not None:
-            lists = [[value for value in row if value is not None] for row in exclude]
+            lists = [[value for value in row if self._may_be_an_id(value)] for row in exclude]
         if len(lists) != count:
             raise ValueError(f"exclude has {len(lists)} lists for {count} rows")
         inputs |= {
@@ -57,6 +58,14 @@ class Recommend:
             ]
             found["ids"] = np.array(texts, object).reshape(found["ids"].shape)
         return found
+
+    def _may_be_an_id(self, value: Any) -> bool:
+        """Return whether a value to leave out is not None, nor an integer that ids have no room for."""
+        dtype = self.signature.inputs[self.names["exclude_values"]]
+        if not is_integer(dtype) or not isinstance(value, int | np.integer):
+            return value is not None
+        least, greatest = integer_range(dtype)
+        return least <= int(value) <= greatest
 
 
 def input_names(description: Description) -> dict[str, str]:

@@ -247,7 +247,9 @@ def test_transformed_rows_need_no_workflow(raw):
     model.compile()
     loader = kr.Loader(catalogue, schema=schema, columns=catalogue.columns, targets=[], batch_size=7)
     recommender = kr.serving.Recommender(index, model, loader, candidates=5)
-    found, retrieved = recommender.recommend(rows[:4], k=7), index.recommend(rows[:4], k=7).ids
+    unknown = [[2**40, -(2**70)]] * 4  # nor would they fit into int32
+    found = recommender.recommend(rows[:4], k=7, exclude=unknown)
+    retrieved = index.recommend(rows[:4], k=7).ids
     pairs = rows[:4].select("user", item=pl.Series(retrieved.tolist())).explode("item")
     pairs = pairs.with_columns(pl.col("item").cast(pl.Int32)).join(
         catalogue, on="item", how="left", maintain_order="left"
