@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, runtime_checkable
 
@@ -62,7 +62,10 @@ class Ranker:
     def of(cls, model: Any, workflow: Workflow | None) -> Ranker:
         """Check that the workflow makes what the model reads."""
         made = None if workflow is None else workflow.output_schema
-        return cls(model, workflow, features_read(model, made), target_names(model, made))
+        reads, outputs = features_read(model, made), getattr(model, "output", None)
+        # A functional model's dict of outputs has names of its own.
+        names = list(outputs) if isinstance(outputs, Mapping) else target_names(model, made)
+        return cls(model, workflow, reads, names)
 
     def raw(self, reads: Iterable[FeatureRead]) -> Schema:
         """Return the raw columns that features are computed from."""

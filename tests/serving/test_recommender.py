@@ -6,6 +6,7 @@ import sys
 from dataclasses import asdict
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import polars as pl
 import pytest
@@ -211,7 +212,7 @@ def test_several_outputs_need_a_score_which_may_read_items_and_requests(raw, ind
         np.testing.assert_allclose(found["scores"][row, :39], values[order], rtol=1e-5)
 
 
-def test_a_next_item_model_retrieves_what_a_model_of_histories_ranks(tmp_path):
+def test_a_next_item_model_retrieves_what_a_model_of_histories_ranks():
     rng = np.random.default_rng(0)
     lists = [[f"i{j}" for j in rng.integers(0, 30, rng.integers(0, 9))] for _ in range(40)]
     events = pl.DataFrame({"item": lists})
@@ -224,15 +225,14 @@ def test_a_next_item_model_retrieves_what_a_model_of_histories_ranks(tmp_path):
     ranking = etl.Workflow(ids + (["hour"] >> etl.Normalize()) + (["clicked"] >> etl.Target())).fit(pairs)
     din = kr.models.DIN(ranking.output_schema, 4, 5, deep_units=[4], seed=3)
     recommender = kr.serving.Recommender(index, kr.Pipeline(ranking, din), candidates=10)
-    served = kr.serving.load(kr.serving.export(recommender, tmp_path / "served"))
     queries = pl.DataFrame({"item": lists[:6], "seen": lists[:6], "hour": range(6)})
-    found, retrieved = served.recommend(queries, k=10), index.recommend(queries, k=10).ids
+    found, retrieved = recommender.recommend(queries, k=10), index.recommend(queries, k=10).ids
     rows = queries.drop("item").with_columns(item=pl.Series(retrieved.tolist())).explode("item")
     scores = kr.Pipeline(ranking, din).predict(rows).reshape(6, 10)
     for row in np.flatnonzero(queries["item"].list.len()):  # without events, items of equal vectors have no order
         assert found["ids"][row].tolist() == retrieved[row][np.argsort(-scores[row], kind="stable")].tolist()
         np.testing.assert_allclose(found["scores"][row], np.sort(scores[row])[::-1], rtol=1e-5)
-    assert served.recommend([{"item": [], "seen": None, "hour": 3}], k=2)["ids"].shape == (1, 2)
+    assert recommender.recommend([{"item": [], "seen": None, "hour": 3}], k=2)["ids"].shape == (1, 2)
 
 
 def test_transformed_rows_need_no_workflow(raw):
@@ -300,7 +300,9 @@ def test_what_does_not_fit_is_refused_when_a_recommender_is_made(index, pipeline
     of_item, of_user = (["price"] >> etl.AddTags(["item"])), (["größe"] >> etl.AddTags(["user"]))
     workflow = etl.Workflow(of_item + of_user + (["clicked"] >> etl.Target())).fit(raw)
     tagged = kr.Pipeline(workflow, kr.models.LR(workflow.output_schema))
-    limit = [pl.col("price") < pl.col("max price")]
+    limit, price = [pl.col("price") < pl.col("max price")], keras.Input((1,), name="price")
+    outputs = {name: keras.layers.Dense(1)(price) for name in ("z score", "b")}
+    functional = keras.Model({"price": price}, outputs)
     for message, call in {
         "2 of 40 items of the index have no row, such as 'i.*'; add their rows": lambda: make(items[2:]),
         "1 ids of column 'item' are in several rows, such as": lambda: make(pl.concat([items, items[:1]])),
@@ -335,6 +337,9 @@ def test_what_does_not_fit_is_refused_when_a_recommender_is_made(index, pipeline
         ),
         "names no column": lambda: make(filters=pl.lit(True)),
         "is Boolean; expected numbers": lambda: make(score=pl.col("clicked") > 0.5),
+        "the ranker predicts 'z score', 'b': pass score=": lambda: make(
+            ranker=functional, workflow=pipeline.workflow
+        ),
         "candidates must be an integer >= 1; got 0": lambda: make(candidates=0),
         r"diversity must be in \[0, 1\]; got 2": lambda: make(diversity=2),
         "workflow= is not used": lambda: make(workflow=pipeline.workflow),
