@@ -135,12 +135,13 @@ def _predictor(model: Any, reads: list[FeatureRead], names: list[str]) -> Predic
 
     def predict(wire: dict[str, tf.Tensor]) -> dict[str, tf.Tensor]:
         features = {read.column.name: input_of(wire, read, tensors[read.column.name]) for read in reads}
-        return _by_name(model(features, training=False), names)
+        return by_name(model(features, training=False), names)
 
     return predict
 
 
-def _by_name(outputs: Any, names: list[str]) -> dict[str, tf.Tensor]:
+def by_name(outputs: Any, names: list[str]) -> dict[str, tf.Tensor]:
+    """Return a model's outputs `(batch, n)` by name."""
     if not isinstance(outputs, Mapping):
         tensors = outputs if isinstance(outputs, list | tuple) else [outputs]
         if len(tensors) != len(names):

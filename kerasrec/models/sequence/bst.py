@@ -131,7 +131,7 @@ class BST(SequenceModel):
     def _transformed(self, k: int, behaviours: Behaviours, training: bool | None) -> Tensor:
         target, history, mask = behaviours
         sequence = ops.concatenate([history, ops.expand_dims(target, 1)], axis=1)
-        mask = ops.pad(mask, [[0, 0], [0, 1]], constant_values=True)
+        mask = ops.concatenate([mask, ops.ones((ops.shape(mask)[0], 1), "bool")], axis=1)
         sequence = self.positions[k](sequence)
         for block in self.transformers[k]:
             sequence = block(sequence, mask=mask, training=training)
