@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+import keras
 import tensorflow as tf
 
 from kerasrec.files import check_target, write_aside
@@ -35,7 +36,11 @@ Encoder = Literal["queries", "candidates"]
 
 
 def onnx(
-    model: Any, path: str | os.PathLike[str], *, encoder: Encoder | None = None, overwrite: bool = False
+    model: keras.Model | Retriever,
+    path: str | os.PathLike[str],
+    *,
+    encoder: Encoder | None = None,
+    overwrite: bool = False,
 ) -> Path:
     """Write a model as an ONNX file that takes features, and return its path.
 
@@ -95,7 +100,7 @@ class _Part:
     function: Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
 
-def _part_of(model: Any, encoder: Encoder | None) -> _Part:
+def _part_of(model: keras.Model | Retriever, encoder: Encoder | None) -> _Part:
     if not isinstance(model, Retriever):
         if encoder is not None:
             raise ValueError(f"encoder={encoder!r}: {model.name!r} is not a retrieval model; leave encoder out")
