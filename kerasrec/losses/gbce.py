@@ -25,6 +25,9 @@ class GBCE(ManyNegatives):
     With `t = 0`, `beta` is 1 and this is binary cross-entropy, which overestimates how probable items are since it
     sees few that are not the own one. With `t = 1`, `beta` is `a`, and the probabilities are calibrated.
 
+    First all scores must fall to those of a rare event, which takes some hundred steps. Gradients are small by then,
+    as they are means over `n` too: `kr.optimizers.Adam(1e-3, epsilon=1e-9)` does not take them for 0.
+
     Args:
         negatives: n, how many items are drawn per example. One that is the example's own does not count.
         t: how far the probabilities are calibrated, in [0, 1].
