@@ -229,7 +229,7 @@ def fit_next_item(run: Run) -> None:
 def loss_of(settings: Settings) -> Any:
     """Return the loss that the settings name, and take its arguments out of them."""
     loss = getattr(kr.losses, settings.pop("loss"))
-    return loss(**{key: settings.pop(key) for key in ("negatives", "t", "shared") if key in settings})
+    return loss(**{key: settings.pop(key) for key in ("negatives", "t", "shared", "offset") if key in settings})
 
 
 # ---- models of pairs, NCF's protocol -------------------------------------------------------------------------

@@ -36,7 +36,7 @@ GSASREC = GBCE | {"embedding_dim": 128, "dropout": 0.5}
 # the rate for half of them takes half the time.
 MF = {
     "embedding_dim": 192, "biases": True, "stddev": 0.1, "loss": "GBCE", "negatives": 8, "t": 0.0,
-    "penalty": 0.005, "optimizer": "SGD", "rate": 0.004, "batch": 1024, "epochs": 128,
+    "offset": 0.0, "penalty": 0.005, "optimizer": "SGD", "rate": 0.004, "batch": 1024, "epochs": 128,
 }  # fmt: skip
 # Of https://github.com/guoyang9/NCF: 32 factors, 3 layers, 4 negatives drawn anew in each epoch, vectors begin at
 # a standard deviation of 0.01. Batches of 256 pairs have 1,024 negatives besides.
