@@ -38,7 +38,8 @@ def in_numpy(name, own, drawn, counts, n=NEGATIVES, t=0.75):
         return np.log(np.exp(own) + (counts * np.exp(drawn)).sum(1)) - own
     alpha = n / (ITEMS - 1)
     beta = alpha * (t * (1 - 1 / alpha) + 1 / alpha)
-    return (beta * softplus(-own) + (counts * softplus(drawn)).sum(1)) / n
+    offset = np.log(beta / n)
+    return (beta * softplus(-own - offset) + (counts * softplus(drawn + offset)).sum(1)) / n
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -84,10 +85,11 @@ def test_every_way_draws_uniformly_from_the_items(way, monkeypatch):
     )
     scores = np.float64(queries @ items.all().numpy().T)
     own = scores[np.arange(50), positives]
-    others = np.where(np.arange(COUNT) == positives[:, None], 0, softplus(scores))[:, FIRST:].mean(1)
     share = min(200 / (ITEMS - 1), 1)
     beta = share * (0.75 * (1 - 1 / share) + 1 / share)
-    expected = beta * softplus(-own) / 200 + others
+    offset = np.log(beta / 200)
+    others = np.where(np.arange(COUNT) == positives[:, None], 0, softplus(scores + offset))[:, FIRST:].mean(1)
+    expected = beta * softplus(-own - offset) / 200 + others
     generator = keras.random.SeedGenerator(0)
     found = np.mean([loss.weighted_sum(queries, positives, items, generator) for _ in range(5)])
     assert found == pytest.approx(expected.sum(), rel=0.02)
@@ -96,8 +98,19 @@ def test_every_way_draws_uniformly_from_the_items(way, monkeypatch):
 def test_gbce_of_t_0_is_binary_cross_entropy_and_of_t_1_is_calibrated():
     own, drawn, counts = np.array([0.3]), np.array([[0.1, -2.0, 1.0, 0.7]]), np.ones((1, 4))
     for t, beta in {0.0: 1.0, 1.0: 4 / (ITEMS - 1)}.items():
-        found = kr.losses.GBCE(4, t).among(ITEMS)(*map(tf.constant, (own, drawn, counts)))
-        np.testing.assert_allclose(found, (beta * softplus(-own) + softplus(drawn).sum(1)) / 4)
+        for offset in (0.0, -1.5):
+            found = kr.losses.GBCE(4, t, offset=offset).among(ITEMS)(*map(tf.constant, (own, drawn, counts)))
+            expected = (beta * softplus(-own - offset) + softplus(drawn + offset).sum(1)) / 4
+            np.testing.assert_allclose(found, expected)
+
+
+@pytest.mark.parametrize("t", [0.0, 0.75, 1.0])
+def test_scores_of_0_are_a_minimum_where_they_may_only_move_together(t):
+    """The default offset is the share of positives: without differences between items there is nothing to learn."""
+    compare, shift = kr.losses.GBCE(64, t).among(1000), tf.Variable(0.0, dtype="float64")
+    with tf.GradientTape() as tape:
+        loss = tf.reduce_sum(compare(tf.zeros(3, "float64") + shift, tf.zeros((3, 64), "float64") + shift, True))
+    assert float(tape.gradient(loss, shift)) == pytest.approx(0, abs=1e-12)
 
 
 @pytest.mark.parametrize("name", LOSSES)
@@ -122,6 +135,8 @@ def test_arguments_and_files():
         assert copy.get_config() == loss.get_config()
     with pytest.raises(ValueError, match=r"t must be in \[0, 1\]; got 1.5"):
         kr.losses.GBCE(t=1.5)
+    with pytest.raises(ValueError, match="offset must be a finite number, or None; got nan"):
+        kr.losses.GBCE(offset=float("nan"))
     with pytest.raises(ValueError, match="negatives must be an integer >= 1; got 0"):
         kr.losses.SampledSoftmax(0)
     with pytest.raises(ValueError, match="cannot compare the candidates of a batch"):

@@ -71,7 +71,9 @@ def test_every_loss_draws_from_it():
         kr.losses.Hinge(2, sampler=only): counts * np.maximum(1 + other - own, 0),
         kr.losses.CosineContrastive(2, 0.1, 3, sampler=only): 1 - own + counts * 3 * np.maximum(other - 0.1, 0),
         kr.losses.SampledSoftmax(2, sampler=only): np.log(np.exp(own) + counts * 2 * np.exp(other) / 20) - own,
-        kr.losses.GBCE(2, t=0, sampler=only): (np.logaddexp(0, -own) + counts * 2 * np.logaddexp(0, other)) / 2,
+        kr.losses.GBCE(2, 0.0, sampler=only, offset=0.0): (
+            np.logaddexp(0, -own) + counts * 2 * np.logaddexp(0, other)
+        ) / 2,
     }
     for loss, values in expected.items():
         found = loss.per_example(queries, positives, Rows(), keras.random.SeedGenerator(0))
