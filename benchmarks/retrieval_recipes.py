@@ -31,9 +31,9 @@ GBCE = {"loss": "GBCE", "negatives": 256, "t": 0.75}
 GSASREC = GBCE | {"embedding_dim": 128, "dropout": 0.5}
 
 
-# Rendle et al. (2020), https://arxiv.org/abs/2005.09683: 192 wide, 8 negatives, binary cross-entropy, penalty 0.005
-# per pair or negative, vectors begin at a standard deviation of 0.1. Theirs have rate 0.002 for 256 epochs; twice
-# the rate for half of them takes half the time.
+# Rendle et al. (2020), https://arxiv.org/abs/2005.09683: 192 wide, 8 negatives, binary cross-entropy, penalty
+# 0.005 per pair or negative, vectors begin at a standard deviation of 0.1. Theirs have rate 0.002 for 256 epochs;
+# twice the rate for half of them takes half the time.
 MF = {
     "embedding_dim": 192, "biases": True, "stddev": 0.1, "loss": "GBCE", "negatives": 8, "t": 0.0,
     "offset": 0.0, "penalty": 0.005, "optimizer": "SGD", "rate": 0.004, "batch": 1024, "epochs": 128,

@@ -29,7 +29,7 @@ class GBCE(ManyNegatives):
 
     The offset changes no ranking. Without it all scores must fall first to those of a rare event; a model whose
     inputs are the vectors of the same items makes them all alike on that way, and may never rank better than by
-    popularity. Gradients are means over `n` too: `kr.optimizers.Adam(1e-3, epsilon=1e-9)` does not take them for 0.
+    popularity. Gradients are means over `n` too, so give Adam a small epsilon: `Adam(1e-3, epsilon=1e-9)`.
 
     Args:
         negatives: n, how many items are drawn per example. One that is the example's own does not count.

@@ -106,7 +106,7 @@ def test_gbce_of_t_0_is_binary_cross_entropy_and_of_t_1_is_calibrated():
 
 @pytest.mark.parametrize("t", [0.0, 0.75, 1.0])
 def test_scores_of_0_are_a_minimum_where_they_may_only_move_together(t):
-    """The default offset is the share of positives: without differences between items there is nothing to learn."""
+    """The default offset is the share of positives: scores that are all equal have nothing to learn."""
     compare, shift = kr.losses.GBCE(64, t).among(1000), tf.Variable(0.0, dtype="float64")
     with tf.GradientTape() as tape:
         loss = tf.reduce_sum(compare(tf.zeros(3, "float64") + shift, tf.zeros((3, 64), "float64") + shift, True))
