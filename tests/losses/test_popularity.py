@@ -73,7 +73,8 @@ def test_every_loss_draws_from_it():
         kr.losses.SampledSoftmax(2, sampler=only): np.log(np.exp(own) + counts * 2 * np.exp(other) / 20) - own,
         kr.losses.GBCE(2, 0.0, sampler=only, offset=0.0): (
             np.logaddexp(0, -own) + counts * 2 * np.logaddexp(0, other)
-        ) / 2,
+        )
+        / 2,
     }
     for loss, values in expected.items():
         found = loss.per_example(queries, positives, Rows(), keras.random.SeedGenerator(0))
