@@ -8,10 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import tensorflow as tf
 
 from kerasrec.excerpts import excerpt
-from kerasrec.serving.grouped_call import GroupedCall
 from kerasrec.serving.rows import check_path, rows
 
 
@@ -25,6 +23,8 @@ def load_module(path: str | os.PathLike[str]) -> Any:
     check_path(path)
     if not (Path(path) / "saved_model.pb").exists():
         raise FileNotFoundError(f"{path} is not a SavedModel: it has no saved_model.pb")
+    import tensorflow as tf
+
     return tf.saved_model.load(str(path))
 
 
@@ -48,6 +48,8 @@ class ServedSignature:
         if signature not in module.signatures:
             there = ", ".join(map(repr, module.signatures))
             raise ValueError(f"{path} has no signature {signature!r}; available: {there}")
+        from kerasrec.serving.grouped_call import GroupedCall  # it imports TensorFlow
+
         self._signature, self._call = signature, GroupedCall(module.signatures[signature])
         specs = sorted(self._call.specs.items())
         self.inputs: dict[str, str] = {name: spec.dtype.name for name, spec in specs}
@@ -62,6 +64,8 @@ class ServedSignature:
             ValueError: an input is missing, unknown, of another shape or has a value that does not fit, or
                 inputs have different numbers of rows; names the input.
         """
+        import tensorflow as tf
+
         for name in inputs:
             if name not in self.inputs:
                 near = difflib.get_close_matches(name, self.inputs, n=1)
