@@ -17,6 +17,7 @@ from kerasrec.retrieval.engines.engine import Engine
 from kerasrec.retrieval.evaluation import Queries, read_queries, report_of
 from kerasrec.retrieval.item_ids import ItemIds, shown
 from kerasrec.retrieval.report import RankingReport, cutoffs
+from kerasrec.retrieval.vector_files import write_vectors
 
 if TYPE_CHECKING:
     from kerasrec.etl.workflow import Workflow
@@ -252,6 +253,39 @@ class Index:
         return report_of(queries, self._engine, self.vectors, self.model.similarity, at)
 
     # ---- on disk ---------------------------------------------------------------------------------------------
+    def write_item_vectors(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
+        """Write the candidates as a Parquet file for another index: their ids, and the lists of float32 `vector`.
+
+        Raises:
+            FileExistsError: something is at `path`, and `overwrite` is false.
+            ValueError: there are no candidates, or the ids' column is named "vector".
+        """
+        ids, starts = self._ids.values.alias(self.item_key), range(0, len(self), BATCH)
+        parts = ((ids[s : s + BATCH], self.vectors[s : s + BATCH]) for s in starts)
+        return write_vectors(path, parts, self.vectors.shape[1], overwrite)
+
+    def write_query_vectors(
+        self, data: Rows, path: str | os.PathLike[str], key: str, *, overwrite: bool = False
+    ) -> Path:
+        """Write the vectors of rows as a Parquet file, batch by batch, as `write_item_vectors` does.
+
+        Args:
+            data: rows with the columns of a query, as `recommend` takes them.
+            path: the file.
+            key: the column that names a row, such as the user.
+            overwrite: whether a file at `path` is replaced.
+
+        Example:
+
+        >>> index.write_query_vectors(kr.Loader("users/"), "users.parquet", key="user")
+        >>> pl.read_parquet("users.parquet").columns
+        ['user', 'vector']
+        """
+        model = self.model
+        batches = self.reader.batches(data, model.query_schema, [key], "queries")
+        parts = ((keys[key], to_numpy(model.encode_queries(features))) for features, keys in batches)
+        return write_vectors(path, parts, self.vectors.shape[1], overwrite)
+
     def save(self, path: str | os.PathLike[str], *, overwrite: bool = False) -> Path:
         """Write ids and vectors into a new folder. The model and the workflow are saved by themselves.
 

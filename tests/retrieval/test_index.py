@@ -2,11 +2,14 @@
 
 import keras
 import numpy as np
+import pandas as pd
 import polars as pl
 import pytest
 from small_retriever import SmallRetriever, fitted, raw_pairs
 
 import kerasrec as kr
+from kerasrec.retrieval import VectorScores, top_k_of
+from kerasrec.retrieval.vector_files import write_vectors
 from kerasrec.schema import Column, Schema, SchemaError
 
 SIMILARITIES = ["dot", "cosine", "l2"]
@@ -157,6 +160,28 @@ def test_an_index_is_saved_and_loaded(raw, workflow, tmp_path):
         kr.retrieval.Index.load(path, SmallRetriever(workflow.output_schema, "l2"), workflow=workflow)
     with pytest.raises(FileNotFoundError, match="no index at"):
         kr.retrieval.Index.load(tmp_path, model, workflow=workflow)
+
+
+def test_vectors_are_written_as_parquet_for_other_programs(raw, workflow, tmp_path):
+    index = kr.retrieval.Index(SmallRetriever(workflow.output_schema), items_of(raw), workflow=workflow)
+    path = index.write_item_vectors(tmp_path / "items.parquet")
+    items = pl.read_parquet(path)
+    assert items.schema == {"item": pl.String, "vector": pl.Array(pl.Float32, index.vectors.shape[1])}
+    assert items["item"].to_list() == index.ids.tolist()
+    np.testing.assert_array_equal(np.stack(pd.read_parquet(path)["vector"]), index.vectors)
+
+    best = index.recommend(raw, 5)
+    queries = pl.read_parquet(index.write_query_vectors(raw, tmp_path / "queries.parquet", key="user"))
+    assert queries["user"].to_list() == raw["user"].to_list()
+    scores = VectorScores(queries["vector"].to_numpy(), items["vector"].to_numpy(), index.model.similarity)
+    np.testing.assert_array_equal(items["item"].to_numpy()[top_k_of(scores, 5).rows], best.ids)
+    with pytest.raises(FileExistsError):
+        index.write_item_vectors(path)
+    with pytest.raises(ValueError, match="no vectors to write: the data has no rows"):
+        index.write_query_vectors(raw[:0], tmp_path / "none.parquet", key="user")
+    with pytest.raises(ValueError, match="the column of ids is named 'vector'"):
+        write_vectors(tmp_path / "none.parquet", [(items["item"].alias("vector"), index.vectors)], 4, False)
+    assert not (tmp_path / "none.parquet").exists()
 
 
 def test_odd_rows_are_ranked_or_refused(raw, rows, workflow):
