@@ -44,6 +44,10 @@ def choose_columns(
     features = _known("columns", "column", features, schema.features.names)
     names = _known("targets", "target", names, schema.targets.names)
     chosen_names = {*features, *names, *schema.select(Tag.WEIGHT).names}
+    if not chosen_names:
+        raise ValueError(
+            f"columns={columns!r} and targets={targets!r} leave no column of the schema to read; name at least one"
+        )
     return schema.subset(name for name in schema.names if name in chosen_names)
 
 

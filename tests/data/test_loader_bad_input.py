@@ -50,6 +50,7 @@ def test_batch_size(tmp_path, arguments):
             {"columns": ["user", "shoe"]},
             "columns: no column 'shoe' in the schema; available: row, user",
         ),
+        ({"columns": [], "targets": []}, r"columns=\[\] and targets=\[\] leave no column of the schema to read"),
         ({"targets": "age"}, "targets: no target 'age' in the schema; available: clicked"),
         ({"batch_size": 301, "drop_last": True}, "has 300 rows, fewer than one batch of 301"),
     ],
