@@ -15,7 +15,7 @@ from kerasrec import optimizers
 from kerasrec.cli.errors import CommandError, did_you_mean
 from kerasrec.models.base import SchemaModel
 from kerasrec.models.compile_arguments import resolve_optimizer, suit_to_rows
-from kerasrec.models.registry import BY_NAME, by_name
+from kerasrec.models.registry import BY_NAME, PAIRS, by_name
 
 _UNITS = [128, 64]  # of towers, a modest size; `--set` gives another
 _NOT_SET = ("self", "schema", "args", "kwargs", "embedding_dim", "task")
@@ -63,6 +63,11 @@ def choose_model(name: str, settings: Sequence[str], embedding_dim: int) -> Mode
     known = _arguments(architecture)
     arguments: dict[str, Any] = {"embedding_dim": embedding_dim} if "embedding_dim" in known else {}
     arguments |= dict(_parsed(setting, [n for n in known if n not in _NOT_SET]) for setting in settings)
+    if architecture in PAIRS.values() and "candidate_columns" not in arguments:
+        raise CommandError(
+            f"--model: {name} reads ids of a user and of an item; name the columns of the item: "
+            "--set \"candidate_columns=['item']\""
+        )
     if module is None:
         arguments = {**_modest(known, embedding_dim, arguments), **arguments}
     written = architecture.__name__ if module else f"kr.models.{architecture.__name__}"

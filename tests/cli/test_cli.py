@@ -323,6 +323,8 @@ def test_bad_flags_leave_with_2(data):
         "sasrec is trained on pairs or sequences without a target"
         in run("train", data, "--model", "sasrec").output
     )
+    neumf = run("train", data, "--target", "clicked", "--model", "neumf")
+    assert "neumf reads ids of a user and of an item; name the columns of the item: --set" in neumf.output
     assert run("train", "--target", "clicked").exit_code == 2
     assert run("train", data, "--target", "clicked", "--epochs", 0).exit_code == 2
     assert run("demo", "--rows", 10).exit_code == 2
