@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -87,13 +87,26 @@ def save(module: Any, path: Path, signatures: Any) -> None:
     """Save a module for predictions, without functions for gradients: those of our layers read their own graph."""
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     tf.saved_model.save(module, str(path), signatures=signatures, options=options)
-    # TensorFlow would warn that there are none each time it loads an operation that has a name for its gradient.
     saved = saved_model_pb2.SavedModel.FromString((path / "saved_model.pb").read_bytes())
     for graph in saved.meta_graphs:
+        # TensorFlow would warn of each name of a gradient that is not there.
         for function in graph.graph_def.library.function:
             for node in function.node_def:
                 node.attr.pop("_gradient_op_type", None)
+        _name_tables(graph.graph_def.node)
     (path / "saved_model.pb").write_bytes(saved.SerializeToString(deterministic=True))
+
+
+def _name_tables(nodes: Iterable[Any]) -> None:
+    """Give lookup tables names where a session runs the graph, as TensorFlow Serving does.
+
+    Each run of a session would make a new and empty table of an anonymous one, in which all ids are unknown.
+    `tf.saved_model.load` makes tables by functions, where they stay anonymous, for there a process shares names.
+    """
+    for node in nodes:
+        if node.op == "AnonymousMutableHashTable":
+            node.op = "MutableHashTableV2"
+            node.attr["shared_name"].s = node.name.encode()
 
 
 def refuse_to_overwrite(path: Path, overwrite: bool) -> None:

@@ -101,6 +101,19 @@ print("kerasrec" in sys.modules, "keras" in sys.modules)
     assert done.stdout.split()[0] == "False"
 
 
+def test_a_session_finds_the_candidates_as_tensorflow_serving_does(folder):
+    inputs = {"user": ["u1"], "history__values": ["i1"], "history__offsets": [0, 1], "k": [5]}
+    inputs |= {"exclude__values": ["i2"], "exclude__offsets": [0, 1]}
+    expected = kr.serving.load(folder).recommend([{"user": "u1", "history": ["i1"]}], k=5, exclude=[["i2"]])
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        loaded = tf.compat.v1.saved_model.load(session, ["serve"], str(folder))
+        signature = loaded.signature_def["serving_default"]
+        feed = {signature.inputs[name].name: values for name, values in inputs.items()}
+        ids, scores = session.run([signature.outputs[name].name for name in ("ids", "scores")], feed)
+    assert ids.astype(str).tolist() == expected["ids"].tolist()
+    np.testing.assert_allclose(scores, expected["scores"], rtol=1e-6)
+
+
 @pytest.mark.skipif(
     importlib.util.find_spec("tensorflow_recommenders") is None, reason="TensorFlow Recommenders is not installed"
 )

@@ -149,3 +149,18 @@ def test_calls_with_a_tensor_per_dtype_return_what_the_signature_returns(folder,
         tensors = {name: tf.constant(values, served.inputs[name]) for name, values in part.items()}
         expected = module.signatures["serving_default"](**tensors)
         np.testing.assert_array_equal(call(part)["clicked"], expected["clicked"])
+
+
+def test_tensorflow_serving_finds_what_it_needs(folder, served):
+    """It loads the tag "serve" into a session, runs the initializer, and feeds the tensors of the signature."""
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        loaded = tf.compat.v1.saved_model.load(session, ["serve"], str(folder))
+        signature = loaded.signature_def["serving_default"]
+        assert signature.method_name == "tensorflow/serving/predict"
+        assert {name: tf.as_dtype(each.dtype).name for name, each in signature.inputs.items()} == served.inputs
+        assert all([dim.size for dim in each.tensor_shape.dim] == [-1] for each in signature.inputs.values())
+        feed = {signature.inputs[name].name: values for name, values in GOOD.items()}
+        outputs = {name: each.name for name, each in signature.outputs.items()}
+        answer = session.run(outputs, feed)
+    assert list(answer) == ["clicked"]
+    np.testing.assert_allclose(answer["clicked"], served(**GOOD)["clicked"], rtol=1e-6)
