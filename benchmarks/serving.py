@@ -12,12 +12,15 @@ strings is exported with its workflow. It is not trained: that changes no latenc
     model      the bare Keras model as a graph, on ready features: tables and dense layers
     served     `tf.saved_model.load(...)` called with raw tensors: features and model
     loaded     `kr.serving.load(...)` called with arrays, which it checks first
+    nvtabular  NVTabular 23.8's `workflow.transform` of a DataFrame on this CPU, and a Keras model of the same
+               tables and dense layers on its columns, as Merlin serves them; `sh benchmarks/peers/setup.sh merlin`
+               installs it
 
 Calls of all cases take turns. Printed are the median and the 99th percentile of wall time and the mean CPU time of
 all threads, in milliseconds, and ratios of CPU times, which a busy machine changes least: "features / dense"
-compares the workflow with the model without its tables. A call of a signature of 81 tensors takes about 1 ms of
-Python and checks of lengths, whatever its graph computes: "features" and "served" include it. Prints a table, and
-a line of JSON last.
+compares the workflow with the model without its tables. A call of a signature of 54 tensors takes 1 to 2 ms of
+Python, whatever its graph computes: "features" and "served" include it; "loaded" passes one tensor per dtype.
+Prints a table, and a line of JSON last.
 """
 
 from __future__ import annotations
@@ -27,19 +30,23 @@ import json
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 import tensorflow as tf
+from peers.worker import Worker
 
 import kerasrec as kr
 from kerasrec import etl
 from kerasrec.serving.signatures import traced_columns
 
 STRINGS, NUMBERS = 26, 13
+PEERS = Path(__file__).resolve().parent / "peers"
+MERLIN = PEERS / ".venv-merlin" / "bin" / "python"
 
 
 def main() -> None:
@@ -51,15 +58,47 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=200)
     options = parser.parse_args()
     figures: dict[str, Any] = {**vars(options), "cores": os.cpu_count(), "tensorflow": tf.__version__}
-    print(f"{'candidates':>10}  {'case':10}{'p50 ms':>10}{'p99 ms':>10}{'CPU ms':>10}")
+    print(f"{'candidates':>10}  {'case':12}{'p50 ms':>10}{'p99 ms':>10}{'CPU ms':>10}")
     with tempfile.TemporaryDirectory() as folder:
         frame = raw_rows(options.rows, options.vocabulary)
         workflow, model = trained(frame, options.width)
         kr.serving.export(model, Path(folder) / "served", workflow=workflow)
-        for count in options.candidates:
-            figures[str(count)] = measure(cases(folder, workflow, model, frame.head(count)), options.calls)
-            report(count, figures[str(count)])
+        with nvtabular(folder, frame, options.width) as peer:
+            for count in options.candidates:
+                figures[str(count)] = measure(cases(folder, workflow, model, frame.head(count)), options.calls)
+                if peer is not None:
+                    figures[str(count)] |= measure_peer(peer, count, max(5, options.calls // 10))
+                report(count, figures[str(count)])
     print(json.dumps(figures))
+
+
+@contextmanager
+def nvtabular(folder: str, frame: pl.DataFrame, width: int) -> Iterator[Worker | None]:
+    """Yield a process that does the same with NVTabular, or None where it is not installed."""
+    if not MERLIN.exists():
+        print(f"without NVTabular: {MERLIN} is not there; run: sh benchmarks/peers/setup.sh merlin")
+        yield None
+        return
+    frame.write_parquet(f"{folder}/fit.parquet")
+    script = PEERS / "nvtabular_serving.py"
+    worker = Worker("nvtabular", [MERLIN, script, f"{folder}/fit.parquet", width, f"{folder}/nvtabular"])
+    worker.hear()
+    try:
+        yield worker
+    finally:
+        worker.close()
+
+
+def measure_peer(peer: Worker, count: int, calls: int) -> dict[str, dict[str, float]]:
+    """Return NVTabular's figures, of fewer calls: they take longer, and not in turns with the others."""
+    answers = [peer.ask(count) for _ in range(calls + 3)][3:]
+    figures = {}
+    for part in answers[0]:
+        ms = [answer[part]["ms"] for answer in answers]
+        cpu = float(np.mean([answer[part]["cpu"] for answer in answers]))
+        name = "nvtabular" if part == "both" else f"its {part}"
+        figures[name] = {"p50": float(np.median(ms)), "p99": float(np.quantile(ms, 0.99)), "cpu": cpu}
+    return figures
 
 
 def raw_rows(rows: int, vocabulary: int) -> pl.DataFrame:
@@ -136,13 +175,15 @@ def measure(cases: dict[str, Callable], calls: int) -> dict[str, dict[str, float
 def report(count: int, figures: dict[str, dict[str, float]]) -> None:
     """Print the figures of one number of candidates, and add the ratios that matter."""
     for name, of_case in figures.items():
-        print(f"{count:10,}  {name:10}" + "".join(f"{of_case[key]:10.2f}" for key in ("p50", "p99", "cpu")))
+        print(f"{count:10,}  {name:12}" + "".join(f"{of_case[key]:10.2f}" for key in ("p50", "p99", "cpu")))
     cpu = {name: of_case["cpu"] for name, of_case in figures.items()}
     figures["ratios"] = {
         "features / dense": cpu["features"] / max(cpu["model"] - cpu["tables"], 1e-9),
         "features / model": cpu["features"] / cpu["model"],
         "served / model": cpu["served"] / cpu["model"],
     }
+    if "nvtabular" in cpu:
+        figures["ratios"]["nvtabular / loaded"] = cpu["nvtabular"] / cpu["loaded"]
     print(f"{count:10,}  {'; '.join(f'{name} {ratio:.2f}' for name, ratio in figures['ratios'].items())}")
 
 

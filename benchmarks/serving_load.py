@@ -1,6 +1,6 @@
 """Measure what a Triton server adds to its SavedModel, and how it bears several clients at once.
 
-    python benchmarks/serving_load.py [--candidates 1 32 500] [--clients 8] [--seconds 30] [--calls 200]
+    python benchmarks/serving_load.py [--clients 8] [--seconds 30] [--calls 200] [--swaps 20]
 
 The model is that of `serving.py`. For each number of candidates, calls of these take turns:
 
@@ -8,8 +8,10 @@ The model is that of `serving.py`. For each number of candidates, calls of these
     grpc     the server's, the same arrays by tritonclient
     http     the server's `generate`, the same rows as JSON
 
-Then clients ask for 32 candidates each over gRPC as fast as they can. All is on one machine: the clients take CPU
-time from the server. Needs `pip install "kerasrec[serve]"`. Prints a table, and a line of JSON last.
+Then clients ask for 32 candidates each over gRPC as fast as they can, and while one of them goes on, new versions
+of the SavedModel are published: how long after the rename the first answer of a new version came. All is on one
+machine: the clients take CPU time from the server. Needs `pip install "kerasrec[serve]"`. Prints a table, and a
+line of JSON last.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ import argparse
 import http.client
 import json
 import os
+import shutil
 import tempfile
 import threading
 import time
@@ -33,6 +36,7 @@ from serving import raw_rows, trained
 from tritonclient.utils import np_to_triton_dtype
 
 import kerasrec as kr
+from kerasrec.files import write_aside
 from kerasrec.serving.triton.config import MAX_REQUESTS
 from kerasrec.serving.triton.repository import write_link
 from kerasrec.serving.triton.server import Address, Server, free_port
@@ -48,13 +52,17 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=200)
     parser.add_argument("--clients", type=int, default=8)
     parser.add_argument("--seconds", type=float, default=30)
+    parser.add_argument("--swaps", type=int, default=20, help="versions that are published")
     options = parser.parse_args()
     figures: dict[str, object] = {**vars(options), "cores": os.cpu_count(), "tensorflow": tf.__version__}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         frame = raw_rows(options.rows, options.vocabulary)
         workflow, model = trained(frame, 32)
-        kr.serving.export(model, folder / "served", workflow=workflow)
+        for copy in ("served", "first", "second"):
+            if copy == "second":
+                model.set_weights([weights + 1e-3 for weights in model.get_weights()])
+            kr.serving.export(model, folder / copy, workflow=workflow)
         write_link(folder / "repository", "model", folder / "served", max_requests=MAX_REQUESTS)
         address = Address(http=free_port(), grpc=free_port(), metrics=free_port())
         started = time.perf_counter()
@@ -67,6 +75,7 @@ def main() -> None:
                 figures[str(count)] = measure(count, cases, options.calls)
             request = inputs_of(kr.serving.rows(frame.drop("clicked").head(32), folder / "served"))
             figures["load"] = load(address, request, options.clients, options.seconds)
+            figures["new_version"] = exchange(address, request, folder, options.swaps)
     print(json.dumps(figures))
 
 
@@ -139,6 +148,27 @@ def load(address: Address, request: list[grpc.InferInput], clients: int, seconds
         "executions_per_request": _metric(address, "exec_count") / _metric(address, "count"),
     }
     print(f"{clients} clients: {', '.join(f'{name} {value:.2f}' for name, value in figures.items())}")
+    return figures
+
+
+def exchange(address: Address, request: list[grpc.InferInput], folder: Path, swaps: int) -> dict[str, float]:
+    """Publish versions in turn, and print and return after how many seconds an answer came from each."""
+    client = grpc.InferenceServerClient(f"{address.host}:{address.grpc}")
+
+    def version() -> bytes:
+        return client.infer("model", request).as_numpy("version")[0, 0]
+
+    took = []
+    for swap in range(swaps):
+        before = version()
+        with write_aside(folder / "served") as aside:
+            shutil.copytree(folder / ("second", "first")[swap % 2], aside)
+        published = time.perf_counter()
+        while version() == before:
+            pass
+        took.append(time.perf_counter() - published)
+    figures = {"p50": float(np.median(took)), "p99": float(np.quantile(took, 0.99)), "most": max(took)}
+    print(f"a new version answers after {', '.join(f'{name} {value:.2f} s' for name, value in figures.items())}")
     return figures
 
 
