@@ -3,15 +3,16 @@
 import json
 import socket
 import struct
-import threading
 import urllib.error
 import urllib.request
 from dataclasses import asdict, dataclass
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
 import polars as pl
 import pytest
+from damaged_requests import damaged_arrays, damaged_http, damaged_json, damaged_rows
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -20,7 +21,9 @@ from kerasrec import etl
 from kerasrec.serving.description import Description
 from kerasrec.serving.description import Tensor as Output
 from kerasrec.serving.triton.config import config_text
-from kerasrec.serving.triton.front import MAX_DEPTH, Front
+from kerasrec.serving.triton.front import Front
+from kerasrec.serving.triton.http_messages import MAX_DEPTH
+from kerasrec.serving.triton.json_requests import fault, refusal
 from kerasrec.serving.triton.read_strings import deserialize_bytes_tensor
 from kerasrec.serving.triton.request_format import BadRequest, Format
 
@@ -68,6 +71,10 @@ def form(folder):
     return Format(json.loads(json.dumps(values)))
 
 
+def reader(folder):
+    return partial(kr.serving.rows, schema=folder)
+
+
 def request_of(arrays):
     return [Tensor(name, array[np.newaxis]) for name, array in arrays.items()]
 
@@ -87,7 +94,7 @@ def test_columns_and_rows_as_json_give_the_same_arrays(form, folder):
     texts = [json.dumps(frame.head(4).to_dicts()), *map(json.dumps, frame[4:].to_dicts())]
     rows = np.array([[text.encode() for text in texts]], object)
     for request in (request_of(wire), [Tensor("rows", rows)]):
-        arrays = form.arrays(request, folder)
+        arrays = form.arrays(request, reader(folder))
         assert form.rows(arrays) == 9
         for name, array in wire.items():
             np.testing.assert_array_equal(arrays[name], array)
@@ -125,7 +132,9 @@ def test_requests_that_are_computed_together_are_one_of_all_rows(form, folder, c
 def test_a_request_that_does_not_fit_is_refused_by_the_name_of_the_column(form, folder, change, message):
     arrays = {**kr.serving.rows(RAW.drop("clicked")[1:4], folder), **change}
     with pytest.raises(BadRequest, match=message):
-        form.arrays(request_of({name: array for name, array in arrays.items() if array is not None}), folder)
+        form.arrays(
+            request_of({name: array for name, array in arrays.items() if array is not None}), reader(folder)
+        )
 
 
 @pytest.mark.parametrize(
@@ -143,12 +152,12 @@ def test_a_request_that_does_not_fit_is_refused_by_the_name_of_the_column(form, 
 )
 def test_rows_that_do_not_fit_are_refused(form, folder, text, message):
     with pytest.raises(BadRequest, match=message):
-        form.arrays([Tensor("rows", np.array([[text.encode()]], object))], folder)
+        form.arrays([Tensor("rows", np.array([[text.encode()]], object))], reader(folder))
 
 
 def test_two_rows_of_a_batch_dimension_are_refused(form, folder):
     with pytest.raises(BadRequest, match=r"input 'user' has shape \[2, 1\]; expected \[1, n\]"):
-        form.arrays([Tensor("user", np.array([[b"u1"], [b"u2"]], object))], folder)
+        form.arrays([Tensor("user", np.array([[b"u1"], [b"u2"]], object))], reader(folder))
 
 
 def test_a_repository_has_a_folder_per_version_that_share_a_configuration(model, folder, tmp_path):
@@ -180,6 +189,40 @@ def test_a_raw_column_named_rows_and_a_target_named_version_keep_their_names():
     assert 'output { name: "version_2", data_type: TYPE_STRING' in text
 
 
+# ---- damaged at random -----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("damage", [damaged_rows, damaged_arrays])
+def test_damaged_requests_are_refused_by_the_name_of_the_column(form, folder, damage):
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        rows = RAW.drop("clicked").sample(int(rng.integers(1, 9)), seed=seed)
+        if damage is damaged_rows:
+            text, names = damaged_rows(rng, rows.to_dicts())
+            request = [Tensor("rows", np.array([[text]], object))]
+        else:
+            arrays, names = damaged_arrays(rng, kr.serving.rows(rows, folder))
+            request = [Tensor(name, array) for name, array in arrays.items()]
+        with pytest.raises(BadRequest) as refusal:
+            form.arrays(request, reader(folder))
+        assert not names or any(f"'{name}'" in str(refusal.value) for name in names), (seed, refusal.value)
+
+
+def test_json_of_a_wrong_kind_is_explained_by_the_name_of_the_input(form, folder):
+    datatypes = {"user": "BYTES", "item_id": "INT64", "tags__values": "BYTES", "tags__offsets": "INT64"}
+    datatypes |= {"price": "FP64", "price__valid": "BOOL"}
+    good = kr.serving.rows(RAW.drop("clicked")[1:4], folder)
+    for seed in range(60):
+        text, names = damaged_json(np.random.default_rng(seed), good)
+        reason = refusal(text, len(text)) or fault("infer", text, datatypes)  # Triton explains the others itself
+        assert reason is None or not names or any(repr(name) in reason for name in names), (seed, reason)
+    shapes = b'{"inputs": [{"name": "a", "shape": [9, 9]}, {"name": "b", "sh\\u0061pe": [9], "shape": [2]}]}'
+    assert refusal(shapes, 92) is None
+    assert refusal(shapes, 91) == "input 'b': the data cannot have shape [2]"
+    assert refusal(shapes, 80) == "input 'a': the data cannot have shape [9, 9]"
+    assert fault("generate", b'{"price": ["dear"], "k": 1}', datatypes) == (
+        "input 'price': expected numbers (FP64); element 0 is 'dear'"
+    )
+
+
 # ---- strings ---------------------------------------------------------------------------------------------------
 def encoded(strings):
     """A tensor of strings as Triton passes it to its Python backend."""
@@ -204,38 +247,6 @@ def test_strings_of_one_length_are_read_and_a_tensor_that_lacks_bytes_is_refused
 
 
 # ---- the front -------------------------------------------------------------------------------------------------
-@pytest.fixture(scope="module")
-def front():
-    """A front of 1,000 bytes before a server that answers with the number of bytes that it was sent."""
-    upstream = socket.create_server(("127.0.0.1", 0))
-
-    def serve(connection):
-        with connection, connection.makefile("rb") as reader:
-            while line := reader.readline():
-                length = 0
-                while line not in (b"\r\n", b""):
-                    if line.lower().startswith(b"content-length"):
-                        length = int(line.split(b":")[1])
-                    line = reader.readline()
-                text = str(len(reader.read(length))).encode()
-                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text))
-
-    def accept():
-        while True:
-            try:
-                connection, _ = upstream.accept()
-            except OSError:
-                return
-            threading.Thread(target=serve, args=[connection], daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    with Front("127.0.0.1", port, upstream.getsockname()[1], max_body=1000) as front:
-        yield front
-    upstream.close()
-
-
 def answer(front, body, **headers):
     request = urllib.request.Request(f"http://127.0.0.1:{front.port}/", body, headers)
     try:
@@ -270,3 +281,14 @@ def test_the_front_says_that_there_is_no_server():
         closed = probe.getsockname()[1]
     with Front("127.0.0.1", port, closed, max_body=10) as front:
         assert answer(front, b"") == (503, '{"error": "the model server is not running"}')
+
+
+def test_damaged_http_is_answered_and_the_next_request_is_passed_on(front):
+    for seed in range(60):
+        with socket.create_connection(("127.0.0.1", front.port), timeout=30) as client:
+            sent = damaged_http(np.random.default_rng(seed), "/", b'{"rows": "[]"}')
+            client.sendall(sent)
+            client.shutdown(socket.SHUT_WR)
+            status = b"".join(iter(partial(client.recv, 1 << 16), b""))[:12]
+        assert status[:10] in (b"HTTP/1.1 2", b"HTTP/1.1 4") or not sent, (seed, status)
+    assert answer(front, b"x" * 5) == (200, "5")

@@ -6,122 +6,24 @@ import subprocess
 import sys
 import threading
 import time
-import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
-import polars as pl
 import pytest
+from triton_clicks import ROWS, columns_of, expected, metrics, missing, post, predictions, raw_pairs
 
 import kerasrec as kr
-from kerasrec import etl
 from kerasrec.files import write_aside
-from kerasrec.serving.triton.installation import Installation, NotInstalledError
-from kerasrec.serving.triton.repository import write_link
-from kerasrec.serving.triton.server import Address, Server, free_port
+from kerasrec.serving.triton.server import free_port
 
-sys.path.insert(0, __file__.rsplit("/", 2)[0] + "/retrieval")
-from small_retriever import SmallRetriever, fitted, raw_pairs
+pytestmark = [pytest.mark.skipif(bool(missing()), reason=missing()), pytest.mark.alone]
 
 
-def _missing():
-    try:
-        Installation.find()
-    except NotInstalledError as error:
-        return str(error)
-    return ""
-
-
-pytestmark = [pytest.mark.skipif(bool(_missing()), reason=_missing()), pytest.mark.alone]
-
-RAW = pl.DataFrame(
-    {
-        "user": [f"u{i % 7}" for i in range(60)],
-        "item id": [i % 9 for i in range(60)],
-        "tags": [["a", "b", "größe"][: i % 4] for i in range(60)],
-        "price": [None if i % 9 == 0 else float(i) for i in range(60)],
-        "clicked": [i % 2 for i in range(60)],
-    }
-)
-ROWS = RAW.drop("clicked").to_dicts()
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    cats = ["user", "item id", "tags"] >> etl.Categorify()
-    conts = ["price"] >> etl.FillMissing() >> etl.Normalize()
-    workflow = etl.Workflow(cats + conts + (["clicked"] >> etl.Target())).fit(RAW)
-    path = tmp_path_factory.mktemp("server")
-    for name, seed in (("served", 0), ("other", 1)):  # two versions of one model
-        model = kr.models.WideAndDeep(
-            workflow.output_schema, embedding_dim=4, deep_units=[8], seed=seed, embeddings_initializer="normal"
-        )
-        kr.serving.export(model, path / name, workflow=workflow)
-    return path
-
-
-@pytest.fixture(scope="module")
-def index_folder(tmp_path_factory):
-    raw = raw_pairs()
-    workflow = fitted(raw)
-    rows = workflow.transform(raw).collect()
-    items = rows.unique("item", maintain_order=True).select("item", "price")
-    index = kr.retrieval.Index(SmallRetriever(workflow.output_schema), items)
-    return kr.serving.export(index, tmp_path_factory.mktemp("index") / "index", workflow=workflow)
-
-
-@pytest.fixture(scope="module")
-def server(folder, index_folder, tmp_path_factory):
-    repository = tmp_path_factory.mktemp("repository")
-    write_link(repository, "clicks", folder / "served", max_rows=1000, max_requests=16)
-    write_link(repository, "items", index_folder, max_requests=16)
-    log = []
-    with Server(
-        repository, Address(http=free_port(), grpc=free_port(), metrics=free_port()), show=log.append
-    ) as server:
-        server.shown = log
-        yield server
-
-
-def post(server, path, body):
-    data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    request = urllib.request.Request(f"{server.address.url}/v2/models/{path}", data)
-    try:
-        with urllib.request.urlopen(request, timeout=60) as response:
-            return response.status, json.loads(response.read())
-    except urllib.error.HTTPError as error:
-        return error.code, json.loads(error.read())
-
-
-def predictions(server, rows):
-    status, answer = post(server, "clicks/generate", {"rows": json.dumps(rows)})
-    assert status == 200, answer
-    return np.ravel(answer["clicked"]).astype("float32"), answer["version"]
-
-
-def expected(folder, rows):
-    return kr.serving.load(folder).predict(rows)["clicked"].ravel()
-
-
-def columns_of(wire):
-    """The inputs of KServe's JSON for the arrays of `kr.serving.rows`."""
-    kinds = {"object": "BYTES", "int64": "INT64", "float64": "FP64", "bool": "BOOL", "int32": "INT32"}
-    return [
-        {
-            "name": name,
-            "shape": [1, len(array)],
-            "datatype": kinds[array.dtype.name],
-            "data": [value.decode() if isinstance(value, bytes) else value for value in array.tolist()],
-        }
-        for name, array in wire.items()
-    ]
-
-
-def test_rows_and_columns_get_the_predictions_of_the_saved_model(server, folder):
-    wanted = expected(folder / "served", ROWS)
+def test_rows_and_columns_get_the_predictions_of_the_saved_model(server, clicks):
+    wanted = expected(clicks / "served", ROWS)
     np.testing.assert_allclose(predictions(server, ROWS)[0], wanted, rtol=1e-6)
-    inputs = columns_of(kr.serving.rows(ROWS, folder / "served"))
+    inputs = columns_of(kr.serving.rows(ROWS, clicks / "served"))
     status, answer = post(server, "clicks/infer", {"inputs": inputs})
     assert status == 200
     outputs = {output["name"]: output for output in answer["outputs"]}
@@ -130,8 +32,8 @@ def test_rows_and_columns_get_the_predictions_of_the_saved_model(server, folder)
     assert predictions(server, [])[0].size == 0
 
 
-def test_requests_at_the_same_time_are_computed_together_and_keep_their_own_answers(server, folder):
-    wanted = expected(folder / "served", ROWS)
+def test_requests_at_the_same_time_are_computed_together_and_keep_their_own_answers(server, clicks):
+    wanted = expected(clicks / "served", ROWS)
     lengths = [1, 7, 20, 3] * 10
 
     def ask(number):
@@ -141,16 +43,15 @@ def test_requests_at_the_same_time_are_computed_together_and_keep_their_own_answ
 
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(ask, range(40)))
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.address.metrics}/metrics") as response:
-        text = response.read().decode()
+    text = metrics(server)
     assert 'kerasrec_serving_version{model="clicks"' in text
     assert 'nv_inference_exec_count{model="clicks"' in text
 
 
-def test_an_index_recommends_with_k_and_without_the_excluded(server, index_folder):
+def test_an_index_recommends_with_k_and_without_the_excluded(server, items):
     queries = raw_pairs().select("user", "history").head(3)
     exclude = [["i1", "never seen"], [], ["i2"]]
-    served = kr.serving.load(index_folder).recommend(queries, k=4, exclude=exclude)
+    served = kr.serving.load(items).recommend(queries, k=4, exclude=exclude)
     body = {"rows": json.dumps(queries.to_dicts()), "k": 4}
     lists = {"exclude__values": ["i1", "never seen", "i2"], "exclude__offsets": [0, 2, 2, 3]}
     status, answer = post(server, "items/generate", body | lists)
@@ -159,7 +60,7 @@ def test_an_index_recommends_with_k_and_without_the_excluded(server, index_folde
     status, answer = post(server, "items/generate", body)
     assert (
         np.reshape(answer["ids"], (3, 4)).tolist()
-        == kr.serving.load(index_folder).recommend(queries, k=4)["ids"].tolist()
+        == kr.serving.load(items).recommend(queries, k=4)["ids"].tolist()
     )
     assert post(server, "items/generate", {"rows": body["rows"]})[1] == {
         "error": "input 'k' must have one element; it has 0"
@@ -185,19 +86,19 @@ def test_an_index_recommends_with_k_and_without_the_excluded(server, index_folde
     ],
     ids=lambda value: str(value[:40]) if isinstance(value, str) else "",
 )
-def test_a_wrong_request_is_told_why_and_the_next_one_is_served(server, folder, body, message):
+def test_a_wrong_request_is_told_why_and_the_next_one_is_served(server, clicks, body, message):
     status, answer = post(server, "clicks/generate", body)
     assert status in (400, 413), answer
     assert message in answer["error"]
     assert len(predictions(server, ROWS[:2])[0]) == 2
 
 
-def test_a_new_version_is_picked_up_under_load_and_a_broken_one_is_refused(server, folder):
-    served = folder / "served"
+def test_a_new_version_is_picked_up_under_load_and_a_broken_one_is_refused(server, clicks):
+    served = clicks / "served"
     originals = {}
     for name in ("served", "other"):
-        shutil.copytree(folder / name, folder / f"{name}.copy")
-        originals[name] = expected(folder / name, ROWS[:5])
+        shutil.copytree(clicks / name, clicks / f"{name}.copy")
+        originals[name] = expected(clicks / name, ROWS[:5])
 
     def publish(source, damage=None):
         with write_aside(served) as aside:
@@ -225,14 +126,14 @@ def test_a_new_version_is_picked_up_under_load_and_a_broken_one_is_refused(serve
         asking = [pool.submit(ask) for _ in range(2)]
         try:
             wait_for(lambda: len(seen) == 1)
-            publish(folder / "other.copy")
+            publish(clicks / "other.copy")
             wait_for(lambda: len(seen) == 2)
             for _ in range(5):
-                publish(folder / "served.copy")
-                publish(folder / "other.copy")
-            publish(folder / "served.copy", lambda path: (path / "saved_model.pb").write_bytes(b"no model"))
+                publish(clicks / "served.copy")
+                publish(clicks / "other.copy")
+            publish(clicks / "served.copy", lambda path: (path / "saved_model.pb").write_bytes(b"no model"))
             wait_for(lambda: any("is refused" in line for line in server.shown))
-            publish(folder / "served.copy")
+            publish(clicks / "served.copy")
             first = next(iter(seen))
             count = len(seen[first])
             wait_for(lambda: len(seen[first]) > count + 2)
@@ -243,17 +144,16 @@ def test_a_new_version_is_picked_up_under_load_and_a_broken_one_is_refused(serve
     for values, name in zip(seen.values(), originals, strict=True):  # no answer mixes versions
         for each in values:
             np.testing.assert_allclose(each, originals[name], rtol=1e-5)
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.address.metrics}/metrics") as response:
-        assert 'kerasrec_versions_refused{model="clicks"} 1' in response.read().decode()
+    assert 'kerasrec_versions_refused{model="clicks",reason="does not load"} 1' in metrics(server)
 
 
-def test_tritonclient_gets_the_same_over_grpc(server, folder):
+def test_tritonclient_gets_the_same_over_grpc(server, clicks):
     grpc = pytest.importorskip("tritonclient.grpc")
     from tritonclient.utils import np_to_triton_dtype
 
     client = grpc.InferenceServerClient(f"127.0.0.1:{server.address.grpc}")
     inputs = []
-    for name, array in kr.serving.rows(ROWS, folder / "served").items():
+    for name, array in kr.serving.rows(ROWS, clicks / "served").items():
         tensor = grpc.InferInput(name, [1, len(array)], np_to_triton_dtype(array.dtype))
         tensor.set_data_from_numpy(array[np.newaxis])
         inputs.append(tensor)
@@ -262,8 +162,8 @@ def test_tritonclient_gets_the_same_over_grpc(server, folder):
     assert answer.as_numpy("version").shape == (1, 1)
 
 
-def test_the_command_serves_a_repository_and_ends_with_code_0(folder, tmp_path):
-    kr.serving.triton.export(folder / "other", tmp_path / "repository", name="clicks")
+def test_the_command_serves_a_repository_and_ends_with_code_0(clicks, tmp_path):
+    kr.serving.triton.export(clicks / "other", tmp_path / "repository", name="clicks")
     ports = [str(free_port()) for _ in range(3)]
     options = [
         x for pair in zip(("--http-port", "--grpc-port", "--metrics-port"), ports, strict=True) for x in pair
@@ -282,4 +182,4 @@ def test_the_command_serves_a_repository_and_ends_with_code_0(folder, tmp_path):
             values = json.loads(response.read())["clicked"]
         process.terminate()
         assert process.wait(60) == 0
-    np.testing.assert_allclose(np.float32(values), expected(folder / "other", ROWS), rtol=1e-6)
+    np.testing.assert_allclose(np.float32(values), expected(clicks / "other", ROWS), rtol=1e-6)

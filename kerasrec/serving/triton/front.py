@@ -1,7 +1,8 @@
 """What listens for HTTP before Triton: passes requests on, unless Triton would not survive them.
 
 Triton 2.51 needs twice a body's size of its threads' stack, and ends where that is not there; the same goes for
-chunks and for deeply nested JSON. So a body is read here first, and answered with 4xx if it is too much.
+chunks and for deeply nested JSON. So a body is read here first, and answered with 4xx if it is too much. Where
+Triton does not say which input it could not read, the front does.
 """
 
 from __future__ import annotations
@@ -10,28 +11,20 @@ import asyncio
 import json
 import threading
 from contextlib import suppress
-from dataclasses import dataclass
 from types import TracebackType
 
-import numpy as np
+from kerasrec.serving.triton.http_messages import (
+    MAX_HEAD,
+    Answer,
+    RefusedError,
+    Request,
+    error_answer,
+    read_request,
+)
+from kerasrec.serving.triton.json_requests import PATH, fault, refusal, rows_as_text
 
-MAX_HEAD = 64 << 10
-MAX_DEPTH = 100  # of nested JSON
-BLOCK = 1 << 20  # brackets that are counted at a time
 LINGER = 5.0  # seconds in which what is left of a refused body is read, so that its sender sees the answer
-_REASONS = {400: "Bad Request", 411: "Length Required", 413: "Content Too Large", 503: "Service Unavailable"}
-_WRONG_JSON = (b"failed to parse the request JSON", b"Unable to parse")  # for which Triton answers 500
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-_STEPS = np.zeros(256, np.int64)
-_STEPS[list(b"[{")], _STEPS[list(b"]}")] = 1, -1
-
-
-@dataclass
-class RefusedError(Exception):
-    """A request that is not passed on, with the status and message of its answer."""
-
-    status: int
-    message: str
+_PARSING = ("arse", "attempt to", "invalid datatype", "Converting keyword", "only one of the following fields")
 
 
 class Front:
@@ -48,6 +41,7 @@ class Front:
         self.host, self.port, self.upstream, self.max_body = host, port, upstream, max_body
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
+        self._tasks: set[asyncio.Task[None] | None] = set()  # to which asyncio refers weakly
 
     def __enter__(self) -> Front:
         self._thread.start()
@@ -73,26 +67,86 @@ class Front:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Serve a connection, whose requests go to one connection of Triton's."""
-        answers = None
+        triton: _Upstream | None = None
+        task = asyncio.current_task()
+        self._tasks.add(task)
+        # It is cancelled when the front ends, and asyncio would print that.
+        with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+            try:
+                while (request := await read_request(reader, writer, self.max_body)) is not None:
+                    triton = triton or await _Upstream.connect(self.upstream)
+                    if await triton.answer(request, writer):
+                        break
+            except RefusedError as refusal:
+                writer.write(error_answer(refusal.status, refusal.message, close=True))
+                await writer.drain()
+                await _read_rest(reader)
+        if triton is not None:
+            triton.writer.close()
+        writer.close()
+        self._tasks.discard(task)
+
+
+class _Upstream:
+    """A connection to Triton."""
+
+    def __init__(self, port: int, reader: asyncio.StreamReader, writer: asyncio.StreamWriter):
+        self.port, self.reader, self.writer = port, reader, writer
+
+    @classmethod
+    async def connect(cls, port: int) -> _Upstream:
         try:
-            # It is cancelled when the front ends, and asyncio would print that.
-            with suppress(ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-                try:
-                    triton_reader, triton = await asyncio.open_connection("127.0.0.1", self.upstream)
-                except OSError:
-                    raise RefusedError(503, "the model server is not running") from None
-                answers = asyncio.create_task(_pass_on(triton_reader, writer))
-                while True:
-                    triton.write(await _request(reader, writer, self.max_body))
-                    await triton.drain()
-        except RefusedError as refusal:
-            with suppress(ConnectionError):
-                await _refuse(refusal, reader, writer)
-        finally:
-            if answers is not None:
-                answers.cancel()
-                triton.close()
+            return cls(port, *await asyncio.open_connection("127.0.0.1", port, limit=MAX_HEAD))
+        except OSError:
+            raise RefusedError(503, "the model server is not running") from None
+
+    async def answer(self, request: Request, writer: asyncio.StreamWriter) -> bool:
+        """Pass a request on, and its answer back; return whether the connection ends with it."""
+        path = PATH.match(request.path) if request.method == "POST" else None
+        if path is not None and path[2] != "infer":
+            request = request.with_body(rows_as_text(request.body))
+        elif path is not None and (reason := refusal(request.json, len(request.body))):
+            raise RefusedError(400, reason)
+        try:
+            self.writer.write(request.encode())
+            await self.writer.drain()
+            answer = await Answer.read(self.reader, request.method)
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            await _Upstream.connect(self.port)  # which fails where there is no server any more
+            raise RefusedError(400, "the model server cannot read the request: it is not HTTP/1.1") from None
+        if path is not None and answer.status >= 400 and answer.length:
+            body = await self.reader.readexactly(answer.length)
+            status, message = await self._explained(path[1], path[2], request, answer.status, body)
+            writer.write(error_answer(status, message, close=answer.ends_connection))
+        else:
+            writer.write(answer.head)
+            await answer.copy_body(self.reader, writer)
+        await writer.drain()
+        return answer.ends_connection
+
+    async def _explained(
+        self, model: str, kind: str, request: Request, status: int, body: bytes
+    ) -> tuple[int, str]:
+        """Return the status and message of an error, with the name of the input where Triton does not name it."""
+        message = body.decode(errors="replace")
+        with suppress(ValueError, KeyError, TypeError):
+            message = str(json.loads(body)["error"])
+        if not any(text in message for text in _PARSING):
+            return status, message
+        reason = fault(kind, request.json, await self._datatypes(model))
+        return 400 if status == 500 else status, reason or message
+
+    async def _datatypes(self, model: str) -> dict[str, str]:
+        """Return the datatypes of a model's inputs by name; none if Triton does not tell."""
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", self.port, limit=MAX_HEAD)
+            writer.write(f"GET {model} HTTP/1.1\r\nHost: localhost\r\n\r\n".encode())
+            answer = await Answer.read(reader, "GET")
+            body = await reader.readexactly(answer.length or 0)
             writer.close()
+            return {each["name"]: each["datatype"] for each in json.loads(body).get("inputs", [])}
+        except (OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            return {}
 
 
 async def _cancel_all() -> None:
@@ -102,68 +156,7 @@ async def _cancel_all() -> None:
     await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Copy Triton's answers to the client."""
-    with suppress(ConnectionError):
-        while data := await reader.read(1 << 16):
-            if data.startswith(b"HTTP/1.1 500 ") and any(text in data for text in _WRONG_JSON):
-                data = data.replace(b"500 Internal Server Error", b"400 Bad Request", 1)
-            writer.write(data)
-            await writer.drain()
-    writer.close()
-
-
-async def _request(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, max_body: int) -> bytes:
-    """Return the next request.
-
-    Raises:
-        RefusedError: it is not to be passed on.
-        asyncio.IncompleteReadError: the connection ended.
-    """
-    try:
-        head = await reader.readuntil(b"\r\n\r\n")
-    except asyncio.LimitOverrunError:
-        raise RefusedError(400, f"the request's headers have more than {MAX_HEAD:,} bytes") from None
-    request, *lines = head[:-4].split(b"\r\n")
-    headers = {name.strip().lower(): value.strip() for name, _, value in (line.partition(b":") for line in lines)}
-    if b"transfer-encoding" in headers:
-        raise RefusedError(411, "send the body with Content-Length, not in chunks")
-    length = headers.get(b"content-length", b"0")
-    if not length.isdigit():
-        raise RefusedError(400, f"Content-Length is {length.decode(errors='replace')!r}; expected a number")
-    if int(length) > max_body:
-        raise RefusedError(413, f"the request has {int(length):,} bytes; at most {max_body:,}: send several")
-    if headers.get(b"expect", b"").lower() == b"100-continue":
-        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-        kept = [line for line in lines if not line.lower().startswith(b"expect")]
-        head = b"\r\n".join([request, *kept]) + b"\r\n\r\n"
-    body = await reader.readexactly(int(length))
-    _check_depth(body[: int(headers.get(b"inference-header-content-length") or len(body))])
-    return head + body
-
-
-def _check_depth(text: bytes) -> None:
-    """Refuse JSON that is nested too deeply; few brackets cannot be."""
-    if text.count(b"[") + text.count(b"{") <= MAX_DEPTH:
-        return
-    unescaped = text.replace(b"\\\\", b"").replace(b'\\"', b"")
-    brackets = b"".join(unescaped.split(b'"')[::2]).translate(None, _NO_BRACKETS)
-    depth = 0
-    for start in range(0, len(brackets), BLOCK):
-        depths = depth + np.cumsum(_STEPS[np.frombuffer(brackets[start : start + BLOCK], np.uint8)])
-        if depths.max() > MAX_DEPTH:
-            raise RefusedError(400, f"the JSON is nested more than {MAX_DEPTH} deep")
-        depth = int(depths[-1])
-
-
-async def _refuse(refusal: RefusedError, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    body = json.dumps({"error": refusal.message}).encode()
-    head = (
-        f"HTTP/1.1 {refusal.status} {_REASONS[refusal.status]}\r\nContent-Type: application/json\r\n"
-        f"Content-Length: {len(body)}\r\nConnection: close\r\n\r\n"
-    )
-    writer.write(head.encode() + body)
-    await writer.drain()
+async def _read_rest(reader: asyncio.StreamReader) -> None:
     with suppress(asyncio.TimeoutError, TimeoutError):
         async with asyncio.timeout(LINGER):
             while await reader.read(1 << 20):

@@ -19,7 +19,6 @@ sys.path[:0] = [path for path in os.environ.get("KERASREC_SYS_PATH", "").split(o
 import hashlib  # noqa: E402
 import json  # noqa: E402
 import threading  # noqa: E402
-from contextlib import suppress  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -27,9 +26,9 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 import triton_python_backend_utils as triton  # noqa: E402
 from grouped_call import GroupedCall  # noqa: E402
-from request_format import Arrays, BadRequest, Format, shortened  # noqa: E402
+from request_format import Arrays, BadRequest, Format, ReadRows, shortened  # noqa: E402
 
-POLL = 0.2  # seconds between looks at the disk
+POLL = 0.05  # seconds between looks at the disk
 
 
 class TritonPythonModel:
@@ -42,8 +41,6 @@ class TritonPythonModel:
         own = Path(args["model_repository"]) / args["model_version"] / "model.savedmodel"
         self.format = Format(json.loads(parameters["format"]))
         self.path = Path(parameters.get("saved_model", own))
-        with suppress(ImportError):
-            import kerasrec.serving  # noqa: F401  # or else the first request with rows as JSON would wait for it
         self.metrics = Metrics(args["model_name"])
         self.stamp = stamp_of(self.path)
         self.version = Version(self.path, self.format)
@@ -64,7 +61,8 @@ class TritonPythonModel:
         parsed: dict[int, Arrays] = {}
         for at, request in enumerate(requests):
             try:
-                parsed[at] = self.format.arrays(request.inputs(), self.path)
+                self.format.check_parameters(json.loads(request.parameters() or "{}"))
+                parsed[at] = self.format.arrays(request.inputs(), version.read_rows)
             except BadRequest as error:
                 responses[at] = failure(error)
         for batch in self.format.batches(parsed):
@@ -105,7 +103,7 @@ class TritonPythonModel:
         except Exception as error:
             if stamp_of(self.path) == stamp:  # otherwise it was replaced again meanwhile
                 self.stamp = stamp
-                self.metrics.refused()
+                self.metrics.refused(error.reason if isinstance(error, OtherModelError) else "does not load")
                 triton.Logger.log_error(
                     f"{self.path}: the new version is refused, {self.version.name} goes on: {shortened(error)}"
                 )
@@ -117,15 +115,25 @@ class TritonPythonModel:
         triton.Logger.log_info(f"{self.path}: version {version.name} serves")
 
 
+class OtherModelError(ValueError):
+    """A SavedModel has other inputs or outputs than the one that serves, which `reason` says in two words."""
+
+    def __init__(self, reason: str, message: str):
+        super().__init__(message)
+        self.reason = reason
+
+
 class Version:
     """A loaded SavedModel.
 
     Attributes:
         name: 12 hexadecimal digits that are equal for equal graphs and weights, wherever they are loaded.
+        read_rows: returns the arrays of rows by the schema of this version; None where kerasrec is not installed.
     """
 
     def __init__(self, path: Path, form: Format):
         self.name = version_of(path)
+        self.read_rows = rows_reader(path)
         self.module = tf.saved_model.load(str(path))
         signature = self.module.signatures["serving_default"]
         self._check(form, signature)
@@ -139,9 +147,11 @@ class Version:
             changes = (
                 f"{name}: {form.inputs.get(name, 'no')} before, {here.get(name, 'no')} now" for name in differing
             )
-            raise ValueError(f"its inputs differ ({'; '.join(changes)}); restart the server for such a model")
+            message = f"its inputs differ ({'; '.join(changes)}); restart the server for such a model"
+            raise OtherModelError("other inputs", message)
         if set(signature.structured_outputs) != set(form.outputs):
-            raise ValueError(f"its outputs are {sorted(signature.structured_outputs)}, not {sorted(form.outputs)}")
+            message = f"its outputs are {sorted(signature.structured_outputs)}, not {sorted(form.outputs)}"
+            raise OtherModelError("other outputs", message)
 
 
 class Metrics:
@@ -158,7 +168,8 @@ class Metrics:
         # Triton wants the families to live as long as their metrics.
         self.loaded = triton.MetricFamily("kerasrec_versions_loaded", "SavedModels that were loaded", counter)
         self.failed = triton.MetricFamily("kerasrec_versions_refused", "SavedModels that were refused", counter)
-        self.loads, self.refusals = self.loaded.Metric({"model": model}), self.failed.Metric({"model": model})
+        self.loads = self.loaded.Metric({"model": model})
+        self.refusals: dict[str, Any] = {}
         self.serving: Any = None
 
     def now_serving(self, version: str) -> None:
@@ -168,8 +179,10 @@ class Metrics:
         self.serving = self.info.Metric({"model": self.model, "version": version})
         self.serving.set(1)
 
-    def refused(self) -> None:
-        self.refusals.increment(1)
+    def refused(self, reason: str) -> None:
+        if reason not in self.refusals:
+            self.refusals[reason] = self.failed.Metric({"model": self.model, "reason": reason})
+        self.refusals[reason].increment(1)
 
 
 def version_of(path: Path) -> str:
@@ -179,6 +192,16 @@ def version_of(path: Path) -> str:
         if file.exists():
             digest.update(file.read_bytes())
     return digest.hexdigest()[:12]
+
+
+def rows_reader(path: Path) -> ReadRows | None:
+    """Return what makes arrays of rows, by the schema that a SavedModel has now."""
+    try:
+        from kerasrec.schema import Schema
+        from kerasrec.serving.rows import EXTRA, RowFormat
+    except ImportError:
+        return None
+    return RowFormat(Schema.load(path / EXTRA).features).arrays
 
 
 def stamp_of(path: Path) -> tuple[int, ...] | None:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
-from pathlib import Path
+import math
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
 import numpy as np
 
 Arrays = dict[str, np.ndarray]
+ReadRows = Callable[[list[Any]], Arrays]
 REASON = 500  # characters of a message
+MAX_ANSWERS = 1 << 20  # rows of a batch times `k`
 MAX_JSON = 64 << 20  # bytes of a request's rows as JSON
 
 
@@ -43,12 +45,23 @@ class Format:
         self.rows_input, self.version_output = values["rows"], values["version"]
         self.max_rows: int = values["max_rows"]
 
-    def arrays(self, inputs: Iterable[InputTensor], saved_model: Path) -> Arrays:
+    def check_parameters(self, parameters: Iterable[str]) -> None:
+        """Refuse what is not an input: Triton makes parameters of keys of `generate` that it does not know.
+
+        Raises:
+            BadRequest: there is a parameter that is not one of Triton's.
+        """
+        for name in parameters:
+            if not name.startswith("triton_"):
+                others = ", ".join(map(repr, [self.rows_input, *self.inputs]))
+                raise BadRequest(f"unknown input {name!r}; the model has: {others}")
+
+    def arrays(self, inputs: Iterable[InputTensor], read_rows: ReadRows | None) -> Arrays:
         """Return the arrays of one request, whose lengths fit each other.
 
         Args:
             inputs: of the request, columns or rows as JSON.
-            saved_model: the path of the SavedModel, whose schema the rows are read by.
+            read_rows: makes arrays of rows by the schema of the version that answers; None without kerasrec.
 
         Raises:
             BadRequest: they do not, or one is missing; names the column.
@@ -60,7 +73,7 @@ class Format:
                 raise BadRequest(f"input {name!r} has shape {list(array.shape)}; expected [1, n], n of all rows")
             given[name] = array[0]
         if self.rows_input in given:
-            given |= self._from_json(given.pop(self.rows_input), given, saved_model)
+            given |= self._from_json(given.pop(self.rows_input), given, read_rows)
         for name in self.options:
             if len(given.get(name, ())) != 1:
                 raise BadRequest(f"input {name!r} must have one element; it has {len(given.get(name, ()))}")
@@ -71,9 +84,18 @@ class Format:
                 raise BadRequest(f"column {column!r} has {count:,} rows, {first!r} {counts[first or column]:,}")
             if count > self.max_rows:
                 raise BadRequest(self._too_many(count))
+            if self._answers(given, count) > MAX_ANSWERS:
+                options = ", ".join(f"{name!r} {int(given[name][0]):,}" for name in self.options)
+                raise BadRequest(
+                    f"{count:,} rows with {options} are more than {MAX_ANSWERS:,} answers: ask for less"
+                )
         for column in self.columns.keys() - counts.keys():
             given |= self._empty_lists(column, counts[first] if first is not None else 0)
         return given
+
+    def _answers(self, given: Arrays, rows: int) -> int:
+        """Return how many answers a number of rows gets: `k` of an index per row, or else one."""
+        return rows * math.prod(max(1, int(given[name][0])) for name in self.options)
 
     def _is_given(self, column: str, given: Arrays) -> bool:
         return column not in self.optional or any(name in given for name in self.columns[column].values())
@@ -108,14 +130,12 @@ class Format:
     def _too_many(self, count: int) -> str:
         return f"the request has {count:,} rows; this server takes at most {self.max_rows:,}: send several"
 
-    def _from_json(self, texts: np.ndarray, others: Arrays, saved_model: Path) -> Arrays:
+    def _from_json(self, texts: np.ndarray, others: Arrays, read_rows: ReadRows | None) -> Arrays:
         allowed = {name for column in self.optional for name in self.columns[column].values()}
         if columns := [name for name in others if name not in allowed and name not in self.options]:
             raise BadRequest(f"pass {self.rows_input!r} or columns, not both: {', '.join(map(repr, columns))}")
-        try:
-            from kerasrec.serving import rows
-        except ImportError as error:
-            raise BadRequest(f"input {self.rows_input!r} needs kerasrec in the server's Python: {error}") from None
+        if read_rows is None:
+            raise BadRequest(f"input {self.rows_input!r} needs kerasrec in the server's Python; pass columns")
         if (size := sum(map(len, texts))) > MAX_JSON:
             raise BadRequest(f"input {self.rows_input!r} has {size:,} bytes; at most {MAX_JSON:,}: send several")
         records: list[Any] = []
@@ -128,7 +148,7 @@ class Format:
         if len(records) > self.max_rows:
             raise BadRequest(self._too_many(len(records)))
         try:
-            arrays = rows(records, saved_model) | self._optional_lists(records)
+            arrays = read_rows(records) | self._optional_lists(records)
         except (ValueError, TypeError) as error:
             raise BadRequest(str(error)) from None
         if twice := [name for name in arrays if name in others]:
@@ -165,7 +185,8 @@ class Format:
         sizes: dict[tuple[Any, ...], int] = {}
         for at, arrays in parsed.items():
             key, count = tuple(arrays[name][0] for name in self.options), self.rows(arrays)
-            if key not in batches or sizes[key] + count > self.max_rows:
+            rows = sizes.get(key, 0) + count
+            if key not in batches or rows > self.max_rows or self._answers(arrays, rows) > MAX_ANSWERS:
                 batches.setdefault(key, []).append([])
                 sizes[key] = 0
             batches[key][-1].append(at)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import signal
 import socket
 import subprocess
 import sys
@@ -13,7 +15,7 @@ import urllib.error
 import urllib.request
 from collections import deque
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -23,6 +25,7 @@ from kerasrec.serving.triton.installation import Installation
 
 STOP = 5  # seconds for requests in flight
 READY = 300  # seconds until all models are loaded
+LOOK = 0.5  # seconds between looks at the processes of models
 LINES = 20  # of the log in an error
 MAX_BODY = 64 << 20  # bytes of an HTTP request
 STACK = 4  # bytes of a thread's stack per byte of a body
@@ -103,48 +106,71 @@ class Server:
 
     def __enter__(self) -> Server:
         with ExitStack() as stack:
-            backends = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kerasrec-backends-")))
-            self._installation.write_backends(backends)
-            program = str(self._installation.folder / "bin" / "tritonserver")
-            with stack_limit(STACK * MAX_BODY) as limit:
-                self._process = subprocess.Popen(
-                    [program, f"--backend-directory={backends}", *self._arguments],
-                    env=self._installation.environment(),
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.STDOUT,
-                    start_new_session=True,  # Ctrl-C reaches this process, which then ends the server
-                )
-            reader = threading.Thread(target=self._read_log, args=[self._process], daemon=True)
-            reader.start()
-            stack.callback(reader.join, 1)
+            self._backends = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="kerasrec-backends-")))
+            self._installation.write_backends(self._backends)
             stack.callback(self._stop)
-            self._wait_until_ready()
+            limit = self._start()
             stack.enter_context(Front(self.address.host, self.address.http, self._upstream, limit // STACK))
-            self._ready.set()
             self._stack = stack.pop_all()
         return self
+
+    def _start(self) -> int:
+        """Start Triton, wait until it is ready, and return the bytes of its threads' stacks."""
+        program = str(self._installation.folder / "bin" / "tritonserver")
+        with stack_limit(STACK * MAX_BODY) as limit:
+            self._process = subprocess.Popen(
+                [program, f"--backend-directory={self._backends}", *self._arguments],
+                env=self._installation.environment(),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C reaches this process, which then ends the server
+            )
+        threading.Thread(target=self._read_log, args=[self._process], daemon=True).start()
+        self._wait_until_ready()
+        self._ready.set()
+        return limit
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self._stack.close()
 
-    def wait(self) -> int:
-        """Wait until the server ends by itself, and return its exit code."""
+    @property
+    def process_id(self) -> int:
+        """The id of Triton's process, which is that of a process group with those of the models."""
+        return self._running.pid
+
+    @property
+    def _running(self) -> subprocess.Popen[bytes]:
         assert self._process is not None
-        return self._process.wait()
+        return self._process
+
+    def wait(self) -> int:
+        """Wait until the server ends by itself, and return its exit code.
+
+        Meanwhile, where the process of a model ends, which Triton does not start again, Triton is started again.
+
+        Raises:
+            ServerError: it then ended before it was ready.
+        """
+        while (code := self._running.poll()) is None:
+            if lost_child(self._running.pid):
+                self._show("the process of a model ended; Triton is started again\n")
+                self._stop()
+                self._start()
+            time.sleep(LOOK)
+        return code
 
     def _wait_until_ready(self) -> None:
-        assert self._process is not None
         deadline = time.monotonic() + READY
-        while self._process.poll() is None:
+        while self._running.poll() is None:
             if time.monotonic() > deadline:
                 raise ServerError(f"the server was not ready after {READY} s{self.last_lines()}")
             if self._answers("/v2/health/ready"):
                 return
             time.sleep(0.05)
         raise ServerError(
-            f"the server ended with code {self._process.returncode} before it was ready{self.last_lines()}"
+            f"the server ended with code {self._running.returncode} before it was ready{self.last_lines()}"
         )
 
     def _answers(self, path: str) -> bool:
@@ -167,13 +193,14 @@ class Server:
         return f":\n{''.join(self._log)}".rstrip()
 
     def _stop(self) -> None:
-        assert self._process is not None
+        if self._process is None:
+            return
         self._ready.clear()  # what it logs of its end is of no interest
         self._process.terminate()
         try:
             self._process.wait(STOP + 10)
         except subprocess.TimeoutExpired:
-            self._process.kill()
+            os.killpg(self._process.pid, signal.SIGKILL)  # and the processes of models
             self._process.wait()
 
 
@@ -187,6 +214,16 @@ def stack_limit(size: int) -> Iterator[int]:
         yield limit
     finally:
         resource.setrlimit(resource.RLIMIT_STACK, (soft, hard))
+
+
+def lost_child(parent: int) -> bool:
+    """Return whether a child of a process has ended, which its parent has not noticed."""
+    for file in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):  # it ended meanwhile
+            state, ppid = file.read_text(errors="replace").rpartition(")")[2].split()[:2]
+            if int(ppid) == parent and state == "Z":
+                return True
+    return False
 
 
 def free_port() -> int:
