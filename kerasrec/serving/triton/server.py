@@ -85,7 +85,7 @@ class Server:
         self.address = address
         self._show = show
         self._log: deque[str] = deque(maxlen=LINES)
-        self._ready = threading.Event()
+        self._ready, self._closing = threading.Event(), threading.Event()
         self._installation, self._upstream = Installation.find(), free_port()
         self._arguments = [
             f"--model-repository={repository}",
@@ -133,6 +133,7 @@ class Server:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
+        self._closing.set()
         self._stack.close()
 
     @property
@@ -154,7 +155,7 @@ class Server:
             ServerError: it then ended before it was ready.
         """
         while (code := self._running.poll()) is None:
-            if lost_child(self._running.pid):
+            if not self._closing.is_set() and lost_child(self._running.pid):
                 self._show("the process of a model ended; Triton is started again\n")
                 self._stop()
                 self._start()
