@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from dataclasses import asdict
+from functools import partial
 from types import SimpleNamespace
 
 import keras
@@ -144,14 +145,13 @@ def test_a_process_with_tensorflow_alone_recommends_the_same_from_a_repository_o
     rows = [{**queries.row(0, named=True), "exclude": ["i1", None]}, queries.row(1, named=True)]
     asked = SimpleNamespace(name=lambda: "rows", as_numpy=lambda: np.array([[json.dumps(rows).encode()]], object))
     how_many = SimpleNamespace(name=lambda: "k", as_numpy=lambda: np.array([[4]]))
-    arrays = form.arrays([asked, how_many], path)
+    read_rows = partial(kr.serving.rows, schema=path)
+    arrays = form.arrays([asked, how_many], read_rows)
     assert arrays["exclude__values"].tolist() == [b"i1"]
     assert arrays["exclude__offsets"].tolist() == [0, 1, 1]
     rows[1]["exclude"] = "i2"
     with pytest.raises(BadRequest, match="column 'exclude', row 1: expected a list; got 'i2'"):
-        form.arrays(
-            [SimpleNamespace(name=lambda: "rows", as_numpy=lambda: np.array([[json.dumps(rows)]])), how_many], path
-        )
+        form.arrays([asked, how_many], read_rows)
     expected = recommender.recommend(queries, k=4)
     assert_same(kr.load(path).recommend(queries, k=4), expected)
     inputs = kr.serving.rows(queries[:1], path) | {"k": np.array([4], np.int32)}

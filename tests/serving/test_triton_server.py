@@ -74,7 +74,7 @@ def test_an_index_recommends_with_k_and_without_the_excluded(server, items):
         ({"rows": json.dumps([{**ROWS[1], "price": "dear"}])}, "column 'price', row 0: 'dear' is not"),
         ({"rows": "{"}, "input 'rows' is not JSON"),
         ({"user": ["u1"]}, "column 'item id' is missing"),
-        ({"user": [3]}, "non-string"),
+        ({"user": [3]}, "input 'user': expected strings (BYTES); element 0 is 3"),
         ({"usr": ["u1"]}, "usr"),
         ({"rows": json.dumps([{}] * 1001)}, "1,001 rows; this server takes at most 1,000"),
         ({}, "0 inputs"),
