@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from kerasrec.files import check_target, write_aside
@@ -124,6 +125,8 @@ def _write(part: _Part, path: Path, overwrite: bool) -> None:
 
 
 def _converted(part: _Part) -> ModelProto:
+    from onnx import defs
+
     converter = _import_converter()
     schema = Schema(read.column for read in part.reads)
     specs = signature(schema)
@@ -146,13 +149,12 @@ def _converted(part: _Part) -> ModelProto:
             "kr.serving.export writes a SavedModel of any size"
         )
     try:
-        proto, _ = converter(traced, inputs, opset=OPSET)
+        proto, _ = converter(traced, inputs, opset=OPSET, custom_op_handlers={"Erfc": (_erfc, [])})
     except Exception as error:  # tf2onnx raises many kinds
         raise ValueError(f"{part.name!r} cannot be converted to ONNX: {error}") from error
-    if unknown := sorted({node.op_type for node in proto.graph.node if node.domain not in ("", "ai.onnx.ml")}):
-        raise ValueError(
-            f"{part.name!r} cannot be converted to ONNX: there are no operations for {', '.join(unknown)}"
-        )
+    operations = {(node.op_type, node.domain) for node in proto.graph.node}
+    if unknown := sorted(name for name, domain in operations if not defs.has(name, domain)):
+        raise ValueError(f"{part.name!r} cannot be converted to ONNX, which has no operation {', '.join(unknown)}")
     _rename(proto, [*specs], [*outputs_by_name])
     return proto
 
@@ -173,6 +175,17 @@ def _input_of(wire: dict[str, tf.Tensor], read: FeatureRead, names: TensorNames)
     padding = tf.size(values, tf.int64)  # where it is
     place = tf.where(position < lengths[:, tf.newaxis], offsets[:-1, tf.newaxis] + position, padding)
     return tf.gather(padded, place)
+
+
+def _erfc(graph: Any, node: Any, name: str, arguments: Any) -> None:
+    """Write `1 - erf`, which exact GELUs are made of, for an operation that tf2onnx does not know."""
+    from onnx import helper
+
+    output, shape, dtype = node.output[0], graph.get_shape(node.output[0]), graph.get_dtype(node.output[0])
+    one = graph.make_const(f"{name} one", np.ones((), helper.tensor_dtype_to_np_dtype(dtype)))
+    graph.remove_node(node.name)
+    erf = graph.make_node("Erf", [node.input[0]], shapes=[shape], dtypes=[dtype])
+    graph.make_node("Sub", [one.output[0], erf.output[0]], outputs=[output], shapes=[shape], dtypes=[dtype])
 
 
 def _rename(proto: ModelProto, inputs: Sequence[str], outputs: Sequence[str]) -> None:
