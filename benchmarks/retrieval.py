@@ -261,7 +261,9 @@ def fit_pairs(run: Run) -> None:
     if CLASS[run.model] == "NeuMF":
         loss, scores_of = "binary_crossentropy", scores_of_pairs
         negatives = settings.pop("negatives")
-        rows_of_epoch = train.map(kr.data.DrawNegatives(train.schema, "item", negatives, run.seed))
+        known = retrieval_data.loader(folder, 2**16)
+        draw = kr.data.DrawNegatives(train.schema, "item", negatives, run.seed, user="user", known=known)
+        rows_of_epoch = train.map(draw)
     else:
         loss, scores_of = loss_of(settings), scores_of_vectors
     model = getattr(kr.models, CLASS[run.model])(train.schema, seed=run.seed, **settings)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
 from kerasrec.data.arguments import integer
+from kerasrec.data.known_items import KnownItems
 from kerasrec.etl.operator.id_columns import FIRST
 from kerasrec.schema import Schema
 
@@ -14,9 +16,9 @@ from kerasrec.schema import Schema
 class DrawNegatives:
     """Adds copies of a batch's positive rows with items drawn at random and target 0; for `Loader.map`.
 
-    Items are drawn uniformly from all ids that `etl.Categorify` gave to values, with the row's own item left out.
-    In each epoch they are others, while those of `etl.NegativeSampling` are in the data; which also leaves out the
-    other items of a user, and can draw by popularity.
+    Items are drawn uniformly from all ids that `etl.Categorify` gave to values, with the row's own item left out,
+    or all items of its user. In each epoch they are others, while those of `etl.NegativeSampling`, which can also
+    draw by popularity, are in the data.
 
     Args:
         schema: the loader's.
@@ -24,25 +26,38 @@ class DrawNegatives:
             none.
         negatives: how many copies of each row, at least 1.
         seed: of the draws.
+        user: the column of user ids whose items of `known` are left out.
+        known: rows of `user` and `item`, such as those to train on: batches of a `kr.Loader`, which are read once,
+            now. Each pair takes 8 bytes.
 
     Raises:
         KeyError: the schema has no such column.
-        ValueError: it is not categorical or is a list, or has fewer than two items; or `negatives` is below 1.
+        ValueError: it is not categorical or is a list, or has fewer than two items; `negatives` is below 1; only
+            one of `user` and `known`; and when it draws, a row that is not in `known`, or a user who has all items.
 
     Example:
 
-    >>> model.fit(train.map(kr.data.DrawNegatives(train.schema, "item", negatives=4)))  # doctest: +SKIP
+    >>> draw = kr.data.DrawNegatives(train.schema, "item", negatives=4, user="user", known=train)
+    >>> model.fit(train.map(draw))  # doctest: +SKIP
     """
 
-    def __init__(self, schema: Schema, item: str, negatives: int = 1, seed: int = 0):
-        column = schema[item]
-        self.count = column.cardinality or 0
-        if column.is_list or self.count < FIRST + 2:
-            raise ValueError(
-                f"column {item!r} must have one id per row, of {FIRST + 2} or more ids with the three special "
-                f"ones; got cardinality {column.cardinality}{' of a list' if column.is_list else ''}"
-            )
-        self.item, self.negatives = item, integer("negatives", negatives, least=1)
+    def __init__(
+        self,
+        schema: Schema,
+        item: str,
+        negatives: int = 1,
+        seed: int = 0,
+        *,
+        user: str | None = None,
+        known: Iterable[Any] | None = None,
+    ):
+        self.count = _count_of(schema, item)
+        if user is not None:
+            _count_of(schema, user)
+        if (user is None) != (known is None):
+            raise ValueError("user and known must both be given: the items of which column's ids are left out?")
+        self.item, self.user, self.negatives = item, user, integer("negatives", negatives, least=1)
+        self._known = None if known is None else KnownItems.of(known, user, item, self.count)
         self._random = np.random.default_rng(seed)
 
     def __call__(self, features: dict[str, Any], target: np.ndarray, *weight: np.ndarray) -> tuple[Any, ...]:
@@ -51,12 +66,27 @@ class DrawNegatives:
         copies = np.repeat(positive, self.negatives)
         rows = np.concatenate([np.arange(len(target)), copies])
         own = features[self.item][copies]
-        drawn = self._random.integers(FIRST, self.count - (own >= FIRST))
-        drawn += (own >= FIRST) & (drawn >= own)  # uniform over the others
+        if self._known is None:
+            drawn = self._random.integers(FIRST, self.count - (own >= FIRST))
+            drawn += (own >= FIRST) & (drawn >= own)  # uniform over the others
+        else:
+            drawn = self._known.draw_others(features[self.user][copies], own, self._random)
         batch = {name: _rows_of(column, rows) for name, column in features.items()}
         batch[self.item][len(target) :] = drawn
         labels = np.concatenate([target, np.zeros((len(copies), 1), target.dtype)])
         return batch, labels, *(each[rows] for each in weight)
+
+
+def _count_of(schema: Schema, name: str) -> int:
+    """Return the number of ids of a column of one id per row."""
+    column = schema[name]
+    count = column.cardinality or 0
+    if column.is_list or count < FIRST + 2:
+        raise ValueError(
+            f"column {name!r} must have one id per row, of {FIRST + 2} or more ids with the three special "
+            f"ones; got cardinality {column.cardinality}{' of a list' if column.is_list else ''}"
+        )
+    return count
 
 
 def _rows_of(column: Any, rows: np.ndarray) -> Any:

@@ -99,3 +99,31 @@ def test_drawn_negatives_are_other_items_drawn_uniformly():
         assert np.abs(counts / 3000 - 1 / len(others)).max() < 0.04
     with pytest.raises(ValueError, match="column 'item' must have one id per row, of 5 or more ids"):
         kr.data.DrawNegatives(Schema([Column("item", "int32", ("categorical",), cardinality=4)]), "item")
+
+
+def test_negatives_are_drawn_uniformly_from_the_items_that_a_user_does_not_have():
+    pairs = {"user": np.array([3, 5, 3, 3, 6, 3, 6], "int32"), "item": np.array([9, 4, 3, 4, 7, 4, 2], "int32")}
+    column = lambda name, count: Column(name, "int32", ("categorical",), cardinality=count)  # noqa: E731
+    schema = Schema([column("user", 7), column("item", 10)])
+    known = [{name: values[rows] for name, values in pairs.items()} for rows in (slice(0, 3), slice(3, 7))]
+    draw = kr.data.DrawNegatives(schema, "item", 4000, seed=1, user="user", known=known)
+    batch, labels = draw(dict(pairs), np.ones((7, 1), "float32"))
+    assert labels.sum() == 7
+    others = {3: [5, 6, 7, 8], 5: [3, 5, 6, 7, 8, 9], 6: [3, 4, 5, 6, 8, 9]}
+    for row, user in enumerate(pairs["user"]):
+        ids, counts = np.unique(batch["item"][7 + 4000 * row : 7 + 4000 * (row + 1)], return_counts=True)
+        np.testing.assert_array_equal(ids, others[user])
+        assert np.abs(counts / 4000 - 1 / len(ids)).max() < 0.04
+    assert len(draw({"user": pairs["user"][:0], "item": pairs["item"][:0]}, np.ones((0, 1)))[1]) == 0
+
+    ones = np.ones((1, 1), "float32")
+    with pytest.raises(ValueError, match="the pair of user 5 and item 8 is not in `known`"):
+        draw({"user": np.array([5]), "item": np.array([8])}, ones)
+    with pytest.raises(ValueError, match="the pair of user 4 and item 8 is not in `known`"):
+        draw({"user": np.array([4]), "item": np.array([8])}, ones)
+    all_items = [{"user": np.full(7, 3), "item": np.arange(3, 10)}]
+    draw = kr.data.DrawNegatives(schema, "item", 4, user="user", known=all_items)
+    with pytest.raises(ValueError, match="the user with id 3 has all items"):
+        draw({"user": np.array([3]), "item": np.array([8])}, ones)
+    with pytest.raises(ValueError, match="user and known must both be given"):
+        kr.data.DrawNegatives(schema, "item", user="user")
