@@ -33,7 +33,7 @@ class DrawNegatives:
     Raises:
         KeyError: the schema has no such column.
         ValueError: it is not categorical or is a list, or has fewer than two items; `negatives` is below 1; only
-            one of `user` and `known`; and when it draws, a row that is not in `known`, or a user who has all items.
+            one of `user` and `known`; when it draws, a row that is not in `known`, or a user who has all items.
 
     Example:
 

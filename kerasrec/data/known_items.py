@@ -41,7 +41,11 @@ class KnownItems:
         return cls(count, offsets, users * count + items - FIRST - ranks)
 
     def draw_others(self, users: np.ndarray, own: np.ndarray, random: np.random.Generator) -> np.ndarray:
-        """Return an item for each user that is not his, `(n,)`. Raises `ValueError` where an own one is not known."""
+        """Return an item for each user that is not the user's, `(n,)`.
+
+        Raises:
+            ValueError: an own item of a row is drawn, so it was not in what was read; or a user has all items.
+        """
         users = users.astype(np.int64)
         begin, end = (self.offsets[np.minimum(users + i, len(self.offsets) - 1)] for i in (0, 1))
         others = self.count - FIRST - (end - begin)
