@@ -52,12 +52,13 @@ class DrawNegatives:
         known: Iterable[Any] | None = None,
     ):
         self.count = _count_of(schema, item)
-        if user is not None:
+        self.item, self.negatives = item, integer("negatives", negatives, least=1)
+        self._known: tuple[str, KnownItems] | None = None
+        if user is not None and known is not None:
             _count_of(schema, user)
-        if (user is None) != (known is None):
+            self._known = user, KnownItems.of(known, user, item, self.count)
+        elif user is not None or known is not None:
             raise ValueError("user and known must both be given: the items of which column's ids are left out?")
-        self.item, self.user, self.negatives = item, user, integer("negatives", negatives, least=1)
-        self._known = None if known is None else KnownItems.of(known, user, item, self.count)
         self._random = np.random.default_rng(seed)
 
     def __call__(self, features: dict[str, Any], target: np.ndarray, *weight: np.ndarray) -> tuple[Any, ...]:
@@ -70,7 +71,8 @@ class DrawNegatives:
             drawn = self._random.integers(FIRST, self.count - (own >= FIRST))
             drawn += (own >= FIRST) & (drawn >= own)  # uniform over the others
         else:
-            drawn = self._known.draw_others(features[self.user][copies], own, self._random)
+            user, known = self._known
+            drawn = known.draw_others(features[user][copies], own, self._random)
         batch = {name: _rows_of(column, rows) for name, column in features.items()}
         batch[self.item][len(target) :] = drawn
         labels = np.concatenate([target, np.zeros((len(copies), 1), target.dtype)])
