@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from kerasrec.serving import triton
     from kerasrec.serving.loading import load
     from kerasrec.serving.onnx_model import onnx
-    from kerasrec.serving.recommender import Recommender
+    from kerasrec.serving.recommender.recommender import Recommender
     from kerasrec.serving.saved_model import export
     from kerasrec.serving.served_index import ServedIndex
     from kerasrec.serving.served_model import ServedModel
@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 _HOME = {
-    "Recommender": "kerasrec.serving.recommender",
+    "Recommender": "kerasrec.serving.recommender.recommender",
     "export": "kerasrec.serving.saved_model",
     "ServedIndex": "kerasrec.serving.served_index",
     "ServedModel": "kerasrec.serving.served_model",

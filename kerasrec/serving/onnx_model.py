@@ -78,13 +78,8 @@ def onnx(
     require_tensorflow()
     _import_converter()
     path = Path(os.path.abspath(path))
-
-    def prepare() -> _Part:
-        if comm.rank() == 0:
-            check_target(path, overwrite=overwrite)
-        return _part_of(model, encoder)
-
-    part = raise_on_all(prepare)
+    raise_on_all(lambda: check_target(path, overwrite=overwrite) if comm.rank() == 0 else None)
+    part = raise_on_all(lambda: _part_of(model, encoder))
     with ExitStack() as stack:
         average_weights(untrained_weights(model))
         stack.enter_context(full_tables_on_rank_0(model))

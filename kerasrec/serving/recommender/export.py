@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from kerasrec.serving.recommend import input_names
-from kerasrec.serving.recommender import Recommender
+from kerasrec.serving.recommender.recommender import Recommender
 from kerasrec.serving.served_recommender import RECOMMENDER
 from kerasrec.serving.write import export_on_ranks, write_saved_model
 

@@ -16,11 +16,11 @@ from kerasrec.retrieval.encoders import Retriever
 from kerasrec.retrieval.index import Index
 from kerasrec.schema import Column, Schema
 from kerasrec.serving.index_model import IndexGraphs
-from kerasrec.serving.item_features import ItemData, ItemFeatures
-from kerasrec.serving.ranker import FittedPipeline, Ranker, model_and_workflow
+from kerasrec.serving.recommender.item_features import ItemData, ItemFeatures
+from kerasrec.serving.recommender.ranker import FittedPipeline, Ranker, model_and_workflow
 from kerasrec.serving.recommend import Recommend, input_names
-from kerasrec.serving.recommender_graph import RecommenderGraph
-from kerasrec.serving.recommender_stages import Stages
+from kerasrec.serving.recommender.graph import RecommenderGraph
+from kerasrec.serving.recommender.stages import Stages
 from kerasrec.serving.served_model import ServedSignature
 from kerasrec.serving.write import require_tensorflow
 
@@ -58,7 +58,7 @@ class Recommender:
             one output.
         candidates: how many items are ranked per request; more where a request wants more.
         diversity: from 0 to 1, the weight of an item's similarity to those before it (by the retriever's vectors),
-            beside that of its score: `kerasrec.serving.diversity`.
+            beside that of its score: `kerasrec.serving.recommender.diversity`.
         item_id: the column of `item_features` that names an item, if it has another name than in the index's data.
         name: for messages and servers.
 
