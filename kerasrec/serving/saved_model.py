@@ -16,8 +16,8 @@ from kerasrec.schema import Schema
 from kerasrec.serving.description import Description
 from kerasrec.serving.index_model import IndexGraphs, export_index
 from kerasrec.serving.reads import FeatureRead, features_read, target_names
-from kerasrec.serving.recommender.recommender import Recommender
 from kerasrec.serving.recommender.export import export_recommender
+from kerasrec.serving.recommender.recommender import Recommender
 from kerasrec.serving.rows import check_path
 from kerasrec.serving.signatures import input_of, traced_columns
 from kerasrec.serving.write import export_on_ranks, require_tensorflow, write_saved_model

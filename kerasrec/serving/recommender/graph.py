@@ -14,9 +14,9 @@ from kerasrec.schema import Column, Schema
 from kerasrec.serving.candidates import BLOCK, Candidates, ids_at, scores_without
 from kerasrec.serving.column_rows import ColumnRows, TensorColumns, from_wire, of_frame, to_wire
 from kerasrec.serving.description import Description
+from kerasrec.serving.reads import FeatureRead
 from kerasrec.serving.recommender.diversity import diversified
 from kerasrec.serving.recommender.ranker import is_of_item
-from kerasrec.serving.reads import FeatureRead
 from kerasrec.serving.recommender.stages import Stages, served_columns
 from kerasrec.serving.signatures import Tensors, input_of, traced_columns
 from kerasrec.tensor_names import tensor_names

@@ -16,10 +16,10 @@ from kerasrec.retrieval.encoders import Retriever
 from kerasrec.retrieval.index import Index
 from kerasrec.schema import Column, Schema
 from kerasrec.serving.index_model import IndexGraphs
-from kerasrec.serving.recommender.item_features import ItemData, ItemFeatures
-from kerasrec.serving.recommender.ranker import FittedPipeline, Ranker, model_and_workflow
 from kerasrec.serving.recommend import Recommend, input_names
 from kerasrec.serving.recommender.graph import RecommenderGraph
+from kerasrec.serving.recommender.item_features import ItemData, ItemFeatures
+from kerasrec.serving.recommender.ranker import FittedPipeline, Ranker, model_and_workflow
 from kerasrec.serving.recommender.stages import Stages
 from kerasrec.serving.served_model import ServedSignature
 from kerasrec.serving.write import require_tensorflow

@@ -12,11 +12,11 @@ import tensorflow as tf
 
 from kerasrec.schema import Column, Schema, SchemaError, Tag
 from kerasrec.serving.column_rows import TensorColumns, of_frame
-from kerasrec.serving.recommender.expressions import Filters, Score, check_inputs
 from kerasrec.serving.index_model import IndexGraphs, free_name
+from kerasrec.serving.reads import FeatureRead
+from kerasrec.serving.recommender.expressions import Filters, Score, check_inputs
 from kerasrec.serving.recommender.item_features import ItemFeatures, refuse_shared_names
 from kerasrec.serving.recommender.ranker import Ranker, Split, is_of_item
-from kerasrec.serving.reads import FeatureRead
 
 if TYPE_CHECKING:
     from kerasrec.etl.workflow import Workflow
