@@ -67,6 +67,21 @@ class Retriever(Protocol):
         ...
 
 
+@runtime_checkable
+class SequenceRetriever(Retriever, Protocol):
+    """A retriever whose queries are sequences of items, and whose candidates are the items that may come next.
+
+    Attributes:
+        exclude_seen: whether it leaves out the items of a sequence.
+    """
+
+    exclude_seen: bool
+
+    def encode_histories(self, features: Features) -> Tensor:
+        """Return the vectors of sequences without their last item, (batch, dim) floats."""
+        ...
+
+
 def predicts_next(model: Retriever) -> bool:
     """Return whether a model's candidates are the items of the sequences that are its queries."""
     queries = model.query_schema

@@ -9,7 +9,7 @@ import numpy as np
 import polars as pl
 
 from kerasrec.data.loader import Loader
-from kerasrec.retrieval.encoders import RowReader, Rows, columns_of, to_numpy
+from kerasrec.retrieval.encoders import RowReader, Rows, SequenceRetriever, columns_of, to_numpy
 from kerasrec.retrieval.engines.engine import Engine
 from kerasrec.retrieval.item_ids import ItemIds
 from kerasrec.retrieval.lists import Lists
@@ -34,6 +34,35 @@ class Queries:
     vectors: np.ndarray
     targets: Lists
     seen: Lists | None
+
+
+def queries_of(
+    reader: RowReader,
+    data: Rows,
+    ids: ItemIds,
+    exclude_seen: Rows | Sequence[Rows] | bool | None,
+    user: str | None,
+) -> Queries:
+    """Return the queries of rows, with the arguments of `Index.evaluate`.
+
+    Raises:
+        TypeError: `exclude_seen` is true or false of a model without sequences, or rows of one with sequences.
+        ValueError: `user` of a model of sequences; and those of the functions below.
+    """
+    model, item = reader.model, reader.key(reader.model.item_id)
+    if not isinstance(model, SequenceRetriever):
+        if isinstance(exclude_seen, bool):
+            raise TypeError(f"exclude_seen={exclude_seen}: expected rows with users and items, such as train")
+        return read_queries(reader, data, ids, item, exclude_seen, user)
+    if user is not None:
+        raise ValueError(f"user={user!r} is not used: {model.name} has a user's items in the sequence")
+    left_out = model.exclude_seen if exclude_seen is None else exclude_seen
+    if not isinstance(left_out, bool):
+        raise TypeError(
+            f"exclude_seen: {model.name} ranks the last item of each sequence, and leaves out those before it, or "
+            f"not: expected true or false; got {type(left_out).__name__}"
+        )
+    return read_sequences(reader, data, ids, item, left_out)
 
 
 def read_queries(
@@ -76,6 +105,27 @@ def read_queries(
     if user is not None and exclude_seen is not None:
         seen = _seen(reader, groups[_USER], exclude_seen, ids, item, user)
     return Queries(np.concatenate(vectors)[first], targets, seen)
+
+
+def read_sequences(reader: RowReader, data: Rows, ids: ItemIds, item: str, exclude_seen: bool) -> Queries:
+    """Return a query for each sequence: of the items before its last one, which is the target.
+
+    Raises:
+        ValueError: there are no rows.
+    """
+    model = reader.model
+    assert isinstance(model, SequenceRetriever)
+    vectors, items = [], []
+    for features, values in reader.batches(data, model.query_schema, [item], "queries"):
+        vectors.append(to_numpy(model.encode_histories(features)))
+        items.append(values[item].fill_null([]))
+    if not items:
+        raise ValueError("there is nothing to evaluate: the data has no rows")
+    sequences = pl.concat(items)
+    before = pl.col(sequences.name).list.len().cast(pl.Int64).sub(1).clip(0)
+    histories = sequences.to_frame().select(pl.col(sequences.name).list.head(before)).to_series()
+    targets = _positions(ids, sequences.list.tail(1))
+    return Queries(np.concatenate(vectors), targets, _positions(ids, histories) if exclude_seen else None)
 
 
 def report_of(
@@ -131,6 +181,11 @@ def _seen(
     rows = queries.join(known, on=_USER, how="inner").sort(_QUERY, _ROW)
     counts = np.bincount(rows[_QUERY].to_numpy(), minlength=len(users))
     return Lists(rows[_ROW].to_numpy(), np.cumsum([0, *counts]))
+
+
+def _positions(ids: ItemIds, lists: pl.Series) -> Lists:
+    """Return the positions of lists of ids, -1 for those that are not candidates'."""
+    return Lists(ids.positions(lists.filter(lists.list.len() > 0).explode()), _offsets(lists))
 
 
 def _offsets(lists: pl.Series) -> np.ndarray:

@@ -14,7 +14,7 @@ from kerasrec.retrieval import index_files
 from kerasrec.retrieval.encoders import Retriever, RowReader, Rows, predicts_next, to_numpy
 from kerasrec.retrieval.engines.by_name import engine_of
 from kerasrec.retrieval.engines.engine import Engine
-from kerasrec.retrieval.evaluation import Queries, read_queries, report_of
+from kerasrec.retrieval.evaluation import queries_of, report_of
 from kerasrec.retrieval.item_ids import ItemIds, shown
 from kerasrec.retrieval.report import RankingReport, cutoffs
 from kerasrec.retrieval.vector_files import write_vectors
@@ -220,21 +220,23 @@ class Index:
         data: Rows,
         at: int | Sequence[int] = (10, 100),
         *,
-        exclude_seen: Rows | Sequence[Rows] | None = None,
+        exclude_seen: Rows | Sequence[Rows] | bool | None = None,
         user: str | None = None,
     ) -> RankingReport:
         """Rank all candidates for each query and return the metrics, with their standard errors.
 
         Rows with equal query columns are one query, whose targets are all their items. A target that is not a
         candidate counts as missed, and the report says how many there are. Equal scores count against the model.
-        An engine that is not exact is evaluated by what it recommends.
+        An engine that is not exact is evaluated by what it recommends. Of a model of sequences each row is a
+        query: its last item is the target, and those before it are the history.
 
         Args:
-            data: rows of a query's columns and the id of an item that belongs to it.
+            data: rows of a query's columns and the id of an item that belongs to it; or of sequences.
             at: one or several numbers of recommendations.
             exclude_seen: rows with users and items, such as the training data (or a list of several): an item is
                 left out of the ranking for the users that have seen it, unless it is a target of the query: the
-                report says how many targets were seen before.
+                report says how many targets were seen before. Of a model of sequences whether the history is left
+                out, true or false; by default as the model was made.
             user: the column that names the user, for `exclude_seen`; by default the one with the tag "user_id".
 
         Example:
@@ -243,13 +245,7 @@ class Index:
         >>> report["ndcg@10"], report.standard_errors["ndcg@10"]
         """
         cutoffs(at)
-        if predicts_next(self.model):
-            raise ValueError(
-                f"{self.model.name} predicts the last item of each row by those before it: use its evaluate(data)"
-            )
-        queries: Queries = read_queries(
-            self.reader, data, self._ids, self.reader.key(self.model.item_id), exclude_seen, user
-        )
+        queries = queries_of(self.reader, data, self._ids, exclude_seen, user)
         return report_of(queries, self._engine, self.vectors, self.model.similarity, at)
 
     # ---- on disk ---------------------------------------------------------------------------------------------

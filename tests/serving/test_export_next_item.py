@@ -47,7 +47,7 @@ def test_event_lists_get_the_items_that_predict_scores_best(raw, workflow, model
         served.update([{"items": ["i3"]}])
 
 
-def test_an_index_of_its_items_recommends_the_same_and_leaves_evaluation_to_the_model(raw, workflow, model):
+def test_an_index_of_its_items_recommends_and_ranks_the_same(raw, workflow, model):
     index = kr.retrieval.Index(model, workflow=workflow)
     rows = workflow.transform(raw)
     scores = model.predict(rows, verbose=0)
@@ -57,8 +57,25 @@ def test_an_index_of_its_items_recommends_the_same_and_leaves_evaluation_to_the_
     best = transformed.recommend(rows, k=1)
     np.testing.assert_array_equal(best.ids[has_events, 0], scores.argmax(axis=1)[has_events])
     np.testing.assert_allclose(index.recommend(raw, k=4).scores[:, 0], scores.max(axis=1), atol=1e-6)
-    with pytest.raises(ValueError, match="predicts the last item of each row by those before it"):
-        index.evaluate(raw)
+    for seen in (True, False):
+        expected = model.rank(rows, at=(1, 5), exclude_seen=seen).to_dict()
+        assert index.evaluate(raw, at=(1, 5), exclude_seen=seen).to_dict() == expected
+        assert transformed.evaluate(rows, at=(1, 5), exclude_seen=seen).to_dict() == expected
+    assert index.evaluate(raw, at=5).to_dict() == model.rank(rows, at=5).to_dict()
+    with pytest.raises(TypeError, match="expected true or false; got DataFrame"):
+        index.evaluate(raw, exclude_seen=raw)
+    with pytest.raises(ValueError, match="user='user id' is not used"):
+        index.evaluate(raw, user="user id")
+    with pytest.raises(ValueError, match="the data has no rows"):
+        index.evaluate(raw[:0])
+
+
+def test_a_last_item_that_is_not_a_candidate_is_missed_and_counted(workflow, model):
+    index = kr.retrieval.Index(model, workflow=workflow)
+    report = index.evaluate(pl.DataFrame({"items": [["i1", "never seen"], ["i3", "i4"], None, ["i5"]]}), at=40)
+    assert report["hit_rate@40"] == pytest.approx(2 / 3)
+    assert "1 of 3 targets are not candidates: they count as missed" in repr(report)
+    assert "1 more queries have no target" in repr(report)
 
 
 def test_a_model_of_rows_of_candidates_is_exported_as_an_index(tmp_path):
@@ -80,6 +97,11 @@ def test_new_items_are_added_by_their_columns(raw, workflow, tmp_path):
         model = kr.models.GRU4Rec(workflow.output_schema, 8, 8, 6, items=item_workflow.transform(films), seed=1)
     index = kr.retrieval.Index(model, films[:-1], workflow=workflow, item_workflow=item_workflow)
     served = kr.serving.load(kr.serving.export(index, tmp_path / "served"))
+    cold = pl.DataFrame({"items": [["i1", "i2", "i42"], ["i3", "i42"]]})  # out of the vocabulary of sequences
+    histories = pl.DataFrame({"items": [["i1", "i2"], ["i3"]]})
+    report, best = index.evaluate(cold, at=44), index.recommend(histories, k=44, exclude=histories["items"]).ids
+    assert report.targets_out_of_reach == 0
+    assert report["mrr@44"] == pytest.approx((1 / (1 + (best == "i42").argmax(axis=1))).mean())
     changes = films.with_columns(kind=pl.lit(["c"]))[[3, 44]]
     assert served.update(changes) == {"added": 1, "replaced": 1}
     index.update(changes)

@@ -176,6 +176,13 @@ class NextItemTrainer(SchemaTrainer):
         events, last = self.reader.evaluation(features)
         return self._last_states(events, self(events, training=False)), events, last
 
+    def encode_histories(self, features: Mapping[str, Tensor]) -> Tensor:
+        """Return the state before the last item of each row of a batch, `(batch, embedding_dim)` float32.
+
+        `evaluate` and `rank` predict the last item by it. It is 0 for a row with no other.
+        """
+        return self.last_items(features)[0]
+
     def _features(self, data: Any) -> Mapping[str, Tensor]:
         """Return the columns of a batch as Keras gives it to a step, which must have no target and no weights."""
         features, target, weight = keras.utils.unpack_x_y_sample_weight(data)
