@@ -187,10 +187,11 @@ def _rename(proto: ModelProto, inputs: Sequence[str], outputs: Sequence[str]) ->
     """Give inputs and outputs their names, and their dimensions the names of what is counted."""
     from onnx import helper
 
-    graph, new = proto.graph, {}
+    graph = proto.graph
+    new: dict[str, str] = {}
     for value in graph.input:
-        new[value.name] = inputs[int(value.name.removeprefix("input_").removesuffix(":0"))]
-    ends = dict(zip([value.name for value in graph.output], outputs, strict=True))
+        new[str(value.name)] = inputs[int(value.name.removeprefix("input_").removesuffix(":0"))]
+    ends = dict(zip([str(value.name) for value in graph.output], outputs, strict=True))
     _rename_values(graph, new)
     for old, name in ends.items():
         graph.node.append(helper.make_node("Identity", [new.get(old, old)], [name], name=f"output {name}"))
