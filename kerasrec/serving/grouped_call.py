@@ -24,6 +24,8 @@ class GroupedCall:
 
     Attributes:
         specs: the inputs of the signature by name.
+        inputs: their dtypes by name.
+        outputs: the names of the outputs.
 
     Example:
 
@@ -35,6 +37,8 @@ class GroupedCall:
     def __init__(self, signature: Any, many: int = MANY):
         self._signature, self._many = signature, many
         self.specs: dict[str, tf.TensorSpec] = signature.structured_input_signature[1]
+        self.inputs = {name: spec.dtype.name for name, spec in self.specs.items()}
+        self.outputs = tuple(signature.structured_outputs)
         self._names: dict[tf.DType, list[str]] = {}
         for name, spec in self.specs.items():
             self._names.setdefault(spec.dtype, []).append(name)

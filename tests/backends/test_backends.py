@@ -191,6 +191,7 @@ def test_tensorflow_is_not_needed(other):
         "kerasrec.serving.recommender.recommender",
         "kerasrec.serving.recommender.stages",
         "kerasrec.serving.saved_model",
+        "kerasrec.serving.session_call",
         "kerasrec.serving.signatures",
         "kerasrec.serving.triton.model",  # for Triton's own module
         "kerasrec.serving.write",

@@ -1,17 +1,20 @@
 """A loaded SavedModel answers as its signature does, and says in one line which input is wrong."""
 
 import re
+import shutil
 
 import numpy as np
 import pandas as pd
 import polars as pl
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
 
 import kerasrec as kr
 from kerasrec import etl
 from kerasrec.schema import SchemaError
 from kerasrec.serving.grouped_call import GroupedCall
+from kerasrec.serving.session_call import SessionCall
 
 
 @pytest.fixture(scope="module")
@@ -137,10 +140,15 @@ def test_what_is_not_there(tmp_path, folder):
         kr.serving.load(folder, "serve")
 
 
-@pytest.mark.parametrize("many", [0, 1000])
-def test_calls_with_a_tensor_per_dtype_return_what_the_signature_returns(folder, served, many):
+@pytest.mark.parametrize("how", ["each tensor", "a tensor per dtype", "in a session"])
+def test_calls_with_arrays_return_what_the_signature_returns(folder, served, how):
     module = tf.saved_model.load(str(folder))
-    call = GroupedCall(module.signatures["serving_default"], many=many)
+    many = 0 if how == "each tensor" else 1000
+    call = (
+        SessionCall(folder) if how == "in a session" else GroupedCall(module.signatures["serving_default"], many)
+    )
+    assert call.inputs == served.inputs
+    assert call.outputs == ("clicked",)
     arrays = {
         name: np.array(values, "object" if served.inputs[name] == "string" else served.inputs[name])
         for name, values in GOOD.items()
@@ -149,6 +157,18 @@ def test_calls_with_a_tensor_per_dtype_return_what_the_signature_returns(folder,
         tensors = {name: tf.constant(values, served.inputs[name]) for name, values in part.items()}
         expected = module.signatures["serving_default"](**tensors)
         np.testing.assert_array_equal(call(part)["clicked"], expected["clicked"])
+
+
+def test_a_session_refuses_tables_that_each_call_would_make_anew(folder, tmp_path):
+    shutil.copytree(folder, tmp_path / "old")
+    file = tmp_path / "old" / "saved_model.pb"
+    saved = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    tables = [node for node in saved.meta_graphs[0].graph_def.node if node.op == "MutableHashTableV2"]
+    assert tables
+    tables[0].op = "AnonymousMutableHashTable"
+    file.write_bytes(saved.SerializeToString())
+    with pytest.raises(NotImplementedError, match="old has tables without names"):
+        SessionCall(tmp_path / "old")
 
 
 def test_tensorflow_serving_finds_what_it_needs(folder, served):

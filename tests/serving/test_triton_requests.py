@@ -169,6 +169,7 @@ def test_a_repository_has_a_folder_per_version_that_share_a_configuration(model,
         "model.py",
         "request_format.py",
         "grouped_call.py",
+        "session_call.py",
         "model.savedmodel",
     }
     assert kr.serving.load(version / "model.savedmodel").inputs == kr.serving.load(folder).inputs

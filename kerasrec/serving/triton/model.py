@@ -1,9 +1,9 @@
 """The `model.py` of a model in Triton's repository: answers requests with a SavedModel, several at a time.
 
-With `request_format.py` and `grouped_call.py` it is copied into the repository. They do not need kerasrec, but
-NumPy and TensorFlow alone, unless a request has its rows as JSON. Every input has the shape (1, n): the first
-dimension is that of requests, which Triton's dynamic batcher puts together, the second that of rows, or of the
-elements of lists.
+With `request_format.py`, `grouped_call.py` and `session_call.py` it is copied into the repository. They do not
+need kerasrec, but NumPy and TensorFlow alone, unless a request has its rows as JSON. Every input has the shape
+(1, n): the first dimension is that of requests, which Triton's dynamic batcher puts together, the second that of
+rows, or of the elements of lists.
 
 A SavedModel that is replaced on the disk, in one rename, is loaded beside the one that serves, tried on no rows,
 and takes its place between two batches. One that does not load or takes other inputs is refused.
@@ -27,6 +27,7 @@ import tensorflow as tf  # noqa: E402
 import triton_python_backend_utils as triton  # noqa: E402
 from grouped_call import GroupedCall  # noqa: E402
 from request_format import Arrays, BadRequest, Format, ReadRows, shortened  # noqa: E402
+from session_call import SIGNATURE, SessionCall  # noqa: E402
 
 POLL = 0.05  # seconds between looks at the disk
 
@@ -134,14 +135,12 @@ class Version:
     def __init__(self, path: Path, form: Format):
         self.name = version_of(path)
         self.read_rows = rows_reader(path)
-        self.module = tf.saved_model.load(str(path))
-        signature = self.module.signatures["serving_default"]
-        self._check(form, signature)
-        self.call = GroupedCall(signature)
+        self.call = call_of(path)
+        self._check(form)
         self.call(form.nothing())
 
-    def _check(self, form: Format, signature: Any) -> None:
-        here = {name: spec.dtype.name for name, spec in signature.structured_input_signature[1].items()}
+    def _check(self, form: Format) -> None:
+        here = self.call.inputs
         if here != form.inputs:
             differing = sorted(name for name in {*here, *form.inputs} if here.get(name) != form.inputs.get(name))
             changes = (
@@ -149,9 +148,17 @@ class Version:
             )
             message = f"its inputs differ ({'; '.join(changes)}); restart the server for such a model"
             raise OtherModelError("other inputs", message)
-        if set(signature.structured_outputs) != set(form.outputs):
-            message = f"its outputs are {sorted(signature.structured_outputs)}, not {sorted(form.outputs)}"
+        if set(self.call.outputs) != set(form.outputs):
+            message = f"its outputs are {sorted(self.call.outputs)}, not {sorted(form.outputs)}"
             raise OtherModelError("other outputs", message)
+
+
+def call_of(path: Path) -> SessionCall | GroupedCall:
+    """Return what calls a SavedModel."""
+    try:
+        return SessionCall(path)
+    except NotImplementedError:  # exported by kerasrec 0.4 or earlier
+        return GroupedCall(tf.saved_model.load(str(path)).signatures[SIGNATURE])
 
 
 class Metrics:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from kerasrec.etl.workflow import Workflow
 
 CONFIG, SAVED_MODEL = "config.pbtxt", "model.savedmodel"
-_PROGRAM = ("model.py", "request_format.py", "../grouped_call.py")
+_PROGRAM = ("model.py", "request_format.py", "../grouped_call.py", "../session_call.py")
 
 
 def export(
