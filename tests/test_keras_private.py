@@ -33,7 +33,7 @@ def test_no_other_file_uses_a_private_name_of_keras():
 def defined_in(tree):
     """The names that a file defines, assigns or imports."""
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             yield node.name
         elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store):
             yield node.attr

@@ -8,6 +8,7 @@ import shutil
 import sys
 from pathlib import Path
 
+import keras
 import pytest
 from mkdocs.config import load_config
 
@@ -35,6 +36,7 @@ def user_guide() -> dict[str, str]:
 
 def check(name: str, blocks: list[re.Match[str]], text: str) -> None:
     """Run blocks of a page as one script, and compare what they print with what the page shows, figures aside."""
+    keras.utils.clear_session()  # names of models are numbered from the first one on
     for block, printed in zip(blocks, run_pages.run(Path("docs") / name, text, blocks), strict=True):
         if block["output"] is not None:
             assert without_figures(printed) == without_figures(block["output"]), (

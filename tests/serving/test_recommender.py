@@ -14,8 +14,8 @@ import pytest
 
 import kerasrec as kr
 from kerasrec import etl
-from kerasrec.serving import recommender_graph
 from kerasrec.serving.description import Description
+from kerasrec.serving.recommender import graph
 from kerasrec.serving.triton.request_format import BadRequest, Format
 
 sys.path.insert(0, __file__.rsplit("/", 2)[0] + "/retrieval")
@@ -178,7 +178,7 @@ print(json.dumps([id.decode() for id in found["ids"].numpy()[0]]))
 def test_diversity_is_maximal_marginal_relevance_and_requests_go_in_blocks(
     index, pipeline, stages, items, queries, monkeypatch
 ):
-    monkeypatch.setattr(recommender_graph, "ROWS", 80)  # three blocks of requests
+    monkeypatch.setattr(graph, "ROWS", 80)  # three blocks of requests
     arguments = {"filters": CONDITIONS, "inputs": [LIMIT], "candidates": 15, "diversity": 0.4}
     found = kr.serving.Recommender(index, pipeline, items, **arguments).recommend(queries, k=6)
     vectors = index.vectors[index.item_ids.positions(items["item"])].astype(float)
