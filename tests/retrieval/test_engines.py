@@ -48,7 +48,9 @@ def test_an_engine_recommends_what_the_exact_one_does(name, similarity):
     for k in (5, 400):
         k = 300 if name == "everything" and k == 5 else k
         found, best = engine.search(queries, k, exclude), exact.search(queries, k, exclude)
-        assert np.mean(found.rows == best.rows) > 0.97
+        # By sets: threads build a graph in any order, and one candidate that it misses moves all after it.
+        sets = [[set(row[row >= 0]) for row in each.rows] for each in (found, best)]
+        assert sum(len(one & other) for one, other in zip(*sets, strict=True)) > 0.97 * sum(map(len, sets[1]))
         same = found.rows == best.rows
         np.testing.assert_allclose(found.scores[same], best.scores[same], rtol=1e-4, atol=1e-5)
         listed = [set(row) for row in found.rows]
