@@ -27,14 +27,19 @@ class ManyNegatives(SampledLoss):
 
     Args:
         negatives: how many items are drawn. One that is an example's own does not count for it.
-        shared: whether they are drawn once per batch, for all of its examples. That costs far less of memory and
-            time where there are many items; draw more of them then.
+        shared: True draws them once per batch, for all of its examples, and an integer once per so many
+            consecutive examples. That costs far less of memory and time; draw more of them per batch, then.
         sampler: draws by popularity; None draws uniformly.
+
+    Raises:
+        ValueError: `shared` is an integer below 2.
     """
 
-    def __init__(self, negatives: int = 256, shared: bool = False, sampler: PopularitySampler | None = None):
+    def __init__(self, negatives: int = 256, shared: bool | int = False, sampler: PopularitySampler | None = None):
         super().__init__(negatives, sampler)
-        self.shared = bool(shared)
+        if not isinstance(shared, bool) and (int(shared) != shared or shared < 2):
+            raise ValueError(f"shared must be True, False, or an integer >= 2; got {shared!r}")
+        self.shared = shared if isinstance(shared, bool) else int(shared)
 
     def among(self, count: int) -> Compare:
         """Return what compares scores where negatives are drawn from `count` items."""
@@ -52,13 +57,21 @@ class ManyNegatives(SampledLoss):
     def _shared_scores(
         self, queries: Tensor, positives: Tensor, items: ItemVectors, seed: keras.random.SeedGenerator
     ) -> tuple[Tensor, Tensor, Tensor]:
-        ids = self.draw_ids((self.negatives,), items.first_id, items.count, seed)
-        vectors = ops.cast(items.lookup(ops.concatenate([ids, positives])), "float32")
-        others, own = vectors[: self.negatives], vectors[self.negatives :]
+        examples = ops.shape(queries)[0]
+        if self.shared is True:
+            grouped, own_ids = queries[None], positives[None]
+        else:
+            grouped, own_ids = _in_groups(queries, self.shared), _in_groups(positives, self.shared)
+        ids = self.draw_ids((ops.shape(grouped)[0], self.negatives), items.first_id, items.count, seed)
+        drawn = ops.size(ids)
+        vectors = ops.cast(items.lookup(ops.concatenate([ops.reshape(ids, (-1,)), positives])), "float32")
+        others = ops.reshape(vectors[:drawn], (-1, self.negatives, vectors.shape[-1]))
+        ids = ids[:, None]  # of (groups, examples, negatives)
+        scores = self.adjust(ops.matmul(grouped, ops.swapaxes(others, 1, 2)), ids, items.first_id)
         return (
-            ops.sum(queries * own, axis=1),
-            self.adjust(ops.matmul(queries, ops.transpose(others)), ids, items.first_id),
-            ids != positives[:, None],
+            ops.sum(queries * vectors[drawn:], axis=1),
+            ops.reshape(scores, (-1, self.negatives))[:examples],
+            ops.reshape(ids != own_ids[..., None], (-1, self.negatives))[:examples],
         )
 
     def weighted_sum(
@@ -84,6 +97,13 @@ class ManyNegatives(SampledLoss):
 
     def get_config(self) -> dict[str, Any]:
         return {**super().get_config(), "shared": self.shared}
+
+
+def _in_groups(x: Tensor, size: int) -> Tensor:
+    """Return rows in groups of consecutive ones, `(groups, size, ...)`, the last one filled with zeros."""
+    rows = ops.shape(x)[0]
+    filling = ops.zeros((-rows % size, *x.shape[1:]), x.dtype)
+    return ops.reshape(ops.concatenate([x, filling]), (-1, size, *x.shape[1:]))
 
 
 def _blockwise(

@@ -56,7 +56,7 @@ class SampledLoss(CandidateLoss):
         return keras.random.randint(shape, first_id, count, dtype="int32", seed=seed)
 
     def adjust(self, scores: Tensor, ids: Tensor, first_id: int) -> Tensor:
-        """Return the scores of drawn items as the loss compares them; the ids have their shape or `(m,)`."""
+        """Return the scores of drawn items as the loss compares them; the ids broadcast to their shape."""
         return scores
 
     def per_example(

@@ -24,8 +24,9 @@ class SampledSoftmax(ManyNegatives):
 
     Args:
         negatives: how many items are drawn per example. One that is the example's own does not count.
-        shared: whether they are drawn once per batch, for all of its examples: much faster where there are more
-            than some ten thousand items. Draw more of them then, such as 2,048.
+        shared: True draws them once per batch, for all of its examples: much faster where there are more than
+            some ten thousand items. Draw more of them then, such as 2,048. An integer draws once per so many
+            consecutive examples.
         sampler: draws by popularity; None draws uniformly.
         logq_correction: whether `log(N p_j)` is subtracted. Without it popular items are predicted less than they
             occur.
@@ -47,7 +48,7 @@ class SampledSoftmax(ManyNegatives):
     def __init__(
         self,
         negatives: int = 256,
-        shared: bool = False,
+        shared: bool | int = False,
         sampler: PopularitySampler | None = None,
         logq_correction: bool = True,
     ):

@@ -74,11 +74,11 @@ def test_known_draws_and_their_gradients(name, monkeypatch):
     np.testing.assert_allclose(found[2], tf.convert_to_tensor(gradients[1]), atol=1e-3)
 
 
-@pytest.mark.parametrize("way", ["all scores", "drawn vectors", "shared"])
+@pytest.mark.parametrize("way", ["all scores", "drawn vectors", "shared", "groups"])
 def test_every_way_draws_uniformly_from_the_items(way, monkeypatch):
     """GBCE is a sum over negatives, so its expectation is that over all items."""
     monkeypatch.setattr(many_negatives, "FEW_ITEMS", 0 if way == "drawn vectors" else 64)
-    loss, items = kr.losses.GBCE(200, shared=way == "shared"), Matrix()
+    loss, items = kr.losses.GBCE(200, shared={"shared": True, "groups": 16}.get(way, False)), Matrix()
     queries, positives = (
         np.random.default_rng(2).normal(size=(50, DIM)).astype("float32"),
         np.arange(50) % ITEMS + 3,
@@ -91,7 +91,7 @@ def test_every_way_draws_uniformly_from_the_items(way, monkeypatch):
     others = np.where(np.arange(COUNT) == positives[:, None], 0, softplus(scores + offset))[:, FIRST:].mean(1)
     expected = beta * softplus(-own - offset) / 200 + others
     generator = keras.random.SeedGenerator(0)
-    found = np.mean([loss.weighted_sum(queries, positives, items, generator) for _ in range(5)])
+    found = np.mean([loss.weighted_sum(queries, positives, items, generator) for _ in range(40)])
     assert found == pytest.approx(expected.sum(), rel=0.02)
 
 
@@ -117,7 +117,7 @@ def test_scores_of_0_are_a_minimum_where_they_may_only_move_together(t):
 def test_an_example_that_does_not_count_has_no_gradient(name):
     items = Matrix()
     queries = tf.Variable(np.full((2, DIM), 1.0, "float32"))
-    for shared in (True, False):
+    for shared in (True, False, 2, 3):
         loss = LOSSES[name](8, shared=shared)
         with tf.GradientTape() as tape:
             total = loss.weighted_sum(
@@ -128,8 +128,32 @@ def test_an_example_that_does_not_count_has_no_gradient(name):
         assert not gradient[1].any()
 
 
+@pytest.mark.parametrize("traced", [False, True])
+@pytest.mark.parametrize("examples", [0, 1, 6, 7, 100])
+@pytest.mark.parametrize("name", LOSSES)
+def test_groups_of_consecutive_examples_share_their_negatives(name, examples, traced, monkeypatch):
+    rng, items, loss = np.random.default_rng(1), Matrix(), LOSSES[name](NEGATIVES, shared=3)
+    queries = tf.constant(rng.normal(size=(examples, DIM)).astype("float32"))
+    positives = tf.constant(rng.integers(FIRST, COUNT, examples).astype("int32"))
+    groups = -(-examples // 3)
+    ids = rng.integers(FIRST, COUNT, (groups, NEGATIVES)).astype("int32")
+    monkeypatch.setattr(loss, "draw_ids", lambda shape, *_: tf.reshape(ids, shape))
+    seed = keras.random.SeedGenerator(0)
+    per_example = lambda q, p: loss.per_example(q, p, items, seed)  # noqa: E731
+    if traced:
+        signature = [tf.TensorSpec((None, DIM)), tf.TensorSpec((None,), "int32")]
+        per_example = tf.function(per_example, input_signature=signature)
+    drawn = np.repeat(ids, 3, axis=0)[:examples]
+    scores = np.float64(queries @ tf.transpose(items.all()))
+    own = np.take_along_axis(scores, positives.numpy()[:, None], 1)[:, 0]
+    negatives = np.take_along_axis(scores, drawn, 1)
+    expected = in_numpy(name, own, negatives, drawn != positives.numpy()[:, None])
+    np.testing.assert_allclose(per_example(queries, positives), expected, atol=1e-5)
+
+
 def test_arguments_and_files():
-    for loss in (kr.losses.SampledSoftmax(7, shared=True), kr.losses.GBCE(5, t=0.5)):
+    losses = (kr.losses.SampledSoftmax(7, shared=True), kr.losses.GBCE(5, t=0.5), kr.losses.GBCE(5, shared=128))
+    for loss in losses:
         copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(loss))
         assert type(copy) is type(loss)
         assert copy.get_config() == loss.get_config()
@@ -139,5 +163,8 @@ def test_arguments_and_files():
         kr.losses.GBCE(offset=float("nan"))
     with pytest.raises(ValueError, match="negatives must be an integer >= 1; got 0"):
         kr.losses.SampledSoftmax(0)
+    for shared in (0, 1, -3, 2.5):
+        with pytest.raises(ValueError, match=f"shared must be True, False, or an integer >= 2; got {shared}"):
+            kr.losses.GBCE(5, shared=shared)
     with pytest.raises(ValueError, match="cannot compare the candidates of a batch"):
         kr.losses.GBCE().compare(1, 2, 3)
