@@ -27,9 +27,9 @@ LENGTHS = (4, 0, 7, 1, 2, 12, 5, 3, 3, 9, 2, 6)
 def frame_of(lengths=LENGTHS, seed=0):
     """Rows with all columns, of random values."""
     rng = np.random.default_rng(seed)
-    ids = [rng.integers(1, ITEMS, n).astype("int32") for n in lengths]
-    sizes = [rng.integers(0, 7, n).astype("int32") for n in lengths]
-    prices = [rng.normal(size=n).astype("float32") for n in lengths]
+    ids = [rng.integers(1, ITEMS, n).tolist() for n in lengths]
+    sizes = [rng.integers(0, 7, n).tolist() for n in lengths]
+    prices = [rng.normal(size=n).tolist() for n in lengths]
     return pl.DataFrame(
         {
             "item id": pl.Series(ids, dtype=pl.List(pl.Int32)),

@@ -5,12 +5,14 @@ import sys
 
 import keras
 import model_cases
+import next_item_cases
 import numpy as np
 import pytest
 import retrieval_cases
 
 import kerasrec as kr
 from kerasrec.serving import onnx_model
+from kerasrec.tensor_names import tensor_names
 
 pytest.importorskip("tf2onnx")
 pytest.importorskip("onnxruntime")
@@ -55,6 +57,18 @@ def write_case(path, rows, features, outputs):
     np.savez(path.with_suffix(f".{rows}.npz"), **arrays)
 
 
+def write_lists(path, case, frame, outputs):
+    """Write the inputs of transformed rows, and the outputs."""
+    arrays = {}
+    for name, names in tensor_names(next_item_cases.ALL).items():
+        arrays[f"in {names.values}"] = frame[name].to_numpy()
+        if names.offsets is not None:
+            arrays[f"in {names.values}"] = frame[name].explode(empty_as_null=False).to_numpy()
+            arrays[f"in {names.offsets}"] = np.cumsum([0, *frame[name].list.len()])
+    arrays |= {f"out {name}": np.asarray(output) for name, output in outputs.items()}
+    np.savez(path.with_suffix(f".{case}.npz"), **arrays)
+
+
 def write_ranking_model(folder, name):
     model = ZOO[name](model_cases.zoo_schema(name))
     model(model_cases.batch_of(2)[0])
@@ -86,6 +100,35 @@ def test_encoders_of_retrieval_models(name, tmp_path):
         path = kr.serving.onnx(model, tmp_path / f"{encoder}.onnx", encoder=encoder)
         own = {column: features[column] for column in schema.names}
         write_case(path, 5, own, {"vector": encode(own)})
+    check(tmp_path)
+
+
+EVENTS = {"mixed": next_item_cases.LENGTHS, "one": (12,), "empty": (0,), "two empty": (0, 0), "none": ()}
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["SASRec", *(pytest.param(name, marks=pytest.mark.nightly) for name in ("GRU4Rec", "HSTU", "BERT4Rec"))],
+)
+def test_encoders_of_next_item_models(name, tmp_path):
+    """Scores are dot products of the two encoders' vectors; a row is longer than the model reads."""
+    model = next_item_cases.MODELS[name](next_item_cases.ALL)
+    rng = np.random.default_rng(0)
+    model.set_weights([rng.normal(0, 0.5, w.shape) for w in model.get_weights()])
+    ids = np.arange(3, next_item_cases.ITEMS, dtype="int32")
+    vectors = model.encode_candidates({"item id": ids})
+    path = kr.serving.onnx(model, tmp_path / "candidates.onnx", encoder="candidates")
+    write_case(path, len(ids), {"item id": ids}, {"vector": vectors})
+    path = kr.serving.onnx(model, tmp_path / "queries.onnx", encoder="queries")
+    for case, lengths in EVENTS.items():
+        frame = next_item_cases.frame_of(lengths)
+        queries = np.zeros((0, 8), "float32")
+        if lengths:
+            (batch,) = next_item_cases.loader_of(frame, batch_size=len(lengths))
+            queries = model.encode_queries(batch)
+            scores = model(batch)[:, 3:]
+            np.testing.assert_allclose(queries @ np.transpose(vectors), scores, atol=1e-5, rtol=1e-5)
+        write_lists(path, case, frame, {"vector": queries})
     check(tmp_path)
 
 
