@@ -3,12 +3,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 BACKENDS := .venv-backends
+SERVE := .venv-serve
 POLARS_1 := .polars-1
 # tests/conftest.py says which tests share a worker. How long each took is kept in durations/.
 PYTEST = $(BIN)/python -m pytest --durations=40 --junit-xml=durations/$@.xml
+TRITON := tests/serving/test_triton_*.py
 TWO_WORKERS := -n 2 --dist loadgroup --no-loadscope-reorder
 
-.PHONY: help map setup demo test test-fast test-nightly test-backends test-polars lint docs gallery format clean
+.PHONY: help map setup demo test test-fast test-nightly test-backends test-polars test-serve lint docs gallery format clean
 
 help:
 	@echo "make demo           synthetic click log -> features -> DLRM -> evaluation -> SavedModel (report/)"
@@ -17,6 +19,7 @@ help:
 	@echo "make test-fast      the tests without the slow ones"
 	@echo "make test-backends  JAX and PyTorch against TensorFlow (they get .venv-backends)"
 	@echo "make test-polars    features under Polars 1, which cuDF needs (it gets .polars-1)"
+	@echo "make test-serve     a running Triton, which reads arrays of NumPy 1 (it gets .venv-serve)"
 	@echo "make lint           ruff, mypy and whether the map is up to date"
 	@echo "make docs           the documentation as a site, in site/, with its links checked"
 	@echo "make gallery        run the examples and the first pages, and keep what they print"
@@ -46,8 +49,9 @@ test: setup
 test-fast: setup
 	$(PYTEST) $(TWO_WORKERS) -m "not slow and not nightly"
 
-test-nightly: setup
+test-nightly: setup $(SERVE)/.installed
 	$(PYTEST) $(TWO_WORKERS) -m nightly
+	$(SERVE)/bin/python -m pytest $(TRITON) -m nightly
 
 test-backends: setup $(BACKENDS)/.installed
 	$(PYTEST) tests/backends
@@ -56,6 +60,17 @@ $(BACKENDS)/.installed: pyproject.toml | setup
 	$(PYTHON) -m venv $(BACKENDS)
 	$(BACKENDS)/bin/python -m pip install --quiet --upgrade pip
 	$(BACKENDS)/bin/python -m pip install --editable '.[backends]'
+	@touch $@
+
+# What needs a server is skipped, with the reason, where this Python has no shared library.
+test-serve: BIN := $(SERVE)/bin
+test-serve: $(SERVE)/.installed
+	$(PYTEST) $(TRITON) -m "not nightly"
+
+$(SERVE)/.installed: pyproject.toml
+	$(PYTHON) -m venv $(SERVE)
+	$(SERVE)/bin/python -m pip install --quiet --upgrade pip
+	$(SERVE)/bin/python -m pip install --editable '.[cpu,serve,test]'
 	@touch $@
 
 # Before the installed Polars on the path, so that the environment stays as it is. Left out is what builds no
@@ -92,4 +107,4 @@ format: setup
 	$(BIN)/ruff format .
 
 clean:
-	rm -rf $(VENV) $(BACKENDS) $(POLARS_1) report site durations build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) $(BACKENDS) $(SERVE) $(POLARS_1) report site durations build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
