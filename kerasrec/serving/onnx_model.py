@@ -47,8 +47,8 @@ def onnx(
 
     Inputs have the names of the features: a scalar feature is `X` (rows,), a list `X__values` (n,) and
     `X__offsets` (rows + 1,) int64; the number of rows is free. Outputs are the targets, `(rows, 1)`, or of an
-    encoder `vector` (rows, dim): a next-item model's scores are the dot products of its two encoders' vectors. ONNX
-    does not check that all inputs have the same number of rows.
+    encoder `vector` (rows, dim): a next-item model's scores are the dot products of its two encoders' vectors.
+    ONNX does not check that all inputs have the same number of rows.
 
     Features are what a workflow makes, such as ids: ONNX has no table from strings to ids. `kr.serving.export`
     writes workflow and model as a SavedModel.
