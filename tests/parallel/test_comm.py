@@ -17,6 +17,7 @@ from kerasrec.parallel import comm
 from kerasrec.parallel.comm import collectives, uncaught_error
 
 HERE = Path(__file__).parent
+nightly = partial(pytest.param, marks=pytest.mark.nightly)
 needs_horovod = pytest.mark.skipif(find_spec("horovod") is None, reason="Horovod is not installed")
 
 
@@ -34,30 +35,25 @@ def test_collectives_are_those_of_numpy(horovod_ranks):
 @pytest.mark.slow
 @pytest.mark.alone
 @pytest.mark.parametrize(
-    ("how", "said"),
+    ("how", "ranks", "said"),
     [
-        ("raise", "rank 1 of 3: ValueError: s3://igloo/age.parquet: Connection reset by peer"),
-        pytest.param(  # one of TensorFlow's
-            "unknown", "rank 1 of 3: UnknownError: gs://gloo/age.parquet: Broken pipe", marks=pytest.mark.nightly
-        ),
-        ("unprintable", "rank 1 of 3: Unprintable: (its text is not available: ZeroDivisionError)"),
-        ("interrupt", "rank 1 of 3: KeyboardInterrupt:"),
-        ("paused", "HOROVOD_GLOO_TIMEOUT_SECONDS to wait longer"),
-        (
-            "early",
-            "[1]<stderr>:ValueError: s3://igloo/age.parquet: Connection reset by peer",
-        ),  # before it has met the others
-        (
-            "outside",
-            "rank 0 of 3: ValueError: s3://igloo/age.parquet: Connection reset by peer",
-        ),  # the others are in no collective
-        ("kill", "Process 1 exit with status code 137"),
-        pytest.param("exit", "Process 1 exit with status code 3", marks=pytest.mark.nightly),
-        ("leave", "stopped, because another rank ended"),
+        ("raise", 3, "rank 1 of 3: ValueError: s3://igloo/age.parquet: Connection reset by peer"),
+        # before it has met the others
+        ("early", 2, "[1]<stderr>:ValueError: s3://igloo/age.parquet: Connection reset by peer"),
+        # the others are in no collective
+        ("outside", 2, "rank 0 of 2: ValueError: s3://igloo/age.parquet: Connection reset by peer"),
+        ("paused", 2, "HOROVOD_GLOO_TIMEOUT_SECONDS to wait longer"),
+        ("kill", 2, "Process 1 exit with status code 137"),
+        ("leave", 2, "stopped, because another rank ended"),
+        # Other errors and texts; the next test has them in one process.
+        nightly("unknown", 3, "rank 1 of 3: UnknownError: gs://gloo/age.parquet: Broken pipe"),
+        nightly("unprintable", 3, "rank 1 of 3: Unprintable: (its text is not available: ZeroDivisionError)"),
+        nightly("interrupt", 3, "rank 1 of 3: KeyboardInterrupt:"),
+        nightly("exit", 3, "Process 1 exit with status code 3"),
     ],
 )
-def test_job_ends_on_all_ranks(how, said):
-    done = launch(3, HERE / "fault_cases.py", how, limit=150, env={uncaught_error.GLOO_LIMIT: "5"})
+def test_job_ends_on_all_ranks(how, ranks, said):
+    done = launch(ranks, HERE / "fault_cases.py", how, limit=150, env={uncaught_error.GLOO_LIMIT: "5"})
     assert done.code not in (0, -9), done.output
     assert said in done.output
     errors = [line for line in done.output.splitlines() if ">:rank " in line]
@@ -69,6 +65,25 @@ def test_job_ends_on_all_ranks(how, said):
         assert "step 0" not in done.output
     if how != "paused":  # a stopped process takes a while to be killed
         assert not done.left_behind
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        ("Unprintable", "Unprintable: (its text is not available: ZeroDivisionError)"),
+        ("KeyboardInterrupt", "KeyboardInterrupt:"),
+    ],
+)
+def test_an_uncaught_error_ends_the_process_with_the_number_of_its_rank(error, said):
+    script = (
+        "from kerasrec.parallel.comm import uncaught_error\n"
+        "class Unprintable(Exception):\n    def __str__(self): return str(1 / 0)\n"
+        f"uncaught_error.end_job_on_uncaught_errors(1, 3)\nraise {error}"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr.splitlines()[-1].strip() == f"rank 1 of 3: {said}"
+    assert "Traceback" in done.stderr
 
 
 def test_a_lost_rank_is_known_by_its_error():

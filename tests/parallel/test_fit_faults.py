@@ -22,7 +22,7 @@ CASES = Path(__file__).parent / "fit_fault_cases.py"
 @pytest.mark.parametrize(
     ("how", "said"),
     [
-        ("raise", "rank 1 of 2: ValueError: column 'age' has a bad value"),
+        pytest.param("raise", "rank 1 of 2: ValueError: column 'age' has a bad value", marks=pytest.mark.nightly),
         pytest.param("kill", "Process 1 exit with status code 137", marks=pytest.mark.nightly),
         ("stray id", "id 1000 is out of range [0, 103) of table"),
         ("bad file", "last.parquet"),
