@@ -512,7 +512,8 @@ CASES = {
     "alike": (case_alike, "sgd"),
     "refused": (case_refused, ""),
 }
-NIGHTLY = ("weighted sgd", "plain sgd")  # what is special to them is in "by target" and "plain adam" as well
+# What is special to them is in "weighted sgd", "several", "callbacks" and "plain adam" as well.
+NIGHTLY = ("loader adagrad", "by target", "plain sgd")
 
 
 def names_of(ranks):

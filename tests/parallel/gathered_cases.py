@@ -16,6 +16,8 @@ SCHEMA = Schema(
         Column("price", "float32", (Tag.CONTINUOUS, Tag.ITEM)),
     ]
 )
+RANKED = Schema([*SCHEMA, Column("clicked", "float32", (Tag.TARGET, Tag.BINARY))])
+ITEMS = {"item": range(3, 50), "price": [0.5 * (i % 7) for i in range(47)]}
 STEPS = 8
 CASES = {
     "softmax": lambda: (
@@ -76,20 +78,23 @@ def run(names, folder=None):
 
 
 def search(folder):
-    """What an index of a model with sharded tables finds, and its SavedModel after it."""
+    """What an index of a model with sharded tables finds, its SavedModel after it, and that of a recommender."""
     keras.utils.set_random_seed(7)
     model = kr.models.TwoTower(SCHEMA, 6, [8, 5], [5], seed=1)
-    items = pl.DataFrame({"item": range(3, 50), "price": [0.5 * (i % 7) for i in range(47)]})
-    rng = np.random.default_rng(1)
+    items, rng = pl.DataFrame(ITEMS), np.random.default_rng(1)
     rows = pl.DataFrame(
         {"user": rng.integers(0, 40, 30), "seen": rng.integers(3, 50, (30, 3)), "item": rng.integers(3, 50, 30)}
     )
     rows = rows.with_columns(pl.col("seen").cast(pl.List(pl.Int64)))
     index = kr.retrieval.Index(model, items)
     index.update(items[:3].with_columns(price=pl.lit(2.0)))
-    served = kr.serving.load(kr.serving.export(index, folder))
+    served = kr.serving.load(kr.serving.export(index, f"{folder} index"))
     queries = rows.select("user", "seen")
+    ranker = kr.models.DLRM(RANKED, 6, [6], [4], embeddings_initializer="normal", seed=2)
+    recommender = kr.serving.Recommender(index, ranker, items, filters=pl.col("price") < 3, candidates=20)
+    recommender = kr.serving.load(kr.serving.export(recommender, f"{folder} recommender"))
     return {
+        "recommended": recommender.recommend(queries, 5),
         "report": index.evaluate(rows, at=(2, 10), exclude_seen=rows[:9], user="user").to_dict(),
         "ids": index.recommend(queries, 5).ids,
         "served": served.recommend(queries, 5)["ids"],

@@ -1,4 +1,4 @@
-"""In-batch negatives on several ranks are those of all ranks, and an index finds what one process does."""
+"""In-batch negatives on several ranks are those of all ranks; an index and a recommender, those of one process."""
 
 import gathered_cases
 import numpy as np
@@ -14,7 +14,10 @@ def test_ranks_train_retrieval_models_and_search_as_one_process(horovod_ranks, n
         assert ranks["report"] == pytest.approx(alone["report"])
         np.testing.assert_array_equal(ranks["ids"], alone["ids"])
         np.testing.assert_array_equal(ranks["served"], alone["served"])
+        np.testing.assert_array_equal(ranks["recommended"]["ids"], alone["recommended"]["ids"])
+        np.testing.assert_allclose(ranks["recommended"]["scores"], alone["recommended"]["scores"], rtol=1e-5)
     assert (alone["ids"] == alone["served"]).all()
+    assert np.ptp(alone["recommended"]["scores"]) > 0.01
     for name, alone in gathered_cases.run(names).items():
         for weight, value in alone["after"].items():
             np.testing.assert_allclose(first[name]["before"][weight], alone["before"][weight], err_msg=weight)
