@@ -26,9 +26,10 @@ FULL = {"loss": "FullSoftmax"}
 SAMPLED = {"loss": "SampledSoftmax", "negatives": 256}
 SHARED = {"loss": "SampledSoftmax", "negatives": 2048, "shared": True}
 BCE = {"loss": "GBCE", "negatives": 1, "t": 0.0}  # the plain SASRec's: one negative, binary cross-entropy
-# Of https://github.com/asash/gSASRec-pytorch: 128 wide, dropout 0.5, 256 negatives, t = 0.75.
+# Of https://github.com/asash/gSASRec-pytorch: 256 negatives, t = 0.75. It has 128 wide, dropout 0.5, and negatives
+# of each event; ours has the other models' width and dropout, and negatives that 128 events share.
 GBCE = {"loss": "GBCE", "negatives": 256, "t": 0.75}
-GSASREC = GBCE | {"embedding_dim": 128, "dropout": 0.5}
+GSASREC = GBCE | {"shared": 128, "rate": 2e-3, "epsilon": 1e-9, "patience": 15}
 
 
 # Rendle et al. (2020), https://arxiv.org/abs/2005.09683: 192 wide, 8 negatives, binary cross-entropy, penalty
