@@ -56,6 +56,7 @@ class LookupParts:
         """Yield, stack by stack, its lookups and their bags, whose ids are of one dtype."""
         for stack in self.stacks:
             parts = [part for part in self.parts if part.table.name in stack.offsets]
+            parts.sort(key=lambda part: not bags[part.feature].single)  # `stack_rows` takes these together
             yield parts, _of_one_dtype([bags[part.feature] for part in parts], stack)
 
     def by_feature(self, vectors: Sequence[tuple[list[Part], list[Tensor]]]) -> dict[str, Tensor]:
@@ -84,18 +85,22 @@ def stack_rows(stack: Stack, parts: Sequence[Part], bags: Sequence[Bags]) -> Ten
             JAX, where compiled code cannot raise, such an id leaves the stack, so that it reads no other table.
     """
     # Features of one id per row of the batch go through the few operations below at once, (features, batch).
-    together = all(each.single for each in bags)
-    blocks = [list(range(len(parts)))] if together else [[k] for k in range(len(parts))]
+    blocks: list[list[int]] = []
+    for k, each in enumerate(bags):
+        if blocks and each.single and bags[blocks[-1][0]].single:
+            blocks[-1].append(k)
+        else:
+            blocks.append([k])
+    ids = [ops.stack([bags[k].ids for k in block]) for block in blocks]
     rows, strays = [], []
-    for block in blocks:
-        ids = ops.stack([bags[k].ids for k in block])
-        dtype = keras.backend.standardize_dtype(ids.dtype)
+    for block, of_block in zip(blocks, ids, strict=True):
+        dtype = keras.backend.standardize_dtype(of_block.dtype)
         sizes = ops.convert_to_tensor([[parts[k].table.vocabulary_size] for k in block], dtype)
         offsets = ops.convert_to_tensor([[stack.offsets[parts[k].table.name]] for k in block], dtype)
-        strays.append(ops.logical_or(ids < 0, ids >= sizes))
-        rows.append(ids + offsets)
+        strays.append(ops.logical_or(of_block < 0, of_block >= sizes))
+        rows.append(of_block + offsets)
     if keras.backend.backend() == "tensorflow":
-        rows = _refuse_strays(strays, parts, bags, rows)
+        rows = _refuse_strays(strays, parts, ids, rows)
     else:
         outside = [ops.cast(stack.rows, row.dtype) for row in rows]
         rows = [ops.where(*each) for each in zip(strays, outside, rows, strict=True)]
@@ -104,23 +109,30 @@ def stack_rows(stack: Stack, parts: Sequence[Part], bags: Sequence[Bags]) -> Ten
 
 
 def _refuse_strays(
-    strays: Sequence[Tensor], parts: Sequence[Part], bags: Sequence[Bags], rows: Sequence[Tensor]
+    strays: Sequence[Tensor], parts: Sequence[Part], ids: Sequence[Tensor], rows: Sequence[Tensor]
 ) -> list[Tensor]:
     """Return `rows` if no id is stray; in a stack it would read another table."""
     import tensorflow as tf
 
-    def message(part: Part, ids: Tensor) -> Tensor:
-        size = part.table.vocabulary_size
-        stray = tf.strings.reduce_join(tf.as_string(tf.boolean_mask(ids, (ids < 0) | (ids >= size))[:1]))
-        return tf.strings.join(
-            [f"feature {part.feature!r}: id ", stray, f" is out of range [0, {size}) of table {part.table.name!r}"]
-        )
+    def first(flags: Tensor) -> Tensor:
+        return tf.argmax(tf.cast(flags, tf.int32))
+
+    def flat(blocks: Sequence[Tensor]) -> Tensor:
+        return tf.concat([tf.reshape(block, [-1]) for block in blocks], 0)
 
     bad = tf.concat([tf.reduce_any(block, axis=1) for block in strays], 0)
+    texts = [
+        (f"feature {part.feature!r}: id ", f" is out of range [0, {size}) of table {part.table.name!r}")
+        for part in parts
+        for size in [part.table.vocabulary_size]
+    ]
 
-    def fail() -> Tensor:
-        messages = tf.stack([message(part, each.ids) for part, each in zip(parts, bags, strict=True)])
-        with tf.control_dependencies([tf.debugging.Assert(False, [tf.boolean_mask(messages, bad)[0]])]):
+    def fail() -> (
+        Tensor
+    ):  # few operations, whatever the number of features: each makes a served graph slower to load
+        before, after = tf.unstack(tf.gather(texts, first(bad)), 2)
+        stray = tf.as_string(flat(ids)[first(flat(strays))])
+        with tf.control_dependencies([tf.debugging.Assert(False, [tf.strings.join([before, stray, after])])]):
             return tf.constant(False)
 
     with tf.control_dependencies([tf.cond(tf.reduce_any(bad), fail, lambda: tf.constant(True))]):
