@@ -10,6 +10,7 @@ from contextlib import suppress
 from datetime import UTC, date, datetime
 from decimal import Decimal
 from functools import partial
+from itertools import chain
 from numbers import Real
 from typing import Any
 
@@ -34,32 +35,39 @@ def dict_reader(data: Iterable[Any], columns: Sequence[Column]) -> Read:
         SchemaError: the rows have none of the columns.
     """
     records = list(data)
-    for row, record in enumerate(records):
-        if not isinstance(record, Mapping):
-            raise TypeError(f"row {row}: expected a dict; got {type(record).__name__}")
-    keys = dict.fromkeys(key for record in records for key in record)
-    if keys and columns and not any(column.name in keys for column in columns):
+    if not set(map(type, records)) <= {dict}:
+        for row, record in enumerate(records):
+            if not isinstance(record, Mapping):
+                raise TypeError(f"row {row}: expected a dict; got {type(record).__name__}")
+    names_read = dict.fromkeys(column.name for column in columns)
+    # The keys of the other rows matter only where the first one lacks a column.
+    keys = dict.fromkeys(chain.from_iterable(records[:1]))
+    if not names_read.keys() <= keys.keys():
+        keys = dict.fromkeys(chain.from_iterable(records))
+    if keys and columns and names_read.keys().isdisjoint(keys):
         names = ", ".join(column.name for column in columns)
         raise SchemaError(f"the rows have none of the columns {names}; they have: {', '.join(map(str, keys))}")
-
-    names_read = {column.name for column in columns}
     others = [str(key) for key in keys if key not in names_read]
+    # Row by row, so that the memory of each dict is read once.
+    by_row = [list(map(record.get, names_read)) for record in records]
+    by_column = list(zip(*by_row, strict=True)) if records else [()] * len(names_read)
+    values_of: dict[str, tuple[Any, ...]] = dict(zip(names_read, by_column, strict=True))
 
     def read(column: Column) -> Elements:
-        if column.name not in keys and (near := difflib.get_close_matches(column.name, others, 1, 0.8)):
-            raise SchemaError(
-                f"no row has {column.name!r}, but {near[0]!r}: rename that key, or pass None for nulls"
-            )
-        values = [record.get(column.name) for record in records]
+        name = column.name
+        if name not in keys and (near := difflib.get_close_matches(name, others, 1, 0.8)):
+            raise SchemaError(f"no row has {name!r}, but {near[0]!r}: rename that key, or pass None for nulls")
+        values = values_of[name]
         if column.is_list:
-            lists = [_list(value, column, row) for row, value in enumerate(values)]
-            offsets = list_offsets([len(elements) for elements in lists])
-            return _elements([value for elements in lists for value in elements], column, offsets)
-        if not column.nullable:
+            plain = set(map(type, values)) <= {list}
+            lists = values if plain else [_list(value, column, row) for row, value in enumerate(values)]
+            return _elements(list(chain.from_iterable(lists)), column, list_offsets(list(map(len, lists))))
+        elements = _elements(values, column, None)
+        if not column.nullable and not elements.valid.all():
             for row, record in enumerate(records):
-                if column.name not in record:
-                    raise SchemaError(f"column {column.name!r} is missing from row {row}")
-        return _elements(values, column, None)
+                if name not in record:
+                    raise SchemaError(f"column {name!r} is missing from row {row}")
+        return elements
 
     return read
 
@@ -78,23 +86,26 @@ def _elements(values: Sequence[Any], column: Column, offsets: np.ndarray | None)
 
 def _plain_elements(values: Sequence[Any], column: Column, offsets: np.ndarray | None) -> Elements | None:
     """Return a column of Python's own strings and numbers, several times as fast, or None for others."""
-    types, dtype = set(map(type, values)) - {type(None)}, tensor_type(column.dtype)
-    valid = np.array([value is not None for value in values], bool)
+    types, dtype = set(map(type, values)), tensor_type(column.dtype)
+    valid = np.ones(len(values), bool)
+    if type(None) in types:
+        types.remove(type(None))
+        null: Any = "" if dtype == "string" else math.nan if is_float(column.dtype) else 0
+        valid = np.array([value is not None for value in values], bool)
+        values = [null if value is None else value for value in values]
     if types <= {str} and column.dtype == "string":
-        try:
-            encoded = [b"" if value is None else value.encode() for value in values]
-        except UnicodeEncodeError:
-            return None
-        return Elements(np.array(encoded, object), valid, offsets)
+        with suppress(UnicodeEncodeError):
+            return Elements(np.array(list(map(str.encode, values)), object), valid, offsets)
     if types <= {int} and is_integer(column.dtype):
-        numbers = [0 if value is None else value for value in values]
         low, high = integer_range(column.dtype)
-        if not numbers or low <= min(numbers) <= max(numbers) <= high:
-            return Elements(np.array(numbers, dtype), valid, offsets)
+        with suppress(OverflowError):
+            integers = np.array(values, np.int64)
+            if not len(integers) or low <= int(integers.min()) <= int(integers.max()) <= high:
+                return Elements(integers.astype(dtype, copy=False), valid, offsets)
     if types <= {int, float} and is_float(column.dtype):
         with suppress(OverflowError), np.errstate(over="ignore"):
             floats = np.array(values, np.float64)
-            return Elements(floats.astype(dtype), valid & ~np.isnan(floats), offsets)
+            return Elements(floats.astype(dtype, copy=False), valid & ~np.isnan(floats), offsets)
     return None
 
 

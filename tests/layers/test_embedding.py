@@ -198,6 +198,28 @@ def test_id_outside_its_table_is_named(bad, form):
         layer({"item": ids, "other": np.array([1, 2])})
 
 
+@pytest.mark.parametrize("stray", ["one", "list", "other"])
+def test_the_feature_of_a_stray_id_is_named_among_lists_and_single_ids(stray):
+    features = {
+        name: kr.FeatureConfig(name, kr.TableConfig(f"{name}s", 10, 4)) for name in ("one", "list", "other")
+    }
+    layer = kr.layers.DistributedEmbedding(features)
+    ids = {
+        "one": np.array([1, 2]),
+        "list": tf.ragged.constant([[3], []], dtype=tf.int64),
+        "other": np.array([4, 5]),
+    }
+    vectors = layer(ids)
+    for name in ("one", "other"):
+        np.testing.assert_array_equal(vectors[name], layer.table(f"{name}s")[ids[name]])
+    np.testing.assert_array_equal(vectors["list"], [layer.table("lists")[3], np.zeros(4)])
+    ids[stray] = ids[stray] + 8
+    value = {"one": 10, "list": 11, "other": 12}[stray]
+    message = rf"feature .*'{stray}.*': id {value} is out of range \[0, 10\) of table .*'{stray}s.*'"
+    with pytest.raises(tf.errors.InvalidArgumentError, match=message):
+        tf.function(layer)(ids)
+
+
 def test_small_id_dtype_on_a_large_table():
     layer = kr.layers.DistributedEmbedding({"x": kr.FeatureConfig("x", kr.TableConfig("x", 1000, 2))})
     np.testing.assert_array_equal(layer({"x": np.array([0, 127], "int8")})["x"], layer.table("x")[[0, 127]])

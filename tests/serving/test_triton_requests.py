@@ -22,8 +22,9 @@ from kerasrec.serving.description import Description
 from kerasrec.serving.description import Tensor as Output
 from kerasrec.serving.triton.config import config_text
 from kerasrec.serving.triton.front import Front
-from kerasrec.serving.triton.http_messages import MAX_DEPTH
-from kerasrec.serving.triton.json_requests import fault, refusal
+from kerasrec.serving.triton.http_messages import MAX_DEPTH, RefusedError, check_depth
+from kerasrec.serving.triton.json_requests import fault, refusal, rows_as_text
+from kerasrec.serving.triton.json_text import read
 from kerasrec.serving.triton.read_strings import deserialize_bytes_tensor
 from kerasrec.serving.triton.request_format import BadRequest, Format
 
@@ -222,6 +223,44 @@ def test_json_of_a_wrong_kind_is_explained_by_the_name_of_the_input(form, folder
     assert fault("generate", b'{"price": ["dear"], "k": 1}', datatypes) == (
         "input 'price': expected numbers (FP64); element 0 is 'dear'"
     )
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**63), 2**64 - 1)
+    | st.floats(allow_nan=False)
+    | st.text(max_size=3),
+    lambda each: st.lists(each, max_size=3) | st.dictionaries(st.text(max_size=3), each, max_size=3),
+    max_leaves=9,
+)
+
+
+@given(json_values, st.booleans())
+def test_json_is_read_and_written_as_python_does(value, ascii_only):
+    try:
+        text = json.dumps(value, ensure_ascii=ascii_only).encode()
+    except UnicodeEncodeError:  # half a character
+        text = json.dumps(value).encode()
+    known, write = read(text)
+    assert known == value
+    assert json.loads(write(known)) == value
+    objects = rows_as_text(b'{"rows": [{"x": ' + text + b'}], "k": 2}')
+    assert json.loads(json.loads(objects)["rows"]) == [{"x": value}]
+
+
+@pytest.mark.parametrize("text", ["", "[1,]", "[1] 2", '{"a" 1}', '"a\nb"', "01", "nan", '["\\x"]', "[" * 9999])
+def test_what_is_not_json_is_not_read(text):
+    with pytest.raises((ValueError, RecursionError)):
+        read(text.encode())
+
+
+@given(st.text('[]{}"\\a', max_size=9), st.integers(MAX_DEPTH - 3, MAX_DEPTH), st.integers(1, 99))
+def test_depth_is_that_of_brackets_outside_of_strings(string, depth, block_size):
+    text = json.dumps([string, {string: string}]).encode()
+    check_depth(b"[" * (depth - 2) + text + b"]" * (depth - 2), block_size)
+    with pytest.raises(RefusedError, match="nested more than 100 deep"):
+        check_depth(b"[" * (MAX_DEPTH - 1) + text + b"]" * (MAX_DEPTH - 1), block_size)
 
 
 # ---- strings ---------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ import numpy as np
 
 MAX_HEAD = 64 << 10
 MAX_DEPTH = 100  # of nested JSON
-BLOCK = 1 << 20  # brackets that are counted at a time
+BLOCK = 1 << 20  # bytes that are looked at together
 PIECE = 1 << 16  # bytes of an answer that are passed on at a time
 REASONS = {
     400: "Bad Request",
@@ -22,9 +22,8 @@ REASONS = {
 }
 _REQUEST = re.compile(rb"([A-Z]+) (/[!-~]*) HTTP/1\.[01]")
 _HEADER = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\x00\r\n]*)")
-_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
-_STEPS = np.zeros(256, np.int64)
-_STEPS[list(b"[{")], _STEPS[list(b"]}")] = 1, -1
+_ESCAPE = ord("\\")
+_SMALL = 0x20  # the bit that makes { of [, and } of ]
 
 
 @dataclass
@@ -102,7 +101,7 @@ async def read_request(
     method, path = (part.decode() for part in match.groups())
     _length(headers, b"inference-header-content-length", len(body))
     request = Request(line, method, path, headers, body)
-    _check_depth(request.json)
+    check_depth(request.json)
     return request
 
 
@@ -137,18 +136,34 @@ def _length(headers: dict[bytes, bytes], name: bytes, most: int) -> int | None:
     return int(text)
 
 
-def _check_depth(text: bytes) -> None:
-    """Refuse JSON that is nested too deeply; few brackets cannot be."""
-    if text.count(b"[") + text.count(b"{") <= MAX_DEPTH:
+def check_depth(text: bytes, block_size: int = BLOCK) -> None:
+    """Refuse JSON that is nested too deeply; few brackets cannot be.
+
+    Args:
+        text: the JSON.
+        block_size: how many bytes are looked at together, which bounds the memory.
+
+    Raises:
+        RefusedError: it is.
+    """
+    characters = np.frombuffer(text, np.uint8)
+    if np.count_nonzero(characters | _SMALL == ord("{")) <= MAX_DEPTH:
         return
-    unescaped = text.replace(b"\\\\", b"").replace(b'\\"', b"")
-    brackets = b"".join(unescaped.split(b'"')[::2]).translate(None, _NO_BRACKETS)
-    depth = 0
-    for start in range(0, len(brackets), BLOCK):
-        depths = depth + np.cumsum(_STEPS[np.frombuffer(brackets[start : start + BLOCK], np.uint8)])
-        if depths.max() > MAX_DEPTH:
+    if ((characters[1:] == _ESCAPE) & (characters[:-1] == _ESCAPE)).any():
+        characters = np.frombuffer(text.replace(rb"\\", b"__"), np.uint8)
+    depth, in_string = 0, False
+    for start in range(0, len(characters), block_size):
+        block = characters[start : start + block_size]
+        quotes = np.flatnonzero(block == ord('"'))
+        quotes = quotes[(characters[start + quotes - 1] != _ESCAPE) | (start + quotes == 0)]
+        small = block | _SMALL
+        brackets = np.flatnonzero((small == ord("{")) | (small == ord("}")))
+        outside = (np.searchsorted(quotes, brackets) + in_string) % 2 == 0
+        depths = depth + np.cumsum(np.where(small[brackets[outside]] == ord("{"), 1, -1))
+        if depths.max(initial=0) > MAX_DEPTH:
             raise RefusedError(400, f"the JSON is nested more than {MAX_DEPTH} deep")
-        depth = int(depths[-1])
+        depth = int(depths[-1]) if len(depths) else depth
+        in_string ^= len(quotes) % 2 == 1
 
 
 def _shown(text: bytes) -> str:

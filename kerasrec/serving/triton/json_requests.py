@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from kerasrec.excerpts import excerpt
+from kerasrec.serving.triton.json_text import read
 
 PATH = re.compile(r"(/v2/models/[^/?]+)(?:/versions/[^/?]+)?/(infer|generate|generate_stream)")
 _ROWS = re.compile(rb'"rows"\s*:\s*[\[{]')
@@ -24,12 +25,12 @@ def rows_as_text(body: bytes) -> bytes:
     if not _ROWS.search(body):
         return body
     try:
-        request = json.loads(body)
+        request, write = read(body)
     except (ValueError, RecursionError):
         return body
     rows = request.get("rows") if isinstance(request, dict) else None
     if isinstance(rows, dict) or (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
-        return json.dumps({**request, "rows": json.dumps(rows)}).encode()
+        return write({**request, "rows": write(rows).decode()})
     return body
 
 

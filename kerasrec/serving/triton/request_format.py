@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
@@ -138,10 +137,12 @@ class Format:
             raise BadRequest(f"input {self.rows_input!r} needs kerasrec in the server's Python; pass columns")
         if (size := sum(map(len, texts))) > MAX_JSON:
             raise BadRequest(f"input {self.rows_input!r} has {size:,} bytes; at most {MAX_JSON:,}: send several")
+        from kerasrec.serving.triton.json_text import read
+
         records: list[Any] = []
         for text in texts:
             try:
-                value = json.loads(text)
+                value, _ = read(text)
             except (ValueError, RecursionError) as error:
                 raise BadRequest(f"input {self.rows_input!r} is not JSON: {shortened(error)}") from None
             records += value if isinstance(value, list) else [value]
