@@ -38,9 +38,10 @@ def table(output):
     return {name: [float(x) for x in re.findall(r"(?<!± )\b\d+\.\d+", figures)] for name, figures in rows}
 
 
-def test_each_example_runs_without_arguments_and_prints_the_lines_that_the_gallery_shows():
+@pytest.mark.parametrize("short", [["--short"], pytest.param([], marks=pytest.mark.nightly)])
+def test_each_example_runs_on_drawn_data_and_prints_the_lines_that_the_gallery_shows(short):
     done = subprocess.run(
-        [sys.executable, ROOT / "tools" / "site" / "run_examples.py", "--check"],
+        [sys.executable, ROOT / "tools" / "site" / "run_examples.py", "--check", *short],
         capture_output=True,
         text=True,
         timeout=600,

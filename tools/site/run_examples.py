@@ -1,7 +1,8 @@
 """Run the examples and keep what each block prints: `run_examples.py`, or `run_examples.py --check` in tests.
 
 The outputs are in `examples/output/`, from which the gallery takes them. `--check` writes nothing and fails if an
-example prints other lines than those; figures may differ, because they depend on the machine.
+example prints other lines than those; figures may differ, because they depend on the machine. So they may be those
+of a short training: `--check --short`.
 """
 
 from __future__ import annotations
@@ -14,12 +15,14 @@ import re
 import sys
 import tempfile
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 sys.path.insert(0, os.path.dirname(__file__))
 
 from gallery_pages import EXAMPLES, blocks, join_outputs, output_file
+
+SHORT = {"--epochs": "2", "--seeds": "1"}
 
 
 def main() -> int:
@@ -29,11 +32,14 @@ def main() -> int:
     parser.add_argument(
         "--check", action="store_true", help="compare with examples/output/ instead of writing there"
     )
+    parser.add_argument("--short", action="store_true", help="train for few epochs, and each model once")
     args = parser.parse_args()
+    if args.short and not args.check:
+        parser.error("--short is for --check: what is kept is of a whole training")
     failed = []
     for path in args.examples or sorted(EXAMPLES.glob("*.py")):
         try:
-            text = join_outputs(outputs(path))
+            text = join_outputs(outputs(path, SHORT if args.short else {}))
         except Exception:
             traceback.print_exc()
             failed.append(path.name)
@@ -50,13 +56,23 @@ def main() -> int:
     return len(failed)
 
 
-def outputs(path: Path) -> list[str]:
-    """Run a script block by block, as Python would run it, and return what each block of code printed."""
+def outputs(path: Path, options: Mapping[str, str]) -> list[str]:
+    """Run a script block by block, as Python would run it, and return what each block of code printed.
+
+    Args:
+        path: the script.
+        options: those of its command line to pass, where it has them.
+    """
+    import keras
+
+    keras.utils.clear_session()  # names of models are numbered from the first one on
     path = path.resolve()
+    script = path.read_text(encoding="utf-8")
+    arguments = [each for name, value in options.items() if f'"{name}"' in script for each in (name, value)]
     namespace = {"__name__": "__main__", "__file__": str(path)}
     printed = []
-    with _alone(path):
-        for block in blocks(path.read_text(encoding="utf-8")):
+    with _alone(path, arguments):
+        for block in blocks(script):
             if not block.is_code:
                 continue
             with contextlib.redirect_stdout(io.StringIO()) as stream:
@@ -66,9 +82,9 @@ def outputs(path: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def _alone(path: Path) -> Iterator[None]:
-    """Run a script in an empty folder and without arguments."""
-    argv, sys.argv = sys.argv, [str(path)]
+def _alone(path: Path, arguments: list[str]) -> Iterator[None]:
+    """Run a script in an empty folder."""
+    argv, sys.argv = sys.argv, [str(path), *arguments]
     try:
         with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
             yield
