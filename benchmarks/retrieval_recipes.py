@@ -40,10 +40,11 @@ MF = {
     "offset": 0.0, "penalty": 0.005, "optimizer": "SGD", "rate": 0.004, "batch": 1024, "epochs": 128,
 }  # fmt: skip
 # Of https://github.com/guoyang9/NCF: 32 factors, 3 layers, 4 negatives drawn anew in each epoch, vectors begin at
-# a standard deviation of 0.01. Batches of 256 pairs have 1,024 negatives besides.
+# a standard deviation of 0.01. Batches of 256 pairs have 1,024 negatives besides. Of 10 epochs the seventh is the
+# best on held-out rows.
 NEUMF = {
     "embedding_dim": 32, "units": [128, 64, 32], "tower_embedding_dim": 128, "stddev": 0.01, "negatives": 4,
-    "optimizer": "Adam", "rate": 1e-3, "batch": 256, "epochs": 20,
+    "optimizer": "Adam", "rate": 1e-3, "batch": 256, "epochs": 7,
 }  # fmt: skip
 ITEM_KNN = {"neighbors": [2, 5, 10, 20, 50, 100, 200], "shrink": [0.0, 20.0, 100.0]}
 EASE = {"l2": [50.0, 100.0, 200.0, 500.0, 1000.0, 2000.0]}
