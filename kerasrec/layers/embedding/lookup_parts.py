@@ -127,9 +127,8 @@ def _refuse_strays(
         for size in [part.table.vocabulary_size]
     ]
 
-    def fail() -> (
-        Tensor
-    ):  # few operations, whatever the number of features: each makes a served graph slower to load
+    # Few operations, whatever the number of features: each one makes a served graph slower to load.
+    def fail() -> Tensor:
         before, after = tf.unstack(tf.gather(texts, first(bad)), 2)
         stray = tf.as_string(flat(ids)[first(flat(strays))])
         with tf.control_dependencies([tf.debugging.Assert(False, [tf.strings.join([before, stray, after])])]):
