@@ -59,6 +59,13 @@ def test_a_frame_that_pandas_writes(tmp_path_factory, data):
     assert found["t"] == [null if value is None and is_text else value for value in frame["t"]]
 
 
+@pytest.mark.parametrize("names", [["x"], ["x", "y"], ["x", "y", "z"]])
+def test_columns_without_any_value_have_all_rows(tmp_path, names):
+    path = tmp_path / "rows.csv"
+    path.write_text("x,y,z\n,,7\n,NA,8\n,,9\n")
+    assert columns(path, *names) == {name: {"z": [7, 8, 9]}.get(name, [None] * 3) for name in names}
+
+
 def test_floats_after_many_integers(tmp_path):
     path = tmp_path / "rows.csv"
     path.write_text("x,y,z\n" + "1,,7\n" * 10_000 + "1.5,8,NA\n2.25,NA,\n")

@@ -48,7 +48,8 @@ class CsvType:
     def convert(self, fields: pl.Expr, dtype: pl.DataType) -> pl.Expr:
         """Convert fields, read as `read_as`, to a type that holds all their values."""
         if dtype == pl.Null:
-            return pl.lit(None)
+            # Of as many rows as there are fields: a frame of literals alone has one row.
+            return pl.when(fields.is_null()).then(None).otherwise(None)
         if self.read_as != self.dtype and dtype != pl.String:
             fields = parse_fields(fields, dtype if self.dtype == pl.Null else self.dtype)
         if self.dtype == dtype or dtype == pl.String:
